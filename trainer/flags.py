@@ -1,0 +1,122 @@
+"""Command-line flags made from a config class: the only reader of absl flags.
+
+    if __name__ == "__main__":
+        flags.run(ExperimentConfig, main)  # main takes the config
+
+Each field of the config class, and of the sections within it, becomes one flag of
+the field's name, with the field's default and help. Flags are defined when `run` is
+called, not on import, so that tests can import an entry point.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging as python_logging
+import pathlib
+import sys
+import traceback
+import typing
+from typing import Any, Callable, Sequence, TypeVar
+
+from absl import app
+from absl import flags as absl_flags
+from absl import logging
+
+from trainer import config as config_lib
+
+Config = TypeVar("Config")
+
+# Flags belong to the entry point that calls `run`, whose --help then lists them.
+absl_flags.disclaim_key_flags()
+
+
+def define(config_class: type, flag_values: absl_flags.FlagValues) -> None:
+    """Defines a flag for every field of `config_class` and of its sections."""
+    nested = config_lib.sections(config_class)
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        if field.name in nested:
+            define(nested[field.name], flag_values)
+        else:
+            _define_one(field, hints[field.name], flag_values)
+
+
+def _define_one(
+    field: dataclasses.Field[Any], hint: Any, flag_values: absl_flags.FlagValues
+) -> None:
+    name, help_text = field.name, field.metadata["help"]
+    default: Any = field.default
+    if typing.get_origin(hint) is typing.Literal:
+        choices = list(typing.get_args(hint))
+        absl_flags.DEFINE_enum(
+            name, default, choices, help_text, flag_values=flag_values
+        )
+        return
+    definers: dict[Any, Callable[..., Any]] = {
+        bool: absl_flags.DEFINE_boolean,
+        int: absl_flags.DEFINE_integer,
+        float: absl_flags.DEFINE_float,
+        str: absl_flags.DEFINE_string,
+        tuple: absl_flags.DEFINE_list,
+    }
+    define_flag = definers[typing.get_origin(hint) or hint]
+    if field.metadata["repeated"]:
+        define_flag = absl_flags.DEFINE_multi_string
+    define_flag(name, default, help_text, flag_values=flag_values)
+
+
+def read(config_class: type[Config], flag_values: absl_flags.FlagValues) -> Config:
+    """The config that the parsed flags say.
+
+    Raises:
+      ValueError: the settings do not go together.
+    """
+    nested = config_lib.sections(config_class)
+    arguments: dict[str, Any] = {}
+    for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
+        if field.name in nested:
+            arguments[field.name] = read(nested[field.name], flag_values)
+        else:
+            value = flag_values[field.name].value
+            arguments[field.name] = tuple(value) if isinstance(value, list) else value
+    return config_class(**arguments)
+
+
+def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
+    """Parses the command line, calls `main` with its config, and exits.
+
+    A mistake of the user's (a ValueError raised by this package) ends with its
+    message alone and exit code 2, training that diverged with exit code 3;
+    everything else with its traceback.
+    """
+    flag_values = absl_flags.FLAGS
+    define(config_class, flag_values)
+    flag_values.set_default("verbosity", logging.INFO)
+    logging.get_absl_handler().setFormatter(
+        python_logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    )
+
+    def absl_main(argv: Sequence[str]) -> None:
+        try:
+            if len(argv) > 1:
+                raise ValueError(
+                    "every setting is a flag, --name=value. "
+                    f"Received: {' '.join(argv[1:])}"
+                )
+            main(read(config_class, flag_values))
+        except ValueError as error:
+            if not _is_raised_by_this_package(error):
+                raise
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(2)
+        except FloatingPointError as error:
+            sys.stderr.write(f"error: {error}\n")
+            sys.exit(3)
+
+    app.run(absl_main)
+
+
+def _is_raised_by_this_package(error: BaseException) -> bool:
+    package = pathlib.Path(__file__).resolve().parent
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    return package in pathlib.Path(raised_in).resolve().parents
