@@ -1,0 +1,272 @@
+"""Texts to BERT token ids: one TensorFlow graph for training and for serving.
+
+    encoder = TextEncoder(vocabulary, lowercase=True, max_length=128)
+    encoder(tf.constant(["A fine film."])).token_ids    # ragged int32 [batch, None]
+    tokens = encode_texts(texts, encoder, digests=digests, cache_dir="/cache")
+    tokens.token_ids[tokens.row_splits[3]:tokens.row_splits[4]]  # the fourth text
+
+`TextEncoder` computes what Hugging Face's `BertTokenizer` computes, to the id,
+except that text which spells a special token ("[SEP]") is read as text, and
+truncates. `encode_texts` keeps its results on disk, under a fingerprint of all
+that they depend on. Where the vocabulary comes from is `modeling/presets.py`'s
+business.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Iterator, NamedTuple, Sequence
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+import tensorflow_text as tf_text
+from tqdm import tqdm
+
+from trainer import storage
+from trainer.config import Truncation
+
+# Increased whenever the same text would give other ids than before.
+_ENCODING_VERSION = 1
+_ROWS_PER_CALL = 128
+
+# Chinese characters as BERT's own tokenizer delimits them (google-research/bert,
+# tokenization.py, _is_chinese_char); Hugging Face's starts the last but two at 2B920.
+_CHINESE = (
+    r"([\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
+    r"\x{2B740}-\x{2B81F}\x{2B920}-\x{2CEAF}\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}])"
+)
+_CONTROL = r"[\x{0}-\x{8}\x{B}\x{C}\x{E}-\x{1F}\x{7F}-\x{9F}\p{Cf}\p{Co}\x{FFFD}]"
+_WHITE_SPACE = r"[\t\n\r\p{Z}]"
+_PUNCTUATION = r"([!-/:-@\[-`{-~\p{P}])"
+# A longer word is one unknown token (google-research/bert, WordpieceTokenizer).
+_MAX_CHARACTERS_PER_WORD = 100
+
+
+class EncodedTexts(NamedTuple):
+    """token_ids: ragged int32 [batch, None], from [CLS] to [SEP], truncated.
+    full_lengths: int32 [batch], the number of tokens before truncation, [CLS] and
+    [SEP] included."""
+
+    token_ids: tf.RaggedTensor
+    full_lengths: tf.Tensor
+
+
+class TextEncoder:
+    """Turns UTF-8 strings into BERT's token ids, in a TensorFlow graph.
+
+    Args:
+      vocabulary: the word pieces in the order of their ids, with [CLS], [SEP],
+        [UNK] and [PAD] among them.
+      lowercase: whether to lower-case.
+      strip_accents: whether to drop combining marks after decomposition (NFD).
+        None: as `lowercase`, which is what BERT was trained with.
+      max_length: longest result in tokens, [CLS] and [SEP] included.
+      truncation: which tokens of a longer text are kept. `head_tail` keeps the
+        first quarter and the last three, the 128 and 382 of 512 that Sun et al.
+        2019 ("How to Fine-Tune BERT for Text Classification?") found best.
+
+    Raises:
+      ValueError: the vocabulary lacks a special token.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        *,
+        lowercase: bool,
+        strip_accents: bool | None = None,
+        max_length: int,
+        truncation: Truncation = "head",
+    ) -> None:
+        ids = {token: index for index, token in enumerate(vocabulary)}
+        missing = [t for t in ("[CLS]", "[SEP]", "[UNK]", "[PAD]") if t not in ids]
+        if missing:
+            raise ValueError(
+                f"the preset's vocabulary must hold {', '.join(missing)}: is it a "
+                f"BERT vocabulary? Received: {len(ids)} tokens, the first ones "
+                f"{list(vocabulary[:5])}"
+            )
+        if len(ids) < len(vocabulary):
+            doubled = [t for i, t in enumerate(vocabulary) if ids[t] != i]
+            raise ValueError(
+                "the preset's vocabulary must name each token once. Received: "
+                f"{', '.join(map(repr, doubled[:5]))} more than once"
+            )
+        self.max_length = max_length
+        self.pad_id = ids["[PAD]"]
+        self._start_id, self._end_id = ids["[CLS]"], ids["[SEP]"]
+        self._lowercase = lowercase
+        self._strip_accents = lowercase if strip_accents is None else strip_accents
+        self._num_head, self._num_tail = _kept_tokens(max_length, truncation)
+        self._wordpiece = tf_text.FastWordpieceTokenizer(
+            vocab=list(vocabulary),
+            token_out_type=tf.int32,
+            max_bytes_per_word=4 * _MAX_CHARACTERS_PER_WORD,
+            no_pretokenization=True,
+        )
+        self.id_dtype = np.dtype(np.uint16 if len(ids) <= 1 << 16 else np.int32)
+        settings = [
+            _ENCODING_VERSION,
+            list(vocabulary),
+            self._lowercase,
+            self._strip_accents,
+            max_length,
+            truncation,
+        ]
+        self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+    def __call__(self, texts: tf.Tensor) -> EncodedTexts:
+        """Encodes strings [batch]. Bytes that are not UTF-8 are left out."""
+        words = tf.strings.split(self._normalize(texts))
+        too_long = (
+            tf.strings.length(words.flat_values, unit="UTF8_CHAR")
+            > _MAX_CHARACTERS_PER_WORD
+        )
+        known = tf.where(too_long, "[UNK]", words.flat_values)
+        pieces = words.with_flat_values(self._wordpiece.tokenize(known))
+        token_ids = pieces.merge_dims(-2, -1)
+        full_lengths = tf.cast(token_ids.row_lengths(), tf.int32) + 2
+        return EncodedTexts(self._add_ends(self._truncate(token_ids)), full_lengths)
+
+    def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
+        """Cleans, lower-cases and puts blanks around what is a word by itself."""
+        texts = tf.strings.unicode_transcode(
+            texts, "UTF-8", "UTF-8", errors="replace", replacement_char=0xFFFD
+        )
+        texts = tf.strings.regex_replace(texts, _CONTROL, "")
+        texts = tf.strings.regex_replace(texts, _WHITE_SPACE, " ")
+        texts = tf.strings.regex_replace(texts, _CHINESE, r" \1 ")
+        if self._strip_accents:
+            texts = tf_text.normalize_utf8(texts, "NFD")
+            texts = tf.strings.regex_replace(texts, r"\p{Mn}", "")
+        if self._lowercase:
+            # `lower` would make a final sigma of a capital one at a word's end.
+            texts = tf.strings.regex_replace(texts, "\u03a3", "\u03c3")
+            texts = tf.strings.lower(texts, encoding="utf-8")
+        return tf.strings.regex_replace(texts, _PUNCTUATION, r" \1 ")
+
+    def _truncate(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        lengths = token_ids.row_lengths()
+        position = tf.ragged.range(lengths)
+        from_tail = lengths[:, tf.newaxis] - tf.cast(self._num_tail, lengths.dtype)
+        kept = tf.ragged.map_flat_values(
+            tf.logical_or,
+            position < tf.cast(self._num_head, lengths.dtype),
+            position >= from_tail,
+        )
+        return tf.ragged.boolean_mask(token_ids, kept)
+
+    def _add_ends(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        ones = tf.ones([token_ids.nrows(), 1], tf.int32)
+        return tf.concat(
+            [ones * self._start_id, token_ids, ones * self._end_id], axis=1
+        )
+
+
+def _kept_tokens(max_length: int, truncation: Truncation) -> tuple[int, int]:
+    """How many tokens are kept from the start and from the end of a long text."""
+    num_kept = max_length - 2
+    num_head = {"head": num_kept, "tail": 0, "head_tail": max_length // 4}[truncation]
+    return num_head, num_kept - num_head
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizedTexts:
+    """Token ids of n texts, back to back, mapped from disk.
+
+    Attributes:
+      token_ids: uint16 or int32 [sum of lengths].
+      row_splits: int64 [n + 1]; text i is token_ids[row_splits[i]:row_splits[i+1]].
+      full_lengths: int32 [n], lengths in tokens before truncation.
+      pad_id: the id of [PAD].
+    """
+
+    token_ids: np.ndarray
+    row_splits: np.ndarray
+    full_lengths: np.ndarray
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.full_lengths)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int32 [n], lengths in tokens after truncation."""
+        return np.diff(self.row_splits).astype(np.int32)
+
+
+def encode_texts(
+    texts: pa.ChunkedArray,
+    encoder: TextEncoder,
+    *,
+    digests: np.ndarray,
+    cache_dir: str,
+    description: str = "texts",
+) -> TokenizedTexts:
+    """Token ids of all texts, from the cache where they are there already.
+
+    Args:
+      texts: strings [n].
+      digests: uint8 [n, 32], the texts' SHA-256, which name the cache entry.
+      description: what the progress line calls them.
+    """
+    fingerprint = hashlib.sha256(encoder.fingerprint.encode() + digests.tobytes())
+    root = pathlib.Path(cache_dir).expanduser() / "tokens"
+    folder = root / fingerprint.hexdigest()[:32]
+    if not folder.is_dir():
+        with storage.new_directory(folder) as unfinished:
+            _encode_into(unfinished, texts, encoder, description=description)
+    row_splits = np.load(folder / "row_splits.npy")
+    ids_file = folder / "token_ids.bin"
+    expected = int(row_splits[-1]) * encoder.id_dtype.itemsize
+    if ids_file.stat().st_size != expected:
+        raise ValueError(
+            f"{ids_file}: expected {expected} bytes; found {ids_file.stat().st_size}; "
+            f"the cached tokens are damaged: remove {folder} and start again"
+        )
+    token_ids: np.ndarray = np.empty(0, encoder.id_dtype)
+    if expected:
+        token_ids = np.memmap(ids_file, dtype=encoder.id_dtype, mode="r")
+    full_lengths = np.load(folder / "full_lengths.npy")
+    return TokenizedTexts(token_ids, row_splits, full_lengths, encoder.pad_id)
+
+
+def _encode_into(
+    folder: pathlib.Path,
+    texts: pa.ChunkedArray,
+    encoder: TextEncoder,
+    *,
+    description: str,
+) -> None:
+    """Encodes a block of texts after the other, keeping only lengths in memory."""
+    dataset = tf.data.Dataset.from_generator(
+        lambda: _blocks(texts), output_signature=tf.TensorSpec([None], tf.string)
+    )
+    dataset = dataset.map(
+        encoder, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    ).prefetch(tf.data.AUTOTUNE)
+    lengths, full_lengths = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
+    progress = tqdm(
+        total=len(texts),
+        desc=f"tokenizing {description}",
+        unit="text",
+        delay=2.0,
+        disable=None,
+    )
+    with open(folder / "token_ids.bin", "wb") as file, progress:
+        for block in dataset:
+            block.token_ids.flat_values.numpy().astype(encoder.id_dtype).tofile(file)
+            lengths.append(block.token_ids.row_lengths().numpy())
+            full_lengths.append(block.full_lengths.numpy())
+            progress.update(len(lengths[-1]))
+    np.save(folder / "row_splits.npy", np.cumsum(np.concatenate(lengths)))
+    np.save(folder / "full_lengths.npy", np.concatenate(full_lengths))
+
+
+def _blocks(texts: pa.ChunkedArray) -> Iterator[list[bytes]]:
+    for start in range(0, len(texts), _ROWS_PER_CALL):
+        yield [t.encode() for t in texts.slice(start, _ROWS_PER_CALL).to_pylist()]
