@@ -1,0 +1,312 @@
+"""Tests of trainer/evaluation/metrics.py."""
+
+import json
+import time
+import typing
+import warnings
+
+import numpy as np
+import pytest
+import scipy.stats
+import sklearn.metrics
+
+from trainer import config
+from trainer.evaluation import metrics as metrics_lib
+
+NAMES = ("negative", "positive", "neutral", "mixed")
+
+
+def _examples(
+    num_examples: int, num_classes: int, *, seed: int = 0, skill: float = 1.5
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random labels [n] and logits [n, classes] that know something of them.
+
+    Logits are multiples of 1/8, so that exact ties occur.
+    """
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(num_classes, size=num_examples)
+    logits = generator.normal(size=(num_examples, num_classes))
+    logits[np.arange(num_examples), labels] += skill
+    return labels, (8 * logits).round() / 8
+
+
+def _metrics(labels, logits, num_classes=2, num_resamples=200):
+    return metrics_lib.classification_metrics(
+        labels,
+        logits,
+        label_names=NAMES[:num_classes],
+        num_resamples=num_resamples,
+        seed=0,
+    )
+
+
+# name → labels, logits: what a bootstrap resample or a small split may look like.
+EDGE_CASES = {
+    "one_example": ([1], [[0.0, 2.0]]),
+    "one_class_present": ([1, 1, 1], [[0.0, 2.0], [1.0, 0.0], [0.0, 1.0]]),
+    "class_never_predicted": ([0, 1, 0], [[2.0, 0.0], [1.0, 0.0], [3.0, 0.0]]),
+    "all_ties": ([0, 1, 1, 0], [[1.0, 1.0]] * 4),
+    "perfect": ([0, 1, 1], [[5.0, 0.0], [0.0, 5.0], [0.0, 4.0]]),
+    "all_wrong": ([1, 0, 0], [[5.0, 0.0], [0.0, 5.0], [0.0, 4.0]]),
+    "extreme": ([0, 1, 1], [[1e3, -1e3], [-1e3, 1e3], [1e3, -1e3]]),
+    "three_classes": ([0, 1, 2, 2], [[3, 0, 0], [0, 3, 0], [0, 0, 3], [3, 0, 0]]),
+    "absent_third_class": ([0, 1, 0], [[3, 0, 0], [0, 3, 0], [0, 3, 0]]),
+}
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+def test_point_values_are_scikit_learns(num_classes):
+    labels, logits = _examples(500, num_classes)
+    # No ties here: rounding breaks them differently in logits and probabilities.
+    logits += np.random.default_rng(1).normal(scale=1e-3, size=logits.shape)
+    metrics = _metrics(labels, logits, num_classes)
+    probabilities = metrics_lib.softmax(logits)
+    predicted = logits.argmax(axis=1)
+    is_binary = num_classes == 2
+    one_hot = np.eye(num_classes)[labels]
+    expected = {
+        "num_examples": 500,
+        "loss": sklearn.metrics.log_loss(labels, probabilities),
+        "accuracy": sklearn.metrics.accuracy_score(labels, predicted),
+        "precision_macro": sklearn.metrics.precision_score(
+            labels, predicted, average="macro"
+        ),
+        "recall_macro": sklearn.metrics.recall_score(
+            labels, predicted, average="macro"
+        ),
+        "f1_macro": sklearn.metrics.f1_score(labels, predicted, average="macro"),
+        "mcc": sklearn.metrics.matthews_corrcoef(labels, predicted),
+        "roc_auc": sklearn.metrics.roc_auc_score(
+            labels,
+            probabilities[:, 1] if is_binary else probabilities,
+            multi_class="ovr",
+        ),
+        "brier_score": np.mean(np.sum((probabilities - one_hot) ** 2, axis=1)),
+        "majority_class_accuracy": np.bincount(labels).max() / 500,
+    }
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+    assert (
+        metrics["confusion_matrix"]
+        == sklearn.metrics.confusion_matrix(labels, predicted).tolist()
+    )
+    report = sklearn.metrics.classification_report(
+        labels, predicted, target_names=NAMES[:num_classes], output_dict=True
+    )
+    for name, of_class in metrics["per_class"].items():
+        assert of_class["precision"] == pytest.approx(report[name]["precision"])
+        assert of_class["recall"] == pytest.approx(report[name]["recall"])
+        assert of_class["f1"] == pytest.approx(report[name]["f1-score"])
+        assert of_class["support"] == report[name]["support"]
+
+
+def test_binary_brier_score_is_twice_scikit_learns():
+    labels, logits = _examples(300, 2)
+    halved = sklearn.metrics.brier_score_loss(labels, metrics_lib.softmax(logits)[:, 1])
+    assert _metrics(labels, logits)["brier_score"] == pytest.approx(2 * halved)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4])
+def test_weighted_metrics_with_weights_one_equal_the_point_values(num_classes):
+    labels, logits = _examples(300, num_classes)
+    weighted = metrics_lib.weighted_metrics(np.ones((2, 300)), labels, logits)
+    points = metrics_lib.point_values(labels, logits)
+    assert set(weighted) == set(points)
+    for name, values in weighted.items():
+        assert values == pytest.approx([points[name]] * 2), name
+
+
+@pytest.mark.parametrize("name", EDGE_CASES)
+def test_weighted_metrics_equal_the_point_values_at_edge_cases(name):
+    labels, logits = map(np.array, EDGE_CASES[name])
+    ones = np.ones((1, len(labels)))
+    points = metrics_lib.point_values(labels, logits)
+    for metric, values in metrics_lib.weighted_metrics(ones, labels, logits).items():
+        if points[metric] is not None:
+            assert values[0] == pytest.approx(points[metric]), metric
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_whole_weights_equal_repeated_examples(num_classes):
+    labels, logits = _examples(60, num_classes)
+    weights = np.random.default_rng(1).integers(4, size=(5, 60))
+    weighted = metrics_lib.weighted_metrics(weights, labels, logits)
+    for index, row in enumerate(weights):
+        points = metrics_lib.point_values(
+            np.repeat(labels, row), np.repeat(logits, row, axis=0)
+        )
+        assert {name: values[index] for name, values in weighted.items()} == (
+            pytest.approx(points)
+        )
+
+
+@pytest.mark.parametrize("name", EDGE_CASES)
+def test_edge_cases_are_strict_json_and_quiet(name):
+    labels, logits = EDGE_CASES[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metrics = _metrics(labels, logits, num_classes=len(logits[0]))
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    for low, high in metrics["confidence_intervals_95"].values():
+        assert low <= high
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("one_example", {"accuracy": 1.0, "roc_auc": None, "mcc": 0.0}),
+        ("one_class_present", {"accuracy": 2 / 3, "roc_auc": None, "mcc": 0.0}),
+        ("class_never_predicted", {"precision_macro": 1 / 3, "recall_macro": 0.5}),
+        ("all_ties", {"accuracy": 0.5, "roc_auc": 0.5, "loss": np.log(2)}),
+        ("perfect", {"accuracy": 1.0, "f1_macro": 1.0, "mcc": 1.0, "roc_auc": 1.0}),
+        ("all_wrong", {"accuracy": 0.0, "f1_macro": 0.0, "mcc": -1.0, "roc_auc": 0.0}),
+        ("extreme", {"accuracy": 2 / 3, "loss": 2000 / 3, "brier_score": 2 / 3}),
+        ("three_classes", {"accuracy": 0.75, "majority_class_accuracy": 0.5}),
+        ("absent_third_class", {"roc_auc": None, "f1_macro": 2 / 3}),
+    ],
+)
+def test_edge_case_values(name, expected):
+    labels, logits = EDGE_CASES[name]
+    metrics = _metrics(labels, logits, num_classes=len(logits[0]))
+    assert {key: metrics[key] for key in expected} == pytest.approx(expected)
+
+
+def test_per_class_values_are_none_where_undefined():
+    labels, logits = EDGE_CASES["absent_third_class"]
+    per_class = _metrics(labels, logits, num_classes=3)["per_class"]
+    assert per_class["neutral"] == {
+        "precision": None,
+        "recall": None,
+        "f1": None,
+        "support": 0,
+    }
+    labels, logits = EDGE_CASES["class_never_predicted"]
+    positive = _metrics(labels, logits)["per_class"]["positive"]
+    assert positive == {"precision": None, "recall": 0.0, "f1": 0.0, "support": 1}
+
+
+def test_undefined_roc_auc_has_no_interval():
+    labels, logits = EDGE_CASES["one_class_present"]
+    intervals = _metrics(labels, logits)["confidence_intervals_95"]
+    assert "roc_auc" not in intervals and "accuracy" in intervals
+
+
+def test_roc_auc_tells_saturated_probabilities_apart():
+    # Both probabilities are 1.0 in float64; the logits still rank them rightly.
+    assert _metrics([0, 1], [[0.0, 100.0], [0.0, 200.0]])["roc_auc"] == 1.0
+
+
+def test_calibration_error_of_known_bins():
+    # Confidence 0.8: 3 of 4 right; confidence 0.95: 1 of 2 right.
+    confidence = np.array([0.8] * 4 + [0.95] * 2)
+    logits = np.stack([np.zeros(6), np.log(confidence / (1 - confidence))], axis=1)
+    metrics = _metrics([1, 1, 1, 0, 1, 0], logits)
+    expected = (4 * 0.05 + 2 * 0.45) / 6
+    assert metrics["expected_calibration_error"] == pytest.approx(expected)
+    filled = [each for each in metrics["reliability"] if each["count"]]
+    assert [each["count"] for each in filled] == [4, 2]
+    assert [each["accuracy"] for each in filled] == [0.75, 0.5]
+    for each in filled:
+        assert each["lower"] < each["mean_confidence"] <= each["upper"]
+    assert len(metrics["reliability"]) == metrics_lib.NUM_CALIBRATION_BINS
+
+
+def test_reliability_counts_every_example_also_at_the_ends():
+    logits = np.array([[0.0, 0.0], [0.0, 1e3], [1e3, 0.0]])
+    bins = metrics_lib.reliability_bins(np.array([0, 1, 1]), logits)
+    assert sum(each["count"] for each in bins) == 3
+    assert bins[-1]["count"] == 2
+
+
+def test_accuracy_interval_is_close_to_wilsons():
+    labels, logits = _examples(500, 2)
+    metrics = _metrics(labels, logits, num_resamples=2000)
+    low, high = metrics["confidence_intervals_95"]["accuracy"]
+    num_correct = round(metrics["accuracy"] * 500)
+    wilson = scipy.stats.binomtest(num_correct, 500).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((wilson.low, wilson.high), abs=0.006)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    # Accuracy and AUC of the generator, from many examples; then 100 small draws.
+    truth = metrics_lib.point_values(*_examples(200_000, 2, seed=99))
+    num_covered = dict.fromkeys(("accuracy", "f1_macro", "roc_auc", "loss"), 0)
+    for seed in range(100):
+        intervals = metrics_lib.bootstrap_intervals(
+            *_examples(200, 2, seed=seed), num_resamples=200, seed=seed
+        )
+        for name in num_covered:
+            low, high = intervals[name]
+            num_covered[name] += low <= truth[name] <= high
+    # 95 expected; fewer than 87 by chance less often than once in 500.
+    assert all(87 <= count for count in num_covered.values()), num_covered
+    assert any(count < 100 for count in num_covered.values()), num_covered
+
+
+def test_intervals_depend_on_the_seed_only(monkeypatch):
+    labels, logits = _examples(100, 3)
+    first = metrics_lib.bootstrap_intervals(labels, logits, num_resamples=50, seed=1)
+    other = metrics_lib.bootstrap_intervals(labels, logits, num_resamples=50, seed=2)
+    # Memory allows only 7 resamples at once: another cut, the same draws.
+    monkeypatch.setattr(metrics_lib, "_MAX_RESAMPLED_NUMBERS", 700)
+    in_parts = metrics_lib.bootstrap_intervals(labels, logits, num_resamples=50, seed=1)
+    assert in_parts == first != other
+
+
+def test_no_resamples_give_no_intervals():
+    labels, logits = _examples(10, 2)
+    assert _metrics(labels, logits, num_resamples=0)["confidence_intervals_95"] == {}
+
+
+def test_bootstrap_is_quick():
+    labels, logits = _examples(5000, 2)
+    started = time.process_time()
+    metrics_lib.bootstrap_intervals(labels, logits, num_resamples=1000, seed=0)
+    # 1 to 2 seconds of one core; ten times that would be a loop over examples.
+    assert time.process_time() - started < 15
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_softmax_sums_to_one(scale):
+    probabilities = metrics_lib.softmax(np.float32([[1, -1, 0], [0, 0, 0]]) * scale)
+    assert probabilities.dtype == np.float64
+    assert probabilities.sum(axis=-1) == pytest.approx([1.0, 1.0])
+    assert probabilities[1] == pytest.approx([1 / 3] * 3)
+
+
+@pytest.mark.parametrize(
+    "labels, logits, names, message",
+    [
+        ([], np.empty((0, 2)), NAMES[:2], "at least one example"),
+        ([0.5], [[1.0, 0.0]], NAMES[:2], "labels must be integers"),
+        ([[0]], [[1.0, 0.0]], NAMES[:2], r"shape=\(1, 1\)"),
+        ([0, 1], [[1.0, 0.0]], NAMES[:2], r"shape \[2, 2\]"),
+        ([0], [[1.0, 0.0]], NAMES[:3], r"shape \[1, 3\]"),
+        ([2], [[1.0, 0.0]], NAMES[:2], "0 to 1. Received: 2 to 2"),
+        ([-1], [[1.0, 0.0]], NAMES[:2], "0 to 1. Received: -1"),
+        ([0], [[1.0, 0.0]], ("same", "same"), "different names"),
+        ([0], [[1.0]], ("only",), "two different names"),
+        ([0, 0], [[1.0, 0.0], [np.nan, 0.0]], NAMES[:2], "finite.*example 1"),
+    ],
+)
+def test_wrong_input_is_named(labels, logits, names, message):
+    with pytest.raises(ValueError, match=message):
+        metrics_lib.classification_metrics(
+            labels, logits, label_names=names, num_resamples=0, seed=0
+        )
+
+
+@pytest.mark.parametrize(
+    "name, expected", [("accuracy", 0.9), ("f1_macro", 0.8), ("mcc", 0.7), ("loss", -2)]
+)
+def test_score_is_higher_for_better(name, expected):
+    metrics = {"accuracy": 0.9, "f1_macro": 0.8, "mcc": 0.7, "loss": 2.0}
+    assert metrics_lib.score(metrics, name) == expected
+
+
+def test_score_refuses_other_metrics():
+    with pytest.raises(ValueError, match="Received: 'roc_auc'"):
+        metrics_lib.score({"roc_auc": 0.5}, "roc_auc")
+
+
+def test_every_best_metric_of_the_config_can_be_scored():
+    assert set(typing.get_args(config.BestMetric)) == set(metrics_lib.SCORE_SIGNS)

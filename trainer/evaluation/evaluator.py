@@ -1,0 +1,101 @@
+"""One split, predicted by whatever model there is now, and what comes of it.
+
+    evaluator = Evaluator(split, tokens, feeder, plan, num_classes=2, name="test")
+    logits = evaluator.logits(predict_step)             # float32 [n, 2]
+    facts = evaluator.report(predict_step, num_resamples=1000, max_length=512)
+
+Every example is predicted exactly once, whatever the batch size and the number of
+replicas: rows that only fill a batch up are left out by their number.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+from tqdm import tqdm
+
+from trainer.data.batches import Batch, BatchFeeder, BatchPlan
+from trainer.data.splits import Split
+from trainer.data.tokens import TokenizedTexts
+from trainer.evaluation import slices
+from trainer.evaluation.metrics import classification_metrics
+
+Predict = Callable[[Batch], np.ndarray]
+
+
+class Evaluator:
+    """Evaluates models on one split.
+
+    Args:
+      plan: batches that hold every row of the split once.
+      name: what the progress line calls the split.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        tokens: TokenizedTexts,
+        feeder: BatchFeeder,
+        plan: BatchPlan,
+        *,
+        name: str,
+    ) -> None:
+        self._data = split.data
+        self._tokens = tokens
+        self._feeder = feeder
+        self._plan = plan
+        self._name = name
+
+    def logits(self, predict: Predict) -> np.ndarray:
+        """Float32 [n, classes], in the split's order."""
+        result = np.full([len(self._data), len(self._data.label_names)], np.nan)
+        progress = tqdm(
+            self._feeder(self._plan),
+            desc=f"evaluating {self._name}",
+            total=len(self._plan),
+            unit="batch",
+            delay=2.0,
+            leave=False,
+            disable=None,
+        )
+        for rows, batch in progress:
+            result[rows[rows >= 0]] = predict(batch)[rows >= 0]
+        return result.astype(np.float32)
+
+    def metrics(self, predict: Predict) -> dict[str, Any]:
+        """The metrics alone, without intervals: for evaluations on the way."""
+        return classification_metrics(
+            self._data.labels,
+            self.logits(predict),
+            label_names=self._data.label_names,
+            num_resamples=0,
+            seed=0,
+        )
+
+    def report(
+        self, predict: Predict, *, num_resamples: int, seed: int, max_length: int
+    ) -> dict[str, Any]:
+        """Metrics with intervals, accuracy by length, and the surest errors."""
+        logits = self.logits(predict)
+        labels, names = self._data.labels, self._data.label_names
+        lengths = self._tokens.full_lengths
+        return {
+            **classification_metrics(
+                labels,
+                logits,
+                label_names=names,
+                num_resamples=num_resamples,
+                seed=seed,
+            ),
+            "accuracy_by_length": slices.accuracy_by_length(
+                labels, logits.argmax(axis=1), lengths, max_length=max_length
+            ),
+            "most_confident_errors": slices.most_confident_errors(
+                self._data.texts.to_pylist(),
+                labels,
+                logits,
+                lengths,
+                label_names=names,
+            ),
+        }
