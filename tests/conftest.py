@@ -1,0 +1,36 @@
+"""Sets up the process for all tests, and the material they share."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+import trainer  # noqa: F401  (sets what TensorFlow reads when it is imported)
+import tensorflow as tf  # isort: skip
+from tests import tiny
+
+# Four logical devices, so that tests can mirror; the first one serves the others.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 4,
+)
+tf.config.list_logical_devices()
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny BERT as a KerasHub preset folder."""
+    return tiny.write_preset(tmp_path_factory.mktemp("preset"))
+
+
+@pytest.fixture(scope="session")
+def tiny_hugging_face(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny BERT as a Hugging Face checkpoint folder."""
+    return tiny.write_hugging_face(tmp_path_factory.mktemp("hugging_face"))
+
+
+@pytest.fixture
+def cache_dir(tmp_path: pathlib.Path) -> pathlib.Path:
+    """An empty folder for tokenized texts."""
+    return tmp_path / "cache"

@@ -1,0 +1,410 @@
+"""The one place that wires the parts: config in, served-ready model out.
+
+    result = run(config)
+    result.report["after"]["test"]["accuracy"], result.saved_model
+
+Read from top to bottom, `run` is the way of the data: rows → splits → token ids →
+batches → steps → checkpoints → report → SavedModel. A run that was stopped goes on
+where it was when `run` is called again with the same config; one that is finished is
+left alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any, Mapping
+
+import keras
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from absl import logging
+
+from trainer import results, storage
+from trainer.config import ExperimentConfig, differences
+from trainer.data import batches, preparation, sources, splits, tokens
+from trainer.data.preparation import PreparedData
+from trainer.evaluation import environment
+from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.metrics import softmax
+from trainer.modeling import classifier as classifiers
+from trainer.modeling import optimizers, presets
+from trainer.serving import export as exports
+from trainer.training import loop, progress, strategies
+from trainer.training.checkpoints import Checkpoints, RunState
+from trainer.training.steps import PredictStep, TrainStep
+
+# Texts the export is checked on, besides held-out ones.
+_HOSTILE_TEXTS = (
+    "",
+    "   ",
+    "\u200b\ufffd\x00",
+    "caf\u00e9 na\u00efve \u03a3\u03a3 \u0130 \u4f60\u597d \U0001f600",
+    "a" * 101,
+    "[SEP] [CLS] [MASK]",
+    "word " * 3000,
+)
+_NUM_CHECKED_TEXTS = 64
+
+
+def run(config: ExperimentConfig) -> results.RunResult:
+    """Fine-tunes, evaluates, reports and exports, as the config says.
+
+    Raises:
+      ValueError: something the user gave does not fit; the message says what.
+      FloatingPointError: training diverged.
+    """
+    folder = pathlib.Path(config.model_dir).expanduser()
+    if _claim(folder, config) and results.is_finished(folder):
+        logging.info("%s holds this run, finished: nothing to do", folder)
+        return results.read(folder)
+    stopwatch = _Stopwatch()
+    runtime = strategies.set_up(config.runtime, seed=config.training.seed)
+    _check_batch_sizes(config, runtime)
+    preset = presets.load_preset(config.model.preset)
+    data = preparation.prepare(config, _make_encoder(config, preset))
+    for line in (*runtime.reasons, *preparation.summary(data)):
+        logging.info("%s", line)
+    stopwatch.lap("prepare_data_secs")
+
+    with runtime.strategy.scope():
+        classifier = _build(config, preset, data, dropout=_dropout(config))
+    warnings = [*data.warnings, *_check_model(config, classifier, data)]
+    for warning in warnings:
+        logging.warning("%s", warning)
+    predict = PredictStep(classifier, runtime.strategy, jit_compile=runtime.jit_compile)
+    evaluators = _evaluators(config, data, runtime.strategy)
+    stopwatch.lap("build_model_secs")
+
+    before = _evaluate_before(config, folder, evaluators, predict)
+    stopwatch.lap("evaluate_before_secs")
+    state = _train(config, folder, data, runtime, classifier, evaluators, predict)
+    stopwatch.lap("train_secs")
+    logging.info("evaluating after fine-tuning")
+    after = _evaluate(config, evaluators, predict)
+    stopwatch.lap("evaluate_after_secs")
+    export = _export(config, folder, preset, data, classifier)
+    stopwatch.lap("export_secs")
+
+    history = results.history(folder)
+    timing = {
+        **stopwatch.laps,
+        "train_secs": state.train_secs,
+        "train_examples_per_sec": results.steady_rate(history["train"]),
+    }
+    content = {
+        "title": f"{config.model.preset} on {config.data.dataset}",
+        "status": "complete",
+        "before": before,
+        "after": after,
+        "samples": results.samples(
+            config.sample_texts,
+            data.label_names,
+            before=before.pop("samples"),
+            after=after.pop("samples"),
+        ),
+        "training": _training_facts(config, data, classifier, state),
+        "history": history,
+        "data": data.facts,
+        "export": dataclasses.asdict(export),
+        "warnings": warnings,
+        "config": dataclasses.asdict(config),
+        "environment": environment.facts(runtime.reasons),
+        "timing": timing,
+        "paths": {"report": str(folder / "report.html"), "saved_model": export.path},
+        "commands": {
+            "predict": f"python -m trainer.predict --saved_model={export.path} "
+            "--input=TEXTS.txt --output=-"
+        },
+    }
+    return results.write(folder, content)
+
+
+def _claim(folder: pathlib.Path, config: ExperimentConfig) -> bool:
+    """Writes the config into a new folder; True if the folder holds this run already.
+
+    Raises:
+      ValueError: the folder holds another run.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        storage.write_text(path, config.to_json())
+        return False
+    found = differences(
+        ExperimentConfig.from_json(path.read_text(encoding="utf-8")), config
+    )
+    if found:
+        changes = "; ".join(
+            f"--{name}: {old!r} there, {new!r} now"
+            for name, (old, new) in found.items()
+        )
+        raise ValueError(
+            f"--model_dir={folder} holds a run with other settings ({changes}): go on "
+            "with its settings, use another --model_dir, or remove it"
+        )
+    return True
+
+
+def _check_batch_sizes(config: ExperimentConfig, runtime: strategies.Runtime) -> None:
+    for name, size in (
+        ("global_batch_size", config.training.global_batch_size),
+        ("eval_batch_size", config.eval_batch_size),
+    ):
+        strategies.check_batch_size(name, size, num_replicas=runtime.num_replicas)
+
+
+def _make_encoder(
+    config: ExperimentConfig, preset: presets.Preset
+) -> tokens.TextEncoder:
+    return tokens.TextEncoder(
+        preset.vocabulary,
+        lowercase=preset.lowercase,
+        strip_accents=preset.strip_accents,
+        max_length=config.data.max_length,
+        truncation=config.data.truncation,
+    )
+
+
+def _dropout(config: ExperimentConfig) -> float | None:
+    return None if config.model.dropout < 0 else config.model.dropout
+
+
+def _build(
+    config: ExperimentConfig,
+    preset: presets.Preset,
+    data: PreparedData,
+    *,
+    dropout: float | None,
+) -> keras.Model:
+    """The compiled classifier, its optimizer built."""
+    classifier = classifiers.build_classifier(
+        preset,
+        num_classes=len(data.label_names),
+        pooling=config.model.pooling,
+        dropout=dropout,
+        seed=config.training.seed,
+    )
+    optimizer = optimizers.build_optimizer(
+        config.optimizer, total_steps=data.plan.total_steps
+    )
+    optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
+    classifiers.compile_classifier(classifier, optimizer)
+    return classifier
+
+
+def _check_model(
+    config: ExperimentConfig, classifier: keras.Model, data: PreparedData
+) -> list[str]:
+    """Warnings about model and schedule. Raises ValueError where they cannot work."""
+    limit = classifier.backbone.max_sequence_length
+    if config.data.max_length > limit:
+        raise ValueError(
+            f"--max_length must be at most {limit}, the preset's own limit. "
+            f"Received: max_length={config.data.max_length}"
+        )
+    warning = optimizers.warmup_warning(
+        config.optimizer, total_steps=data.plan.total_steps
+    )
+    return [warning] if warning else []
+
+
+def _evaluators(
+    config: ExperimentConfig, data: PreparedData, strategy: tf.distribute.Strategy
+) -> dict[str, Evaluator]:
+    """Evaluators of the sample texts, and of validation and test where there are."""
+    parts = {
+        name: (data.splits[name], data.tokens[name])
+        for name in ("validation", "test")
+        if name in data.splits
+    }
+    parts["samples"] = _unlabelled(config, data, config.sample_texts)
+    result = {}
+    for name, (split, encoded) in parts.items():
+        feeder = batches.BatchFeeder(
+            encoded, split.data.labels, data.bucket_lengths, strategy
+        )
+        plan = batches.plan_evaluation(
+            encoded.lengths, data.bucket_lengths, batch_size=config.eval_batch_size
+        )
+        result[name] = Evaluator(split, encoded, feeder, plan, name=name)
+    return result
+
+
+def _unlabelled(
+    config: ExperimentConfig, data: PreparedData, texts: tuple[str, ...]
+) -> tuple[splits.Split, tokens.TokenizedTexts]:
+    """Texts without labels, to be predicted like a split."""
+    array = pa.chunked_array([pa.array(texts, pa.large_string())])
+    digests = splits.content_digests(array)
+    labels = np.zeros(len(texts), np.int32)
+    dataset = sources.TextDataset(array, labels, data.label_names)
+    encoded = tokens.encode_texts(
+        array, data.encoder, digests=digests, cache_dir=config.data.cache_dir
+    )
+    return splits.Split(dataset, digests, len(texts)), encoded
+
+
+def _evaluate(
+    config: ExperimentConfig, evaluators: Mapping[str, Evaluator], predict: PredictStep
+) -> dict[str, Any]:
+    """Metrics of each split, and predictions of the sample texts under "samples"."""
+    result: dict[str, Any] = {
+        name: evaluator.report(
+            predict,
+            num_resamples=config.num_bootstrap_resamples,
+            seed=config.training.seed,
+            max_length=config.data.max_length,
+        )
+        for name, evaluator in evaluators.items()
+        if name != "samples"
+    }
+    samples = evaluators["samples"].logits(predict)
+    result["samples"] = softmax(samples).tolist()
+    return result
+
+
+def _evaluate_before(
+    config: ExperimentConfig,
+    folder: pathlib.Path,
+    evaluators: Mapping[str, Evaluator],
+    predict: PredictStep,
+) -> dict[str, Any]:
+    """Evaluates the weights as they came; a resumed run finds what was found then."""
+    path = folder / "before.json"
+    if path.is_file():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    logging.info("evaluating before fine-tuning")
+    result = _evaluate(config, evaluators, predict)
+    storage.write_text(path, json.dumps(result))
+    return result
+
+
+def _train(
+    config: ExperimentConfig,
+    folder: pathlib.Path,
+    data: PreparedData,
+    runtime: strategies.Runtime,
+    classifier: keras.Model,
+    evaluators: Mapping[str, Evaluator],
+    predict: PredictStep,
+) -> RunState:
+    """Trains from the last checkpoint on, and leaves the best weights in place."""
+    state = RunState(data_fingerprint=data.facts["fingerprint"])
+    checkpoints = Checkpoints(folder / "checkpoints", classifier, state)
+    if checkpoints.restore_latest():
+        logging.info("going on from step %d of %s", state.step, folder)
+        _check_same_data(folder, state, data)
+    validation = evaluators.get("validation")
+    writers: list[progress.Writer] = [
+        progress.ConsoleWriter(
+            total_steps=data.plan.total_steps,
+            steps_per_epoch=data.plan.steps_per_epoch,
+        ),
+        progress.JsonLinesWriter(folder / results.METRICS_FILE, from_step=state.step),
+        progress.TensorBoardWriter(folder / "logs"),
+    ]
+    schedule = classifier.optimizer._learning_rate
+    loop.train(
+        plan=data.plan,
+        feed=batches.BatchFeeder(
+            data.tokens["train"],
+            data.splits["train"].data.labels,
+            data.bucket_lengths,
+            runtime.strategy,
+        ),
+        train_step=TrainStep(
+            classifier,
+            runtime.strategy,
+            clip_norm=config.optimizer.clip_norm,
+            seed=config.training.seed,
+            jit_compile=runtime.jit_compile,
+        ),
+        learning_rate=lambda step: float(schedule(step)),
+        evaluate=(lambda: validation.metrics(predict)) if validation else None,
+        state=state,
+        checkpoints=checkpoints,
+        writers=writers,
+        config=config.training,
+    )
+    checkpoints.restore_best()
+    return state
+
+
+def _check_same_data(folder: pathlib.Path, state: RunState, data: PreparedData) -> None:
+    now = data.facts["fingerprint"]
+    changed = [name for name in now if state.data_fingerprint.get(name) != now[name]]
+    if changed:
+        raise ValueError(
+            f"--model_dir={folder} was started on other data: expected the same texts "
+            f"and labels; found the {', '.join(changed)} split changed since; bring "
+            "the data back, or use another --model_dir"
+        )
+
+
+def _export(
+    config: ExperimentConfig,
+    folder: pathlib.Path,
+    preset: presets.Preset,
+    data: PreparedData,
+    classifier: keras.Model,
+) -> exports.Export:
+    """Publishes the weights as a float32 SavedModel, checked against memory."""
+    with strategies.precision("float32"):
+        served = _build(config, preset, data, dropout=0.0)
+    for target, source in zip(
+        served.trainable_variables, classifier.trainable_variables, strict=True
+    ):
+        target.assign(source.numpy())
+    held_out = data.splits.get("test", data.splits["train"]).data.texts
+    texts = (*_HOSTILE_TEXTS, *held_out.slice(0, _NUM_CHECKED_TEXTS).to_pylist())
+    strategy = tf.distribute.get_strategy()
+    checked = dataclasses.replace(config, sample_texts=texts)
+    evaluator = _evaluators(checked, data, strategy)["samples"]
+    return exports.export(
+        served,
+        data.encoder,
+        data.label_names,
+        folder / "export",
+        check_texts=texts,
+        expected_probabilities=softmax(evaluator.logits(PredictStep(served, strategy))),
+    )
+
+
+def _training_facts(
+    config: ExperimentConfig,
+    data: PreparedData,
+    classifier: keras.Model,
+    state: RunState,
+) -> dict[str, Any]:
+    def num_parameters(variables: list[keras.Variable]) -> int:
+        return int(sum(np.prod(variable.shape) for variable in variables))
+
+    return {
+        "total_steps": data.plan.total_steps,
+        "num_steps_run": state.step,
+        "stopped_early": state.stopped_early,
+        "num_train_examples": len(data.splits["train"]),
+        "num_parameters": num_parameters(classifier.weights),
+        "num_trainable_parameters": num_parameters(classifier.trainable_weights),
+        "best_metric": config.training.best_metric,
+        "best_step": state.best_step,
+        "weights": "last" if state.best_step is None else "best",
+    }
+
+
+class _Stopwatch:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """Ends a lap."""
+        now = time.monotonic()
+        self.laps[name] = now - self._since
+        self._since = now

@@ -1,0 +1,23 @@
+"""Fine-tunes a pretrained BERT on labelled text, reports, and exports a SavedModel.
+
+python -m trainer.main --flagfile=configs/quickstart.flags --model_dir=runs/quickstart
+
+Flags after --flagfile override it. A run that was stopped goes on when the same
+command is given again.
+"""
+
+from __future__ import annotations
+
+from trainer import flags
+from trainer.config import ExperimentConfig
+
+
+def main(config: ExperimentConfig) -> None:
+    # Imported here, so that --help and a wrong flag do not wait for TensorFlow.
+    from trainer import experiment
+
+    print(experiment.run(config).summary, flush=True)
+
+
+if __name__ == "__main__":
+    flags.run(ExperimentConfig, main)

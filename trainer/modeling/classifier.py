@@ -1,0 +1,114 @@
+"""Preset → compiled KerasHub classifier.
+
+    classifier = build_classifier(
+        preset, num_classes=2, pooling="mean", dropout=None, seed=0
+    )
+    classifier(model_inputs(token_ids, num_tokens))     # logits [batch, 2]
+
+The classifier is compiled as Keras expects, with optimizer, loss from logits and
+metric; `training/steps.py` runs it.
+"""
+
+from __future__ import annotations
+
+import keras
+import keras_nlp
+import tensorflow as tf
+
+from trainer.config import Pooling
+from trainer.modeling.presets import Preset
+
+
+class MeanPooledBertTextClassifier(keras_nlp.models.TextClassifier):
+    """KerasHub's BertTextClassifier, but its head reads the mean of the tokens.
+
+    Sentence encoders such as MiniLM were trained so, and not with the pooler on their
+    first token. Padding is left out of the mean; [CLS] and [SEP] are in it. The
+    backbone's pooler, which nothing reads here, is frozen.
+    """
+
+    backbone_cls = keras_nlp.models.BertBackbone
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int,
+        *,
+        dropout: float,
+        preprocessor: None = None,
+    ) -> None:
+        backbone.pooled_dense.trainable = False
+        inputs = backbone.input
+        # In float32 also under mixed precision: bfloat16 cannot count past 256.
+        tokens = keras.ops.cast(backbone(inputs)["sequence_output"], "float32")
+        mask = keras.ops.cast(inputs["padding_mask"], "float32")
+        total = keras.ops.sum(tokens * mask[:, :, None], axis=1)
+        mean = total / keras.ops.sum(mask, axis=1, keepdims=True)
+        output_dropout = keras.layers.Dropout(
+            dropout, dtype="float32", name="classifier_dropout"
+        )
+        output_dense = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
+            dtype="float32",
+            name="logits",
+        )
+        logits = output_dense(output_dropout(mean))
+        super().__init__(inputs=inputs, outputs=logits, compile=False)
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+
+
+def model_inputs(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What a KerasHub BERT takes, for texts of a single segment.
+
+    Args:
+      token_ids: int32 [batch, length].
+      num_tokens: int [batch], how many of them are not padding.
+    """
+    mask = tf.sequence_mask(num_tokens, tf.shape(token_ids)[1], dtype=tf.int32)
+    return {
+        "token_ids": token_ids,
+        "padding_mask": mask,
+        "segment_ids": tf.zeros_like(token_ids),
+    }
+
+
+def build_classifier(
+    preset: Preset,
+    *,
+    num_classes: int,
+    pooling: Pooling,
+    dropout: float | None,
+    seed: int,
+) -> keras.Model:
+    """The pretrained encoder with a new head, not yet compiled.
+
+    Args:
+      dropout: rate in encoder and head; None: the preset's own.
+      seed: of the head's first weights.
+    """
+    backbone = preset.make_backbone(dropout=dropout)
+    # The head draws its first weights after the backbone, whose own draws are as
+    # many as its layers: seeded here, it is the same for every backbone.
+    keras.utils.set_random_seed(seed)
+    head_dropout = backbone.dropout if dropout is None else dropout
+    head = {
+        "first": keras_nlp.models.BertTextClassifier,
+        "mean": MeanPooledBertTextClassifier,
+    }[pooling]
+    return head(backbone, num_classes, dropout=head_dropout)
+
+
+def compile_classifier(
+    classifier: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> None:
+    """Compiles it with a loss per example, from logits."""
+    classifier.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="none"
+        ),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        jit_compile=False,
+    )

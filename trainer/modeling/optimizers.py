@@ -1,0 +1,161 @@
+"""AdamW for fine-tuning: warmup and decay, what decays, clipping in the right place.
+
+    schedule = WarmupSchedule(5e-5, total_steps=1000, num_warmup_steps=100)
+    optimizer = AdamW(learning_rate=schedule, weight_decay=0.01)
+    exclude_from_weight_decay(optimizer, classifier.trainable_variables)
+    gradients, norm = clip_by_global_norm(summed_gradients, clip_norm=1.0)
+
+Keras 3 clips each replica's gradient before it adds them up, which is wrong on two
+replicas and more. Here the training step adds, then clips, then applies.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Sequence
+
+import keras
+import tensorflow as tf
+
+from trainer.config import DEFAULT_WARMUP_FRACTION, OptimizerConfig, Schedule
+
+# Variables whose names are these do not decay (Devlin et al. 2018's recipe; in
+# KerasHub's BERT: all biases, and LayerNorm's scale and offset).
+NOT_DECAYED = ("bias", "gamma", "beta")
+
+
+@keras.saving.register_keras_serializable(package="bert_trainer")
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warmup from 0 to the peak, then linear, cosine or no decay to 0.
+
+    The formulas are those of Hugging Face's `get_linear_schedule_with_warmup`,
+    `get_cosine_schedule_with_warmup` and `get_constant_schedule_with_warmup`: with
+    w warmup steps of t, the factor at step s from 0 is s / w below w, and then
+    (t - s) / (t - w), (1 + cos(pi (s - w) / (t - w))) / 2, or 1.
+    """
+
+    def __init__(
+        self,
+        peak_learning_rate: float,
+        *,
+        total_steps: int,
+        num_warmup_steps: int,
+        schedule: Schedule = "linear",
+    ) -> None:
+        super().__init__()
+        self.peak_learning_rate = peak_learning_rate
+        self.total_steps = total_steps
+        self.num_warmup_steps = num_warmup_steps
+        self.schedule = schedule
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate at a step from 0: a float32 scalar."""
+        step = tf.cast(step, tf.float32)
+        warmup = float(self.num_warmup_steps)
+        rising = step / max(1.0, warmup)
+        done = (step - warmup) / max(1.0, self.total_steps - warmup)
+        done = tf.clip_by_value(done, 0.0, 1.0)
+        falling = {
+            "linear": 1.0 - done,
+            "cosine": 0.5 * (1.0 + tf.cos(math.pi * done)),
+            "constant": tf.ones_like(done),
+        }[self.schedule]
+        factor = tf.where(step < warmup, rising, falling)
+        return self.peak_learning_rate * factor
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            "peak_learning_rate": self.peak_learning_rate,
+            "total_steps": self.total_steps,
+            "num_warmup_steps": self.num_warmup_steps,
+            "schedule": self.schedule,
+        }
+
+
+def num_warmup_steps(config: OptimizerConfig, *, total_steps: int) -> int:
+    """The warmup in steps, its sentinels resolved. May exceed the run."""
+    if config.num_warmup_steps >= 0:
+        return config.num_warmup_steps
+    fraction = config.warmup_fraction
+    if fraction < 0:
+        fraction = DEFAULT_WARMUP_FRACTION
+    return math.ceil(fraction * total_steps)
+
+
+def warmup_warning(config: OptimizerConfig, *, total_steps: int) -> str | None:
+    """What to tell a user whose warmup is longer than the run."""
+    warmup = num_warmup_steps(config, total_steps=total_steps)
+    if warmup <= total_steps:
+        return None
+    reached = config.learning_rate * (total_steps - 1) / warmup
+    return (
+        f"the warmup of {warmup} steps exceeds the run of {total_steps} steps: the "
+        f"learning rate rises to {reached:.3g} and never reaches its peak of "
+        f"{config.learning_rate:.3g}; lower --num_warmup_steps, or use "
+        "--warmup_fraction"
+    )
+
+
+class AdamW(keras.optimizers.AdamW):
+    """Keras's AdamW, given gradients that are already summed over the replicas.
+
+    Keras would add them up once more. Epsilon is Hugging Face's and PyTorch's.
+    """
+
+    def __init__(self, *, learning_rate: Any, weight_decay: float) -> None:
+        super().__init__(
+            learning_rate=learning_rate, weight_decay=weight_decay or None, epsilon=1e-8
+        )
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        return grads_and_vars
+
+
+def build_optimizer(config: OptimizerConfig, *, total_steps: int) -> AdamW:
+    """The optimizer of a run of so many steps."""
+    schedule = WarmupSchedule(
+        config.learning_rate,
+        total_steps=total_steps,
+        num_warmup_steps=num_warmup_steps(config, total_steps=total_steps),
+        schedule=config.schedule,
+    )
+    return AdamW(learning_rate=schedule, weight_decay=config.weight_decay)
+
+
+def exclude_from_weight_decay(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]
+) -> tuple[list[str], list[str]]:
+    """Leaves biases and LayerNorm out of the weight decay, then builds the optimizer.
+
+    Returns:
+      The paths of the variables that decay, and of those that do not, as the
+      optimizer itself answers: names that matched nothing would show here.
+    """
+    excluded = [variable for variable in variables if variable.name in NOT_DECAYED]
+    if optimizer.weight_decay and excluded:
+        optimizer.exclude_from_weight_decay(var_list=excluded)
+    optimizer.build(variables)
+    decayed: list[str] = []
+    kept: list[str] = []
+    for variable in variables:
+        # Asked with the Keras variable it caches an answer by another name.
+        decays = optimizer.weight_decay and optimizer._use_weight_decay(variable.value)
+        (decayed if decays else kept).append(variable.path)
+    return decayed, kept
+
+
+def clip_by_global_norm(
+    gradients: Sequence[tf.Tensor], *, clip_norm: float
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Scales gradients so that their global norm is at most `clip_norm` (0: any).
+
+    Returns:
+      The gradients, and the norm before clipping: a float32 scalar. Where that is
+      not finite the gradients are not either: the caller stops the run.
+    """
+    norm = tf.linalg.global_norm(gradients)
+    if not clip_norm:
+        return list(gradients), norm
+    clipped, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+    return list(clipped), norm

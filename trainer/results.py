@@ -1,0 +1,103 @@
+"""What a run leaves behind: report.json, report.html, summary.txt.
+
+    result = write(folder, content)     # content is what report.json holds
+    read(folder).summary                # of a finished run
+
+report.json is written last: where it is, the run is finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import statistics
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from trainer import storage
+from trainer.evaluation import report as pages
+from trainer.training.progress import read_json_lines
+
+METRICS_FILE = "metrics.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+      report: the content of report.json.
+      report_path: the page to read, report.html.
+      saved_model: the folder of the exported model.
+      summary: a small table for people, as text.
+    """
+
+    report: Mapping[str, Any]
+    report_path: pathlib.Path
+    saved_model: pathlib.Path
+    summary: str
+
+
+def is_finished(folder: pathlib.Path) -> bool:
+    """Whether the run of this folder has left its results."""
+    return (folder / "report.json").is_file()
+
+
+def write(folder: pathlib.Path, content: Mapping[str, Any]) -> RunResult:
+    """Writes the three files and returns what they hold."""
+    storage.write_text(folder / "report.html", pages.render_html(content))
+    storage.write_text(folder / "summary.txt", pages.summary_table(content) + "\n")
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    storage.write_text(folder / "report.json", text + "\n")
+    return read(folder)
+
+
+def read(folder: pathlib.Path) -> RunResult:
+    """The results of a finished run."""
+    content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return RunResult(
+        report=content,
+        report_path=folder / "report.html",
+        saved_model=pathlib.Path(content["export"]["path"]),
+        summary=(folder / "summary.txt").read_text(encoding="utf-8"),
+    )
+
+
+def history(folder: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
+    """The training and validation records of metrics.jsonl, by split."""
+    result: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
+    for record in read_json_lines(folder / METRICS_FILE):
+        result[record.pop("split")].append(record)
+    return result
+
+
+def samples(
+    texts: Sequence[str],
+    label_names: Sequence[str],
+    **probabilities: Sequence[Sequence[float]],
+) -> list[dict[str, Any]]:
+    """The sample texts' predictions, under the names they are given by.
+
+    Args:
+      probabilities: "before" and "after", each [len(texts), classes].
+    """
+    result: list[dict[str, Any]] = [{"text": text} for text in texts]
+    for when, rows in probabilities.items():
+        for sample, row in zip(result, rows, strict=True):
+            sample[when] = {
+                "label": label_names[int(np.argmax(row))],
+                "score": max(row),
+                "probabilities": list(row),
+            }
+    return result
+
+
+def steady_rate(records: Sequence[Mapping[str, Any]]) -> float | None:
+    """Training examples a second: the median over the log lines but the first.
+
+    The first holds the compilation; None where it is the only one.
+    """
+    rates = [record["examples_per_sec"] for record in records[1:]]
+    return statistics.median(rates) if rates else None

@@ -1,0 +1,110 @@
+"""Where a run's numbers go while it runs: console, JSON Lines, TensorBoard.
+
+    writers = [ConsoleWriter(total_steps=375, ...), JsonLinesWriter(path), ...]
+    for writer in writers:
+        writer.write("train", step=10, values={"loss": 0.69})
+
+A writer takes plain floats: what is still on a device is the loop's to fetch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+from typing import Any, Mapping, Protocol, TextIO
+
+import tensorflow as tf
+
+from trainer import storage
+
+
+class Writer(Protocol):
+    """Takes the numbers of one step."""
+
+    def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
+        """split: "train" or "validation"; step: updates done."""
+
+
+class ConsoleWriter:
+    """A line a log step: where the run is, how it does, how long it still takes."""
+
+    def __init__(
+        self, *, total_steps: int, steps_per_epoch: int, output: TextIO | None = None
+    ) -> None:
+        self._total_steps = total_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._output = output or sys.stdout
+
+    def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
+        """Prints the line."""
+        place = (
+            f"step {step:>{len(str(self._total_steps))}}/{self._total_steps}  "
+            f"epoch {step / self._steps_per_epoch:.2f}"
+        )
+        if split == "train":
+            text = (
+                f"loss {values['loss']:.4f}  lr {values['learning_rate']:.2e}  "
+                f"{values['examples_per_sec']:.1f} examples/s  "
+                f"{duration(values['secs_left'])} left"
+            )
+        else:
+            text = f"{split}: " + "  ".join(f"{k} {v:.4f}" for k, v in values.items())
+        print(f"{place}  {text}", file=self._output, flush=True)
+
+
+class JsonLinesWriter:
+    """An object a record: {"split": ..., "step": ..., values ...}.
+
+    Args:
+      path: of the file; what an earlier process wrote stays, up to `from_step`.
+      from_step: the step the run goes on from; records of later ones are removed,
+        for those steps are done again.
+    """
+
+    def __init__(self, path: pathlib.Path, *, from_step: int = 0) -> None:
+        self._path = path
+        kept = [
+            record for record in read_json_lines(path) if record["step"] <= from_step
+        ]
+        storage.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
+        """Appends a record."""
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"split": split, "step": step, **values}) + "\n")
+
+
+def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The records of a JsonLinesWriter; a last line cut off by a kill is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+class TensorBoardWriter:
+    """Scalars for TensorBoard, a run for each split."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+
+    def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
+        """Writes the scalars, and all that was held back."""
+        if split not in self._writers:
+            self._writers[split] = tf.summary.create_file_writer(
+                os.fspath(self._folder / split)
+            )
+        with self._writers[split].as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+        self._writers[split].flush()
+
+
+def duration(secs: float) -> str:
+    """Seconds as hours, minutes and seconds: 3725 → "1:02:05"."""
+    minutes, seconds = divmod(round(secs), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

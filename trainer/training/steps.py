@@ -1,0 +1,158 @@
+"""The compiled work of one step: train on a batch, predict a batch.
+
+    train_step = TrainStep(classifier, strategy, clip_norm=1.0, seed=0)
+    loss, gradient_norm = train_step(batch)     # scalars, not yet waited for
+    logits = PredictStep(classifier, strategy)(batch)
+
+The loss is the mean over the global batch, whatever the number of replicas: each
+replica adds up its rows' losses times their weights, and the sums are added. The
+dropout masks of a step are a function of (seed, step, replica), so they differ
+between replicas, and a resumed run draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.data.batches import Batch
+from trainer.modeling.classifier import model_inputs
+from trainer.modeling.optimizers import clip_by_global_norm
+
+
+class TrainStep:
+    """One update of the weights from one global batch.
+
+    Args:
+      classifier: compiled; made under the strategy's scope.
+      clip_norm: largest global norm of the summed gradient; 0: any.
+      seed: of the dropout masks.
+      jit_compile: whether to compile the forward and backward pass with XLA.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        strategy: tf.distribute.Strategy,
+        *,
+        clip_norm: float,
+        seed: int,
+        jit_compile: bool = False,
+    ) -> None:
+        self._classifier = classifier
+        self._strategy = strategy
+        self._clip_norm = clip_norm
+        self._seed = seed
+        self._variables = classifier.trainable_variables
+        self._seed_states = [
+            variable
+            for variable in classifier.non_trainable_variables
+            if variable.name == "seed_generator_state"
+        ]
+        self._jit_compile = jit_compile
+        self._run = tf.function(self._run_impl)
+
+    def __call__(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """Updates the weights.
+
+        Args:
+          batch: per-replica tensors.
+
+        Returns:
+          The global batch's mean loss and the norm of its gradient before clipping,
+          float32 scalars.
+        """
+        result: tuple[tf.Tensor, tf.Tensor] = self._run(batch)
+        return result
+
+    def _run_impl(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        losses, norms = self._strategy.run(self._replica_step, args=(batch,))
+        loss = self._strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+        # Every replica has the norm of the same summed gradient.
+        norm = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None)
+        return loss, norm
+
+    def _replica_step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        context = tf.distribute.get_replica_context()
+        step = tf.cast(self._classifier.optimizer.iterations.value, tf.int32)
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
+        compute = _compiled(self._loss_and_gradients, self._jit_compile)
+        loss, gradients = compute(batch, step, replica)
+        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        gradients, norm = clip_by_global_norm(gradients, clip_norm=self._clip_norm)
+        self._classifier.optimizer.apply(gradients, self._variables)
+        return loss, norm
+
+    def _loss_and_gradients(
+        self, batch: Batch, step: tf.Tensor, replica: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            with keras.StatelessScope(self._dropout_states(step, replica)):
+                logits = self._classifier(
+                    model_inputs(batch.token_ids, batch.num_tokens), training=True
+                )
+            losses = self._classifier.loss(batch.labels, tf.cast(logits, tf.float32))
+            loss = tf.reduce_sum(losses * batch.weights)
+        gradients = tape.gradient(loss, [v.value for v in self._variables])
+        # Dense, also for embeddings: Keras would update the rows of this batch only,
+        # whose moments then differ from what AdamW defines.
+        return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+    def _dropout_states(
+        self, step: tf.Tensor, replica: tf.Tensor
+    ) -> list[tuple[keras.Variable, tf.Tensor]]:
+        fold_in = tf.random.experimental.stateless_fold_in
+        seed = fold_in(fold_in(tf.constant([self._seed, 0]), step), replica)
+        return [
+            (state, tf.cast(fold_in(seed, index), state.dtype))
+            for index, state in enumerate(self._seed_states)
+        ]
+
+
+class PredictStep:
+    """The logits of one global batch.
+
+    Args:
+      classifier: made under the strategy's scope.
+      jit_compile: whether to compile with XLA.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        strategy: tf.distribute.Strategy,
+        *,
+        jit_compile: bool = False,
+    ) -> None:
+        self._classifier = classifier
+        self._strategy = strategy
+        self._jit_compile = jit_compile
+        self._run = tf.function(self._run_impl)
+
+    def __call__(self, batch: Batch) -> np.ndarray:
+        """Float32 [global batch, classes], in the order of the batch's rows."""
+        per_replica: Any = self._run(batch)
+        parts = self._strategy.experimental_local_results(per_replica)
+        return np.concatenate([part.numpy() for part in parts])
+
+    def _run_impl(self, batch: Batch) -> Any:
+        return self._strategy.run(self._replica_step, args=(batch,))
+
+    def _replica_step(self, batch: Batch) -> tf.Tensor:
+        return _compiled(self._logits, self._jit_compile)(batch)
+
+    def _logits(self, batch: Batch) -> tf.Tensor:
+        inputs = model_inputs(batch.token_ids, batch.num_tokens)
+        return tf.cast(self._classifier(inputs, training=False), tf.float32)
+
+
+def _compiled(compute: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
+    """A replica's function, compiled with XLA if that is wanted.
+
+    To be called while a replica's step is traced: each replica needs a tf.function of
+    its own, for one shared by all would hold the variables of the first.
+    """
+    return tf.function(compute, jit_compile=True) if jit_compile else compute
