@@ -3,9 +3,9 @@
 # exports, predicts; ends with the run's closing table.
 #
 #   bash scripts/quickstart.sh                        # writes to runs/quickstart
-#   MODEL_DIR=/tmp/run bash scripts/quickstart.sh --num_train_epochs=2
+#   MODEL_DIR=runs/longer bash scripts/quickstart.sh --num_train_epochs=2
 #
-# Arguments go to trainer.main, after the flagfile and so before it in rank.
+# Arguments go to trainer.main after the flagfile, and so win over it.
 set -Eeuo pipefail
 trap 'echo "quickstart: stopped, this failed (exit $?): $BASH_COMMAND" >&2' ERR
 model_dir=${MODEL_DIR:-runs/quickstart}

@@ -401,7 +401,6 @@ class ExperimentConfig:
         GUIDE_SENTENCES,
         "Texts to try before and after fine-tuning, shown in the report. May be "
         "given several times.",
-        may_change=True,
         repeated=True,
     )
     num_bootstrap_resamples: int = setting(

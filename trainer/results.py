@@ -94,10 +94,10 @@ def samples(
     return result
 
 
-def steady_rate(records: Sequence[Mapping[str, Any]]) -> float | None:
-    """Training examples a second: the median over the log lines but the first.
+def steady_rate(records: Sequence[Mapping[str, Any]]) -> float:
+    """Training examples a second: the median over the log lines.
 
-    The first holds the compilation; None where it is the only one.
+    The first one, which holds compilations, is left out where there are others.
     """
-    rates = [record["examples_per_sec"] for record in records[1:]]
-    return statistics.median(rates) if rates else None
+    rates = [record["examples_per_sec"] for record in records]
+    return statistics.median(rates[1:] or rates)

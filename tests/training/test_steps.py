@@ -108,11 +108,18 @@ def assert_same(
     np.testing.assert_allclose(one["logits"], other["logits"], atol=10 * tolerance)
 
 
-@pytest.mark.parametrize("num_replicas", [2, 4])
-@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize(
+    ("num_replicas", "pooling"),
+    [
+        (2, "mean"),
+        pytest.param(2, "first", marks=pytest.mark.slow),
+        pytest.param(4, "mean", marks=pytest.mark.slow),
+    ],
+)
 def test_replicas_equal_one(
     num_replicas: int, pooling: str, tiny_preset: str, cache_dir: pathlib.Path
 ) -> None:
+    """Through clipping, decay, the schedule, an uneven batch, and prediction."""
     settings: Any = dict(pooling=pooling, weight_decay=0.1)
     one = train(1, tiny_preset, cache_dir, **settings)
     several = train(num_replicas, tiny_preset, cache_dir, **settings)
@@ -120,6 +127,7 @@ def test_replicas_equal_one(
     assert_same(one, several, tolerance=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_xla_equals_plain(
     num_replicas: int, tiny_preset: str, cache_dir: pathlib.Path
@@ -127,3 +135,85 @@ def test_xla_equals_plain(
     plain = train(1, tiny_preset, cache_dir)
     compiled = train(num_replicas, tiny_preset, cache_dir, jit_compile=True)
     assert_same(plain, compiled, tolerance=2e-5)
+
+
+def one_batch(rows: list[int], cache_dir: pathlib.Path, length: int) -> batches.Batch:
+    """A batch of these rows, -1 for none, padded to a length."""
+    texts, labels = tiny.labelled_sentences(NUM_ROWS)
+    tokens = tiny.tokenize(texts, cache_dir)
+    plan = batches.BatchPlan(np.zeros(1, np.int32), np.array([rows]))
+    feeder = batches.BatchFeeder(tokens, labels, (length,), strategy_of(1))
+    return next(feeder(plan))[1]
+
+
+def test_padding_changes_nothing(tiny_preset: str, cache_dir: pathlib.Path) -> None:
+    """A step on 3 texts in a batch of 8 at length 64 is one on the 3 texts alone.
+
+    What is expected is computed with Keras and TensorFlow alone: the plain mean loss
+    over the texts, cut to their longest, its gradient, clipped, and Keras's AdamW.
+    """
+    padded = one_batch([4, 2, 9, -1, -1, -1, -1, -1], cache_dir, 64)
+    plain = one_batch([4, 2, 9], cache_dir, 64)
+    longest = int(max(plain.num_tokens))
+    assert longest < 64
+
+    model = make_classifier(strategy_of(1), tiny_preset)
+    loss, norm = TrainStep(model, strategy_of(1), clip_norm=0.2, seed=0)(padded)
+
+    expected = make_classifier(strategy_of(1), tiny_preset)
+    optimizer = keras.optimizers.AdamW(
+        expected.optimizer._learning_rate, weight_decay=0.01, epsilon=1e-8
+    )
+    optimizer.exclude_from_weight_decay(
+        [v for v in expected.trainable_variables if v.name in ("bias", "gamma", "beta")]
+    )
+    variables = [variable.value for variable in expected.trainable_variables]
+    with tf.GradientTape() as tape:
+        logits = expected(
+            classifier_lib.model_inputs(plain.token_ids[:, :longest], plain.num_tokens)
+        )
+        expected_loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(plain.labels, logits)
+        )
+    # Dense: of IndexedSlices TensorFlow takes the norm without adding up what belongs
+    # to the same row.
+    gradients = [
+        tf.convert_to_tensor(g) for g in tape.gradient(expected_loss, variables)
+    ]
+    gradients, expected_norm = tf.clip_by_global_norm(gradients, 0.2)
+    optimizer.apply(gradients, expected.trainable_variables)
+    assert float(loss) == pytest.approx(float(expected_loss), abs=1e-6)
+    assert float(norm) == pytest.approx(float(expected_norm), rel=1e-5)
+    assert float(norm) > 0.2, "nothing was clipped: the test would show less"
+    for one, other in zip(model.trainable_variables, expected.trainable_variables):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-6)
+
+
+def test_dropout_is_a_function_of_seed_step_and_replica(
+    tiny_preset: str, cache_dir: pathlib.Path
+) -> None:
+    model = make_classifier(strategy_of(1), tiny_preset, dropout=0.5)
+    batch = one_batch([4, 2, 9, 1], cache_dir, 64)
+    state = [v.numpy() for v in model.non_trainable_variables]
+
+    def loss(*, seed: int, step: int, replica: int) -> float:
+        train_step = TrainStep(model, strategy_of(1), clip_norm=0.0, seed=seed)
+        return float(train_step._loss_and_gradients(batch, step, replica)[0])
+
+    cases = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (0, 2, 0)]
+    losses = [loss(seed=s, step=t, replica=r) for s, t, r in cases]
+    assert len(set(losses)) == len(cases), "two of them drew the same masks"
+    assert losses == [loss(seed=s, step=t, replica=r) for s, t, r in cases]
+    for before, variable in zip(state, model.non_trainable_variables):
+        np.testing.assert_array_equal(before, variable.numpy())
+
+
+def test_mixed_precision_keeps_weights_in_float32(
+    tiny_preset: str, cache_dir: pathlib.Path
+) -> None:
+    with strategies.precision("mixed_bfloat16"):
+        mixed = train(1, tiny_preset, cache_dir, pooling="mean")
+    plain = train(1, tiny_preset, cache_dir, pooling="mean")
+    assert {w.dtype for w in mixed["weights"]} == {np.dtype("float32")}
+    np.testing.assert_allclose(mixed["losses"], plain["losses"], rtol=0.05)
+    assert np.abs(mixed["logits"] - plain["logits"]).max() > 0, "nothing was mixed"

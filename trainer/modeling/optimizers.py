@@ -105,7 +105,7 @@ class AdamW(keras.optimizers.AdamW):
 
     def __init__(self, *, learning_rate: Any, weight_decay: float) -> None:
         super().__init__(
-            learning_rate=learning_rate, weight_decay=weight_decay or None, epsilon=1e-8
+            learning_rate=learning_rate, weight_decay=weight_decay, epsilon=1e-8
         )
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:

@@ -11,14 +11,18 @@ LayerNorm's epsilon is carried over here; without it hidden states are off by 4e
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import pathlib
-from typing import Any, Callable
+import shutil
+import tempfile
+from typing import Any, Callable, Iterator
 
 import keras
 import keras_nlp
+import safetensors.numpy
 from absl import logging
 
 _PACKAGE_SCHEME = "package:"
@@ -76,9 +80,12 @@ class Preset:
             dropout = _one_dropout(self.hugging_face)
         if dropout is not None:
             arguments["dropout"] = dropout
-        backbone = keras_nlp.models.BertBackbone.from_preset(self.handle, **arguments)
-        if self.hugging_face is not None:
-            _follow_hugging_face(backbone, self.hugging_face)
+        make = keras_nlp.models.BertBackbone.from_preset
+        if self.hugging_face is None:
+            return make(self.handle, **arguments)
+        with _loadable_folder(pathlib.Path(self.handle)) as folder:
+            backbone = make(str(folder), **arguments)
+        _follow_hugging_face(backbone, self.hugging_face)
         return backbone
 
 
@@ -98,7 +105,8 @@ def load_preset(name: str) -> Preset:
     else:
         handle = name
     folder = pathlib.Path(handle)
-    if folder.is_dir() and (folder / "model.safetensors").is_file():
+    # KerasHub has a config.json as well, but none of the others at the top.
+    if any((folder / file).is_file() for file in _HUGGING_FACE_FILES[1:]):
         return _hugging_face_preset(name, folder)
     return _keras_preset(name, handle)
 
@@ -202,6 +210,37 @@ def _one_dropout(config: dict[str, Any]) -> float:
             hidden,
         )
     return hidden
+
+
+@contextlib.contextmanager
+def _loadable_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A Hugging Face folder whose weights have the names that KerasHub looks for.
+
+    KerasHub before 0.26, the last for Python 3.10, knows those of the original BERT
+    only ("bert.embeddings.LayerNorm.gamma"), not those that sentence encoders have.
+    """
+    release = importlib.metadata.version("keras-hub").split(".")[:2]
+    if tuple(map(int, release)) >= (0, 26):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as renamed:
+        for file in _HUGGING_FACE_FILES:
+            if file != "model.safetensors":
+                shutil.copy(folder / file, renamed)
+        tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+        safetensors.numpy.save_file(
+            {_original_name(name): value for name, value in tensors.items()},
+            pathlib.Path(renamed) / "model.safetensors",
+        )
+        yield pathlib.Path(renamed)
+
+
+def _original_name(name: str) -> str:
+    """A weight's name as the original BERT's checkpoint has it."""
+    name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+    name = name.replace("LayerNorm.bias", "LayerNorm.beta")
+    is_encoder = name.startswith(("embeddings.", "encoder.", "pooler."))
+    return f"bert.{name}" if is_encoder else name
 
 
 def _follow_hugging_face(backbone: keras.Model, config: dict[str, Any]) -> None:

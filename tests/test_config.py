@@ -1,0 +1,358 @@
+"""Tests of trainer/config.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from typing import Any
+
+import pytest
+
+from trainer.config import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PredictConfig,
+    RuntimeConfig,
+    TrainingConfig,
+    differences,
+    sections,
+)
+
+REQUIRED: dict[str, Any] = dict(
+    model_dir="runs/a", dataset="files:a.csv", preset="tiny"
+)
+REQUIRED_TO_PREDICT: dict[str, Any] = dict(saved_model="m", input="-")
+SECTIONS = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "optimizer": OptimizerConfig,
+    "training": TrainingConfig,
+    "runtime": RuntimeConfig,
+}
+# Every setting at a value that is not its default, so that a test can see each of
+# them carried through. (num_warmup_steps is in a test: it excludes warmup_fraction.)
+OFF_DEFAULT: dict[str, Any] = dict(
+    model_dir="runs/b",
+    sample_texts=("Good, very good.", "", "naïve 🎬"),
+    num_bootstrap_resamples=7,
+    dataset="files:b.csv",
+    validation_dataset="files:c.csv",
+    test_dataset="files:d.csv",
+    text_field="review",
+    label_field="stars",
+    label_names=("bad", "good"),
+    bad_rows="skip",
+    test_one_in=0,
+    validation_one_in=3,
+    num_train_examples=100,
+    num_eval_examples=50,
+    max_length=64,
+    truncation="head_tail",
+    num_buckets=2,
+    download=True,
+    tfds_data_dir="/tfds",
+    cache_dir="/cache",
+    preset="other",
+    pooling="mean",
+    dropout=0.25,
+    learning_rate=1e-3,
+    schedule="cosine",
+    warmup_fraction=0.5,
+    weight_decay=0.0,
+    clip_norm=2.5,
+    num_train_epochs=5,
+    global_batch_size=16,
+    eval_batch_size=8,
+    logging_steps=3,
+    eval_every_steps=20,
+    save_every_steps=0,
+    early_stopping_patience=4,
+    best_metric="f1_macro",
+    seed=11,
+    strategy="mirrored",
+    precision="mixed_bfloat16",
+    num_virtual_devices=4,
+    jit_compile="on",
+    deterministic=False,
+)
+# What a run may go on with another value of: nothing that the weights depend on.
+MAY_CHANGE = {
+    "model_dir",
+    "sample_texts",
+    "num_bootstrap_resamples",
+    "download",
+    "tfds_data_dir",
+    "cache_dir",
+    "eval_batch_size",
+    "logging_steps",
+    "save_every_steps",
+    "strategy",
+    "precision",
+    "num_virtual_devices",
+    "jit_compile",
+    "deterministic",
+}
+
+
+def make_config(**changes: Any) -> ExperimentConfig:
+    """A config of these settings, each put into the section it belongs to."""
+    settings = REQUIRED | changes
+    parts: dict[str, Any] = {
+        name: section(
+            **{
+                field.name: settings.pop(field.name)
+                for field in dataclasses.fields(section)
+                if field.name in settings
+            }
+        )
+        for name, section in SECTIONS.items()
+    }
+    return ExperimentConfig(**settings, **parts)
+
+
+def leaves(config: Any) -> dict[str, Any]:
+    """Every setting of a config, those of its sections too, by name."""
+    found = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        found.update(leaves(value) if field.name in SECTIONS else {field.name: value})
+    return found
+
+
+NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "no_model_dir": (dict(model_dir=""), ["--model_dir is required"]),
+    "no_dataset": (dict(dataset=""), ["--dataset is required"]),
+    "no_preset": (dict(preset=""), ["--preset is required"]),
+    "same_field_twice": (
+        dict(text_field="x", label_field="x"),
+        ["--text_field and --label_field must differ", "'x'"],
+    ),
+    "both_warmups": (
+        dict(num_warmup_steps=5, warmup_fraction=0.5),
+        ["--num_warmup_steps or --warmup_fraction", "=5", "=0.5"],
+    ),
+    "both_warmups_zero": (
+        dict(num_warmup_steps=0, warmup_fraction=0.0),
+        ["--num_warmup_steps or --warmup_fraction", "not both"],
+    ),
+    "virtual_devices_unused": (
+        dict(num_virtual_devices=2, strategy="one_device"),
+        ["--num_virtual_devices", "--strategy=mirrored", "strategy=one_device"],
+    ),
+    "patience_without_validation": (
+        dict(early_stopping_patience=2, validation_one_in=0),
+        ["--early_stopping_patience", "--validation_one_in", "--validation_dataset"],
+    ),
+    "evaluations_without_validation": (
+        dict(eval_every_steps=20, validation_one_in=0),
+        ["--eval_every_steps", "--validation_one_in", "eval_every_steps=20"],
+    ),
+    "one_label_name": (dict(label_names=("a",)), ["--label_names", "two", ": a"]),
+    "label_name_twice": (
+        dict(label_names=("a", "b", "a")),
+        ["--label_names", "different", "a,b,a"],
+    ),
+    "test_all": (dict(test_one_in=1), ["--test_one_in", "0", "2", "=1"]),
+    "test_negative": (dict(test_one_in=-2), ["--test_one_in", "=-2"]),
+    "validation_all": (dict(validation_one_in=1), ["--validation_one_in", "=1"]),
+    "validation_negative": (dict(validation_one_in=-1), ["--validation_one_in", "-1"]),
+    "no_room_for_a_token": (
+        dict(max_length=2),
+        ["--max_length", "[CLS]", "max_length=2"],
+    ),
+    "no_buckets": (dict(num_buckets=0), ["--num_buckets", "1 to 16", ": 0"]),
+    "too_many_buckets": (dict(num_buckets=17), ["--num_buckets", "1 to 16", "17"]),
+    "no_cache": (dict(cache_dir=""), ["--cache_dir"]),
+    "dropout_of_all": (dict(dropout=1.0), ["--dropout", "[0, 1)", "dropout=1.0"]),
+    "dropout_negative": (dict(dropout=-0.1), ["--dropout", "dropout=-0.1"]),
+    "dropout_nan": (dict(dropout=float("nan")), ["--dropout", "nan"]),
+    "no_learning_rate": (dict(learning_rate=0.0), ["--learning_rate", "above 0"]),
+    "learning_rate_nan": (dict(learning_rate=float("nan")), ["--learning_rate"]),
+    "warmup_above_one": (
+        dict(warmup_fraction=1.1),
+        ["--warmup_fraction", "[0, 1]", "1.1"],
+    ),
+    "warmup_negative": (dict(warmup_fraction=-0.5), ["--warmup_fraction", "-0.5"]),
+}
+
+
+@pytest.mark.parametrize("changes, words", NOT_TOGETHER.values(), ids=NOT_TOGETHER)
+def test_settings_that_do_not_go_together(
+    changes: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        make_config(**changes)
+    for word in words:
+        assert word in str(caught.value)
+
+
+TOGETHER: dict[str, dict[str, Any]] = {
+    "nothing_but_the_required": {},
+    "no_splits": dict(test_one_in=0, validation_one_in=0),
+    "patience_with_own_validation": dict(
+        early_stopping_patience=2,
+        eval_every_steps=10,
+        validation_one_in=0,
+        validation_dataset="files:b.csv",
+    ),
+    "no_warmup": dict(num_warmup_steps=0),
+    "no_warmup_as_share": dict(warmup_fraction=0.0),
+    "warmup_to_the_end": dict(warmup_fraction=1.0),
+    "virtual_devices_auto": dict(num_virtual_devices=2, strategy="auto"),
+    "no_dropout": dict(dropout=0.0),
+    "shortest": dict(max_length=3),
+}
+
+
+@pytest.mark.parametrize("changes", TOGETHER.values(), ids=TOGETHER)
+def test_settings_that_go_together(changes: dict[str, Any]) -> None:
+    kept = leaves(make_config(**changes))
+    assert changes.items() <= kept.items()
+
+
+MINIMA = {
+    "num_train_examples": 0,
+    "num_eval_examples": 0,
+    "weight_decay": 0,
+    "clip_norm": 0,
+    "num_warmup_steps": -1,
+    "num_train_epochs": 1,
+    "global_batch_size": 1,
+    "logging_steps": 1,
+    "eval_batch_size": 0,
+    "eval_every_steps": 0,
+    "save_every_steps": 0,
+    "early_stopping_patience": 0,
+    "seed": 0,
+    "num_virtual_devices": 1,
+    "num_bootstrap_resamples": 0,
+}
+
+
+@pytest.mark.parametrize("name, minimum", MINIMA.items(), ids=MINIMA)
+def test_least_values(name: str, minimum: int) -> None:
+    assert leaves(make_config(**{name: minimum}))[name] == minimum
+    with pytest.raises(ValueError, match=f"--{name} must be at least {minimum}. Rec"):
+        make_config(**{name: minimum - 1})
+
+
+CHOICES = {
+    (section, name): typing.get_args(hint)
+    for section in (*SECTIONS.values(), PredictConfig)
+    for name, hint in typing.get_type_hints(section).items()
+    if typing.get_origin(hint) is typing.Literal
+}
+
+
+@pytest.mark.parametrize("section, name", CHOICES, ids=[name for _, name in CHOICES])
+def test_unknown_choice(section: type, name: str) -> None:
+    required = REQUIRED_TO_PREDICT if section is PredictConfig else {}
+    with pytest.raises(ValueError) as caught:
+        section(**required, **{name: "nonsense"})
+    message = str(caught.value)
+    assert f"--{name} must be one of" in message and "nonsense" in message
+    assert all(choice in message for choice in CHOICES[section, name])
+
+
+@pytest.mark.parametrize(
+    "warmup", [{}, dict(warmup_fraction=-1.0, num_warmup_steps=9)], ids=["share", "n"]
+)
+def test_json_keeps_every_setting(warmup: dict[str, Any]) -> None:
+    config = make_config(**OFF_DEFAULT | warmup)
+    defaults = leaves(make_config())
+    unchanged = {n for n, value in leaves(config).items() if value == defaults[n]}
+    assert unchanged == (
+        {"warmup_fraction"} if warmup else {"num_warmup_steps"}
+    ), "OFF_DEFAULT lacks a setting: the test would not see it lost"
+
+    again = ExperimentConfig.from_json(config.to_json())
+
+    assert again == config
+    # Equal is not the same: (1,) == (1,) but 1 == 1.0 == True.
+    assert {n: type(v) for n, v in leaves(again).items()} == {
+        n: type(v) for n, v in leaves(config).items()
+    }
+
+
+def test_json_is_for_readers() -> None:
+    text = make_config(learning_rate=3e-5).to_json()
+    assert json.loads(text)["optimizer"]["learning_rate"] == 3e-5
+    assert text.endswith("}\n") and '\n  "optimizer": {\n    "learning_rate"' in text
+
+
+@pytest.mark.parametrize("section", [None, "optimizer"])
+def test_unknown_field_is_refused(section: str | None) -> None:
+    values = json.loads(make_config().to_json())
+    (values[section] if section else values)["momentum"] = 0.9
+    owner = "OptimizerConfig" if section else "ExperimentConfig"
+    with pytest.raises(ValueError, match=rf"\['momentum'\] for {owner}"):
+        ExperimentConfig.from_json(json.dumps(values))
+
+
+def test_json_is_checked_like_flags() -> None:
+    text = make_config().to_json().replace('"max_length": 512', '"max_length": 2')
+    with pytest.raises(ValueError, match="--max_length"):
+        ExperimentConfig.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "config, name",
+    [(make_config(), "model_dir")]
+    + [
+        (getattr(make_config(), section), dataclasses.fields(SECTIONS[section])[0].name)
+        for section in SECTIONS
+    ]
+    + [(PredictConfig(**REQUIRED_TO_PREDICT), "input")],
+    ids=lambda value: type(value).__name__,
+)
+def test_frozen(config: Any, name: str) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(config, name, "other")
+
+
+def test_sections() -> None:
+    assert sections(ExperimentConfig) == SECTIONS
+    assert sections(DataConfig) == sections(PredictConfig) == {}
+
+
+@pytest.mark.parametrize("name", [*OFF_DEFAULT, "num_warmup_steps"])
+def test_differences(name: str) -> None:
+    before = make_config()
+    value = OFF_DEFAULT.get(name, 9)
+    after = make_config(**{name: value})
+    expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
+    assert differences(before, after) == expected
+    assert differences(after, after) == {}
+
+
+def test_differences_names_all() -> None:
+    found = differences(make_config(), make_config(**OFF_DEFAULT))
+    assert set(found) == set(OFF_DEFAULT) - MAY_CHANGE
+    assert found["learning_rate"] == (5e-5, 1e-3)
+
+
+@pytest.mark.parametrize("given, expected", [(0, 24), (7, 7)])
+def test_eval_batch_size(given: int, expected: int) -> None:
+    config = make_config(global_batch_size=24, eval_batch_size=given)
+    assert config.eval_batch_size == expected
+    assert config.training.eval_batch_size == given, "the config was written back"
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(saved_model=""), "--saved_model is required"),
+        (dict(input=""), "--input is required"),
+        (dict(output=""), "--output is required"),
+        (dict(batch_size=0), "--batch_size must be at least 1. Received: batch_size=0"),
+        (dict(input_format="xml"), "--input_format must be one of auto, text, csv"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_predict_config(changes: dict[str, Any], words: str) -> None:
+    assert PredictConfig(**REQUIRED_TO_PREDICT).output == "-"
+    with pytest.raises(ValueError, match=words):
+        PredictConfig(**REQUIRED_TO_PREDICT | changes)

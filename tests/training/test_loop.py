@@ -1,0 +1,210 @@
+"""What the loop decides: when to log, evaluate, save and stop, and resuming."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Iterator, Mapping
+
+import numpy as np
+import pytest
+
+from trainer.config import TrainingConfig
+from trainer.data.batches import BatchPlan, TrainingPlan
+from trainer.training import loop
+from trainer.training.checkpoints import RunState
+
+STEPS_PER_EPOCH = 5
+BATCH_SIZE = 2
+
+
+@dataclasses.dataclass
+class Recorder:
+    """A saver, a writer, a step and an evaluation that note when they are called.
+
+    Args:
+      accuracies: what the evaluations give, in turn.
+      losses: of the steps, by step number; 0.5 where there is none.
+    """
+
+    state: RunState
+    accuracies: Iterator[float] = dataclasses.field(default_factory=lambda: iter(()))
+    losses: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    events: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
+    rows: list[list[int]] = dataclasses.field(default_factory=list)
+    latest_path: str | None = None
+    now: float = 0.0
+
+    def save_latest(self) -> None:
+        self.events.append(("save", self.state.step))
+        self.latest_path = f"step-{self.state.step}"
+
+    def save_best(self) -> None:
+        self.events.append(("best", self.state.step))
+
+    def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
+        self.events.append((split, step, dict(values)))
+
+    def evaluate(self) -> dict[str, float]:
+        self.events.append(("evaluate", self.state.step))
+        self.now += 1000.0  # An evaluation's time is not the training's.
+        accuracy = next(self.accuracies)
+        return dict(loss=1 - accuracy, accuracy=accuracy, f1_macro=accuracy, mcc=0.0)
+
+    def feed(self, plan: BatchPlan) -> Iterator[tuple[np.ndarray, Any]]:
+        for rows in plan.rows:
+            self.rows.append(rows.tolist())
+            yield rows, rows
+
+    def step(self, batch: Any) -> tuple[float, float]:
+        self.now += 2.0
+        return self.losses.get(self.state.step + 1, 0.5), 1.0
+
+    def at(self, kind: str) -> list[int]:
+        """The steps at which something happened."""
+        return [event[1] for event in self.events if event[0] == kind]
+
+
+def make_plan(num_epochs: int) -> TrainingPlan:
+    """Nine texts in five batches of two an epoch, the last one uneven."""
+    return TrainingPlan(
+        np.full(2 * STEPS_PER_EPOCH - 1, 8),
+        (8,),
+        seed=0,
+        batch_size=BATCH_SIZE,
+        num_epochs=num_epochs,
+    )
+
+
+def run(
+    recorder: Recorder,
+    *,
+    num_epochs: int = 2,
+    validation: bool = True,
+    **settings: Any,
+) -> None:
+    """Runs the loop on what the recorder gives."""
+    config = TrainingConfig(**{"logging_steps": 4, "save_every_steps": 3} | settings)
+    loop.train(
+        plan=make_plan(num_epochs),
+        feed=recorder.feed,
+        train_step=recorder.step,
+        learning_rate=lambda step: step / 100,
+        evaluate=recorder.evaluate if validation else None,
+        state=recorder.state,
+        checkpoints=recorder,
+        writers=[recorder],
+        config=config,
+        clock=lambda: recorder.now,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "logs", "evaluations", "saves"),
+    [
+        ({}, [4, 8, 10], [5, 10], [3, 5, 6, 9, 10]),
+        ({"logging_steps": 1}, list(range(1, 11)), [5, 10], [3, 5, 6, 9, 10]),
+        ({"eval_every_steps": 4}, [4, 8, 10], [4, 5, 8, 10], [3, 4, 5, 6, 8, 9, 10]),
+        ({"save_every_steps": 0}, [4, 8, 10], [5, 10], [5, 10]),
+        ({"validation": False}, [4, 8, 10], [], [3, 6, 9, 10]),
+        ({"validation": False, "save_every_steps": 0}, [4, 8, 10], [], [10]),
+    ],
+)
+def test_when_it_logs_evaluates_and_saves(
+    settings: dict[str, Any],
+    logs: list[int],
+    evaluations: list[int],
+    saves: list[int],
+) -> None:
+    recorder = Recorder(RunState(), iter(np.linspace(0.5, 0.9, 10)))
+    run(recorder, **settings)
+    assert recorder.at("train") == logs
+    assert recorder.at("evaluate") == evaluations
+    assert recorder.at("save") == saves
+    assert recorder.state.step == 10
+
+
+def test_log_line_is_the_mean_since_the_last_and_leaves_evaluation_time_out() -> None:
+    recorder = Recorder(
+        RunState(), iter([0.5, 0.6]), losses={1: 1.0, 2: 2.0, 3: 3.0, 4: 6.0, 9: 0.1}
+    )
+    run(recorder)
+    lines = [event[2] for event in recorder.events if event[0] == "train"]
+    assert [line["loss"] for line in lines] == pytest.approx([3.0, 0.5, 0.3])
+    assert [line["learning_rate"] for line in lines] == [0.03, 0.07, 0.09]
+    # 2 seconds a step; the uneven batch of each epoch has one row.
+    assert recorder.state.train_secs == 20.0
+    total = sum(line["examples_per_sec"] * n * 2.0 for line, n in zip(lines, (4, 4, 2)))
+    assert total == pytest.approx(18)
+    assert [line["secs_left"] for line in lines] == [12.0, 4.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "last_step", "best_step"),
+    [
+        ([0.5, 0.6, 0.7, 0.8], 1, 20, 20),
+        ([0.5, 0.4, 0.9, 0.9], 1, 10, 5),
+        ([0.5, 0.4, 0.9, 0.9], 2, 20, 15),
+        ([0.5, 0.5, 0.5, 0.9], 2, 15, 5),
+        ([0.5, 0.4, 0.3, 0.2], 0, 20, 5),
+    ],
+)
+def test_early_stopping(
+    accuracies: list[float], patience: int, last_step: int, best_step: int
+) -> None:
+    recorder = Recorder(RunState(), iter(accuracies))
+    run(recorder, num_epochs=4, early_stopping_patience=patience)
+    assert recorder.state.step == last_step
+    assert recorder.state.best_step == best_step == recorder.at("best")[-1]
+    assert recorder.at("save")[-1] == last_step
+    run(recorder, num_epochs=4, early_stopping_patience=patience)
+    assert recorder.state.step == last_step, "a run that is over went on"
+
+
+def test_best_metric_loss_is_lower_the_better() -> None:
+    recorder = Recorder(RunState(), iter([0.5, 0.9]))
+    run(recorder, best_metric="loss")
+    assert recorder.state.best_score == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+@pytest.mark.parametrize("step", [1, 5, 7])
+def test_non_finite_loss_stops_and_names_the_step(loss: float, step: int) -> None:
+    recorder = Recorder(RunState(), iter([0.5, 0.6]), losses={step: loss})
+    saved_before = [s for s in (3, 5, 6) if s < step]
+    last_good = f"step-{saved_before[-1]}" if saved_before else "the start"
+    with pytest.raises(FloatingPointError, match=f"at step {step}:.*{last_good}"):
+        run(recorder)
+    assert recorder.at("save") == saved_before, "a bad state was saved"
+
+
+def test_goes_on_as_if_it_had_not_stopped() -> None:
+    whole = Recorder(RunState(), iter([0.5, 0.6]))
+    run(whole)
+    for stop in (3, 5, 6, 9):
+        before = Recorder(RunState(), iter([0.5, 0.6]))
+        stopped = _state_saved_at(before, stop)
+        after = Recorder(stopped, iter([0.6] if stop >= 5 else [0.5, 0.6]))
+        run(after)
+        assert after.rows == whole.rows[stop:]
+        assert [e for e in after.events if e[0] == "train"][-1][2]["loss"] == 0.5
+        assert after.at("train") == [s for s in whole.at("train") if s > stop]
+        assert after.state.best_step == whole.state.best_step
+        assert after.state.pending == whole.state.pending
+
+
+def _state_saved_at(recorder: Recorder, step: int) -> RunState:
+    """The state as it was written at this step."""
+    saved: list[str] = []
+    save = recorder.save_latest
+
+    def save_latest() -> None:
+        save()
+        if recorder.state.step == step:
+            saved.append(recorder.state.serialize())
+
+    recorder.save_latest = save_latest  # type: ignore[method-assign]
+    run(recorder)
+    state = RunState()
+    state.deserialize(saved[0])
+    return state
