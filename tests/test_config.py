@@ -78,10 +78,10 @@ OFF_DEFAULT: dict[str, Any] = dict(
     jit_compile="on",
     deterministic=False,
 )
-# What a run may go on with another value of: nothing that the weights depend on.
+# What a run may go on with another value of: nothing that its weights depend on, nor
+# anything that was done with the old value already.
 MAY_CHANGE = {
     "model_dir",
-    "sample_texts",
     "num_bootstrap_resamples",
     "download",
     "tfds_data_dir",

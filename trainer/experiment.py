@@ -48,6 +48,7 @@ _HOSTILE_TEXTS = (
     "word " * 3000,
 )
 _NUM_CHECKED_TEXTS = 64
+_CONFIG_FILE = "config.json"
 
 
 def run(config: ExperimentConfig) -> results.RunResult:
@@ -58,7 +59,8 @@ def run(config: ExperimentConfig) -> results.RunResult:
       FloatingPointError: training diverged.
     """
     folder = pathlib.Path(config.model_dir).expanduser()
-    if _claim(folder, config) and results.is_finished(folder):
+    _check_same_run(folder, config)
+    if results.is_finished(folder):
         logging.info("%s holds this run, finished: nothing to do", folder)
         return results.read(folder)
     stopwatch = _Stopwatch()
@@ -69,7 +71,6 @@ def run(config: ExperimentConfig) -> results.RunResult:
     for line in (*runtime.reasons, *preparation.summary(data)):
         logging.info("%s", line)
     stopwatch.lap("prepare_data_secs")
-
     with runtime.strategy.scope():
         classifier = _build(config, preset, data, dropout=_dropout(config))
     warnings = [*data.warnings, *_check_model(config, classifier, data)]
@@ -79,60 +80,43 @@ def run(config: ExperimentConfig) -> results.RunResult:
     evaluators = _evaluators(config, data, runtime.strategy)
     stopwatch.lap("build_model_secs")
 
+    # Only now that all has been found in order is the folder this run's.
+    storage.write_text(folder / _CONFIG_FILE, config.to_json())
     before = _evaluate_before(config, folder, evaluators, predict)
     stopwatch.lap("evaluate_before_secs")
     state = _train(config, folder, data, runtime, classifier, evaluators, predict)
-    stopwatch.lap("train_secs")
+    stopwatch.lap("train_and_validate_secs")
     logging.info("evaluating after fine-tuning")
     after = _evaluate(config, evaluators, predict)
     stopwatch.lap("evaluate_after_secs")
     export = _export(config, folder, preset, data, classifier)
     stopwatch.lap("export_secs")
-
     history = results.history(folder)
-    timing = {
-        **stopwatch.laps,
-        "train_secs": state.train_secs,
-        "train_examples_per_sec": results.steady_rate(history["train"]),
-    }
     content = {
         "title": f"{config.model.preset} on {config.data.dataset}",
         "status": "complete",
-        "before": before,
-        "after": after,
-        "samples": results.samples(
-            config.sample_texts,
-            data.label_names,
-            before=before.pop("samples"),
-            after=after.pop("samples"),
-        ),
+        **_before_and_after(config, data, before, after),
         "training": _training_facts(config, data, classifier, state),
         "history": history,
         "data": data.facts,
-        "export": dataclasses.asdict(export),
         "warnings": warnings,
         "config": dataclasses.asdict(config),
         "environment": environment.facts(runtime.reasons),
-        "timing": timing,
-        "paths": {"report": str(folder / "report.html"), "saved_model": export.path},
-        "commands": {
-            "predict": f"python -m trainer.predict --saved_model={export.path} "
-            "--input=TEXTS.txt --output=-"
+        "timing": {
+            **stopwatch.laps,
+            "train_steps_secs": state.train_secs,
+            "train_examples_per_sec": results.steady_rate(history["train"]),
         },
+        **_places(folder, export),
     }
     return results.write(folder, content)
 
 
-def _claim(folder: pathlib.Path, config: ExperimentConfig) -> bool:
-    """Writes the config into a new folder; True if the folder holds this run already.
-
-    Raises:
-      ValueError: the folder holds another run.
-    """
-    path = folder / "config.json"
+def _check_same_run(folder: pathlib.Path, config: ExperimentConfig) -> None:
+    """Raises ValueError where the folder holds a run with other settings."""
+    path = folder / _CONFIG_FILE
     if not path.is_file():
-        storage.write_text(path, config.to_json())
-        return False
+        return
     found = differences(
         ExperimentConfig.from_json(path.read_text(encoding="utf-8")), config
     )
@@ -145,7 +129,6 @@ def _claim(folder: pathlib.Path, config: ExperimentConfig) -> bool:
             f"--model_dir={folder} holds a run with other settings ({changes}): go on "
             "with its settings, use another --model_dir, or remove it"
         )
-    return True
 
 
 def _check_batch_sizes(config: ExperimentConfig, runtime: strategies.Runtime) -> None:
@@ -372,6 +355,38 @@ def _export(
         check_texts=texts,
         expected_probabilities=softmax(evaluator.logits(PredictStep(served, strategy))),
     )
+
+
+def _before_and_after(
+    config: ExperimentConfig,
+    data: PreparedData,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The evaluations as the report has them, the sample texts by themselves."""
+    samples = results.samples(
+        config.sample_texts,
+        data.label_names,
+        before=before["samples"],
+        after=after["samples"],
+    )
+    metrics = {
+        when: {name: value for name, value in found.items() if name != "samples"}
+        for when, found in (("before", before), ("after", after))
+    }
+    return {**metrics, "samples": samples}
+
+
+def _places(folder: pathlib.Path, export: exports.Export) -> dict[str, Any]:
+    """Where the results lie, and the command that uses them."""
+    return {
+        "export": dataclasses.asdict(export),
+        "paths": {"report": str(folder / "report.html"), "saved_model": export.path},
+        "commands": {
+            "predict": f"python -m trainer.predict --saved_model={export.path} "
+            "--input=TEXTS.txt --output=-"
+        },
+    }
 
 
 def _training_facts(

@@ -112,6 +112,9 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
         except FloatingPointError as error:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(3)
+        except KeyboardInterrupt:
+            sys.stderr.write("stopped; a training run goes on when its command is given again\n")
+            sys.exit(130)
 
     app.run(absl_main)
 

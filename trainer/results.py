@@ -100,4 +100,5 @@ def steady_rate(records: Sequence[Mapping[str, Any]]) -> float:
     The first one, which holds compilations, is left out where there are others.
     """
     rates = [record["examples_per_sec"] for record in records]
-    return statistics.median(rates[1:] or rates)
+    rate: float = statistics.median(rates[1:] or rates)
+    return rate

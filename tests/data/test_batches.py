@@ -90,7 +90,7 @@ def test_bucket_lengths(
 
 
 def assert_whole(plan: BatchPlan, lengths: np.ndarray, batch_size: int) -> None:
-    """Every row once, in a bucket that it fits; as few batches as can be."""
+    """Every row once, as few batches as can be, each in the least bucket it fits."""
     assert plan.rows.shape == (-(-len(lengths) // batch_size), batch_size)
     assert plan.buckets.shape == plan.rows.shape[:1] == (len(plan),)
     assert plan.buckets.dtype == np.int32 and plan.rows.dtype == np.int64
@@ -102,6 +102,12 @@ def assert_whole(plan: BatchPlan, lengths: np.ndarray, batch_size: int) -> None:
     assert is_row[:, :1].all()
     for bucket, rows in zip(plan.buckets, plan.rows):
         assert lengths[rows[rows >= 0]].max() <= BUCKETS[bucket]
+    # Only what does not fill a batch moves on to a longer bucket.
+    for bucket, bucket_length in enumerate(BUCKETS):
+        num_fitting = int((lengths <= bucket_length).sum())
+        expected = num_fitting // batch_size
+        expected = len(plan) if num_fitting == len(lengths) else expected
+        assert (plan.buckets <= bucket).sum() == expected
 
 
 SIZES = [(45, 8), (48, 8), (3, 8), (1, 1), (8, 8), (45, 1), (200, 16), (0, 8)]

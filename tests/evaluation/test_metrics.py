@@ -310,3 +310,18 @@ def test_score_refuses_other_metrics():
 
 def test_every_best_metric_of_the_config_can_be_scored():
     assert set(typing.get_args(config.BestMetric)) == set(metrics_lib.SCORE_SIGNS)
+
+
+def test_interval_of_the_calibration_error_is_freed_of_its_bias() -> None:
+    """Plain resamples lie above the point value; the interval holds it, from 0 on."""
+    generator = np.random.default_rng(0)
+    confidence = generator.uniform(0.5, 1.0, 400)
+    logits = np.stack([np.zeros(400), np.log(confidence / (1 - confidence))], axis=1)
+    labels = (generator.uniform(size=400) < confidence).astype(np.int64)
+    metrics = _metrics(labels, logits, num_resamples=1000)
+    low, high = metrics["confidence_intervals_95"]["expected_calibration_error"]
+    assert 0.0 <= low < metrics["expected_calibration_error"] < high < 0.2
+    weights = generator.multinomial(400, np.full(400, 1 / 400), size=300)
+    resampled = metrics_lib.weighted_metrics(weights, labels, logits)
+    values = resampled["expected_calibration_error"]
+    assert values.mean() > 1.2 * metrics["expected_calibration_error"]

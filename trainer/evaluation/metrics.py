@@ -114,7 +114,6 @@ def classification_metrics(
     return {
         "num_examples": num_examples,
         **point_values(label_array, logit_array),
-        "expected_calibration_error": _expected_calibration_error(bins),
         "majority_class_accuracy": float(np.bincount(label_array).max() / num_examples),
         "per_class": _per_class(label_array, logit_array, label_names),
         "confusion_matrix": _confusion_matrix(label_array, logit_array).tolist(),
@@ -145,6 +144,9 @@ def point_values(labels: IntArray, logits: FloatArray) -> dict[str, float | None
         "mcc": _mcc(labels, predicted),
         "roc_auc": _roc_auc(labels, logits),
         "brier_score": float(_squared_errors(labels, logits).mean()),
+        "expected_calibration_error": _expected_calibration_error(
+            reliability_bins(labels, logits)
+        ),
     }
 
 
@@ -167,6 +169,10 @@ def weighted_metrics(
         "loss": weights @ _losses(labels, logits) / total,
         "brier_score": weights @ _squared_errors(labels, logits) / total,
         "roc_auc": _weighted_roc_auc(weights, labels, logits),
+        "expected_calibration_error": np.abs(
+            weights @ _gaps_by_bin(labels, logits)
+        ).sum(axis=1)
+        / total,
         **_metrics_of_confusion(_weighted_confusion(weights, labels, logits)),
     }
 
@@ -176,10 +182,11 @@ def bootstrap_intervals(
 ) -> dict[str, list[float]]:
     """95% intervals by the percentile bootstrap over examples (Efron 1979).
 
-    Metrics without a point value have no interval. Neither has the calibration
-    error: being a mean of absolute values it grows with noise, so that its
-    resamples lie above it (Roelofs et al. 2022, "Mitigating bias in calibration
-    error estimation"); the bins of `reliability_bins` carry their counts instead.
+    Metrics without a point value have no interval. The calibration error, a mean of
+    absolute values, grows with noise, so that its resamples lie above it (Roelofs et
+    al. 2022, "Mitigating bias in calibration error estimation"): its interval is
+    moved down by the bootstrap's estimate of that bias, their mean less the point
+    value (Efron and Tibshirani 1993, chapter 10), but not below 0.
 
     Args:
       labels: int [n].
@@ -203,6 +210,8 @@ def bootstrap_intervals(
     for name, point_value in point_values(labels, logits).items():
         values = np.concatenate(resampled[name] or [np.empty(0)])
         values = values[~np.isnan(values)]
+        if name == "expected_calibration_error" and len(values):
+            values = np.maximum(values - (values.mean() - (point_value or 0.0)), 0.0)
         if point_value is not None and len(values):
             intervals[name] = np.percentile(values, (2.5, 97.5)).tolist()
     return intervals
@@ -214,10 +223,8 @@ def reliability_bins(labels: IntArray, logits: FloatArray) -> list[dict[str, Any
     Returns:
       A dict a bin: lower, upper, count, mean_confidence, accuracy.
     """
-    confidence = softmax(logits).max(axis=1)
-    is_correct = logits.argmax(axis=1) == labels
+    confidence, is_correct, bin_of_example = _binned(labels, logits)
     edges = np.linspace(0.0, 1.0, NUM_CALIBRATION_BINS + 1)
-    bin_of_example = np.digitize(confidence, edges[1:-1], right=True)
     bins = []
     for index in range(NUM_CALIBRATION_BINS):
         inside = bin_of_example == index
@@ -232,6 +239,23 @@ def reliability_bins(labels: IntArray, logits: FloatArray) -> list[dict[str, Any
             }
         )
     return bins
+
+
+def _gaps_by_bin(labels: IntArray, logits: FloatArray) -> FloatArray:
+    """Each example's correctness less confidence, in its bin's column, [n, bins]."""
+    confidence, is_correct, bin_of_example = _binned(labels, logits)
+    in_bin = bin_of_example[:, np.newaxis] == np.arange(NUM_CALIBRATION_BINS)
+    return np.asarray(in_bin * (is_correct - confidence)[:, np.newaxis])
+
+
+def _binned(
+    labels: IntArray, logits: FloatArray
+) -> tuple[FloatArray, npt.NDArray[np.bool_], IntArray]:
+    """Confidence, whether the prediction is right, and the bin, each [n]."""
+    confidence = softmax(logits).max(axis=1)
+    is_correct = logits.argmax(axis=1) == labels
+    inner_edges = np.linspace(0.0, 1.0, NUM_CALIBRATION_BINS + 1)[1:-1]
+    return confidence, is_correct, np.digitize(confidence, inner_edges, right=True)
 
 
 def _checked(

@@ -72,9 +72,10 @@ class ServingModule(tf.Module):
         )
         def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
             token_ids = encoder(text).token_ids
-            inputs = model_inputs(
-                token_ids.to_tensor(encoder.pad_id), token_ids.row_lengths()
-            )
+            # A batch of no texts has no length either, but BERT reads a first token.
+            length = tf.maximum(token_ids.bounding_shape(axis=1), 1)
+            padded = token_ids.to_tensor(encoder.pad_id, shape=[None, length])
+            inputs = model_inputs(padded, token_ids.row_lengths())
             probabilities = tf.nn.softmax(classifier(inputs, training=False))
             return {
                 "label": tf.gather(

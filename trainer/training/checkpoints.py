@@ -121,10 +121,10 @@ def _restore(manager: tf.train.CheckpointManager) -> bool:
     path = manager.latest_checkpoint
     if path is None:
         return False
-    status = manager.checkpoint.restore(path)
     try:
+        status = manager.checkpoint.restore(path)
         status.assert_existing_objects_matched()
-    except AssertionError as error:
+    except (AssertionError, ValueError) as error:
         raise ValueError(
             f"{path}: expected a checkpoint of this model; found one with other "
             f"variables ({error}); use another --model_dir"

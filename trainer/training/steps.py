@@ -159,4 +159,7 @@ def _compiled(compute: Callable[..., Any], jit_compile: bool) -> Callable[..., A
     """
     if not jit_compile:
         return compute
-    return tf.function(compute, autograph=False, jit_compile=True)
+    compiled: Callable[..., Any] = tf.function(
+        compute, autograph=False, jit_compile=True
+    )
+    return compiled

@@ -1,0 +1,113 @@
+"""What a run leaves behind."""
+
+from __future__ import annotations
+
+import math
+import os
+import pathlib
+from typing import Any
+
+import pytest
+
+from trainer import results
+from trainer.training.progress import JsonLinesWriter
+
+
+def small_report(**changes: Any) -> dict[str, Any]:
+    """The least that is a run's report."""
+    return {
+        "title": "tiny BERT on sch\u00f6ne reviews",
+        "status": "complete",
+        "samples": results.samples(
+            ["A caf\u00e9."],
+            ["bad", "good"],
+            before=[[0.5, 0.5]],
+            after=[[0.125, 0.875]],
+        ),
+        "export": {"path": "/runs/a/export/3", "version": 3},
+        "paths": {"report": "/runs/a/report.html", "saved_model": "/runs/a/export/3"},
+    } | changes
+
+
+def test_round_trip(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run"
+    assert not results.is_finished(folder)
+    written = results.write(folder, small_report())
+    assert results.is_finished(folder)
+    assert sorted(os.listdir(folder)) == ["report.html", "report.json", "summary.txt"]
+    assert written == results.read(folder)
+    assert written.report == small_report()
+    assert written.report_path == folder / "report.html"
+    assert written.saved_model == pathlib.Path("/runs/a/export/3")
+    assert written.summary == (folder / "summary.txt").read_text(encoding="utf-8")
+    assert "A caf\u00e9." in written.summary and "87.5%" in written.summary
+    page = written.report_path.read_text(encoding="utf-8")
+    assert "sch\u00f6ne" in page and "A caf\u00e9." in page
+    # For people too: no escapes, a line a value.
+    text = (folder / "report.json").read_text(encoding="utf-8")
+    assert "sch\u00f6ne" in text and text.count("\n") > 10 and text.endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (small_report(training={"loss": math.nan}), ValueError),
+        (small_report(training={"loss": -math.inf}), ValueError),
+        (small_report(after={"test": {"loss": 1.0}}), KeyError),  # In the page.
+        (small_report(samples=[{"no": "text"}]), KeyError),  # In the summary.
+        (small_report(training={"path": pathlib.Path("a")}), TypeError),
+    ],
+)
+def test_a_run_whose_report_fails_is_not_finished(
+    content: dict[str, Any], error: type[Exception], tmp_path: pathlib.Path
+) -> None:
+    with pytest.raises(error):
+        results.write(tmp_path, content)
+    assert not results.is_finished(tmp_path)
+    assert set(os.listdir(tmp_path)) <= {"report.html", "summary.txt"}
+
+
+def test_samples() -> None:
+    names = ["bad", "fair", "good"]
+    before, after = [[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], [[0.0, 1.0, 0.0]] * 2
+    assert results.samples(["a", "b"], names, before=before, after=after) == [
+        {
+            "text": "a",
+            "before": {"label": "bad", "score": 0.5, "probabilities": before[0]},
+            "after": {"label": "fair", "score": 1.0, "probabilities": after[0]},
+        },
+        {
+            "text": "b",
+            "before": {"label": "good", "score": 0.6, "probabilities": before[1]},
+            "after": {"label": "fair", "score": 1.0, "probabilities": after[1]},
+        },
+    ]
+    assert results.samples([], names, before=[], after=[]) == []
+
+
+def test_samples_need_a_prediction_each() -> None:
+    with pytest.raises(ValueError):
+        results.samples(["a", "b"], ["bad", "good"], before=[[0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [([3.0], 3.0), ([1.0, 9.0], 9.0), ([1.0, 8.0, 9.0], 8.5), ([1.0, 90.0, 7.0, 8.0], 8.0)],
+)
+def test_steady_rate_leaves_the_first_line_out_where_it_can(
+    rates: list[float], expected: float
+) -> None:
+    records = [{"step": n, "examples_per_sec": rate} for n, rate in enumerate(rates)]
+    assert results.steady_rate(records) == expected
+
+
+def test_history(tmp_path: pathlib.Path) -> None:
+    assert results.history(tmp_path) == {"train": [], "validation": []}
+    writer = JsonLinesWriter(tmp_path / results.METRICS_FILE)
+    writer.write("train", step=10, values={"loss": 0.5})
+    writer.write("validation", step=10, values={"loss": 0.75})
+    writer.write("train", step=20, values={"loss": 0.25})
+    assert results.history(tmp_path) == {
+        "train": [{"step": 10, "loss": 0.5}, {"step": 20, "loss": 0.25}],
+        "validation": [{"step": 10, "loss": 0.75}],
+    }
