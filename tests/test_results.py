@@ -92,7 +92,12 @@ def test_samples_need_a_prediction_each() -> None:
 
 @pytest.mark.parametrize(
     ("rates", "expected"),
-    [([3.0], 3.0), ([1.0, 9.0], 9.0), ([1.0, 8.0, 9.0], 8.5), ([1.0, 90.0, 7.0, 8.0], 8.0)],
+    [
+        ([3.0], 3.0),
+        ([1.0, 9.0], 9.0),
+        ([1.0, 8.0, 9.0], 8.5),
+        ([1.0, 90.0, 7.0, 8.0], 8.0),
+    ],
 )
 def test_steady_rate_leaves_the_first_line_out_where_it_can(
     rates: list[float], expected: float

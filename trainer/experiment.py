@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import pathlib
 import time
 from typing import Any, Mapping
@@ -21,7 +22,6 @@ import keras
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from absl import logging
 
 from trainer import results, storage
 from trainer.config import ExperimentConfig, differences
@@ -36,6 +36,8 @@ from trainer.serving import export as exports
 from trainer.training import loop, progress, strategies
 from trainer.training.checkpoints import Checkpoints, RunState
 from trainer.training.steps import PredictStep, TrainStep
+
+_logger = logging.getLogger(__name__)
 
 # Texts the export is checked on, besides held-out ones.
 _HOSTILE_TEXTS = (
@@ -61,7 +63,7 @@ def run(config: ExperimentConfig) -> results.RunResult:
     folder = pathlib.Path(config.model_dir).expanduser()
     _check_same_run(folder, config)
     if results.is_finished(folder):
-        logging.info("%s holds this run, finished: nothing to do", folder)
+        _logger.info("%s holds this run, finished: nothing to do", folder)
         return results.read(folder)
     stopwatch = _Stopwatch()
     runtime = strategies.set_up(config.runtime, seed=config.training.seed)
@@ -69,13 +71,13 @@ def run(config: ExperimentConfig) -> results.RunResult:
     preset = presets.load_preset(config.model.preset)
     data = preparation.prepare(config, _make_encoder(config, preset))
     for line in (*runtime.reasons, *preparation.summary(data)):
-        logging.info("%s", line)
+        _logger.info("%s", line)
     stopwatch.lap("prepare_data_secs")
     with runtime.strategy.scope():
         classifier = _build(config, preset, data, dropout=_dropout(config))
     warnings = [*data.warnings, *_check_model(config, classifier, data)]
     for warning in warnings:
-        logging.warning("%s", warning)
+        _logger.warning("%s", warning)
     predict = PredictStep(classifier, runtime.strategy, jit_compile=runtime.jit_compile)
     evaluators = _evaluators(config, data, runtime.strategy)
     stopwatch.lap("build_model_secs")
@@ -86,7 +88,7 @@ def run(config: ExperimentConfig) -> results.RunResult:
     stopwatch.lap("evaluate_before_secs")
     state = _train(config, folder, data, runtime, classifier, evaluators, predict)
     stopwatch.lap("train_and_validate_secs")
-    logging.info("evaluating after fine-tuning")
+    _logger.info("evaluating after fine-tuning")
     after = _evaluate(config, evaluators, predict)
     stopwatch.lap("evaluate_after_secs")
     export = _export(config, folder, preset, data, classifier)
@@ -260,7 +262,7 @@ def _evaluate_before(
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
-    logging.info("evaluating before fine-tuning")
+    _logger.info("evaluating before fine-tuning")
     result = _evaluate(config, evaluators, predict)
     storage.write_text(path, json.dumps(result))
     return result
@@ -279,7 +281,7 @@ def _train(
     state = RunState(data_fingerprint=data.facts["fingerprint"])
     checkpoints = Checkpoints(folder / "checkpoints", classifier, state)
     if checkpoints.restore_latest():
-        logging.info("going on from step %d of %s", state.step, folder)
+        _logger.info("going on from step %d of %s", state.step, folder)
         _check_same_data(folder, state, data)
     validation = evaluators.get("validation")
     writers: list[progress.Writer] = [

@@ -11,7 +11,7 @@ called, not on import, so that tests can import an entry point.
 from __future__ import annotations
 
 import dataclasses
-import logging as python_logging
+import logging
 import pathlib
 import sys
 import traceback
@@ -20,7 +20,7 @@ from typing import Any, Callable, Sequence, TypeVar
 
 from absl import app
 from absl import flags as absl_flags
-from absl import logging
+from absl import logging as absl_logging
 
 from trainer import config as config_lib
 
@@ -91,9 +91,10 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     """
     flag_values = absl_flags.FLAGS
     define(config_class, flag_values)
-    flag_values.set_default("verbosity", logging.INFO)
-    logging.get_absl_handler().setFormatter(
-        python_logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    # This package's own messages; TensorFlow's are shown from warnings on.
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    absl_logging.get_absl_handler().setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
     )
 
     def absl_main(argv: Sequence[str]) -> None:
@@ -113,7 +114,9 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(3)
         except KeyboardInterrupt:
-            sys.stderr.write("stopped; a training run goes on when its command is given again\n")
+            sys.stderr.write(
+                "stopped; a training run goes on when its command is given again\n"
+            )
             sys.exit(130)
 
     app.run(absl_main)

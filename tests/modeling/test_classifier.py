@@ -105,9 +105,7 @@ def test_other_rows_do_not_matter(
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_what_the_head_reads(
-    pooling: str, classifiers: dict[str, keras.Model]
-) -> None:
+def test_what_the_head_reads(pooling: str, classifiers: dict[str, keras.Model]) -> None:
     model, batch = classifiers[pooling], make_batch(32)
     outputs = model.backbone(batch)
     hidden = outputs["sequence_output"].numpy()

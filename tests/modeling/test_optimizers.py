@@ -105,9 +105,7 @@ def test_schedule_round_trip() -> None:
         ({"num_warmup_steps": 700}, 100, 700),
     ],
 )
-def test_num_warmup_steps(
-    settings: dict[str, Any], total: int, expected: int
-) -> None:
+def test_num_warmup_steps(settings: dict[str, Any], total: int, expected: int) -> None:
     config = OptimizerConfig(**settings)
     assert optimizers.num_warmup_steps(config, total_steps=total) == expected
 

@@ -353,7 +353,9 @@ def test_activation_and_epsilon_are_honoured(
         tmp_path, hidden_act=hidden_act, layer_norm_eps=layer_norm_eps
     )
     backbone = presets.load_preset(name).make_backbone()
-    expected = numpy_bert(name, TOKEN_IDS, activation=hidden_act, epsilon=layer_norm_eps)
+    expected = numpy_bert(
+        name, TOKEN_IDS, activation=hidden_act, epsilon=layer_norm_eps
+    )
     assert largest_difference(backbone, *expected) < 1e-5
 
 

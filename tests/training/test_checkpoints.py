@@ -94,9 +94,7 @@ def test_state_round_trip() -> None:
     assert dataclasses.asdict(RunState()) != STATE, "a default is shared"
 
 
-@pytest.mark.parametrize(
-    ("saved_on", "restored_on"), [(1, 1), (2, 1), (1, 2), (2, 2)]
-)
+@pytest.mark.parametrize(("saved_on", "restored_on"), [(1, 1), (2, 1), (1, 2), (2, 2)])
 def test_all_is_restored_bit_for_bit(
     saved_on: int, restored_on: int, tiny_preset: str, tmp_path: pathlib.Path
 ) -> None:
@@ -133,9 +131,7 @@ def steps_in(folder: pathlib.Path) -> list[int]:
     return sorted(int(p.stem.removeprefix("step-")) for p in folder.glob("*.index"))
 
 
-def test_only_the_newest_two_are_kept(
-    tiny_preset: str, tmp_path: pathlib.Path
-) -> None:
+def test_only_the_newest_two_are_kept(tiny_preset: str, tmp_path: pathlib.Path) -> None:
     model, state = make_classifier(tiny_preset), RunState()
     checkpoints = Checkpoints(tmp_path, model, state)
     for step, kept in ((3, [3]), (5, [3, 5]), (6, [5, 6]), (20, [6, 20])):
@@ -239,9 +235,7 @@ def test_checkpoint_of_fewer_variables_is_refused(
         Checkpoints(tmp_path, model, RunState()).restore_best()
 
 
-def test_seed_generators_are_left_out(
-    tiny_preset: str, tmp_path: pathlib.Path
-) -> None:
+def test_seed_generators_are_left_out(tiny_preset: str, tmp_path: pathlib.Path) -> None:
     """Dropout is a function of the step; a state saved would only tie it to Keras."""
     model, state = make_classifier(tiny_preset), RunState()
     seeds = [v for v in model.variables if v.name == "seed_generator_state"]

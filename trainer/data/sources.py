@@ -16,13 +16,13 @@ import array
 import dataclasses
 import functools
 import importlib.metadata
+import logging
 import pathlib
 import sys
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
-from absl import logging
 from tqdm import tqdm
 
 from trainer.config import DataConfig
@@ -30,6 +30,8 @@ from trainer.data import files
 from trainer.data.files import BadRow, Row
 
 MAX_CLASSES = 1000
+
+_logger = logging.getLogger(__name__)
 
 _ROWS_PER_CHUNK = 4096
 _BAD_ROWS_IN_ERROR = 5
@@ -140,7 +142,7 @@ def load(config: DataConfig) -> Sources:
     _refuse_bad_rows(readings, config)
     warnings = list(_warnings(readings, known.names))
     for warning in warnings:
-        logging.warning("%s", warning)
+        _logger.warning("%s", warning)
     return Sources(
         splits={
             split: TextDataset(reading.texts, reading.codes, known.names)
@@ -397,7 +399,7 @@ def _prepare(builder: Any, name: str, config: DataConfig) -> None:
             f"{builder.data_path}. To download it from {origin}, give --download. "
             + local_ways
         )
-    logging.warning(
+    _logger.warning(
         "Downloading tfds:%s from %s to %s; without a network this takes minutes to "
         "fail.",
         name,

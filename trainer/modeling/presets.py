@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import logging
 import pathlib
 import shutil
 import tempfile
@@ -23,7 +24,8 @@ from typing import Any, Callable, Iterator
 import keras
 import keras_nlp
 import safetensors.numpy
-from absl import logging
+
+_logger = logging.getLogger(__name__)
 
 _PACKAGE_SCHEME = "package:"
 
@@ -175,7 +177,7 @@ def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
 
 def _keras_preset(name: str, handle: str) -> Preset:
     """A KerasHub preset, from its hub or a folder `save_to_preset` wrote."""
-    logging.info("looking up the preset %s", name)
+    _logger.info("looking up the preset %s", name)
     try:
         tokenizer = keras_nlp.models.BertTokenizer.from_preset(handle)
     except Exception as error:  # KerasHub's hubs raise whatever their clients do.
@@ -202,7 +204,7 @@ def _one_dropout(config: dict[str, Any]) -> float:
     hidden = float(config.get("hidden_dropout_prob", 0.1))
     attention = float(config.get("attention_probs_dropout_prob", hidden))
     if hidden != attention:
-        logging.warning(
+        _logger.warning(
             "the preset's dropout is %s in hidden states and %s in attention; %s is "
             "used for both (--dropout sets another)",
             hidden,

@@ -66,15 +66,12 @@ class ServingModule(tf.Module):
         self.weights = [variable.value for variable in classifier.variables]
         self._label_names = tf.constant(list(label_names))
 
-        @tf.function(
-            input_signature=[tf.TensorSpec([None], tf.string, name="text")],
-            autograph=False,
-        )
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
         def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
             token_ids = encoder(text).token_ids
             # A batch of no texts has no length either, but BERT reads a first token.
             length = tf.maximum(token_ids.bounding_shape(axis=1), 1)
-            padded = token_ids.to_tensor(encoder.pad_id, shape=[None, length])
+            padded = token_ids.to_tensor(encoder.pad_id, shape=tf.stack([-1, length]))
             inputs = model_inputs(padded, token_ids.row_lengths())
             probabilities = tf.nn.softmax(classifier(inputs, training=False))
             return {

@@ -17,13 +17,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import os
 import pathlib
 import sys
 from typing import Any, Iterator, TextIO
 
 import numpy as np
-from absl import logging
 from tqdm import tqdm
 
 from trainer.config import PredictConfig
@@ -33,6 +33,8 @@ SIGNATURE = "serving_default"
 INPUT = "text"
 OUTPUTS = ("label", "score", "probabilities")
 STANDARD_STREAM = "-"
+
+_logger = logging.getLogger(__name__)
 
 Prediction = dict[str, Any]
 
@@ -61,7 +63,7 @@ def predict_file(config: PredictConfig) -> int:
                 output.write(json.dumps(prediction) + "\n")
             num_texts += len(texts)
             progress.update(len(texts))
-    logging.info("Classified %d texts.", num_texts)
+    _logger.info("Classified %d texts.", num_texts)
     return num_texts
 
 
