@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from typing import Any
 
@@ -170,6 +171,8 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "dropout_negative": (dict(dropout=-0.1), ["--dropout", "dropout=-0.1"]),
     "dropout_nan": (dict(dropout=float("nan")), ["--dropout", "nan"]),
     "no_learning_rate": (dict(learning_rate=0.0), ["--learning_rate", "above 0"]),
+    "learning_rate_infinite": (dict(learning_rate=math.inf), ["finite"]),
+    "clip_norm_infinite": (dict(clip_norm=math.inf), ["--clip_norm", "finite"]),
     "learning_rate_nan": (dict(learning_rate=float("nan")), ["--learning_rate"]),
     "warmup_above_one": (
         dict(warmup_fraction=1.1),
@@ -356,3 +359,9 @@ def test_predict_config(changes: dict[str, Any], words: str) -> None:
     assert PredictConfig(**REQUIRED_TO_PREDICT).output == "-"
     with pytest.raises(ValueError, match=words):
         PredictConfig(**REQUIRED_TO_PREDICT | changes)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{", '{"data": 3}', "null"])
+def test_what_is_no_config_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        ExperimentConfig.from_json(text)

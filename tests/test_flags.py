@@ -32,9 +32,9 @@ FLAG_NAMES = """
 """.split()
 
 
-def defined(config_class: type = ExperimentConfig) -> absl_flags.FlagValues:
+def defined(config_class: type = ExperimentConfig) -> Any:
     """The flags of a config class, apart from the process's own."""
-    flag_values = absl_flags.FlagValues()
+    flag_values: Any = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
     flags.define(config_class, flag_values)
     return flag_values
 

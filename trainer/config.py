@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from typing import Any, Literal, Mapping
@@ -263,9 +264,15 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         _require_choices(self)
         _require(
-            self.learning_rate > 0,
-            f"--learning_rate must be above 0. Received: {self.learning_rate}",
+            0 < self.learning_rate < math.inf,
+            "--learning_rate must be above 0 and finite. "
+            f"Received: {self.learning_rate}",
         )
+        for name in ("weight_decay", "clip_norm"):
+            value = getattr(self, name)
+            _require(
+                math.isfinite(value), f"--{name} must be finite. Received: {value}"
+            )
         _require_at_least(self, 0, "weight_decay", "clip_norm")
         _require_at_least(self, -1, "num_warmup_steps")
         _require(
@@ -448,8 +455,15 @@ class ExperimentConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "ExperimentConfig":
-        """The config `to_json` wrote. Raises ValueError for unknown fields."""
-        config: ExperimentConfig = _from_mapping(cls, json.loads(text))
+        """The config `to_json` wrote.
+
+        Raises:
+          ValueError: the text is no such config.
+        """
+        try:
+            config: ExperimentConfig = _from_mapping(cls, json.loads(text))
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"not a saved config: {error}") from error
         return config
 
 

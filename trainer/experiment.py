@@ -119,9 +119,14 @@ def _check_same_run(folder: pathlib.Path, config: ExperimentConfig) -> None:
     path = folder / _CONFIG_FILE
     if not path.is_file():
         return
-    found = differences(
-        ExperimentConfig.from_json(path.read_text(encoding="utf-8")), config
-    )
+    try:
+        there = ExperimentConfig.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: expected the config of a run; found {error}; use another "
+            "--model_dir, or remove this one"
+        ) from error
+    found = differences(there, config)
     if found:
         changes = "; ".join(
             f"--{name}: {old!r} there, {new!r} now"

@@ -316,7 +316,7 @@ def test_a_step_is_traced_once_a_bucket(
         traced.append(tuple(batch.token_ids.shape))
         return tf.reduce_sum(batch.weights)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def step(batch: Batch) -> Any:
         return strategy.run(on_replica, args=(batch,))
 

@@ -144,7 +144,7 @@ def test_an_added_row_moves_no_other(position: int) -> None:
         (dict(test_one_in=0, validation_one_in=0), ["train"]),
     ],
 )
-def test_splits_not_asked_for(settings: dict[str, int], expected: list[str]) -> None:
+def test_splits_not_asked_for(settings: dict[str, Any], expected: list[str]) -> None:
     parts = make(TEXTS, **settings)
     assert list(parts) == expected
     assert sum(map(len, parts.values())) == len(TEXTS)
@@ -182,7 +182,8 @@ def test_own_validation_split_leaves_the_pool_to_train_and_test() -> None:
 )
 def test_draw(name: str, setting: str) -> None:
     everything = texts_of(make(TEXTS)[name])
-    drawn = make(TEXTS, **{setting: 20})[name]
+    limit: dict[str, Any] = {setting: 20}
+    drawn = make(TEXTS, **limit)[name]
     assert len(drawn) == 20 and drawn.num_available == len(everything)
     chosen = set(texts_of(drawn))
     assert len(chosen) == 20
@@ -190,9 +191,9 @@ def test_draw(name: str, setting: str) -> None:
     # A file may be sorted by label.
     assert chosen not in (set(everything[:20]), set(everything[-20:]))
 
-    assert texts_of(make(TEXTS, **{setting: 20})[name]) == texts_of(drawn)
-    assert set(texts_of(make(TEXTS, seed=1, **{setting: 20})[name])) != chosen
-    assert set(texts_of(make(TEXTS[::-1], **{setting: 20})[name])) == chosen
+    assert texts_of(make(TEXTS, **limit)[name]) == texts_of(drawn)
+    assert set(texts_of(make(TEXTS, seed=1, **limit)[name])) != chosen
+    assert set(texts_of(make(TEXTS[::-1], **limit)[name])) == chosen
 
 
 def test_drawing_more_than_there_are_takes_all() -> None:
@@ -232,7 +233,7 @@ TRAIN_TEXT = next(text for text in TEXTS if not is_test_text(text, 2))
     ids=["test", "train", "validation", "nothing"],
 )
 def test_empty_split(
-    texts: list[str], settings: dict[str, int], words: list[str]
+    texts: list[str], settings: dict[str, Any], words: list[str]
 ) -> None:
     with pytest.raises(ValueError) as caught:
         make(texts, **settings)

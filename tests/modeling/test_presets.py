@@ -207,7 +207,7 @@ def test_what_no_hub_can_give_is_refused() -> None:
 
 
 def dropout_rates(backbone: keras.Model) -> set[float]:
-    """The rates of all dropout layers, and those kept by the attention layers."""
+    """The rates of all dropout layers, those of the attention layers included."""
     return {
         layer.rate
         for layer in backbone._flatten_layers()
@@ -216,29 +216,31 @@ def dropout_rates(backbone: keras.Model) -> set[float]:
 
 
 @pytest.mark.parametrize(
-    ("config", "asked_for", "expected", "warns"),
+    ("hidden", "attention", "asked_for", "expected", "warns"),
     [
-        ({}, None, 0.1, False),
-        ({"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3},)
-        + (None, 0.3, False),
-        ({"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2},)
-        + (None, 0.3, True),
-        ({"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},)
-        + (None, 0.0, False),
-        ({"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2},)
-        + (0.25, 0.25, False),
-        ({}, 0.0, 0.0, False),
+        (0.1, 0.1, None, 0.1, False),
+        (0.3, 0.3, None, 0.3, False),
+        (0.3, 0.2, None, 0.3, True),
+        (0.0, 0.0, None, 0.0, False),
+        (0.3, 0.2, 0.25, 0.25, False),
+        (0.1, 0.1, 0.0, 0.0, False),
     ],
 )
 def test_hugging_face_dropout(
-    config: dict[str, float],
+    hidden: float,
+    attention: float,
     asked_for: float | None,
     expected: float,
     warns: bool,
     tmp_path: pathlib.Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    preset = presets.load_preset(tiny.write_hugging_face(tmp_path, **config))
+    name = tiny.write_hugging_face(
+        tmp_path,
+        hidden_dropout_prob=hidden,
+        attention_probs_dropout_prob=attention,
+    )
+    preset = presets.load_preset(name)
     backbone = preset.make_backbone(dropout=asked_for)
     assert dropout_rates(backbone) == {expected}
     assert backbone.dropout == expected
@@ -256,8 +258,7 @@ def test_keras_dropout(
     assert dropout_rates(backbone) == {expected}
 
 
-# What BERT computes, written out once more, in float64 and from the paper's words.
-
+# What BERT computes, written out once more with NumPy, in float64.
 NUMPY_ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gelu": lambda x: 0.5 * x * (1 + scipy.special.erf(x / np.sqrt(2))),
     "gelu_new": lambda x: 0.5

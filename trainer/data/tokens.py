@@ -220,18 +220,28 @@ def encode_texts(
     if not folder.is_dir():
         with storage.new_directory(folder) as unfinished:
             _encode_into(unfinished, texts, encoder, description=description)
-    row_splits = np.load(folder / "row_splits.npy")
-    ids_file = folder / "token_ids.bin"
-    expected = int(row_splits[-1]) * encoder.id_dtype.itemsize
-    if ids_file.stat().st_size != expected:
+    try:
+        return _read_cached(folder, encoder)
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"{ids_file}: expected {expected} bytes; found {ids_file.stat().st_size}; "
-            f"the cached tokens are damaged: remove {folder} and start again"
-        )
+            f"{folder}: expected cached tokens of {len(texts)} texts; found them "
+            f"damaged ({error}); remove this folder and start again"
+        ) from error
+
+
+def _read_cached(folder: pathlib.Path, encoder: TextEncoder) -> TokenizedTexts:
+    """What `_encode_into` wrote, the ids as a map of the file."""
+    row_splits = np.load(folder / "row_splits.npy")
+    full_lengths = np.load(folder / "full_lengths.npy")
+    size = (folder / "token_ids.bin").stat().st_size
+    expected = int(row_splits[-1]) * encoder.id_dtype.itemsize
+    if size != expected:
+        raise ValueError(f"token_ids.bin has {size} bytes, not {expected}")
     token_ids: np.ndarray = np.empty(0, encoder.id_dtype)
     if expected:
-        token_ids = np.memmap(ids_file, dtype=encoder.id_dtype, mode="r")
-    full_lengths = np.load(folder / "full_lengths.npy")
+        token_ids = np.memmap(
+            folder / "token_ids.bin", dtype=encoder.id_dtype, mode="r"
+        )
     return TokenizedTexts(token_ids, row_splits, full_lengths, encoder.pad_id)
 
 
