@@ -170,7 +170,10 @@ def test_first_weights_of_the_head_depend_on_the_seed_only(
         ]
     ):
         keras.utils.set_random_seed(number)  # What was drawn before is of no effect.
-        kernel, bias = head_of(build(load_preset(name), pooling=pooling, seed=11))
+        dropout = 0.1 * number  # Nor is it of effect whether there is dropout.
+        kernel, bias = head_of(
+            build(load_preset(name), pooling=pooling, dropout=dropout, seed=11)
+        )
         assert not bias.numpy().any()
         kernels.append(kernel.numpy())
     for kernel in kernels[1:]:
@@ -214,6 +217,18 @@ def test_dropout_is_set_everywhere(
 def encoder_layers(model: keras.Model) -> list[keras.layers.Layer]:
     layers: list[keras.layers.Layer] = model.backbone.transformer_layers
     return layers
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_head_is_float32_under_bfloat16(pooling: Pooling, preset: Preset) -> None:
+    """In training too; bfloat16 logits would give probabilities of two digits."""
+    with strategies.precision("mixed_bfloat16"):
+        model = build(preset, pooling=pooling)
+    assert model.backbone.compute_dtype == "bfloat16"
+    logits = model(make_batch(17), training=True)
+    assert logits.dtype == tf.float32
+    rounded = tf.cast(tf.cast(logits, tf.bfloat16), tf.float32)
+    assert np.abs(logits - rounded).max() > 0
 
 
 def test_mean_and_its_head_are_float32_under_bfloat16(preset: Preset) -> None:

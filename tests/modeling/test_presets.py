@@ -139,6 +139,14 @@ BROKEN_FOLDERS: dict[str, tuple[Callable[[pathlib.Path], None], list[str]]] = {
         with_config(hidden_act="swish2"),
         ["hidden_act", "gelu, gelu_new", "'swish2'"],
     ),
+    "position_embedding_type": (
+        with_config(position_embedding_type="relative_key"),
+        ["expected position_embedding_type 'absolute'", "'relative_key'"],
+    ),
+    "vocabulary_too_long": (
+        with_config(vocab_size=5),
+        ["at most the 5 tokens", "in vocab.txt"],
+    ),
     "config_is_no_json": (
         with_text("config.json", '{"model_type": '),
         ["config.json: expected JSON"],
@@ -170,6 +178,17 @@ def test_broken_folders_are_refused(
         presets.load_preset(str(folder))
     for word in [str(folder), *words]:
         assert word in str(error.value)
+
+
+def test_damaged_weights_are_named(
+    tiny_hugging_face: str, tmp_path: pathlib.Path
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_hugging_face, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"weights in {weights}"):
+        presets.load_preset(str(folder)).make_backbone()
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,15 @@ def test_several_workers_are_refused(
         strategies.set_up(RuntimeConfig(strategy=strategy), seed=0)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"cluster": 3}', '{"cluster": []}'])
+def test_tf_config_that_cannot_be_read_is_named(
+    content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TF_CONFIG", content)
+    with pytest.raises(ValueError, match="TF_CONFIG must be JSON"):
+        strategies.set_up(RuntimeConfig(), seed=0)
+
+
 @pytest.mark.parametrize(
     "content", ["", "{}", '{"cluster": {"worker": ["a:1"]}, "task": {"index": 0}}']
 )

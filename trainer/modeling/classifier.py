@@ -47,12 +47,7 @@ class MeanPooledBertTextClassifier(keras_nlp.models.TextClassifier):
         output_dropout = keras.layers.Dropout(
             dropout, dtype="float32", name="classifier_dropout"
         )
-        output_dense = keras.layers.Dense(
-            num_classes,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-            dtype="float32",
-            name="logits",
-        )
+        output_dense = keras.layers.Dense(num_classes, dtype="float32", name="logits")
         logits = output_dense(output_dropout(mean))
         super().__init__(inputs=inputs, outputs=logits, compile=False)
         self.backbone = backbone
@@ -89,15 +84,19 @@ def build_classifier(
       seed: of the head's first weights.
     """
     backbone = preset.make_backbone(dropout=dropout)
-    # The head draws its first weights after the backbone, whose own draws are as
-    # many as its layers: seeded here, it is the same for every backbone.
-    keras.utils.set_random_seed(seed)
     head_dropout = backbone.dropout if dropout is None else dropout
-    head = {
+    classifier_class = {
         "first": keras_nlp.models.BertTextClassifier,
         "mean": MeanPooledBertTextClassifier,
     }[pooling]
-    return head(backbone, num_classes, dropout=head_dropout)
+    classifier = classifier_class(backbone, num_classes, dropout=head_dropout)
+    head = classifier.get_layer("logits")
+    # In float32 also under mixed precision, as all that probabilities hang on.
+    head.dtype_policy = "float32"
+    # BERT's own initializer, but with a seed, which KerasHub gives no way to set.
+    initializer = keras.initializers.TruncatedNormal(stddev=0.02, seed=seed)
+    head.kernel.assign(initializer(head.kernel.shape))
+    return classifier
 
 
 def compile_classifier(

@@ -23,6 +23,7 @@ from typing import Any, Callable, Iterator
 
 import keras
 import keras_nlp
+import safetensors
 import safetensors.numpy
 
 _logger = logging.getLogger(__name__)
@@ -85,8 +86,14 @@ class Preset:
         make = keras_nlp.models.BertBackbone.from_preset
         if self.hugging_face is None:
             return make(self.handle, **arguments)
-        with _loadable_folder(pathlib.Path(self.handle)) as folder:
-            backbone = make(str(folder), **arguments)
+        try:
+            with _loadable_folder(pathlib.Path(self.handle)) as folder:
+                backbone = make(str(folder), **arguments)
+        except safetensors.SafetensorError as error:
+            raise ValueError(
+                f"--preset={self.name}: expected a BERT's weights in {self.handle}/"
+                f"model.safetensors; found: {error}; fetch the file again"
+            ) from error
         _follow_hugging_face(backbone, self.hugging_face)
         return backbone
 
@@ -164,11 +171,23 @@ def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
             f"{', '.join(_ACTIVATIONS)}; found {config['hidden_act']!r} in "
             f"{folder}/config.json"
         )
+    if config.get("position_embedding_type", "absolute") != "absolute":
+        raise ValueError(
+            f"--preset={name}: expected position_embedding_type 'absolute'; found "
+            f"{config['position_embedding_type']!r} in {folder}/config.json"
+        )
     text = (folder / "vocab.txt").read_text(encoding="utf-8")
+    vocabulary = tuple(text.removesuffix("\n").split("\n"))
+    if len(vocabulary) > config["vocab_size"]:
+        raise ValueError(
+            f"--preset={name}: expected at most the {config['vocab_size']} tokens that "
+            f"{folder}/config.json names; found {len(vocabulary)} in vocab.txt; are "
+            "both files of one model?"
+        )
     return Preset(
         name=name,
         handle=str(folder),
-        vocabulary=tuple(text.removesuffix("\n").split("\n")),
+        vocabulary=vocabulary,
         lowercase=tokenizer.get("do_lower_case", True),
         strip_accents=tokenizer.get("strip_accents"),
         hugging_face=config,

@@ -117,8 +117,7 @@ def _split_cpu(num_devices: int) -> None:
 
 def _make_strategy(config: RuntimeConfig) -> tuple[tf.distribute.Strategy, str]:
     """The strategy, and a sentence on why it is this one."""
-    workers = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    num_workers = sum(len(addresses) for addresses in workers.values())
+    num_workers = _num_workers()
     if config.strategy in ("multi_worker", "tpu") or num_workers > 1:
         raise ValueError(
             "several workers and TPUs are not supported yet: use --strategy=one_device "
@@ -137,6 +136,19 @@ def _make_strategy(config: RuntimeConfig) -> tuple[tf.distribute.Strategy, str]:
     if mirrored:
         return mirror(devices), f"mirrored on {found}: {why}"
     return tf.distribute.get_strategy(), f"one device: {why}"
+
+
+def _num_workers() -> int:
+    """How many workers TF_CONFIG names; 0 where it is not set."""
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        cluster = json.loads(text).get("cluster", {})
+        return sum(len(addresses) for addresses in cluster.values())
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            'TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port"]}}. '
+            f"Received: {text!r} ({error})"
+        ) from error
 
 
 def mirror(devices: list[str]) -> tf.distribute.Strategy:
