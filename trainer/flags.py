@@ -91,11 +91,7 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     """
     flag_values = absl_flags.FLAGS
     define(config_class, flag_values)
-    # This package's own messages; TensorFlow's are shown from warnings on.
-    logging.getLogger(__package__).setLevel(logging.INFO)
-    absl_logging.get_absl_handler().setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
-    )
+    _set_up_logging()
 
     def absl_main(argv: Sequence[str]) -> None:
         try:
@@ -120,6 +116,19 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
             sys.exit(130)
 
     app.run(absl_main)
+
+
+def _set_up_logging() -> None:
+    """Shows this package's messages, and other libraries' from warnings on."""
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    handler = absl_logging.get_absl_handler()
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S")
+    )
+    handler.addFilter(
+        lambda record: record.levelno >= logging.WARNING
+        or record.name.startswith(f"{__package__}.")
+    )
 
 
 def _is_raised_by_this_package(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import sys
 from typing import Any, Callable
 
 import keras
@@ -393,6 +394,9 @@ def test_comparison_tells_other_settings_apart(
     assert largest_difference(backbone, *other) > 1e-4
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="this KerasHub cannot load such a folder alone"
+)
 def test_keras_hub_alone_reads_another_activation(tiny_hugging_face: str) -> None:
     backbone = keras_nlp.models.BertBackbone.from_preset(tiny_hugging_face)
     expected = numpy_bert(

@@ -587,9 +587,10 @@ def _refuse_other_text(
         found, mend = "JSON", "give it the ending .jsonl, an object a line"
     elif len(header) == 1 and other != delimiter:
         found = f"a header separated by {_SEPARATORS[other]}"
-        mend = f"separate fields by {_SEPARATORS[delimiter]}, or use " + (
-            "the ending .tsv" if other == "\t" else "the ending .csv, with commas"
-        )
+        mend = f"separate fields by {_SEPARATORS[delimiter]}"
+        own_ending = {"\t": ".tsv", ",": ".csv"}.get(other)
+        if own_ending:
+            mend += f", or give it the ending {own_ending}"
     else:
         return
     raise BadFileError(

@@ -86,6 +86,9 @@ class Preset:
         make = keras_nlp.models.BertBackbone.from_preset
         if self.hugging_face is None:
             return make(self.handle, **arguments)
+        # KerasHub before 0.26 takes every BERT to have 512 positions.
+        positions = self.hugging_face["max_position_embeddings"]
+        arguments["max_sequence_length"] = positions
         try:
             with _loadable_folder(pathlib.Path(self.handle)) as folder:
                 backbone = make(str(folder), **arguments)
