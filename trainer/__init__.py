@@ -10,6 +10,7 @@ import os
 # Read when TensorFlow and Keras are imported, so set before anything imports them.
 # oneDNN doubles the training speed of CPUs without AVX-512, where it is off.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# What goes wrong reaches Python as an exception; the rest is noise to a user.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The program is written for one backend, whatever ~/.keras/keras.json says.
 os.environ["KERAS_BACKEND"] = "tensorflow"

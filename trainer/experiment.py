@@ -15,6 +15,7 @@ import dataclasses
 import json
 import logging
 import pathlib
+import sys
 import time
 from typing import Any, Mapping
 
@@ -390,10 +391,18 @@ def _places(folder: pathlib.Path, export: exports.Export) -> dict[str, Any]:
         "export": dataclasses.asdict(export),
         "paths": {"report": str(folder / "report.html"), "saved_model": export.path},
         "commands": {
-            "predict": f"python -m trainer.predict --saved_model={export.path} "
-            "--input=TEXTS.txt --output=-"
+            "predict": f"{_interpreter()} -m trainer.predict "
+            f"--saved_model={export.path} --input=TEXTS.txt --output=-"
         },
     }
+
+
+def _interpreter() -> str:
+    """This Python, as one would call it from the current folder."""
+    executable, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
+    if executable.is_relative_to(here):
+        return str(executable.relative_to(here))
+    return str(executable)
 
 
 def _training_facts(

@@ -16,7 +16,7 @@ def main(config: ExperimentConfig) -> None:
     # Imported here, so that --help and a wrong flag do not wait for TensorFlow.
     from trainer import experiment
 
-    print(experiment.run(config).summary, flush=True)
+    print(experiment.run(config).summary, end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ def is_finished(folder: pathlib.Path) -> bool:
 def write(folder: pathlib.Path, content: Mapping[str, Any]) -> RunResult:
     """Writes the three files and returns what they hold."""
     storage.write_text(folder / "report.html", pages.render_html(content))
-    storage.write_text(folder / "summary.txt", pages.summary_table(content) + "\n")
+    storage.write_text(
+        folder / "summary.txt", pages.summary_table(content).rstrip() + "\n"
+    )
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
     storage.write_text(folder / "report.json", text + "\n")
     return read(folder)
