@@ -45,8 +45,10 @@ def make_config(folder: pathlib.Path, preset: str, **changes: Any) -> Experiment
             cache_dir=str(folder / "cache"),
         ),
         "model": ModelConfig(preset=preset, dropout=0.1),
-        "optimizer": OptimizerConfig(learning_rate=5e-3),
-        "training": TrainingConfig(num_train_epochs=3, global_batch_size=8),
+        "optimizer": OptimizerConfig(learning_rate=1e-2),
+        "training": TrainingConfig(
+            num_train_epochs=3, global_batch_size=8, best_metric="loss"
+        ),
         "runtime": RuntimeConfig(strategy="one_device"),
     }
     for name, values in changes.items():
@@ -208,14 +210,20 @@ def test_without_validation_the_last_weights_count(
     config = make_config(
         tmp_path,
         tiny_preset,
-        data={"validation_one_in": 0, "num_train_examples": 64, "num_eval_examples": 9},
+        data={
+            "validation_one_in": 0,
+            "num_train_examples": 64,
+            "num_eval_examples": 999,
+        },
         training={"num_train_epochs": 1},
     )
     report = experiment.run(config).report
     assert report["training"]["weights"] == "last"
     assert "validation" not in report["after"]
     assert report["data"]["splits"]["train"]["num_examples"] == 64
-    assert report["after"]["test"]["num_examples"] == 9
+    (warning,) = [w for w in report["warnings"] if "--num_eval_examples=999" in w]
+    num_test = report["after"]["test"]["num_examples"]
+    assert f"exceeds the {num_test} texts of the test split" in warning
 
 
 @pytest.mark.slow

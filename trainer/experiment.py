@@ -75,7 +75,7 @@ def run(config: ExperimentConfig) -> results.RunResult:
         _logger.info("%s", line)
     stopwatch.lap("prepare_data_secs")
     with runtime.strategy.scope():
-        classifier = _build(config, preset, data, dropout=_dropout(config))
+        classifier = _build(config, preset, data)
     warnings = [*data.warnings, *_check_model(config, classifier, data)]
     for warning in warnings:
         _logger.warning("%s", warning)
@@ -159,23 +159,16 @@ def _make_encoder(
     )
 
 
-def _dropout(config: ExperimentConfig) -> float | None:
-    return None if config.model.dropout < 0 else config.model.dropout
-
-
 def _build(
-    config: ExperimentConfig,
-    preset: presets.Preset,
-    data: PreparedData,
-    *,
-    dropout: float | None,
+    config: ExperimentConfig, preset: presets.Preset, data: PreparedData
 ) -> keras.Model:
     """The compiled classifier, its optimizer built."""
+    rate = config.model.dropout
     classifier = classifiers.build_classifier(
         preset,
         num_classes=len(data.label_names),
         pooling=config.model.pooling,
-        dropout=dropout,
+        dropout=None if rate < 0 else rate,
         seed=config.training.seed,
     )
     optimizer = optimizers.build_optimizer(
@@ -345,7 +338,13 @@ def _export(
 ) -> exports.Export:
     """Publishes the weights as a float32 SavedModel, checked against memory."""
     with strategies.precision("float32"):
-        served = _build(config, preset, data, dropout=0.0)
+        served = classifiers.build_classifier(
+            preset,
+            num_classes=len(data.label_names),
+            pooling=config.model.pooling,
+            dropout=0.0,
+            seed=config.training.seed,
+        )
     for target, source in zip(
         served.trainable_variables, classifier.trainable_variables, strict=True
     ):

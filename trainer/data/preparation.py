@@ -134,6 +134,14 @@ def _warnings(config: ExperimentConfig, facts: Mapping[str, Any]) -> list[str]:
                 f"{shared} texts of the {name} split are in the training split too: "
                 f"the {name} metrics are better than on new texts"
             )
+    for name, split in facts["splits"].items():
+        flag = "num_train_examples" if name == "train" else "num_eval_examples"
+        if getattr(config.data, flag) > split["num_available"]:
+            found.append(
+                f"--{flag}={getattr(config.data, flag)} exceeds the "
+                f"{split['num_available']} texts of the {name} split: all of them "
+                "are used"
+            )
     num_train = facts["splits"]["train"]["num_examples"]
     if num_train < config.training.global_batch_size:
         found.append(

@@ -13,7 +13,7 @@ them. `weighted_metrics` states the same metrics over weighted examples, many
 weightings at once, which is what makes the bootstrap quick.
 
 Cuts through the examples (by length, the worst errors) are in `slices.py`,
-pictures in `report.py`.
+pictures in `figures.py`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
     most_confident_errors(texts, labels, logits, lengths, label_names=label_names)
 
 Both return plain dicts, ready for JSON. Metrics over a whole split are in
-`metrics.py`, pictures in `report.py`.
+`metrics.py`, pictures in `figures.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,361 @@
+"""The pictures of a report: SVG drawn with Matplotlib, each with its words.
+
+    pictures = learning_pictures(report["history"], best_step=2000)
+    pictures += held_out_pictures(report["after"]["test"])
+    picture = pictures[0]
+    f'<img src="{picture.source}" alt="{html.escape(picture.alternative)}">'
+
+A picture is drawn only if the numbers for it are there. The same numbers give the
+same bytes; no global setting of Matplotlib changes, and pyplot is not needed.
+
+Which split is shown, and the page around the pictures, is left to `report.py`;
+the numbers come from `metrics.py` and `slices.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import warnings
+from typing import Any, Callable, Mapping, Sequence
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MatplotlibFigure
+
+from trainer.evaluation import slices
+
+# Okabe and Ito 2008, "Color Universal Design": told apart by the colour-blind.
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+# Above this a confusion matrix shows colours instead of numbers.
+_MAX_NUMBERED_CLASSES = 10
+
+# Any: Matplotlib 3.11 types its settings name by name, 3.9 does not.
+_STYLE: Any = {
+    # Text stays text, drawn by the reader's fonts, in any script.
+    "svg.fonttype": "none",
+    # The same report gives the same bytes.
+    "svg.hashsalt": "report",
+    # A label may hold a dollar sign.
+    "text.parse_math": False,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.edgecolor": _GREY,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "legend.frameon": False,
+}
+_FIGURE_FONTS = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A drawn figure, ready for an `img` element."""
+
+    # A heading of a word or three.
+    title: str
+    # What it shows, in one sentence with its main numbers; not escaped for HTML.
+    alternative: str
+    # SVG in a data URI.
+    source: str
+
+
+def learning_pictures(
+    history: Mapping[str, Any], *, best_step: int | None
+) -> list[Picture]:
+    """Loss, validation metrics, learning rate and gradient norm, each by step.
+
+    Args:
+      history: `train` and `validation`, each a list of one dict a logged step: its
+        `step` and the values by name. `train` has `loss` and may have
+        `learning_rate` and `gradient_norm`; `validation` has `loss`, `accuracy`,
+        `f1_macro` and `mcc`. Either list may be absent.
+      best_step: the step to mark with a line; None marks none.
+    """
+    train, validation = history.get("train", ()), history.get("validation", ())
+    pictures = []
+    if train or validation:
+        pictures.append(_loss_picture(train, validation, best_step))
+    if validation:
+        pictures.append(_validation_picture(validation, best_step))
+    for name, title in (
+        ("learning_rate", "Learning rate"),
+        ("gradient_norm", "Gradient norm"),
+    ):
+        points = [each for each in train if each.get(name) is not None]
+        if points:
+            pictures.append(_series_picture(points, name=name, title=title))
+    return pictures
+
+
+def held_out_pictures(metrics: Mapping[str, Any]) -> list[Picture]:
+    """Confusion matrix, accuracy by length and reliability of one split.
+
+    Args:
+      metrics: what `metrics.classification_metrics` returns, and beside it
+        `accuracy_by_length` as `slices.accuracy_by_length` returns it. What is
+        absent is not drawn.
+    """
+    pictures = []
+    if metrics.get("confusion_matrix"):
+        label_names = list(metrics.get("per_class", {}))
+        pictures.append(_confusion_picture(metrics["confusion_matrix"], label_names))
+    if metrics.get("accuracy_by_length"):
+        pictures.append(_length_picture(metrics["accuracy_by_length"]))
+    if metrics.get("reliability"):
+        pictures.append(_reliability_picture(metrics["reliability"]))
+    return pictures
+
+
+def one_line(text: str, num_columns: int) -> str:
+    """Text on one line, without control characters, shortened at its end.
+
+    A tick of an axis has no room for more, and a control character would make the
+    SVG invalid XML.
+    """
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    line = " ".join(printable.split())
+    return line if len(line) <= num_columns else line[: num_columns - 1] + "…"
+
+
+def _picture(
+    title: str,
+    alternative: str,
+    draw: Callable[[MatplotlibFigure], None],
+    *,
+    height: float = 3.1,
+) -> Picture:
+    """Draws on a new figure, 4.6 inches wide: still legible on a phone."""
+    svg = io.StringIO()
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # Only the measuring font lacks the glyph; the reader's fonts draw it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = MatplotlibFigure(figsize=(4.6, height), layout="constrained")
+        draw(figure)
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    text = svg.getvalue().replace("'DejaVu Sans'", _FIGURE_FONTS)
+    encoded = base64.b64encode(text.encode()).decode()
+    source = f"data:image/svg+xml;base64,{encoded}"
+    return Picture(title=title, alternative=alternative, source=source)
+
+
+def _plot(
+    axes: Axes, points: Sequence[Mapping[str, Any]], name: str, **style: Any
+) -> None:
+    steps = [each["step"] for each in points]
+    axes.plot(steps, [each[name] for each in points], **style)
+
+
+def _mark_best_step(axes: Axes, best_step: int | None) -> None:
+    if best_step is not None:
+        axes.axvline(best_step, color=_GREY, linestyle="--", label="best step")
+
+
+def _finish_curves(figure: MatplotlibFigure, axes: Axes) -> None:
+    axes.set_xlabel("step")
+    # Outside, where it cannot hide the curves.
+    figure.legend(
+        loc="outside upper center",
+        ncols=4,
+        fontsize=9,
+        columnspacing=1.2,
+        handlelength=1.4,
+        handletextpad=0.5,
+    )
+
+
+def _loss_picture(
+    train: Sequence[Mapping[str, Any]],
+    validation: Sequence[Mapping[str, Any]],
+    best_step: int | None,
+) -> Picture:
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        if train:
+            _plot(axes, train, "loss", color=_BLUE, linewidth=1, label="training")
+        if validation:
+            _plot(
+                axes, validation, "loss", color=_ORANGE, marker="o", label="validation"
+            )
+        _mark_best_step(axes, best_step)
+        axes.set_ylim(bottom=0)
+        _finish_curves(figure, axes)
+
+    ends = [
+        f"{name} from {points[0]['loss']:.3f} to {points[-1]['loss']:.3f}"
+        for name, points in (("training", train), ("validation", validation))
+        if points
+    ]
+    return _picture("Loss", f"Loss by step: {', '.join(ends)}.", draw)
+
+
+def _validation_picture(
+    validation: Sequence[Mapping[str, Any]], best_step: int | None
+) -> Picture:
+    lines = [
+        ("accuracy", "accuracy", _BLUE, "o"),
+        ("f1_macro", "F1 macro", _ORANGE, "s"),
+        ("mcc", "MCC", _GREEN, "^"),
+    ]
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        for name, label, color, marker in lines:
+            _plot(axes, validation, name, label=label, color=color, marker=marker)
+        _mark_best_step(axes, best_step)
+        _finish_curves(figure, axes)
+
+    best = max(validation, key=lambda each: float(each["accuracy"]))
+    alternative = (
+        f"Validation metrics by step; the highest accuracy is "
+        f"{best['accuracy']:.1%} at step {best['step']:,}."
+    )
+    return _picture("Validation metrics", alternative, draw)
+
+
+def _series_picture(
+    points: Sequence[Mapping[str, Any]], *, name: str, title: str
+) -> Picture:
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        _plot(axes, points, name, color=_BLUE, linewidth=1)
+        axes.set_ylim(bottom=0)
+        axes.ticklabel_format(axis="y", scilimits=(-2, 4))
+        axes.set_xlabel("step")
+
+    highest = max(points, key=lambda each: float(each[name]))
+    alternative = (
+        f"{title} by step, at most {highest[name]:.3g}, at step {highest['step']:,}."
+    )
+    return _picture(title, alternative, draw)
+
+
+def _confusion_picture(
+    matrix: Sequence[Sequence[int]], label_names: Sequence[str]
+) -> Picture:
+    """Counts of (true, predicted); the colour is the share of the true label."""
+    num_classes = len(matrix)
+    shares = [[count / (sum(row) or 1) for count in row] for row in matrix]
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(visible=False)
+        names = [one_line(name, 16) for name in label_names]
+        is_upright = num_classes <= 3
+        axes.set_xticks(range(num_classes), names, rotation=0 if is_upright else 90)
+        axes.set_yticks(range(num_classes), names)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        if num_classes > _MAX_NUMBERED_CLASSES:
+            axes.tick_params(labelsize=7 if num_classes <= 30 else 4)
+            figure.colorbar(image, ax=axes, label="share of the true label")
+        else:
+            _write_counts(axes, matrix, shares)
+
+    num_right = sum(matrix[index][index] for index in range(num_classes))
+    alternative = (
+        f"Confusion matrix of {num_classes} labels: {num_right:,} of "
+        f"{sum(map(sum, matrix)):,} texts on the diagonal, where predicted is true."
+    )
+    height = 3.1 if num_classes <= 3 else 4.6
+    return _picture("Confusion matrix", alternative, draw, height=height)
+
+
+def _write_counts(
+    axes: Axes, matrix: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]
+) -> None:
+    is_roomy = len(matrix) <= 5
+    for row, counts in enumerate(matrix):
+        for column, count in enumerate(counts):
+            share = shares[row][column]
+            axes.text(
+                column,
+                row,
+                f"{count:,}\n{share:.0%}" if is_roomy else f"{count:,}",
+                ha="center",
+                va="center",
+                color="white" if share > 0.5 else "black",
+                fontsize=10 if is_roomy else 7,
+            )
+
+
+def _error_bars(
+    axes: Axes,
+    places: Sequence[float],
+    accuracies: Sequence[float],
+    intervals: Sequence[Sequence[float]],
+) -> None:
+    """Accuracies as points with their intervals as bars."""
+    below = [value - low for value, (low, _) in zip(accuracies, intervals)]
+    above = [high - value for value, (_, high) in zip(accuracies, intervals)]
+    # Rounding may put an interval's end a hair within its point.
+    spans = [[max(0.0, span) for span in side] for side in (below, above)]
+    axes.errorbar(places, accuracies, yerr=spans, fmt="o", color=_BLUE, capsize=4)
+
+
+def _length_picture(bins: Sequence[Mapping[str, Any]]) -> Picture:
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        places = range(len(bins))
+        accuracies = [100 * each["accuracy"] for each in bins]
+        intervals = [
+            [100 * end for end in each["confidence_interval_95"]] for each in bins
+        ]
+        _error_bars(axes, places, accuracies, intervals)
+        names = [f"{each['name']}\nn={each['count']:,}" for each in bins]
+        axes.set_xticks(places, names, fontsize=9)
+        axes.set_xlim(-0.5, len(bins) - 0.5)
+        axes.set_xlabel("tokens")
+        axes.set_ylabel("accuracy, %")
+
+    parts = [
+        f"{each['name']} tokens {each['accuracy']:.1%} of {each['count']:,}"
+        for each in bins
+    ]
+    return _picture("Accuracy by length", f"Accuracy: {'; '.join(parts)}.", draw)
+
+
+def _reliability_picture(bins: Sequence[Mapping[str, Any]]) -> Picture:
+    """Accuracy against confidence, over a histogram of the confidences."""
+    filled = [each for each in bins if each["count"]]
+
+    def draw(figure: MatplotlibFigure) -> None:
+        curve, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        curve.plot(
+            (0, 1), (0, 1), color=_GREY, linestyle="--", label="as sure as right"
+        )
+        intervals = [
+            slices.wilson_interval(
+                round(each["accuracy"] * each["count"]), each["count"]
+            )
+            for each in filled
+        ]
+        _error_bars(
+            curve,
+            [each["mean_confidence"] for each in filled],
+            [each["accuracy"] for each in filled],
+            intervals,
+        )
+        curve.set_ylabel("accuracy")
+        curve.legend(loc="upper left")
+        lefts = [each["lower"] for each in bins]
+        widths = [each["upper"] - each["lower"] for each in bins]
+        counts = [each["count"] for each in bins]
+        histogram.bar(
+            lefts, counts, widths, align="edge", color=_BLUE, edgecolor="white"
+        )
+        histogram.set_ylabel("texts")
+        histogram.set_xlabel("confidence")
+        # Two classes leave no confidence below a half.
+        histogram.set_xlim(min(each["lower"] for each in filled), 1)
+
+    parts = [
+        f"confidence {each['mean_confidence']:.2f}, accuracy {each['accuracy']:.2f}, "
+        f"{each['count']:,} texts"
+        for each in filled
+    ]
+    return _picture("Reliability", f"By bin: {'; '.join(parts)}.", draw, height=3.6)
