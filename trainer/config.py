@@ -337,6 +337,10 @@ class TrainingConfig:
         _require_at_least(
             self, 1, "num_train_epochs", "global_batch_size", "logging_steps"
         )
+        _require(
+            self.seed < 2**31,
+            f"--seed must be below 2147483648. Received: seed={self.seed}",
+        )
         _require_at_least(
             self,
             0,

@@ -173,12 +173,11 @@ def test_bad_rows_come_before_doubts_about_the_labels(tmp_path):
         load(written(tmp_path, "train", ("a", "pos"), ("b", "Pos"), ("", "neg")))
 
 
-def test_skipped_rows_are_counted_spelled_out_and_warned_of(tmp_path, caplog):
+def test_skipped_rows_are_counted_spelled_out_and_warned_of(tmp_path):
     bad = [("", 0)] * 25
     dataset = written(tmp_path, "train", *labelled(0, 1), *bad)
 
-    with caplog.at_level(standard_logging.WARNING):
-        result = load(dataset, bad_rows="skip")
+    result = load(dataset, bad_rows="skip")
 
     facts = result.facts["splits"]["train"]
     assert len(result.splits["train"]) == facts["num_rows"] == 2
@@ -188,7 +187,6 @@ def test_skipped_rows_are_counted_spelled_out_and_warned_of(tmp_path, caplog):
     assert "train.jsonl:3: expected a text" in facts["skipped_rows"][0]
     (warning,) = result.facts["warnings"]
     assert "25 bad rows of the train set were skipped, 2 are left" in warning
-    assert warning in caplog.text
     assert json.loads(json.dumps(result.facts)) == result.facts
 
 

@@ -140,9 +140,6 @@ def load(config: DataConfig) -> Sources:
         if split != "train"
     }
     _refuse_bad_rows(readings, config)
-    warnings = list(_warnings(readings, known.names))
-    for warning in warnings:
-        _logger.warning("%s", warning)
     return Sources(
         splits={
             split: TextDataset(reading.texts, reading.codes, known.names)
@@ -152,7 +149,7 @@ def load(config: DataConfig) -> Sources:
         facts={
             "splits": {split: reading.facts for split, reading in readings.items()},
             "notes": notes,
-            "warnings": warnings,
+            "warnings": list(_warnings(readings, known.names)),
         },
     )
 
