@@ -7,17 +7,15 @@ import dataclasses
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
-import time
 from typing import Any, Callable
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny
+from tests import processes, tiny
 from trainer import experiment
 from trainer.config import (
     DataConfig,
@@ -256,40 +254,6 @@ def test_mirrored_run_equals_one_device(
         assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def start(config: ExperimentConfig) -> subprocess.Popen[bytes]:
-    """The run as a process of its own, as a user starts it."""
-    flags = [f"--model_dir={config.model_dir}"]
-    for section in (
-        config.data,
-        config.model,
-        config.optimizer,
-        config.training,
-        config.runtime,
-    ):
-        for name, value in dataclasses.asdict(section).items():
-            flags.append(
-                f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
-            )
-    return subprocess.Popen(
-        [*_EXECUTABLE, "trainer.main", *flags, "--num_bootstrap_resamples=50"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-
-
-def kill_when(
-    process: subprocess.Popen[bytes], happened: Callable[[], bool], *, timeout: float
-) -> None:
-    """Sends SIGKILL as soon as something is so, while the process still runs."""
-    deadline = time.monotonic() + timeout
-    while not happened():
-        assert process.poll() is None, process.communicate()[0].decode()
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
 @pytest.mark.slow
 def test_killed_and_started_again_equals_undisturbed(
     tmp_path: pathlib.Path, tiny_preset: str
@@ -299,9 +263,7 @@ def test_killed_and_started_again_equals_undisturbed(
     undisturbed = make_config(
         tmp_path, tiny_preset, model_dir=str(tmp_path / "undisturbed"), **settings
     )
-    process = start(undisturbed)
-    output = process.communicate(timeout=300)[0].decode()
-    assert process.returncode == 0, output
+    processes.finish([processes.start(undisturbed)])
 
     killed = make_config(
         tmp_path, tiny_preset, model_dir=str(tmp_path / "killed"), **settings
@@ -316,11 +278,9 @@ def test_killed_and_started_again_equals_undisturbed(
         lambda: (folder / "export").is_dir(),
     ]
     for moment in moments:
-        kill_when(start(killed), moment, timeout=300)
+        processes.kill_when(processes.start(killed), moment)
         assert not (folder / "report.json").exists()
-    process = start(killed)
-    output = process.communicate(timeout=300)[0].decode()
-    assert process.returncode == 0, output
+    (output,) = processes.finish([processes.start(killed)])
     assert "going on from step" in output
 
     assert_equal_weights(tmp_path / "undisturbed", folder)
@@ -352,9 +312,7 @@ def test_diverged_run_ends_with_a_message(
         optimizer={"learning_rate": 1e30, "clip_norm": 0.0, "num_warmup_steps": 20},
         training={"save_every_steps": 1},
     )
-    process = start(config)
-    output = process.communicate(timeout=300)[0].decode()
-    assert process.returncode == 3, output
+    (output,) = processes.finish([processes.start(config)], returncode=3)
     assert "training diverged at step" in output and "Traceback" not in output
 
 

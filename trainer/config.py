@@ -26,6 +26,7 @@ Truncation = Literal["head", "tail", "head_tail"]
 Pooling = Literal["first", "mean"]
 Schedule = Literal["linear", "cosine", "constant"]
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
+CollectiveCommunication = Literal["auto", "ring", "nccl"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 JitCompile = Literal["auto", "on", "off"]
 BestMetric = Literal["accuracy", "f1_macro", "mcc", "loss"]
@@ -296,6 +297,12 @@ class TrainingConfig:
     global_batch_size: int = setting(
         32, "Examples per step, over all replicas together."
     )
+    accumulation_steps: int = setting(
+        1,
+        "Compute each replica's share of the global batch in this many parts, one "
+        "after the other, and add their gradients up before the update: the result "
+        "of the large batch in the memory of a small one. 1: all at once.",
+    )
     eval_batch_size: int = setting(
         0,
         "Examples per evaluation step, over all replicas together. "
@@ -335,7 +342,12 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _require_choices(self)
         _require_at_least(
-            self, 1, "num_train_epochs", "global_batch_size", "logging_steps"
+            self,
+            1,
+            "num_train_epochs",
+            "global_batch_size",
+            "accumulation_steps",
+            "logging_steps",
         )
         _require(
             self.seed < 2**31,
@@ -359,7 +371,14 @@ class RuntimeConfig:
     strategy: StrategyName = setting(
         "auto",
         "How the work is spread: `one_device`; `mirrored`, all accelerators of this "
-        "machine; `multi_worker`; `tpu`; `auto` picks by what it finds and says why.",
+        "machine; `multi_worker`, those of all workers that TF_CONFIG, Slurm or "
+        "Kubernetes name; `tpu`; `auto` picks by what it finds and says why.",
+        may_change=True,
+    )
+    collective_communication: CollectiveCommunication = setting(
+        "auto",
+        "How several workers add up their gradients: `nccl` between GPUs, `ring` over "
+        "the network, `auto` leaves it to TensorFlow.",
         may_change=True,
     )
     precision: Precision = setting(
@@ -515,6 +534,16 @@ def sections(config_class: type) -> dict[str, type]:
         for field in dataclasses.fields(config_class)
         if dataclasses.is_dataclass(hints[field.name])
     }
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """Setting name → value, those of the sections included."""
+    nested = sections(type(config))
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        found |= settings(value) if field.name in nested else {field.name: value}
+    return found
 
 
 def differences(

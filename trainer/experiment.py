@@ -25,7 +25,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from trainer import results, storage
-from trainer.config import ExperimentConfig, differences
+from trainer.config import ExperimentConfig, differences, settings
 from trainer.data import batches, preparation, sources, splits, tokens
 from trainer.data.preparation import PreparedData
 from trainer.evaluation import environment
@@ -71,6 +71,7 @@ def run(config: ExperimentConfig) -> results.RunResult:
     _check_batch_sizes(config, runtime)
     preset = presets.load_preset(config.model.preset)
     data = preparation.prepare(config, _make_encoder(config, preset))
+    _check_same_on_all_workers(config, runtime, data)
     for line in (*runtime.reasons, *preparation.summary(data)):
         _logger.info("%s", line)
     stopwatch.lap("prepare_data_secs")
@@ -83,15 +84,19 @@ def run(config: ExperimentConfig) -> results.RunResult:
     evaluators = _evaluators(config, data, runtime.strategy)
     stopwatch.lap("build_model_secs")
 
-    # Only now that all has been found in order is the folder this run's.
-    storage.write_text(folder / _CONFIG_FILE, config.to_json())
-    before = _evaluate_before(config, folder, evaluators, predict)
+    if runtime.is_chief:
+        # Only now that all has been found in order is the folder this run's.
+        storage.write_text(folder / _CONFIG_FILE, config.to_json())
+    before = _evaluate_before(config, folder, runtime, evaluators, predict)
     stopwatch.lap("evaluate_before_secs")
     state = _train(config, folder, data, runtime, classifier, evaluators, predict)
     stopwatch.lap("train_and_validate_secs")
     _logger.info("evaluating after fine-tuning")
     after = _evaluate(config, evaluators, predict)
     stopwatch.lap("evaluate_after_secs")
+    if not runtime.is_chief:
+        runtime.wait_for_all()
+        return results.read(folder)
     export = _export(config, folder, preset, data, classifier)
     stopwatch.lap("export_secs")
     history = results.history(folder)
@@ -112,7 +117,22 @@ def run(config: ExperimentConfig) -> results.RunResult:
         },
         **_places(folder, export),
     }
-    return results.write(folder, content)
+    result = results.write(folder, content)
+    runtime.wait_for_all()
+    return result
+
+
+def _check_same_on_all_workers(
+    config: ExperimentConfig, runtime: strategies.Runtime, data: PreparedData
+) -> None:
+    """Raises ValueError where workers were started with other flags or data."""
+    if runtime.cluster is not None:
+        values = {f"--{name}": repr(v) for name, v in settings(config).items()}
+        values |= {
+            f"the {name} split": fingerprint
+            for name, fingerprint in data.facts["fingerprint"].items()
+        }
+        strategies.refuse_differences(runtime.strategy, runtime.cluster, values)
 
 
 def _check_same_run(folder: pathlib.Path, config: ExperimentConfig) -> None:
@@ -140,11 +160,14 @@ def _check_same_run(folder: pathlib.Path, config: ExperimentConfig) -> None:
 
 
 def _check_batch_sizes(config: ExperimentConfig, runtime: strategies.Runtime) -> None:
-    for name, size in (
-        ("global_batch_size", config.training.global_batch_size),
-        ("eval_batch_size", config.eval_batch_size),
+    num_parts = config.training.accumulation_steps
+    for name, size, parts in (
+        ("global_batch_size", config.training.global_batch_size, num_parts),
+        ("eval_batch_size", config.eval_batch_size, 1),
     ):
-        strategies.check_batch_size(name, size, num_replicas=runtime.num_replicas)
+        strategies.check_batch_size(
+            name, size, num_replicas=runtime.num_replicas, num_parts=parts
+        )
 
 
 def _make_encoder(
@@ -253,6 +276,7 @@ def _evaluate(
 def _evaluate_before(
     config: ExperimentConfig,
     folder: pathlib.Path,
+    runtime: strategies.Runtime,
     evaluators: Mapping[str, Evaluator],
     predict: PredictStep,
 ) -> dict[str, Any]:
@@ -263,7 +287,8 @@ def _evaluate_before(
         return found
     _logger.info("evaluating before fine-tuning")
     result = _evaluate(config, evaluators, predict)
-    storage.write_text(path, json.dumps(result))
+    if runtime.is_chief:
+        storage.write_text(path, json.dumps(result))
     return result
 
 
@@ -278,19 +303,16 @@ def _train(
 ) -> RunState:
     """Trains from the last checkpoint on, and leaves the best weights in place."""
     state = RunState(data_fingerprint=data.facts["fingerprint"])
-    checkpoints = Checkpoints(folder / "checkpoints", classifier, state)
+    checkpoints = Checkpoints(
+        folder / "checkpoints", classifier, state, is_chief=runtime.is_chief
+    )
     if checkpoints.restore_latest():
         _logger.info("going on from step %d of %s", state.step, folder)
         _check_same_data(folder, state, data)
+    if runtime.cluster is not None:
+        where = {"the step in --model_dir": str(state.step)}
+        strategies.refuse_differences(runtime.strategy, runtime.cluster, where)
     validation = evaluators.get("validation")
-    writers: list[progress.Writer] = [
-        progress.ConsoleWriter(
-            total_steps=data.plan.total_steps,
-            steps_per_epoch=data.plan.steps_per_epoch,
-        ),
-        progress.JsonLinesWriter(folder / results.METRICS_FILE, from_step=state.step),
-        progress.TensorBoardWriter(folder / "logs"),
-    ]
     schedule = classifier.optimizer._learning_rate
     loop.train(
         plan=data.plan,
@@ -305,17 +327,33 @@ def _train(
             runtime.strategy,
             clip_norm=config.optimizer.clip_norm,
             seed=config.training.seed,
+            accumulation_steps=config.training.accumulation_steps,
             jit_compile=runtime.jit_compile,
         ),
         learning_rate=lambda step: float(schedule(step)),
         evaluate=(lambda: validation.metrics(predict)) if validation else None,
         state=state,
         checkpoints=checkpoints,
-        writers=writers,
+        writers=_writers(folder, data, state) if runtime.is_chief else [],
         config=config.training,
     )
+    # The others read what the chief may still be writing.
+    runtime.wait_for_all()
     checkpoints.restore_best()
     return state
+
+
+def _writers(
+    folder: pathlib.Path, data: PreparedData, state: RunState
+) -> list[progress.Writer]:
+    return [
+        progress.ConsoleWriter(
+            total_steps=data.plan.total_steps,
+            steps_per_epoch=data.plan.steps_per_epoch,
+        ),
+        progress.JsonLinesWriter(folder / results.METRICS_FILE, from_step=state.step),
+        progress.TensorBoardWriter(folder / "logs"),
+    ]
 
 
 def _check_same_data(folder: pathlib.Path, state: RunState, data: PreparedData) -> None:

@@ -267,7 +267,9 @@ class BatchFeeder:
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        return dataset.prefetch(_PREFETCHED_BATCHES * num_local)
+        # Without an end, or several workers would agree at each step whether there
+        # is a next batch; the plan knows.
+        return dataset.repeat().prefetch(_PREFETCHED_BATCHES * num_local)
 
     def _batch(self, rows: tf.Tensor, weights: tf.Tensor, *, length: int) -> Batch:
         starts = tf.gather(self._row_splits, rows)

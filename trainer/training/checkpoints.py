@@ -67,20 +67,28 @@ class Checkpoints:
       folder: where; "latest" and "best" are made in it.
       classifier: compiled, its optimizer built.
       state: saved and restored along.
+      is_chief: whether this process writes; the others only restore.
     """
 
     def __init__(
-        self, folder: pathlib.Path, classifier: keras.Model, state: RunState
+        self,
+        folder: pathlib.Path,
+        classifier: keras.Model,
+        state: RunState,
+        *,
+        is_chief: bool = True,
     ) -> None:
         self._state = state
+        self._is_chief = is_chief
         weights = [
             variable.value
             for variable in classifier.variables
             if variable.name != "seed_generator_state"
         ]
         optimizer = [variable.value for variable in classifier.optimizer.variables]
-        for unfinished in folder.glob("*/*_temp"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        if is_chief:
+            for unfinished in folder.glob("*/*_temp"):
+                shutil.rmtree(unfinished, ignore_errors=True)
         self._latest = tf.train.CheckpointManager(
             tf.train.Checkpoint(weights=weights, optimizer=optimizer, state=state),
             str(folder / "latest"),
@@ -110,15 +118,18 @@ class Checkpoints:
 
     def save_latest(self) -> None:
         """Saves the whole state, and removes all but the newest two."""
-        self._latest.save(checkpoint_number=self._state.step)
+        if self._is_chief:
+            self._latest.save(checkpoint_number=self._state.step)
 
     def save_best(self) -> None:
         """Saves the weights as the best so far, in place of those before."""
-        self._best.save(checkpoint_number=self._state.step)
+        if self._is_chief:
+            self._best.save(checkpoint_number=self._state.step)
 
 
 def _restore(manager: tf.train.CheckpointManager) -> bool:
-    path = manager.latest_checkpoint
+    # From the disk: a manager knows only of what its own process saved.
+    path = tf.train.latest_checkpoint(manager.directory)
     if path is None:
         return False
     try:

@@ -4,10 +4,11 @@
     loss, gradient_norm = train_step(batch)     # scalars, not yet waited for
     logits = PredictStep(classifier, strategy)(batch)
 
-The loss is the mean over the global batch, whatever the number of replicas: each
-replica adds up its rows' losses times their weights, and the sums are added. The
-dropout masks of a step are a function of (seed, step, replica), so they differ
-between replicas, and a resumed run draws what it would have drawn.
+The loss is the mean over the global batch, whatever the number of replicas and of
+parts that a replica computes its share in: each adds up its rows' losses times their
+weights, and the sums are added. The dropout masks of a step are a function of (seed,
+step, part, replica), so they differ between replicas, and a resumed run draws what it
+would have drawn.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class TrainStep:
       classifier: compiled; made under the strategy's scope.
       clip_norm: largest global norm of the summed gradient; 0: any.
       seed: of the dropout masks.
+      accumulation_steps: in how many parts a replica computes its share of a batch.
       jit_compile: whether to compile the forward and backward pass with XLA.
     """
 
@@ -40,11 +42,13 @@ class TrainStep:
         *,
         clip_norm: float,
         seed: int,
+        accumulation_steps: int = 1,
         jit_compile: bool = False,
     ) -> None:
         self._classifier = classifier
         self._strategy = strategy
         self._clip_norm = clip_norm
+        self._accumulation_steps = accumulation_steps
         self._seed = seed
         self._variables = classifier.trainable_variables
         self._seed_states = [
@@ -80,12 +84,35 @@ class TrainStep:
         context = tf.distribute.get_replica_context()
         step = tf.cast(self._classifier.optimizer.iterations.value, tf.int32)
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        compute = _compiled(self._loss_and_gradients, self._jit_compile)
+        compute = _compiled(self._accumulated, self._jit_compile)
         loss, gradients = compute(batch, step, replica)
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         gradients, norm = clip_by_global_norm(gradients, clip_norm=self._clip_norm)
         self._classifier.optimizer.apply(gradients, self._variables)
         return loss, norm
+
+    def _accumulated(
+        self, batch: Batch, step: tf.Tensor, replica: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Loss and gradients of a replica's share, its parts one after the other."""
+        num_parts = self._accumulation_steps
+        if num_parts == 1:
+            return self._loss_and_gradients(batch, step, replica)
+        parts = Batch(*(tf.reshape(t, [num_parts, -1, *t.shape[1:]]) for t in batch))
+
+        def add(index: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor]) -> Any:
+            part = Batch(*(tensor[index] for tensor in parts))
+            # The weights are those of the global batch, so sums are all there is.
+            more_loss, more = self._loss_and_gradients(
+                part, step * num_parts + index, replica
+            )
+            return index + 1, loss + more_loss, [a + b for a, b in zip(gradients, more)]
+
+        zeros = [tf.zeros(v.shape, v.dtype) for v in self._variables]
+        _, loss, gradients = tf.while_loop(
+            lambda index, *_: index < num_parts, add, (0, 0.0, zeros)
+        )
+        return loss, gradients
 
     def _loss_and_gradients(
         self, batch: Batch, step: tf.Tensor, replica: tf.Tensor
@@ -136,9 +163,8 @@ class PredictStep:
 
     def __call__(self, batch: Batch) -> np.ndarray:
         """Float32 [global batch, classes], in the order of the batch's rows."""
-        per_replica: Any = self._run(batch)
-        parts = self._strategy.experimental_local_results(per_replica)
-        return np.concatenate([part.numpy() for part in parts])
+        logits: np.ndarray = self._strategy.gather(self._run(batch), axis=0).numpy()
+        return logits
 
     def _run_impl(self, batch: Batch) -> Any:
         return self._strategy.run(self._replica_step, args=(batch,))

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
+import hashlib
 import os
-from typing import Iterator
+from typing import Iterator, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.config import RuntimeConfig
+from trainer.training import cluster as clusters
+from trainer.training.cluster import Cluster
 
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
 
@@ -33,12 +36,14 @@ class Runtime:
       strategy: tf.distribute's; the default one for a single device.
       precision: "float32" or "mixed_bfloat16", the current Keras policy.
       jit_compile: whether forward and backward passes are compiled with XLA.
+      cluster: the workers that share the run; None: this process is alone.
       reasons: one sentence for each thing that was chosen.
     """
 
     strategy: tf.distribute.Strategy
     precision: str
     jit_compile: bool
+    cluster: Cluster | None
     reasons: tuple[str, ...]
 
     @property
@@ -46,6 +51,16 @@ class Runtime:
         """How many replicas share each global batch."""
         count: int = self.strategy.num_replicas_in_sync
         return count
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.cluster is None or self.cluster.is_chief
+
+    def wait_for_all(self) -> None:
+        """Returns when every worker has called it."""
+        if self.cluster is not None:
+            _share(self.strategy, np.zeros(1, np.int32))
 
 
 def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
@@ -55,10 +70,12 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
       ValueError: what was asked for is not there.
     """
     _split_cpu(config.num_virtual_devices)
+    cluster = clusters.find(os.environ)
+    # First of all: several workers must be told of before TensorFlow starts.
+    strategy, strategy_reason = _make_strategy(config, cluster)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
-    strategy, strategy_reason = _make_strategy(config)
     gpus = tf.config.list_logical_devices("GPU")
     precision, precision_reason = _choose_precision(config, on_gpu=bool(gpus))
     keras.mixed_precision.set_dtype_policy(precision)
@@ -70,12 +87,50 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
         + (f"--jit_compile={config.jit_compile}")
         + (", on where there is an accelerator" * (config.jit_compile == "auto"))
     )
-    return Runtime(
-        strategy,
-        precision,
-        jit_compile,
-        (strategy_reason, precision_reason, jit_reason),
-    )
+    reasons = (strategy_reason, precision_reason, jit_reason)
+    return Runtime(strategy, precision, jit_compile, cluster, reasons)
+
+
+def refuse_differences(
+    strategy: tf.distribute.Strategy, cluster: Cluster, values: Mapping[str, str]
+) -> None:
+    """Compares what the workers go by with what the chief does.
+
+    Every worker must call it, with values of the same names.
+
+    Raises:
+      ValueError: on all workers, naming the workers and the values that differ.
+    """
+    names = sorted(values)
+    digests = [hashlib.sha256(values[name].encode()).digest() for name in names]
+    # 31 bits of each hash, which fit an int32.
+    mine = np.array([int.from_bytes(d[:4], "big") >> 1 for d in digests], np.int32)
+    gathered = _share(strategy, mine)
+    by_worker = gathered[:: len(gathered) // cluster.num_workers]
+    differing = [
+        f"worker {worker} ({cluster.addresses[worker]}) in "
+        + ", ".join(names[i] for i in np.flatnonzero(row != by_worker[0]))
+        for worker, row in enumerate(by_worker)
+        if (row != by_worker[0]).any()
+    ]
+    if differing:
+        raise ValueError(
+            "all workers must be started with the same settings and data, and share "
+            f"--model_dir; different from the chief: {'; '.join(differing)}"
+        )
+
+
+def _share(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
+    """Every replica's values: int32 [n] → int32 [replicas, n]."""
+
+    @tf.function(autograph=False)
+    def on_replicas(values: tf.Tensor) -> tf.Tensor:
+        return strategy.run(lambda value: value[tf.newaxis], args=(values,))
+
+    gathered: np.ndarray = strategy.gather(
+        on_replicas(tf.constant(values)), axis=0
+    ).numpy()
+    return gathered
 
 
 @contextlib.contextmanager
@@ -89,14 +144,24 @@ def precision(name: str) -> Iterator[None]:
         keras.mixed_precision.set_dtype_policy(current)
 
 
-def check_batch_size(name: str, batch_size: int, *, num_replicas: int) -> None:
-    """Raises ValueError unless a global batch can be shared out evenly."""
-    if batch_size % num_replicas:
-        lower = batch_size - batch_size % num_replicas
+def check_batch_size(
+    name: str, batch_size: int, *, num_replicas: int, num_parts: int = 1
+) -> None:
+    """Raises ValueError unless a global batch can be shared out evenly.
+
+    Args:
+      num_parts: in how many parts each replica computes its share.
+    """
+    divisor = num_replicas * num_parts
+    if batch_size % divisor:
+        what = f"the number of replicas, {num_replicas}"
+        if num_parts > 1:
+            what = f"replicas × accumulation steps, {num_replicas} × {num_parts}"
+        lower = batch_size - batch_size % divisor
         raise ValueError(
-            f"--{name} must be a multiple of the number of replicas, {num_replicas}. "
+            f"--{name} must be a multiple of {what}. "
             f"Received: {name}={batch_size}; try "
-            f"{' or '.join(str(n) for n in (lower, lower + num_replicas) if n)}"
+            f"{' or '.join(str(n) for n in (lower, lower + divisor) if n)}"
         )
 
 
@@ -115,15 +180,21 @@ def _split_cpu(num_devices: int) -> None:
             ) from None
 
 
-def _make_strategy(config: RuntimeConfig) -> tuple[tf.distribute.Strategy, str]:
+def _make_strategy(
+    config: RuntimeConfig, cluster: Cluster | None
+) -> tuple[tf.distribute.Strategy, str]:
     """The strategy, and a sentence on why it is this one."""
-    num_workers = _num_workers()
-    if config.strategy in ("multi_worker", "tpu") or num_workers > 1:
+    if config.strategy == "tpu":
         raise ValueError(
-            "several workers and TPUs are not supported yet: use --strategy=one_device "
-            f"or mirrored, without TF_CONFIG. Received: strategy={config.strategy}, "
-            f"{num_workers} workers in TF_CONFIG"
+            "TPUs are not supported yet: use --strategy=auto. Received: strategy=tpu"
         )
+    if cluster is None and config.strategy == "multi_worker":
+        raise ValueError(
+            "--strategy=multi_worker needs to be told of the workers, by TF_CONFIG, "
+            "Slurm (start it with srun) or Kubernetes. Received: none of their variables"
+        )
+    if cluster is not None:
+        return _multi_worker(config, cluster)
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
     cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
     devices = gpus or cpus[: config.num_virtual_devices]
@@ -138,17 +209,25 @@ def _make_strategy(config: RuntimeConfig) -> tuple[tf.distribute.Strategy, str]:
     return tf.distribute.get_strategy(), f"one device: {why}"
 
 
-def _num_workers() -> int:
-    """How many workers TF_CONFIG names; 0 where it is not set."""
-    text = os.environ.get("TF_CONFIG") or "{}"
-    try:
-        cluster = json.loads(text).get("cluster", {})
-        return sum(len(addresses) for addresses in cluster.values())
-    except (ValueError, AttributeError, TypeError) as error:
+def _multi_worker(
+    config: RuntimeConfig, cluster: Cluster
+) -> tuple[tf.distribute.Strategy, str]:
+    if config.strategy not in ("auto", "multi_worker"):
         raise ValueError(
-            'TF_CONFIG must be JSON like {"cluster": {"worker": ["host:port"]}}. '
-            f"Received: {text!r} ({error})"
-        ) from error
+            f"--strategy={config.strategy} is for one process, and {cluster.source} "
+            f"names {cluster.num_workers}: they would train apart, and write over each "
+            "other's files; use --strategy=multi_worker"
+        )
+    os.environ["TF_CONFIG"] = cluster.tf_config()
+    implementation = tf.distribute.experimental.CommunicationImplementation
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=implementation[config.collective_communication.upper()]
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    return strategy, (
+        f"worker {cluster.index} of {cluster.num_workers}: "
+        f"--strategy={config.strategy}, {cluster.source}"
+    )
 
 
 def mirror(devices: list[str]) -> tf.distribute.Strategy:

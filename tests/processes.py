@@ -1,0 +1,95 @@
+"""Runs as processes of their own, as users start them: alone, or as several workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Callable, Sequence
+
+from trainer.config import ExperimentConfig, settings
+
+Process = subprocess.Popen[bytes]
+TIMEOUT_SECS = 300.0
+
+
+def command(config: ExperimentConfig, *more: str) -> list[str]:
+    """The command line of a run, every setting a flag."""
+    values = {k: v for k, v in settings(config).items() if k != "sample_texts"}
+    flags = [
+        f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+        for name, value in values.items()
+    ]
+    return [sys.executable, "-m", "trainer.main", *flags, *more]
+
+
+def start(config: ExperimentConfig, *more: str, **environment: str) -> Process:
+    """Starts a run; its output is read by `finish`."""
+    return subprocess.Popen(
+        command(config, *more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | environment,
+    )
+
+
+def start_workers(
+    configs: Sequence[ExperimentConfig], *more: str, **environment: str
+) -> list[Process]:
+    """Starts one worker a config, on loopback; the first is the chief."""
+    ports = free_ports(len(configs))
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    return [
+        start(
+            config,
+            *more,
+            **environment,
+            TF_CONFIG=json.dumps(
+                {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            ),
+        )
+        for index, config in enumerate(configs)
+    ]
+
+
+def finish(processes: Sequence[Process], *, returncode: int = 0) -> list[str]:
+    """Waits for all, checks how they ended, and gives what they printed."""
+    outputs = [p.communicate(timeout=TIMEOUT_SECS)[0].decode() for p in processes]
+    for process, output in zip(processes, outputs):
+        assert process.returncode == returncode, output
+    return outputs
+
+
+def kill_when(process: Process, happened: Callable[[], bool]) -> None:
+    """Sends SIGKILL as soon as something is so, while the process still runs."""
+    deadline = time.monotonic() + TIMEOUT_SECS
+    while not happened():
+        assert process.poll() is None, process.communicate()[0].decode()
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on, as of now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def replaced(
+    config: ExperimentConfig, section: str, **values: object
+) -> ExperimentConfig:
+    """The config with some settings of a section changed."""
+    changed = dataclasses.replace(getattr(config, section), **values)
+    return dataclasses.replace(config, **{section: changed})
