@@ -70,20 +70,14 @@ def run(config: ExperimentConfig) -> results.RunResult:
     runtime = strategies.set_up(config.runtime, seed=config.training.seed)
     _check_batch_sizes(config, runtime)
     preset = presets.load_preset(config.model.preset)
-    data = preparation.prepare(config, _make_encoder(config, preset))
-    _check_same_on_all_workers(config, runtime, data)
-    for line in (*runtime.reasons, *preparation.summary(data)):
-        _logger.info("%s", line)
+    data = _prepare(config, runtime, preset)
     stopwatch.lap("prepare_data_secs")
     with runtime.strategy.scope():
         classifier = _build(config, preset, data)
-    warnings = [*data.warnings, *_check_model(config, classifier, data)]
-    for warning in warnings:
-        _logger.warning("%s", warning)
+    warnings = _check_model(config, classifier, data)
     predict = PredictStep(classifier, runtime.strategy, jit_compile=runtime.jit_compile)
     evaluators = _evaluators(config, data, runtime.strategy)
     stopwatch.lap("build_model_secs")
-
     if runtime.is_chief:
         # Only now that all has been found in order is the folder this run's.
         storage.write_text(folder / _CONFIG_FILE, config.to_json())
@@ -122,10 +116,20 @@ def run(config: ExperimentConfig) -> results.RunResult:
     return result
 
 
-def _check_same_on_all_workers(
-    config: ExperimentConfig, runtime: strategies.Runtime, data: PreparedData
-) -> None:
-    """Raises ValueError where workers were started with other flags or data."""
+def _prepare(
+    config: ExperimentConfig, runtime: strategies.Runtime, preset: presets.Preset
+) -> PreparedData:
+    """The data of the run, the same on all workers or ValueError."""
+    encoder = tokens.TextEncoder(
+        preset.vocabulary,
+        lowercase=preset.lowercase,
+        strip_accents=preset.strip_accents,
+        max_length=config.data.max_length,
+        truncation=config.data.truncation,
+    )
+    data = preparation.prepare(config, encoder)
+    for line in (*runtime.reasons, *preparation.summary(data)):
+        _logger.info("%s", line)
     if runtime.cluster is not None:
         values = {f"--{name}": repr(v) for name, v in settings(config).items()}
         values |= {
@@ -133,6 +137,7 @@ def _check_same_on_all_workers(
             for name, fingerprint in data.facts["fingerprint"].items()
         }
         strategies.refuse_differences(runtime.strategy, runtime.cluster, values)
+    return data
 
 
 def _check_same_run(folder: pathlib.Path, config: ExperimentConfig) -> None:
@@ -170,18 +175,6 @@ def _check_batch_sizes(config: ExperimentConfig, runtime: strategies.Runtime) ->
         )
 
 
-def _make_encoder(
-    config: ExperimentConfig, preset: presets.Preset
-) -> tokens.TextEncoder:
-    return tokens.TextEncoder(
-        preset.vocabulary,
-        lowercase=preset.lowercase,
-        strip_accents=preset.strip_accents,
-        max_length=config.data.max_length,
-        truncation=config.data.truncation,
-    )
-
-
 def _build(
     config: ExperimentConfig, preset: presets.Preset, data: PreparedData
 ) -> keras.Model:
@@ -205,7 +198,7 @@ def _build(
 def _check_model(
     config: ExperimentConfig, classifier: keras.Model, data: PreparedData
 ) -> list[str]:
-    """Warnings about model and schedule. Raises ValueError where they cannot work."""
+    """All warnings, logged. Raises ValueError where model and settings cannot work."""
     limit = classifier.backbone.max_sequence_length
     if config.data.max_length > limit:
         raise ValueError(
@@ -215,7 +208,10 @@ def _check_model(
     warning = optimizers.warmup_warning(
         config.optimizer, total_steps=data.plan.total_steps
     )
-    return [warning] if warning else []
+    warnings = [*data.warnings, *([warning] if warning else [])]
+    for each in warnings:
+        _logger.warning("%s", each)
+    return warnings
 
 
 def _evaluators(
