@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import types
 import typing
 from typing import Any, Literal, Mapping
 
@@ -555,17 +554,18 @@ def differences(
       Setting name → (value before, value after), for every setting that was not
       declared with `may_change`.
     """
-    found = {}
-    for one, other in [(before, after)] + [
-        (getattr(before, name), getattr(after, name))
-        for name in sections(ExperimentConfig)
-    ]:
-        for field in dataclasses.fields(one):
-            old, new = getattr(one, field.name), getattr(other, field.name)
-            fixed = field.metadata.get("may_change") is False
-            if fixed and old != new:
-                found[field.name] = (old, new)
-    return types.MappingProxyType(found)
+    fixed = {
+        field.name
+        for config_class in (ExperimentConfig, *sections(ExperimentConfig).values())
+        for field in dataclasses.fields(config_class)
+        if field.metadata.get("may_change") is False
+    }
+    old, new = settings(before), settings(after)
+    return {
+        name: (old[name], new[name])
+        for name in old
+        if name in fixed and old[name] != new[name]
+    }
 
 
 def _from_mapping(config_class: type, values: Mapping[str, Any]) -> Any:

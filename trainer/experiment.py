@@ -224,16 +224,28 @@ def _evaluators(
         if name in data.splits
     }
     parts["samples"] = _unlabelled(config, data, config.sample_texts)
-    result = {}
-    for name, (split, encoded) in parts.items():
-        feeder = batches.BatchFeeder(
-            encoded, split.data.labels, data.bucket_lengths, strategy
-        )
-        plan = batches.plan_evaluation(
-            encoded.lengths, data.bucket_lengths, batch_size=config.eval_batch_size
-        )
-        result[name] = Evaluator(split, encoded, feeder, plan, name=name)
-    return result
+    return {
+        name: _evaluator(config, data, strategy, split, encoded, name=name)
+        for name, (split, encoded) in parts.items()
+    }
+
+
+def _evaluator(
+    config: ExperimentConfig,
+    data: PreparedData,
+    strategy: tf.distribute.Strategy,
+    split: splits.Split,
+    encoded: tokens.TokenizedTexts,
+    *,
+    name: str,
+) -> Evaluator:
+    feeder = batches.BatchFeeder(
+        encoded, split.data.labels, data.bucket_lengths, strategy
+    )
+    plan = batches.plan_evaluation(
+        encoded.lengths, data.bucket_lengths, batch_size=config.eval_batch_size
+    )
+    return Evaluator(split, encoded, feeder, plan, name=name)
 
 
 def _unlabelled(
@@ -386,8 +398,8 @@ def _export(
     held_out = data.splits.get("test", data.splits["train"]).data.texts
     texts = (*_HOSTILE_TEXTS, *held_out.slice(0, _NUM_CHECKED_TEXTS).to_pylist())
     strategy = tf.distribute.get_strategy()
-    checked = dataclasses.replace(config, sample_texts=texts)
-    evaluator = _evaluators(checked, data, strategy)["samples"]
+    unlabelled = _unlabelled(config, data, texts)
+    evaluator = _evaluator(config, data, strategy, *unlabelled, name="export")
     return exports.export(
         served,
         data.encoder,

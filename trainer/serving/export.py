@@ -103,7 +103,7 @@ def export(
     Raises:
       ValueError: the SavedModel's probabilities differ; nothing is published.
     """
-    version = 1 + max((int(p.name) for p in _versions(folder)), default=0)
+    version = 1 + max(_published_versions(folder), default=0)
     target = folder / str(version)
     with storage.new_directory(target) as unfinished:
         module = ServingModule(classifier, encoder, label_names)
@@ -120,15 +120,10 @@ def export(
     return Export(str(target), version, difference, len(check_texts))
 
 
-def newest(folder: pathlib.Path) -> pathlib.Path | None:
-    """The published version with the highest number, None if there is none."""
-    return max(_versions(folder), key=lambda path: int(path.name), default=None)
-
-
-def _versions(folder: pathlib.Path) -> list[pathlib.Path]:
+def _published_versions(folder: pathlib.Path) -> list[int]:
     if not folder.is_dir():
         return []
-    return [path for path in folder.iterdir() if path.name.isdecimal()]
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
 
 def _max_difference(

@@ -73,7 +73,7 @@ def train(
     """
     if state.stopped_early or state.step >= plan.total_steps:
         return
-    meter = _Meter(state, plan, config, learning_rate, writers, clock)
+    meter = _Meter(state, plan, learning_rate, writers, clock)
     for rows, batch in feed(plan.from_step(state.step)):
         meter.add(*train_step(batch), num_examples=int((rows >= 0).sum()))
         state.step += 1
@@ -128,14 +128,12 @@ class _Meter:
         self,
         state: RunState,
         plan: TrainingPlan,
-        config: TrainingConfig,
         learning_rate: Callable[[int], float],
         writers: Sequence[Writer],
         clock: Callable[[], float],
     ) -> None:
         self._state = state
         self._plan = plan
-        self._config = config
         self._learning_rate = learning_rate
         self._writers = writers
         self._clock = clock
