@@ -151,7 +151,7 @@ def test_label_that_is_not_in_training_is_bad_elsewhere(tmp_path, label):
     test = written(tmp_path, "test", ("c", "neg"), ("d", label))
     with pytest.raises(ValueError) as error:
         load(train, test_dataset=test)
-    assert "1 bad rows" in str(error.value)
+    assert "1 bad row; " in str(error.value)
     assert "test.jsonl:2: expected a label of neg, pos; found" in str(error.value)
 
 
@@ -169,7 +169,7 @@ def test_bad_rows_are_listed_and_counted_over_all_files(tmp_path):
 
 
 def test_bad_rows_come_before_doubts_about_the_labels(tmp_path):
-    with pytest.raises(ValueError, match="1 bad rows"):
+    with pytest.raises(ValueError, match="1 bad row;"):
         load(written(tmp_path, "train", ("a", "pos"), ("b", "Pos"), ("", "neg")))
 
 
@@ -186,7 +186,7 @@ def test_skipped_rows_are_counted_spelled_out_and_warned_of(tmp_path):
     assert len(facts["skipped_rows"]) == 20
     assert "train.jsonl:3: expected a text" in facts["skipped_rows"][0]
     (warning,) = result.facts["warnings"]
-    assert "25 bad rows of the train set were skipped, 2 are left" in warning
+    assert "25 bad rows of the train set skipped, 2 are left" in warning
     assert json.loads(json.dumps(result.facts)) == result.facts
 
 

@@ -586,7 +586,7 @@ def _refuse_bad_rows(readings: Mapping[str, _Reading], config: DataConfig) -> No
     more = "\n  ..." if len(bad_rows) > _BAD_ROWS_IN_ERROR else ""
     if bad_rows and config.bad_rows == "error":
         raise ValueError(
-            f"{len(bad_rows)} bad rows; mend them, or leave them out with "
+            f"{_counted(len(bad_rows))}; mend what is named, or leave it out with "
             f"--bad_rows=skip:{listed}{more}"
         )
     for split, reading in readings.items():
@@ -603,9 +603,13 @@ def _warnings(
     for split, reading in readings.items():
         if reading.bad_rows:
             yield (
-                f"{len(reading.bad_rows)} bad rows of the {split} set were skipped, "
+                f"{_counted(len(reading.bad_rows))} of the {split} set skipped, "
                 f"{len(reading.codes)} are left. The first: {reading.bad_rows[0]}"
             )
     absent = [names[i] for i in set(range(len(names))) - set(readings["train"].codes)]
     if absent:
         yield f"no training row has the label {', '.join(absent)}"
+
+
+def _counted(num_bad_rows: int) -> str:
+    return "1 bad row" if num_bad_rows == 1 else f"{num_bad_rows} bad rows"
