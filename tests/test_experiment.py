@@ -62,8 +62,12 @@ def make_config(folder: pathlib.Path, preset: str, **changes: Any) -> Experiment
 
 def weights_of(model_dir: pathlib.Path) -> dict[str, np.ndarray]:
     """Every number in the latest checkpoint: weights, optimizer and all."""
-    path = tf.train.latest_checkpoint(str(model_dir / "checkpoints" / "latest"))
-    reader = tf.train.load_checkpoint(path)
+    steps = [
+        int(path.stem.removeprefix("step-"))
+        for path in (model_dir / "checkpoints" / "latest").glob("step-*.index")
+    ]
+    newest = model_dir / "checkpoints" / "latest" / f"step-{max(steps)}"
+    reader = tf.train.load_checkpoint(str(newest))
     return {
         name: reader.get_tensor(name)
         for name in reader.get_variable_to_shape_map()

@@ -322,6 +322,12 @@ class TrainingConfig:
         "evaluation. 0: after evaluations only.",
         may_change=True,
     )
+    keep_checkpoints: int = setting(
+        2,
+        "Keep the newest so many states of the run, besides the best weights. More "
+        "than one, so that there is one before a damaged one.",
+        may_change=True,
+    )
     early_stopping_patience: int = setting(
         0,
         "Stop after this many evaluations in a row that did not better "
@@ -347,6 +353,7 @@ class TrainingConfig:
             "global_batch_size",
             "accumulation_steps",
             "logging_steps",
+            "keep_checkpoints",
         )
         _require(
             self.seed < 2**31,
@@ -371,13 +378,25 @@ class RuntimeConfig:
         "auto",
         "How the work is spread: `one_device`; `mirrored`, all accelerators of this "
         "machine; `multi_worker`, those of all workers that TF_CONFIG, Slurm or "
-        "Kubernetes name; `tpu`; `auto` picks by what it finds and says why.",
+        "Kubernetes name; `tpu`, the one that --tpu names; `auto` picks by what it finds and says why.",
         may_change=True,
     )
     collective_communication: CollectiveCommunication = setting(
         "auto",
         "How several workers add up their gradients: `nccl` between GPUs, `ring` over "
         "the network, `auto` leaves it to TensorFlow.",
+        may_change=True,
+    )
+    tpu: str = setting(
+        "",
+        "The TPU to train on: its name, its grpc://HOST:PORT, or `local` on a TPU VM. "
+        "Empty: none.",
+        may_change=True,
+    )
+    cluster_timeout_secs: float = setting(
+        600.0,
+        "How long to wait, in seconds, for a worker or a TPU that does not come or "
+        "has stopped answering, before giving up with its name.",
         may_change=True,
     )
     precision: Precision = setting(
@@ -407,7 +426,21 @@ class RuntimeConfig:
 
     def __post_init__(self) -> None:
         _require_choices(self)
-        _require_at_least(self, 1, "num_virtual_devices")
+        _require_at_least(self, 1, "num_virtual_devices", "cluster_timeout_secs")
+        _require(
+            math.isfinite(self.cluster_timeout_secs),
+            "--cluster_timeout_secs must be finite. "
+            f"Received: {self.cluster_timeout_secs}",
+        )
+        _require(
+            bool(self.tpu) or self.strategy != "tpu",
+            "--strategy=tpu needs to be told of the TPU, with --tpu. Received: none",
+        )
+        _require(
+            not self.tpu or self.strategy in ("auto", "tpu"),
+            "--tpu is for --strategy=tpu. Received: "
+            f"tpu={self.tpu}, strategy={self.strategy}",
+        )
         _require(
             self.num_virtual_devices == 1 or self.strategy in ("auto", "mirrored"),
             "--num_virtual_devices is for --strategy=mirrored. Received: "

@@ -29,14 +29,16 @@ from trainer.config import ExperimentConfig, differences, settings
 from trainer.data import batches, preparation, sources, splits, tokens
 from trainer.data.preparation import PreparedData
 from trainer.evaluation import environment
-from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.evaluator import Evaluator, Predict
 from trainer.evaluation.metrics import softmax
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers, presets
 from trainer.serving import export as exports
 from trainer.training import loop, progress, strategies
 from trainer.training.checkpoints import Checkpoints, RunState
+from trainer.training.interruptions import TerminationSignal
 from trainer.training.steps import PredictStep, TrainStep
+from trainer.training.watchdog import naming_lost_workers
 
 _logger = logging.getLogger(__name__)
 
@@ -60,14 +62,27 @@ def run(config: ExperimentConfig) -> results.RunResult:
     Raises:
       ValueError: something the user gave does not fit; the message says what.
       FloatingPointError: training diverged.
+      Preempted: the process was told to end (SIGTERM); what was done is saved.
+      WorkerLost: another worker went away, hangs, or never came.
     """
-    folder = pathlib.Path(config.model_dir).expanduser()
+    folder = _reachable(config.model_dir)
     _check_same_run(folder, config)
     if results.is_finished(folder):
         _logger.info("%s holds this run, finished: nothing to do", folder)
         return results.read(folder)
+    with TerminationSignal() as termination:
+        runtime = strategies.set_up(config.runtime, seed=config.training.seed)
+        with naming_lost_workers(runtime.cluster):
+            return _run(config, folder, runtime, termination)
+
+
+def _run(
+    config: ExperimentConfig,
+    folder: storage.Path,
+    runtime: strategies.Runtime,
+    termination: TerminationSignal,
+) -> results.RunResult:
     stopwatch = _Stopwatch()
-    runtime = strategies.set_up(config.runtime, seed=config.training.seed)
     _check_batch_sizes(config, runtime)
     preset = presets.load_preset(config.model.preset)
     data = _prepare(config, runtime, preset)
@@ -75,18 +90,25 @@ def run(config: ExperimentConfig) -> results.RunResult:
     with runtime.strategy.scope():
         classifier = _build(config, preset, data)
     warnings = _check_model(config, classifier, data)
-    predict = PredictStep(classifier, runtime.strategy, jit_compile=runtime.jit_compile)
+    predict = runtime.watchdog.watched(
+        PredictStep(classifier, runtime.strategy, jit_compile=runtime.jit_compile),
+        "a step of an evaluation",
+    )
     evaluators = _evaluators(config, data, runtime.strategy)
     stopwatch.lap("build_model_secs")
     if runtime.is_chief:
         # Only now that all has been found in order is the folder this run's.
         storage.write_text(folder / _CONFIG_FILE, config.to_json())
-    before = _evaluate_before(config, folder, runtime, evaluators, predict)
+    with runtime.watchdog.watching("all workers to evaluate"):
+        before = _evaluate_before(config, folder, runtime, evaluators, predict)
     stopwatch.lap("evaluate_before_secs")
-    state = _train(config, folder, data, runtime, classifier, evaluators, predict)
+    state = _train(
+        config, folder, data, runtime, termination, classifier, evaluators, predict
+    )
     stopwatch.lap("train_and_validate_secs")
     _logger.info("evaluating after fine-tuning")
-    after = _evaluate(config, evaluators, predict)
+    with runtime.watchdog.watching("all workers to evaluate"):
+        after = _evaluate(config, evaluators, predict)
     stopwatch.lap("evaluate_after_secs")
     if not runtime.is_chief:
         runtime.wait_for_all()
@@ -136,11 +158,25 @@ def _prepare(
             f"the {name} split": fingerprint
             for name, fingerprint in data.facts["fingerprint"].items()
         }
-        strategies.refuse_differences(runtime.strategy, runtime.cluster, values)
+        with runtime.watchdog.watching("all workers to prepare the data"):
+            strategies.refuse_differences(runtime.strategy, runtime.cluster, values)
     return data
 
 
-def _check_same_run(folder: pathlib.Path, config: ExperimentConfig) -> None:
+def _reachable(model_dir: str) -> storage.Path:
+    """The run's folder. Raises ValueError if what holds it cannot be asked."""
+    folder = storage.path(model_dir)
+    try:
+        folder.is_dir()
+    except tf.errors.OpError as error:
+        raise ValueError(
+            f"--model_dir={model_dir} must be a place that can be read and written; "
+            f"found {error.message}"
+        ) from error
+    return folder
+
+
+def _check_same_run(folder: storage.Path, config: ExperimentConfig) -> None:
     """Raises ValueError where the folder holds a run with other settings."""
     path = folder / _CONFIG_FILE
     if not path.is_file():
@@ -263,7 +299,7 @@ def _unlabelled(
 
 
 def _evaluate(
-    config: ExperimentConfig, evaluators: Mapping[str, Evaluator], predict: PredictStep
+    config: ExperimentConfig, evaluators: Mapping[str, Evaluator], predict: Predict
 ) -> dict[str, Any]:
     """Metrics of each split, and predictions of the sample texts under "samples"."""
     result: dict[str, Any] = {
@@ -283,10 +319,10 @@ def _evaluate(
 
 def _evaluate_before(
     config: ExperimentConfig,
-    folder: pathlib.Path,
+    folder: storage.Path,
     runtime: strategies.Runtime,
     evaluators: Mapping[str, Evaluator],
-    predict: PredictStep,
+    predict: Predict,
 ) -> dict[str, Any]:
     """Evaluates the weights as they came; a resumed run finds what was found then."""
     path = folder / "before.json"
@@ -302,69 +338,92 @@ def _evaluate_before(
 
 def _train(
     config: ExperimentConfig,
-    folder: pathlib.Path,
+    folder: storage.Path,
     data: PreparedData,
     runtime: strategies.Runtime,
+    termination: TerminationSignal,
     classifier: keras.Model,
     evaluators: Mapping[str, Evaluator],
-    predict: PredictStep,
+    predict: Predict,
 ) -> RunState:
     """Trains from the last checkpoint on, and leaves the best weights in place."""
     state = RunState(data_fingerprint=data.facts["fingerprint"])
     checkpoints = Checkpoints(
-        folder / "checkpoints", classifier, state, is_chief=runtime.is_chief
+        folder / "checkpoints",
+        classifier,
+        state,
+        keep=config.training.keep_checkpoints,
+        is_chief=runtime.is_chief,
+        wait_for_all=runtime.wait_for_all,
     )
+    _go_on_from_latest(folder, data, runtime, checkpoints, state)
+    validation = evaluators.get("validation")
+    schedule = classifier.optimizer._learning_rate
+    train_step = TrainStep(
+        classifier,
+        runtime.strategy,
+        clip_norm=config.optimizer.clip_norm,
+        seed=config.training.seed,
+        accumulation_steps=config.training.accumulation_steps,
+        jit_compile=runtime.jit_compile,
+    )
+    with termination.deferred(), runtime.watchdog.watching("all workers to train"):
+        loop.train(
+            plan=data.plan,
+            feed=batches.BatchFeeder(
+                data.tokens["train"],
+                data.splits["train"].data.labels,
+                data.bucket_lengths,
+                runtime.strategy,
+            ),
+            train_step=runtime.watchdog.watched(train_step, "a training step"),
+            learning_rate=lambda step: float(schedule(step)),
+            evaluate=(lambda: validation.metrics(predict)) if validation else None,
+            state=state,
+            checkpoints=checkpoints,
+            writers=_writers(folder, data, state) if runtime.is_chief else [],
+            config=config.training,
+            termination=termination,
+        )
+    checkpoints.restore_best()
+    return state
+
+
+def _go_on_from_latest(
+    folder: storage.Path,
+    data: PreparedData,
+    runtime: strategies.Runtime,
+    checkpoints: Checkpoints,
+    state: RunState,
+) -> None:
+    """Restores the last state, the same on all workers or ValueError."""
     if checkpoints.restore_latest():
         _logger.info("going on from step %d of %s", state.step, folder)
         _check_same_data(folder, state, data)
     if runtime.cluster is not None:
         where = {"the step in --model_dir": str(state.step)}
-        strategies.refuse_differences(runtime.strategy, runtime.cluster, where)
-    validation = evaluators.get("validation")
-    schedule = classifier.optimizer._learning_rate
-    loop.train(
-        plan=data.plan,
-        feed=batches.BatchFeeder(
-            data.tokens["train"],
-            data.splits["train"].data.labels,
-            data.bucket_lengths,
-            runtime.strategy,
-        ),
-        train_step=TrainStep(
-            classifier,
-            runtime.strategy,
-            clip_norm=config.optimizer.clip_norm,
-            seed=config.training.seed,
-            accumulation_steps=config.training.accumulation_steps,
-            jit_compile=runtime.jit_compile,
-        ),
-        learning_rate=lambda step: float(schedule(step)),
-        evaluate=(lambda: validation.metrics(predict)) if validation else None,
-        state=state,
-        checkpoints=checkpoints,
-        writers=_writers(folder, data, state) if runtime.is_chief else [],
-        config=config.training,
-    )
-    # The others read what the chief may still be writing.
-    runtime.wait_for_all()
-    checkpoints.restore_best()
-    return state
+        with runtime.watchdog.watching("all workers to read the checkpoint"):
+            strategies.refuse_differences(runtime.strategy, runtime.cluster, where)
 
 
 def _writers(
-    folder: pathlib.Path, data: PreparedData, state: RunState
+    folder: storage.Path, data: PreparedData, state: RunState
 ) -> list[progress.Writer]:
     return [
         progress.ConsoleWriter(
             total_steps=data.plan.total_steps,
             steps_per_epoch=data.plan.steps_per_epoch,
         ),
-        progress.JsonLinesWriter(folder / results.METRICS_FILE, from_step=state.step),
+        progress.JsonLinesWriter(
+            folder / results.METRICS_FILE,
+            from_step=state.step,
+            evaluated_step=state.evaluated_step,
+        ),
         progress.TensorBoardWriter(folder / "logs"),
     ]
 
 
-def _check_same_data(folder: pathlib.Path, state: RunState, data: PreparedData) -> None:
+def _check_same_data(folder: storage.Path, state: RunState, data: PreparedData) -> None:
     now = data.facts["fingerprint"]
     changed = [name for name in now if state.data_fingerprint.get(name) != now[name]]
     if changed:
@@ -377,7 +436,7 @@ def _check_same_data(folder: pathlib.Path, state: RunState, data: PreparedData) 
 
 def _export(
     config: ExperimentConfig,
-    folder: pathlib.Path,
+    folder: storage.Path,
     preset: presets.Preset,
     data: PreparedData,
     classifier: keras.Model,
@@ -430,7 +489,7 @@ def _before_and_after(
     return {**metrics, "samples": samples}
 
 
-def _places(folder: pathlib.Path, export: exports.Export) -> dict[str, Any]:
+def _places(folder: storage.Path, export: exports.Export) -> dict[str, Any]:
     """Where the results lie, and the command that uses them."""
     return {
         "export": dataclasses.asdict(export),

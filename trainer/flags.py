@@ -11,7 +11,9 @@ called, not on import, so that tests can import an entry point.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
+import os
 import pathlib
 import sys
 import traceback
@@ -23,6 +25,8 @@ from absl import flags as absl_flags
 from absl import logging as absl_logging
 
 from trainer import config as config_lib
+from trainer import exit_codes
+from trainer.training.interruptions import Preempted, WorkerLost
 
 Config = TypeVar("Config")
 
@@ -85,9 +89,9 @@ def read(config_class: type[Config], flag_values: absl_flags.FlagValues) -> Conf
 def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     """Parses the command line, calls `main` with its config, and exits.
 
-    A mistake of the user's (a ValueError raised by this package) ends with its
-    message alone and exit code 2, training that diverged with exit code 3;
-    everything else with its traceback.
+    A mistake of the user's (a ValueError raised by this package) and a full disk end
+    with their message alone, as do training that diverged and a run that is to be
+    started again; everything else ends with its traceback. See `exit_codes`.
     """
     flag_values = absl_flags.FLAGS
     define(config_class, flag_values)
@@ -105,17 +109,33 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
             if not _is_raised_by_this_package(error):
                 raise
             sys.stderr.write(f"error: {error}\n")
-            sys.exit(2)
+            sys.exit(exit_codes.USER_ERROR)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            sys.stderr.write(f"error: {error}; make room, and start again\n")
+            sys.exit(exit_codes.USER_ERROR)
         except FloatingPointError as error:
             sys.stderr.write(f"error: {error}\n")
-            sys.exit(3)
+            sys.exit(exit_codes.DIVERGED)
+        except (Preempted, WorkerLost) as error:
+            sys.stderr.write(f"stopped: {error}; start it again to go on\n")
+            _exit_now(exit_codes.RESTART)
         except KeyboardInterrupt:
             sys.stderr.write(
                 "stopped; a training run goes on when its command is given again\n"
             )
-            sys.exit(130)
+            sys.exit(exit_codes.INTERRUPTED)
 
     app.run(absl_main)
+
+
+def _exit_now(code: int) -> None:
+    """Ends without TensorFlow's goodbyes, which wait for workers that are gone."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _set_up_logging() -> None:

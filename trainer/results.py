@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
 import statistics
 from typing import Any, Mapping, Sequence
 
@@ -35,17 +34,17 @@ class RunResult:
     """
 
     report: Mapping[str, Any]
-    report_path: pathlib.Path
-    saved_model: pathlib.Path
+    report_path: storage.Path
+    saved_model: storage.Path
     summary: str
 
 
-def is_finished(folder: pathlib.Path) -> bool:
+def is_finished(folder: storage.Path) -> bool:
     """Whether the run of this folder has left its results."""
     return (folder / "report.json").is_file()
 
 
-def write(folder: pathlib.Path, content: Mapping[str, Any]) -> RunResult:
+def write(folder: storage.Path, content: Mapping[str, Any]) -> RunResult:
     """Writes the three files and returns what they hold."""
     storage.write_text(folder / "report.html", pages.render_html(content))
     storage.write_text(
@@ -56,18 +55,18 @@ def write(folder: pathlib.Path, content: Mapping[str, Any]) -> RunResult:
     return read(folder)
 
 
-def read(folder: pathlib.Path) -> RunResult:
+def read(folder: storage.Path) -> RunResult:
     """The results of a finished run."""
     content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return RunResult(
         report=content,
         report_path=folder / "report.html",
-        saved_model=pathlib.Path(content["export"]["path"]),
+        saved_model=storage.path(content["export"]["path"]),
         summary=(folder / "summary.txt").read_text(encoding="utf-8"),
     )
 
 
-def history(folder: pathlib.Path) -> dict[str, list[dict[str, Any]]]:
+def history(folder: storage.Path) -> dict[str, list[dict[str, Any]]]:
     """The training and validation records of metrics.jsonl, by split."""
     result: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
     for record in read_json_lines(folder / METRICS_FILE):

@@ -1,8 +1,12 @@
-"""Files that are whole or not there: written aside, then renamed.
+"""Files that are whole or not there, on disks and wherever TensorFlow's schemes reach.
 
-with storage.new_directory("/cache/tokens/ab12") as folder:
-    ...  # write into `folder`; it gets its name when the block ends well
-storage.write_text("/runs/a/report.json", text)
+    folder = storage.path("gs://bucket/runs/a")     # or /runs/a, ~/runs/a
+    storage.write_text(folder / "report.json", text)
+    with storage.new_directory(folder / "export" / "1") as unfinished:
+        ...  # write into `unfinished`; it gets its name when the block ends well
+
+What is written gets its name when it is finished: by a rename, on a disk; elsewhere
+by a copy, the file that makes a folder valid last.
 """
 
 from __future__ import annotations
@@ -10,15 +14,129 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import posixpath
+import re
 import shutil
 import tempfile
-from typing import Iterator
+from typing import Any, Iterator
+
+import tensorflow as tf
+
+_SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
+# A model server takes a folder for a model as soon as this file is in it.
+_LAST_FILE = "saved_model.pb"
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+class RemotePath(os.PathLike[str]):
+    """A place with a scheme, such as gs://bucket/runs/a, used like a pathlib.Path.
+
+    Its errors are TensorFlow's (tf.errors.OpError).
+    """
+
+    def __init__(self, location: str) -> None:
+        self._location = location.rstrip("/")
+
+    def __fspath__(self) -> str:
+        return self._location
+
+    __str__ = __fspath__
+
+    def __repr__(self) -> str:
+        return f"RemotePath({self._location!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(self._location)
+
+    def __truediv__(self, name: str) -> "RemotePath":
+        return RemotePath(f"{self._location}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return posixpath.basename(self._location)
+
+    @property
+    def parent(self) -> "RemotePath":
+        """All but the last part."""
+        return RemotePath(posixpath.dirname(self._location))
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder."""
+        return bool(tf.io.gfile.isdir(self._location))
+
+    def is_file(self) -> bool:
+        """Whether it is a file."""
+        return bool(tf.io.gfile.exists(self._location)) and not self.is_dir()
+
+    def iterdir(self) -> Iterator["RemotePath"]:
+        """What is in the folder."""
+        for name in tf.io.gfile.listdir(self._location):
+            yield self / name.rstrip("/")
+
+    def mkdir(self, *, parents: bool, exist_ok: bool) -> None:
+        """Makes the folder, with those above it; one that is there is fine."""
+        assert parents and exist_ok
+        tf.io.gfile.makedirs(self._location)
+
+    def open(self, mode: str = "r", *, encoding: str = "utf-8") -> Any:
+        """A file object, to be used in a `with` statement."""
+        return tf.io.gfile.GFile(self._location, mode)
+
+    def read_text(self, *, encoding: str = "utf-8") -> str:
+        """The file's text."""
+        with self.open() as file:
+            return str(file.read())
+
+    def unlink(self) -> None:
+        """Removes the file."""
+        tf.io.gfile.remove(self._location)
+
+
+Path = pathlib.Path | RemotePath
+
+
+def path(location: str) -> Path:
+    """A place by its name: local, `~` included, or with a scheme.
+
+    Raises:
+      ValueError: TensorFlow does not know the scheme.
+    """
+    match = _SCHEME.match(location)
+    if match is None:
+        return pathlib.Path(location).expanduser()
+    known = sorted(filter(None, tf.io.gfile.get_registered_schemes()))
+    if match[1] not in known:
+        raise ValueError(
+            f"{location}: TensorFlow here knows the schemes "
+            f"{', '.join(f'{name}://' for name in known)}; for gs:// install "
+            "tensorflow[gcs-filesystem], which is the extra `gcs` of this program"
+        )
+    return RemotePath(location)
+
+
+def remove(place: Path) -> None:
+    """Removes a file, or a folder with all that is in it."""
+    if isinstance(place, RemotePath):
+        (tf.io.gfile.rmtree if place.is_dir() else tf.io.gfile.remove)(str(place))
+    elif place.is_dir():
+        shutil.rmtree(place, ignore_errors=True)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def write_text(place: str | Path, text: str) -> None:
     """Writes a UTF-8 file so that readers find the old or the new one, whole."""
-    target = pathlib.Path(path)
+    target = path(place) if isinstance(place, str) else place
     target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(target, RemotePath):
+        unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
+        with unfinished.open("w") as file:
+            file.write(text)
+        tf.io.gfile.rename(str(unfinished), str(target), overwrite=True)
+        return
     handle, temporary = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
     )
@@ -35,25 +153,41 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 @contextlib.contextmanager
-def new_directory(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """A folder to fill, renamed to `path` if the block ends without an error.
+def new_directory(place: str | Path) -> Iterator[pathlib.Path]:
+    """A local folder to fill, moved to `place` if the block ends without an error.
 
-    Where another process has made `path` meanwhile, that one stays and ours goes:
+    Where another process has made `place` meanwhile, that one stays and ours goes:
     use it for folders whose content follows from their name, or check first.
     """
-    target = pathlib.Path(path)
+    target = path(place) if isinstance(place, str) else place
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.tmp-")
+    beside = None if isinstance(target, RemotePath) else target.parent
+    temporary = tempfile.mkdtemp(dir=beside, prefix=f".{target.name}.tmp-")
     try:
         os.chmod(temporary, 0o777 & ~_umask())
         yield pathlib.Path(temporary)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            if not target.is_dir():
-                raise
+        if isinstance(target, RemotePath):
+            _upload(pathlib.Path(temporary), target)
+        else:
+            _rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename(temporary: str, target: pathlib.Path) -> None:
+    try:
+        os.rename(temporary, target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _upload(source: pathlib.Path, target: RemotePath) -> None:
+    files = [file for file in source.rglob("*") if file.is_file()]
+    for file in sorted(files, key=lambda file: (file.name == _LAST_FILE, file)):
+        copy = target / file.relative_to(source).as_posix()
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        tf.io.gfile.copy(str(file), str(copy), overwrite=True)
 
 
 def _umask() -> int:

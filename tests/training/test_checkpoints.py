@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import resource
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from trainer.training.checkpoints import Checkpoints, RunState
 # Every field has another value than at the start; the floats have no short form.
 STATE: dict[str, Any] = {
     "step": 12,
+    "evaluated_step": 10,
     "best_score": 0.1 + 0.2,
     "best_step": 9,
     "num_evaluations_since_best": 2,
@@ -149,7 +151,7 @@ def test_only_the_newest_two_are_kept(tiny_preset: str, tmp_path: pathlib.Path) 
     assert not list((tmp_path / "best").glob("*.index"))
 
 
-def test_best_keeps_one_and_restores_weights_only(
+def test_best_is_found_by_its_step_and_restores_weights_only(
     tiny_preset: str, tmp_path: pathlib.Path
 ) -> None:
     model, state = make_classifier(tiny_preset, seed=1), RunState(step=5)
@@ -160,7 +162,7 @@ def test_best_keeps_one_and_restores_weights_only(
         variable.assign(generator.normal(size=variable.shape))
     state.step = 9
     checkpoints.save_best()
-    assert steps_in(tmp_path / "best") == [9]
+    assert steps_in(tmp_path / "best") == [5, 9]
 
     best, optimizer = weights_of(model), optimizer_of(model)
     for variable in model.trainable_variables:
@@ -173,7 +175,7 @@ def test_best_keeps_one_and_restores_weights_only(
 
     # Another process, whose optimizer and state are others.
     fresh = make_classifier(tiny_preset, seed=2)
-    before, fresh_state = optimizer_of(fresh), RunState(step=1)
+    before, fresh_state = optimizer_of(fresh), RunState(step=1, best_step=9)
     assert Checkpoints(tmp_path, fresh, fresh_state).restore_best() is True
     assert_equal(weights_of(fresh), best)
     assert_equal(optimizer_of(fresh), before)
@@ -186,6 +188,8 @@ def test_what_a_kill_left_half_written_is_removed(
     model, state = make_classifier(tiny_preset), RunState(step=3)
     Checkpoints(tmp_path, model, state).save_latest()
     whole = sorted(path.name for path in (tmp_path / "latest").iterdir())
+    orphan = tmp_path / "latest" / "step-2.data-00000-of-00001"
+    orphan.write_bytes(b"its index is gone")
     for kind in ("latest", "best"):
         part = tmp_path / kind / "step-4_temp" / "part-00000-of-00001"
         part.parent.mkdir(parents=True)
@@ -211,7 +215,7 @@ def test_checkpoint_of_another_model_is_refused(
     checkpoints.save_latest()
     checkpoints.save_best()
     model = make_classifier(tiny_preset, **other)
-    checkpoints = Checkpoints(tmp_path, model, RunState())
+    checkpoints = Checkpoints(tmp_path, model, RunState(best_step=7))
     restore = {"latest": checkpoints.restore_latest, "best": checkpoints.restore_best}
     with pytest.raises(ValueError) as error:
         restore[kind]()
@@ -227,12 +231,9 @@ def test_checkpoint_of_fewer_variables_is_refused(
     """Those it holds fit, but the model has one more."""
     model = make_classifier(tiny_preset)
     weights = [v.value for v in model.variables if v.name != "seed_generator_state"]
-    manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(weights=weights[:-1]), str(tmp_path / "best"), 1
-    )
-    manager.save()
+    tf.train.Checkpoint(weights=weights[:-1]).write(str(tmp_path / "best" / "step-3"))
     with pytest.raises(ValueError, match="use another --model_dir"):
-        Checkpoints(tmp_path, model, RunState()).restore_best()
+        Checkpoints(tmp_path, model, RunState(best_step=3)).restore_best()
 
 
 def test_seed_generators_are_left_out(tiny_preset: str, tmp_path: pathlib.Path) -> None:
@@ -253,3 +254,134 @@ def test_seed_generators_are_left_out(tiny_preset: str, tmp_path: pathlib.Path) 
     checkpoints.restore_latest()
     for seed in seeds:
         np.testing.assert_array_equal(seed.numpy(), [1, 2])
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_keeps_as_many_as_asked_for(
+    keep: int, tiny_preset: str, tmp_path: pathlib.Path
+) -> None:
+    """Of the best one more, for the oldest state may mean one from before it."""
+    model, state = make_classifier(tiny_preset), RunState()
+    checkpoints = Checkpoints(tmp_path, model, state, keep=keep)
+    for state.step in range(2, 8):
+        checkpoints.save_latest()
+        checkpoints.save_best()
+    assert steps_in(tmp_path / "latest") == [*range(2, 8)][-keep:]
+    assert steps_in(tmp_path / "best") == [*range(2, 8)][-keep - 1 :]
+
+
+def saved_twice(preset: str, folder: pathlib.Path) -> tuple[keras.Model, list[Any]]:
+    """A model with checkpoints of steps 3 and 6, and its numbers at step 3."""
+    model, state = make_classifier(preset, seed=1), RunState(step=3)
+    checkpoints = Checkpoints(folder, model, state)
+    checkpoints.save_latest()
+    before = [*weights_of(model).values(), *optimizer_of(model)]
+    for variable in model.trainable_variables:
+        variable.assign(variable + 1)
+    state.step = 6
+    checkpoints.save_latest()
+    return model, before
+
+
+def flip(path: pathlib.Path, position: int, bit: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << bit
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("file", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "torn", "cut by one", "flipped"])
+def test_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    file: str,
+    damage: str,
+    tiny_preset: str,
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model, before = saved_twice(tiny_preset, tmp_path)
+    path = tmp_path / "latest" / f"step-6.{file}"
+    content = path.read_bytes()
+    path.unlink()
+    cut = {"empty": 0, "torn": len(content) // 2, "cut by one": len(content) - 1}
+    if damage == "flipped":
+        path.write_bytes(content)
+        flip(path, len(content) // 3, 4)
+    elif damage != "gone":
+        path.write_bytes(content[: cut[damage]])
+    state = RunState()
+    assert Checkpoints(tmp_path, model, state, is_chief=False).restore_latest()
+    assert state.step == 3
+    assert_equal([*weights_of(model).values(), *optimizer_of(model)], before)
+    # Without its index it is no checkpoint at all.
+    named = f"{tmp_path}/latest/step-6 is damaged" in caplog.text
+    assert named != (file == "index" and damage == "gone")
+
+
+def test_any_flipped_bit_is_found_or_without_effect(
+    tiny_preset: str, tmp_path: pathlib.Path
+) -> None:
+    model, _ = saved_twice(tiny_preset, tmp_path)
+    whole = [*weights_of(model).values(), *optimizer_of(model)]
+    generator = np.random.default_rng(0)
+    num_found = 0
+    for file in ("index", "data-00000-of-00001"):
+        path = tmp_path / "latest" / f"step-6.{file}"
+        content = path.read_bytes()
+        for position in generator.integers(0, len(content), 60):
+            flip(path, int(position), int(position) % 8)
+            state = RunState()
+            checkpoints = Checkpoints(tmp_path, model, state, is_chief=False)
+            assert checkpoints.restore_latest()
+            if state.step == 6:
+                found = [*weights_of(model).values(), *optimizer_of(model)]
+                assert_equal(found, whole)
+            num_found += state.step == 3
+            path.write_bytes(content)
+    assert num_found > 100
+
+
+def test_all_damaged_is_an_error(tiny_preset: str, tmp_path: pathlib.Path) -> None:
+    """To start anew without a word would throw away what was trained."""
+    model, _ = saved_twice(tiny_preset, tmp_path)
+    for path in (tmp_path / "latest").glob("*.data*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError) as error:
+        Checkpoints(tmp_path, model, RunState()).restore_latest()
+    for part in ("step-6 is damaged", "step-3 is damaged", "remove --model_dir"):
+        assert part in str(error.value)
+
+
+def test_damaged_best_is_an_error(tiny_preset: str, tmp_path: pathlib.Path) -> None:
+    model, state = make_classifier(tiny_preset), RunState(step=5, best_step=5)
+    checkpoints = Checkpoints(tmp_path, model, state)
+    checkpoints.save_best()
+    flip(tmp_path / "best" / "step-5.data-00000-of-00001", 100, 3)
+    with pytest.raises(ValueError, match="best/step-5 damaged"):
+        checkpoints.restore_best()
+
+
+def test_without_room_the_last_good_one_stays(
+    tiny_preset: str, tmp_path: pathlib.Path
+) -> None:
+    """Files may not grow beyond half of what a checkpoint takes."""
+    model, before = saved_twice(tiny_preset, tmp_path)
+    now = [*weights_of(model).values(), *optimizer_of(model)]
+    whole = sorted(path.name for path in (tmp_path / "latest").iterdir())
+    size = (tmp_path / "latest" / "step-6.data-00000-of-00001").stat().st_size
+    checkpoints = Checkpoints(tmp_path, model, RunState(step=6))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        with pytest.raises(ValueError) as error:
+            checkpoints.save_latest()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path}/latest/step-6: expected to write")
+    assert "make room" in message
+    assert f"{tmp_path}/latest/step-6 is there to go on from" in message
+    assert sorted(path.name for path in (tmp_path / "latest").iterdir()) == whole
+    state = RunState()
+    assert Checkpoints(tmp_path, model, state).restore_latest() and state.step == 6
+    assert_equal([*weights_of(model).values(), *optimizer_of(model)], now)
+    assert not np.array_equal(now[0], before[0])

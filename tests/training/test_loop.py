@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Iterator, Mapping
+import os
+import signal
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from trainer.config import TrainingConfig
 from trainer.data.batches import BatchPlan, TrainingPlan
 from trainer.training import loop
 from trainer.training.checkpoints import RunState
+from trainer.training.interruptions import Preempted, TerminationSignal
 
 STEPS_PER_EPOCH = 5
 BATCH_SIZE = 2
@@ -25,11 +28,13 @@ class Recorder:
     Args:
       accuracies: what the evaluations give, in turn.
       losses: of the steps, by step number; 0.5 where there is none.
+      told_to_end_at: the steps at which a worker, this or another, is told to end.
     """
 
     state: RunState
     accuracies: Iterator[float] = dataclasses.field(default_factory=lambda: iter(()))
     losses: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    told_to_end_at: Sequence[int] = ()
     events: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     rows: list[list[int]] = dataclasses.field(default_factory=list)
     latest_path: str | None = None
@@ -56,9 +61,11 @@ class Recorder:
             self.rows.append(rows.tolist())
             yield rows, rows
 
-    def step(self, batch: Any) -> tuple[float, float]:
+    def step(self, batch: Any, *, stop_requested: bool) -> tuple[float, float, bool]:
         self.now += 2.0
-        return self.losses.get(self.state.step + 1, 0.5), 1.0
+        step = self.state.step + 1
+        stop = stop_requested or step in self.told_to_end_at
+        return self.losses.get(step, 0.5), 1.0, stop
 
     def at(self, kind: str) -> list[int]:
         """The steps at which something happened."""
@@ -81,6 +88,7 @@ def run(
     *,
     num_epochs: int = 2,
     validation: bool = True,
+    termination: TerminationSignal | None = None,
     **settings: Any,
 ) -> None:
     """Runs the loop on what the recorder gives."""
@@ -95,6 +103,7 @@ def run(
         checkpoints=recorder,
         writers=[recorder],
         config=config,
+        termination=termination or TerminationSignal(),
         clock=lambda: recorder.now,
     )
 
@@ -184,8 +193,11 @@ def test_goes_on_as_if_it_had_not_stopped() -> None:
     for stop in (3, 5, 6, 9):
         before = Recorder(RunState(), iter([0.5, 0.6]))
         stopped = _state_saved_at(before, stop)
-        after = Recorder(stopped, iter([0.6] if stop >= 5 else [0.5, 0.6]))
+        # Saved before it was evaluated: what was due then is done again.
+        after = Recorder(stopped, iter([0.6] if stop > 5 else [0.5, 0.6]))
         run(after)
+        assert after.at("evaluate") == ([5, 10] if stop <= 5 else [10])
+        assert after.at("validation") == after.at("evaluate")
         assert after.rows == whole.rows[stop:]
         assert [e for e in after.events if e[0] == "train"][-1][2]["loss"] == 0.5
         assert after.at("train") == [s for s in whole.at("train") if s > stop]
@@ -208,3 +220,46 @@ def _state_saved_at(recorder: Recorder, step: int) -> RunState:
     state = RunState()
     state.deserialize(saved[0])
     return state
+
+
+def test_told_to_end_it_saves_and_leaves() -> None:
+    """Two steps later, when the answer of all workers is there."""
+    recorder = Recorder(RunState(), iter([0.5]), told_to_end_at=[2])
+    with pytest.raises(Preempted, match="saved at step 4"):
+        run(recorder, save_every_steps=0)
+    assert recorder.at("save") == [4]
+    assert recorder.state.step == 4 and len(recorder.state.pending) == 0
+    run(recorder, save_every_steps=0, validation=False)
+    whole = Recorder(RunState(), iter([0.5, 0.6]))
+    run(whole)
+    assert recorder.rows == whole.rows
+
+
+def test_told_to_end_where_an_evaluation_is_due_it_leaves_that_for_later() -> None:
+    recorder = Recorder(RunState(), iter([0.5, 0.6]), told_to_end_at=[3])
+    with pytest.raises(Preempted, match="saved at step 5"):
+        run(recorder)
+    assert recorder.at("evaluate") == []
+    recorder.told_to_end_at = ()
+    run(recorder)
+    assert recorder.at("evaluate") == [5, 10]
+
+
+def test_told_to_end_while_evaluating_it_leaves_at_once() -> None:
+    """The state was saved before."""
+    recorder = Recorder(RunState(), iter([0.5, 0.6]))
+    evaluate = recorder.evaluate
+
+    def interrupted() -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("went on after the signal")
+
+    recorder.evaluate = interrupted  # type: ignore[method-assign]
+    with TerminationSignal() as termination:
+        with pytest.raises(Preempted), termination.deferred():
+            run(recorder, termination=termination)
+    assert recorder.at("save")[-1] == recorder.state.step == 5
+    assert recorder.state.evaluated_step == 0
+    recorder.evaluate = evaluate  # type: ignore[method-assign]
+    run(recorder)
+    assert recorder.at("evaluate") == [5, 10]

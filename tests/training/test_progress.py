@@ -97,11 +97,12 @@ def test_json_lines_are_appended(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("from_step", "kept"), [(0, 0), (9, 0), (10, 2), (15, 2), (20, 3), (99, 4)]
+    ("from_step", "evaluated_step", "kept"),
+    [(0, 0, 0), (9, 0, 0), (10, 0, 1), (10, 10, 2), (20, 10, 3), (99, 10, 4)],
 )
 @pytest.mark.parametrize("torn", ["", '{"split": "train", "st', '{"split": "train"}'])
 def test_a_resumed_run_takes_back_what_it_will_do_again(
-    torn: str, from_step: int, kept: int, tmp_path: pathlib.Path
+    torn: str, from_step: int, evaluated_step: int, kept: int, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "metrics.jsonl"
     records = [
@@ -113,7 +114,9 @@ def test_a_resumed_run_takes_back_what_it_will_do_again(
     whole = "".join(json.dumps(record) + "\n" for record in records)
     path.write_text(whole + torn)
     assert progress.read_json_lines(path) == records
-    writer = progress.JsonLinesWriter(path, from_step=from_step)
+    writer = progress.JsonLinesWriter(
+        path, from_step=from_step, evaluated_step=evaluated_step
+    )
     assert lines_of(path) == records[:kept]
     writer.write("train", step=40, values={"loss": 0.5})
     assert lines_of(path)[kept:] == [{"split": "train", "step": 40, "loss": 0.5}]

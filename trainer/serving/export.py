@@ -89,7 +89,7 @@ def export(
     classifier: keras.Model,
     encoder: TextEncoder,
     label_names: Sequence[str],
-    folder: pathlib.Path,
+    folder: storage.Path,
     *,
     check_texts: Sequence[str],
     expected_probabilities: np.ndarray,
@@ -120,7 +120,7 @@ def export(
     return Export(str(target), version, difference, len(check_texts))
 
 
-def _published_versions(folder: pathlib.Path) -> list[int]:
+def _published_versions(folder: storage.Path) -> list[int]:
     if not folder.is_dir():
         return []
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]

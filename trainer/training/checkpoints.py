@@ -1,24 +1,32 @@
 """The run's state on disk: the latest to go on from, the best weights to keep.
 
     state = RunState()
-    checkpoints = Checkpoints("/runs/a/checkpoints", classifier, state)
+    checkpoints = Checkpoints(folder, classifier, state)
     checkpoints.restore_latest()    # False at a first start
-    checkpoints.save_latest()
+    checkpoints.save_latest()       # folder/latest/step-500.index and .data-…
 
 A checkpoint holds weights, the optimizer's variables and the host's state in one, so
-that no kill can leave them of different steps. TensorFlow writes it under a temporary
-name and renames it.
+that no kill can leave them of different steps. TensorFlow's format has a checksum for
+each tensor and each block of the index: before one is used all of it is read, and the
+one before it is taken where something is torn, missing or changed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import pathlib
-import shutil
+import logging
+import re
+from typing import Any, Callable
 
 import keras
 import tensorflow as tf
+
+from trainer import storage
+
+_logger = logging.getLogger(__name__)
+_INDEX_FILE = re.compile(r"step-([0-9]+)\.index")
+_ANY_FILE = re.compile(r"step-([0-9]+)[._].*")
 
 
 @dataclasses.dataclass(eq=False)
@@ -27,6 +35,7 @@ class RunState(tf.train.experimental.PythonState):
 
     Attributes:
       step: updates done.
+      evaluated_step: the last step whose evaluation has been taken in.
       best_score: the best metric so far, higher is better; None before the first.
       best_step: the step it was reached at.
       num_evaluations_since_best: evaluations in a row that did not better it.
@@ -37,6 +46,7 @@ class RunState(tf.train.experimental.PythonState):
     """
 
     step: int = 0
+    evaluated_step: int = 0
     best_score: float | None = None
     best_step: int | None = None
     num_evaluations_since_best: int = 0
@@ -67,77 +77,189 @@ class Checkpoints:
       folder: where; "latest" and "best" are made in it.
       classifier: compiled, its optimizer built.
       state: saved and restored along.
+      keep: how many of the latest stay, and how many of the best, of which there is
+        one more: the oldest state that is kept may still mean it.
       is_chief: whether this process writes; the others only restore.
+      wait_for_all: returns when all workers have called it: those that do not write
+        wait for what is written.
     """
 
     def __init__(
         self,
-        folder: pathlib.Path,
+        folder: storage.Path,
         classifier: keras.Model,
         state: RunState,
         *,
+        keep: int = 2,
         is_chief: bool = True,
+        wait_for_all: Callable[[], None] = lambda: None,
     ) -> None:
         self._state = state
         self._is_chief = is_chief
+        self._wait_for_all = wait_for_all
         weights = [
             variable.value
             for variable in classifier.variables
             if variable.name != "seed_generator_state"
         ]
         optimizer = [variable.value for variable in classifier.optimizer.variables]
-        if is_chief:
-            for unfinished in folder.glob("*/*_temp"):
-                shutil.rmtree(unfinished, ignore_errors=True)
-        self._latest = tf.train.CheckpointManager(
+        self._latest = _Series(
+            folder / "latest",
             tf.train.Checkpoint(weights=weights, optimizer=optimizer, state=state),
-            str(folder / "latest"),
-            max_to_keep=2,
-            checkpoint_name="step",
+            keep=keep,
         )
-        self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(weights=weights),
-            str(folder / "best"),
-            max_to_keep=1,
-            checkpoint_name="step",
+        self._best = _Series(
+            folder / "best", tf.train.Checkpoint(weights=weights), keep=keep + 1
         )
+        if is_chief:
+            self._latest.remove_unfinished()
+            self._best.remove_unfinished()
 
     @property
     def latest_path(self) -> str | None:
         """Path prefix of the last state saved; None before the first."""
-        path: str | None = self._latest.latest_checkpoint
-        return path
+        return next((self._latest.prefix(step) for step in self._latest.steps()), None)
 
     def restore_latest(self) -> bool:
-        """Goes back to the last state saved; False if there is none."""
-        return _restore(self._latest)
+        """Goes back to the last state saved that is whole; False if there is none.
+
+        Raises:
+          ValueError: there are some, and none of them is whole; or they are of
+            another model.
+        """
+        damaged = []
+        for step in self._latest.steps():
+            damage = self._latest.damage(step)
+            if damage is None:
+                self._latest.restore(step)
+                return True
+            damaged.append(f"{self._latest.prefix(step)} is damaged ({damage})")
+            _logger.warning("%s: taking the one before it", damaged[-1])
+        if damaged:
+            raise ValueError(
+                "expected a whole checkpoint to go on from; found none: "
+                f"{'; '.join(damaged)}; remove --model_dir to start anew"
+            )
+        return False
 
     def restore_best(self) -> bool:
-        """Sets the best weights, and nothing else; False if there are none."""
-        return _restore(self._best)
+        """Sets the best weights, and nothing else; False if there are none.
+
+        Raises:
+          ValueError: they are gone or damaged.
+        """
+        step = self._state.best_step
+        if step is None:
+            return False
+        damage = self._best.damage(step)
+        if damage is not None:
+            raise ValueError(
+                f"expected the best weights, of step {step}; found "
+                f"{self._best.prefix(step)} damaged ({damage}); remove the newest of "
+                f"{self._latest.folder} to evaluate again, or --model_dir to start anew"
+            )
+        self._best.restore(step)
+        return True
 
     def save_latest(self) -> None:
-        """Saves the whole state, and removes all but the newest two."""
+        """Saves the whole state, and removes the oldest.
+
+        Raises:
+          ValueError: it cannot be written, for want of room for example; those
+            saved before are still there.
+        """
         if self._is_chief:
-            self._latest.save(checkpoint_number=self._state.step)
+            self._latest.save(self._state.step)
+        self._wait_for_all()
 
     def save_best(self) -> None:
-        """Saves the weights as the best so far, in place of those before."""
+        """Saves the weights as the best so far; raises as `save_latest`."""
         if self._is_chief:
-            self._best.save(checkpoint_number=self._state.step)
+            self._best.save(self._state.step)
+        self._wait_for_all()
 
 
-def _restore(manager: tf.train.CheckpointManager) -> bool:
-    # From the disk: a manager knows only of what its own process saved.
-    path = tf.train.latest_checkpoint(manager.directory)
-    if path is None:
-        return False
-    try:
-        status = manager.checkpoint.restore(path)
-        status.assert_existing_objects_matched()
-    except (AssertionError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected a checkpoint of this model; found one with other "
-            f"variables ({error}); use another --model_dir"
-        ) from error
-    return True
+class _Series:
+    """The checkpoints of one folder, by step.
+
+    What counts is the index file, which TensorFlow writes last: without one there is
+    no checkpoint, whatever else lies there.
+    """
+
+    def __init__(
+        self, folder: storage.Path, checkpoint: tf.train.Checkpoint, *, keep: int
+    ) -> None:
+        self.folder = folder
+        self._checkpoint = checkpoint
+        self._keep = keep
+
+    def steps(self) -> list[int]:
+        """The steps that are there, the newest first."""
+        matches = (_INDEX_FILE.fullmatch(name) for name in self._names())
+        return sorted((int(match[1]) for match in matches if match), reverse=True)
+
+    def prefix(self, step: int) -> str:
+        """What the names of a checkpoint's files begin with."""
+        return str(self.folder / f"step-{step}")
+
+    def save(self, step: int) -> None:
+        """Writes a checkpoint, then removes all but the newest."""
+        try:
+            self._checkpoint.write(self.prefix(step))
+        except (tf.errors.OpError, OSError) as error:
+            self.remove_unfinished()
+            last = self.steps()
+            raise ValueError(
+                f"{self.prefix(step)}: expected to write a checkpoint; found "
+                f"{_first_line(error)}; make room, or use another --model_dir; "
+                f"{self.prefix(last[0]) if last else 'nothing'} is there to go on from"
+            ) from error
+        for old in self.steps()[self._keep :]:
+            self._remove(old)
+
+    def damage(self, step: int) -> str | None:
+        """What is wrong with a checkpoint; None: all of it can be read."""
+        try:
+            # tf.train.load_checkpoint does not find files of all schemes.
+            reader = tf.compat.v1.train.NewCheckpointReader(self.prefix(step))
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+        except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+            # A file that ends too early is an IndexError.
+            return _first_line(error)
+        return None
+
+    def restore(self, step: int) -> None:
+        """Sets the variables, all of them or ValueError."""
+        try:
+            status = self._checkpoint.read(self.prefix(step))
+            status.assert_existing_objects_matched()
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"{self.prefix(step)}: expected a checkpoint of this model; found one "
+                f"with other variables ({error}); use another --model_dir"
+            ) from error
+
+    def remove_unfinished(self) -> None:
+        """Removes what a killed process had not finished writing or removing."""
+        finished = set(self.steps())
+        for name in self._names():
+            match = _ANY_FILE.fullmatch(name)
+            if match and (name.endswith("_temp") or int(match[1]) not in finished):
+                storage.remove(self.folder / name)
+
+    def _remove(self, step: int) -> None:
+        # The index first: what is left without one counts for nothing.
+        for name in sorted(self._names(), key=lambda name: "index" not in name):
+            match = _ANY_FILE.fullmatch(name)
+            if match and int(match[1]) == step:
+                storage.remove(self.folder / name)
+
+    def _names(self) -> list[str]:
+        if not self.folder.is_dir():
+            return []
+        return [place.name for place in self.folder.iterdir()]
+
+
+def _first_line(error: Any) -> str:
+    return str(getattr(error, "message", error)).strip().split("\n")[0]

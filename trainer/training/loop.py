@@ -7,11 +7,13 @@
 
 The steps themselves are compiled (`steps.py`); here is plain Python. All that the
 loop decides follows from the step's number and from what was evaluated, so a run
-that goes on from a checkpoint decides as it would have.
+that goes on from a checkpoint decides as it would have, and all workers decide alike.
+The state is saved before an evaluation, which a run that was stopped in it does again.
 """
 
 from __future__ import annotations
 
+import collections
 import math
 import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, Protocol, Sequence
@@ -22,10 +24,13 @@ from trainer.config import TrainingConfig
 from trainer.data.batches import Batch, BatchPlan, TrainingPlan
 from trainer.evaluation import metrics as metrics_lib
 from trainer.training.checkpoints import RunState
+from trainer.training.interruptions import Preempted, TerminationSignal
 from trainer.training.progress import Writer
 
 # What is written of each evaluation on the way.
 VALIDATION_METRICS = ("loss", "accuracy", "f1_macro", "mcc")
+# The host is at most so many steps ahead of the devices.
+_MAX_STEPS_AHEAD = 2
 
 
 class Saver(Protocol):
@@ -46,50 +51,72 @@ def train(
     *,
     plan: TrainingPlan,
     feed: Callable[[BatchPlan], Iterator[tuple[np.ndarray, Batch]]],
-    train_step: Callable[[Batch], tuple[Any, Any]],
+    train_step: Callable[..., tuple[Any, Any, Any]],
     learning_rate: Callable[[int], float],
     evaluate: Callable[[], Mapping[str, Any]] | None,
     state: RunState,
     checkpoints: Saver,
     writers: Sequence[Writer],
     config: TrainingConfig,
+    termination: TerminationSignal,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Trains from `state.step` to the end of the plan, or until patience runs out.
 
     Args:
       feed: puts a plan's batches on the devices.
-      train_step: does one update; returns its loss and gradient norm, scalars that
+      train_step: does one update, as `TrainStep`: from a batch and `stop_requested`
+        to loss, gradient norm and whether any worker was told to end, scalars that
         may still be under way.
       learning_rate: of a step from 0.
       evaluate: gives the validation metrics of the current weights; None: there is
         no validation split.
       state: updated in place.
+      termination: what tells the process to end.
       clock: seconds.
 
     Raises:
       FloatingPointError: the loss or the gradient is not finite; the last state
         saved is from before.
+      Preempted: a worker was told to end; the state is saved.
     """
-    if state.stopped_early or state.step >= plan.total_steps:
-        return
-    meter = _Meter(state, plan, learning_rate, writers, clock)
-    for rows, batch in feed(plan.from_step(state.step)):
-        meter.add(*train_step(batch), num_examples=int((rows >= 0).sum()))
-        state.step += 1
-        is_last = state.step == plan.total_steps
-        evaluation_is_due = evaluate is not None and (
+
+    def evaluate_and_take_in() -> None:
+        if evaluate is not None:
+            with termination.at_once():
+                metrics = evaluate()
+            _take_in(metrics, state, checkpoints, writers, config)
+
+    def evaluation_is_due() -> bool:
+        return evaluate is not None and (
             state.step % plan.steps_per_epoch == 0
             or _is_due(state.step, config.eval_every_steps)
         )
+
+    if state.evaluated_step < state.step and evaluation_is_due():
+        evaluate_and_take_in()
+    if state.stopped_early or state.step >= plan.total_steps:
+        return
+    meter = _Meter(state, plan, learning_rate, writers, clock)
+    stops: collections.deque[Any] = collections.deque()
+    for rows, batch in feed(plan.from_step(state.step)):
+        loss, norm, stop = train_step(batch, stop_requested=termination.requested)
+        meter.add(loss, norm, num_examples=int((rows >= 0).sum()))
+        state.step += 1
+        stops.append(stop)
+        # Of an older step, which is done: to ask for this one's would be to wait.
+        stopping = len(stops) > _MAX_STEPS_AHEAD and bool(stops.popleft())
+        is_last = state.step == plan.total_steps
         saving_is_due = is_last or _is_due(state.step, config.save_every_steps)
         if is_last or _is_due(state.step, config.logging_steps):
             meter.log(checkpoints.latest_path)
-        if evaluation_is_due or saving_is_due:
+        if evaluation_is_due() or saving_is_due or stopping:
             meter.pause(checkpoints.latest_path)
-            if evaluation_is_due and evaluate is not None:
-                _take_in(evaluate(), state, checkpoints, writers, config)
             checkpoints.save_latest()
+            if stopping:
+                raise Preempted(f"told to end: saved at step {state.step}")
+            if evaluation_is_due():
+                evaluate_and_take_in()
             meter.resume()
         if state.stopped_early:
             return
@@ -107,6 +134,7 @@ def _take_in(
     config: TrainingConfig,
 ) -> None:
     """Writes an evaluation, keeps the weights if they are the best, counts patience."""
+    state.evaluated_step = state.step
     values = {name: metrics[name] for name in VALIDATION_METRICS}
     for writer in writers:
         writer.write("validation", step=state.step, values=values)

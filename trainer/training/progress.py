@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import sys
 from typing import Any, Mapping, Protocol, TextIO
 
@@ -58,25 +57,31 @@ class JsonLinesWriter:
     """An object a record: {"split": ..., "step": ..., values ...}.
 
     Args:
-      path: of the file; what an earlier process wrote stays, up to `from_step`.
-      from_step: the step the run goes on from; records of later ones are removed,
-        for those steps are done again.
+      path: of the file; what an earlier process wrote stays, as far as the run does
+        not do it again.
+      from_step: the step the run goes on from.
+      evaluated_step: the last step whose evaluation the run will not do again.
     """
 
-    def __init__(self, path: pathlib.Path, *, from_step: int = 0) -> None:
+    def __init__(
+        self, path: storage.Path, *, from_step: int = 0, evaluated_step: int = 0
+    ) -> None:
         self._path = path
+        last = {"train": from_step, "validation": evaluated_step}
         kept = [
-            record for record in read_json_lines(path) if record["step"] <= from_step
+            record
+            for record in read_json_lines(path)
+            if record["step"] <= last[record["split"]]
         ]
         storage.write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
         """Appends a record."""
-        with open(self._path, "a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"split": split, "step": step, **values}) + "\n")
 
 
-def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+def read_json_lines(path: storage.Path) -> list[dict[str, Any]]:
     """The records of a JsonLinesWriter; a last line cut off by a kill is left out."""
     if not path.is_file():
         return []
@@ -87,7 +92,7 @@ def read_json_lines(path: pathlib.Path) -> list[dict[str, Any]]:
 class TensorBoardWriter:
     """Scalars for TensorBoard, a run for each split."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: storage.Path) -> None:
         self._folder = folder
         self._writers: dict[str, Any] = {}
 

@@ -1,7 +1,7 @@
 """The compiled work of one step: train on a batch, predict a batch.
 
     train_step = TrainStep(classifier, strategy, clip_norm=1.0, seed=0)
-    loss, gradient_norm = train_step(batch)     # scalars, not yet waited for
+    loss, gradient_norm, _ = train_step(batch)  # scalars, not yet waited for
     logits = PredictStep(classifier, strategy)(batch)
 
 The loss is the mean over the global batch, whatever the number of replicas and of
@@ -60,25 +60,36 @@ class TrainStep:
         # Without autograph, which has nothing to convert here, tracing is quicker.
         self._run = tf.function(self._run_impl, autograph=False)
 
-    def __call__(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(
+        self, batch: Batch, *, stop_requested: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Updates the weights.
 
         Args:
           batch: per-replica tensors.
+          stop_requested: whether this process was told to end.
 
         Returns:
           The global batch's mean loss and the norm of its gradient before clipping,
-          float32 scalars.
+          float32 scalars; and an int32 scalar that all workers find alike: above 0 if
+          any of them was told to end.
         """
-        result: tuple[tf.Tensor, tf.Tensor] = self._run(batch)
+        stop = tf.constant(stop_requested, tf.int32)
+        result: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = self._run(batch, stop)
         return result
 
-    def _run_impl(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run_impl(
+        self, batch: Batch, stop: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         losses, norms = self._strategy.run(self._replica_step, args=(batch,))
-        loss = self._strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+        stops = self._strategy.run(tf.identity, args=(stop,))
         # Every replica has the norm of the same summed gradient.
-        norm = self._strategy.reduce(tf.distribute.ReduceOp.MEAN, norms, axis=None)
-        return loss, norm
+        mean, add = tf.distribute.ReduceOp.MEAN, tf.distribute.ReduceOp.SUM
+        return (
+            self._strategy.reduce(add, losses, axis=None),
+            self._strategy.reduce(mean, norms, axis=None),
+            self._strategy.reduce(add, stops, axis=None),
+        )
 
     def _replica_step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         context = tf.distribute.get_replica_context()

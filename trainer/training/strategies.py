@@ -23,7 +23,9 @@ import tensorflow as tf
 
 from trainer.config import RuntimeConfig
 from trainer.training import cluster as clusters
+from trainer.training import tpus
 from trainer.training.cluster import Cluster
+from trainer.training.watchdog import Watchdog, configure_heartbeats
 
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
 
@@ -35,8 +37,10 @@ class Runtime:
     Attributes:
       strategy: tf.distribute's; the default one for a single device.
       precision: "float32" or "mixed_bfloat16", the current Keras policy.
-      jit_compile: whether forward and backward passes are compiled with XLA.
+      jit_compile: whether the steps compile forward and backward passes with XLA;
+        False on a TPU, where the strategy compiles the whole step.
       cluster: the workers that share the run; None: this process is alone.
+      watchdog: to be told that the process gets on, where it waits for others.
       reasons: one sentence for each thing that was chosen.
     """
 
@@ -44,6 +48,7 @@ class Runtime:
     precision: str
     jit_compile: bool
     cluster: Cluster | None
+    watchdog: Watchdog
     reasons: tuple[str, ...]
 
     @property
@@ -71,24 +76,19 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
     """
     _split_cpu(config.num_virtual_devices)
     cluster = clusters.find(os.environ)
+    watchdog = Watchdog(cluster, timeout_secs=config.cluster_timeout_secs)
     # First of all: several workers must be told of before TensorFlow starts.
-    strategy, strategy_reason = _make_strategy(config, cluster)
+    with watchdog.watching("all workers to start"):
+        strategy, strategy_reason = _make_strategy(config, cluster)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_logical_devices("GPU")
     precision, precision_reason = _choose_precision(config, on_gpu=bool(gpus))
     keras.mixed_precision.set_dtype_policy(precision)
-    jit_compile = config.jit_compile == "on" or (
-        config.jit_compile == "auto" and bool(gpus)
-    )
-    jit_reason = (
-        f"XLA {'on' if jit_compile else 'off'}: "
-        + (f"--jit_compile={config.jit_compile}")
-        + (", on where there is an accelerator" * (config.jit_compile == "auto"))
-    )
+    jit_compile, jit_reason = _choose_jit_compile(config, on_gpu=bool(gpus))
     reasons = (strategy_reason, precision_reason, jit_reason)
-    return Runtime(strategy, precision, jit_compile, cluster, reasons)
+    return Runtime(strategy, precision, jit_compile, cluster, watchdog, reasons)
 
 
 def refuse_differences(
@@ -184,10 +184,8 @@ def _make_strategy(
     config: RuntimeConfig, cluster: Cluster | None
 ) -> tuple[tf.distribute.Strategy, str]:
     """The strategy, and a sentence on why it is this one."""
-    if config.strategy == "tpu":
-        raise ValueError(
-            "TPUs are not supported yet: use --strategy=auto. Received: strategy=tpu"
-        )
+    if config.tpu:
+        return _tpu(config, cluster)
     if cluster is None and config.strategy == "multi_worker":
         raise ValueError(
             "--strategy=multi_worker needs to be told of the workers, by TF_CONFIG, "
@@ -209,6 +207,33 @@ def _make_strategy(
     return tf.distribute.get_strategy(), f"one device: {why}"
 
 
+def _tpu(
+    config: RuntimeConfig, cluster: Cluster | None
+) -> tuple[tf.distribute.Strategy, str]:
+    if cluster is not None:
+        raise ValueError(
+            f"--tpu={config.tpu} is driven by one process, also where it has several "
+            f"hosts, and {cluster.source} names {cluster.num_workers}: start one, "
+            "without these variables"
+        )
+    if config.jit_compile == "off":
+        raise ValueError(
+            "--jit_compile=off is not for a TPU, which runs what XLA compiled and "
+            f"nothing else. Received: jit_compile=off, tpu={config.tpu}"
+        )
+    if config.num_virtual_devices > 1:
+        raise ValueError(
+            "--num_virtual_devices is for --strategy=mirrored. Received: "
+            f"num_virtual_devices={config.num_virtual_devices}, tpu={config.tpu}"
+        )
+    strategy = tpus.connect(config.tpu, timeout_secs=config.cluster_timeout_secs)
+    num_hosts, num_cores = strategy.extended.num_hosts, strategy.num_replicas_in_sync
+    return strategy, (
+        f"TPU of {num_cores} cores on {num_hosts} host{'s' * (num_hosts != 1)}: "
+        f"--strategy={config.strategy}, --tpu={config.tpu}"
+    )
+
+
 def _multi_worker(
     config: RuntimeConfig, cluster: Cluster
 ) -> tuple[tf.distribute.Strategy, str]:
@@ -219,6 +244,7 @@ def _multi_worker(
             "other's files; use --strategy=multi_worker"
         )
     os.environ["TF_CONFIG"] = cluster.tf_config()
+    configure_heartbeats(cluster, timeout_secs=config.cluster_timeout_secs)
     implementation = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=implementation[config.collective_communication.upper()]
@@ -246,6 +272,8 @@ def mirror(devices: list[str]) -> tf.distribute.Strategy:
 def _choose_precision(config: RuntimeConfig, *, on_gpu: bool) -> tuple[str, str]:
     if config.precision != "auto":
         return config.precision, f"{config.precision}: --precision={config.precision}"
+    if config.tpu:
+        return "mixed_bfloat16", "mixed_bfloat16: --precision=auto on a TPU"
     if not on_gpu:
         return "float32", "float32: --precision=auto on a CPU"
     details = [
@@ -255,3 +283,14 @@ def _choose_precision(config: RuntimeConfig, *, on_gpu: bool) -> tuple[str, str]
     if min(details) >= _BFLOAT16_COMPUTE_CAPABILITY:
         return "mixed_bfloat16", "mixed_bfloat16: --precision=auto, the GPUs have it"
     return "float32", "float32: --precision=auto, the GPUs have no bfloat16"
+
+
+def _choose_jit_compile(config: RuntimeConfig, *, on_gpu: bool) -> tuple[bool, str]:
+    if config.tpu:
+        # Another compiled function within the strategy's would gain nothing.
+        return False, "XLA on: a TPU's strategy compiles the whole step itself"
+    compiles = config.jit_compile == "on" or (config.jit_compile == "auto" and on_gpu)
+    why = f"--jit_compile={config.jit_compile}"
+    if config.jit_compile == "auto":
+        why += ", on where there is an accelerator"
+    return compiles, f"XLA {'on' if compiles else 'off'}: {why}"

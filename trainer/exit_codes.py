@@ -1,0 +1,13 @@
+"""How the program ends: launchers decide by it whether to start it again."""
+
+# Finished; a run that was finished already ends so too.
+DONE = 0
+# A mistake in flags or data, or no room on a disk: a restart would not help.
+USER_ERROR = 2
+# Training diverged: a restart would diverge again.
+DIVERGED = 3
+# Preempted, or another worker was lost: start all workers again, and they go on.
+# EX_TEMPFAIL of sysexits.h: "temporary failure; user is invited to retry".
+RESTART = 75
+# Ctrl-C, as shells have it (128 + SIGINT).
+INTERRUPTED = 130
