@@ -65,14 +65,19 @@ def finish(processes: Sequence[Process], *, returncode: int = 0) -> list[str]:
     return outputs
 
 
-def kill_when(process: Process, happened: Callable[[], bool]) -> None:
-    """Sends SIGKILL as soon as something is so, while the process still runs."""
+def signal_when(process: Process, happened: Callable[[], bool], signum: int) -> None:
+    """Sends a signal as soon as something is so, while the process still runs."""
     deadline = time.monotonic() + TIMEOUT_SECS
     while not happened():
         assert process.poll() is None, process.communicate()[0].decode()
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(signum)
+
+
+def kill_when(process: Process, happened: Callable[[], bool]) -> None:
+    """SIGKILL, as soon as something is so; waits for the end."""
+    signal_when(process, happened, signal.SIGKILL)
     process.communicate()
 
 

@@ -34,7 +34,7 @@ SECTIONS = {
     "runtime": RuntimeConfig,
 }
 # Every setting at a value that is not its default, so that a test can see each of
-# them carried through. (num_warmup_steps is in a test: it excludes warmup_fraction.)
+# them carried through; what they exclude is in INSTEAD.
 OFF_DEFAULT: dict[str, Any] = dict(
     model_dir="runs/b",
     sample_texts=("Good, very good.", "", "naïve 🎬"),
@@ -71,15 +71,25 @@ OFF_DEFAULT: dict[str, Any] = dict(
     logging_steps=3,
     eval_every_steps=20,
     save_every_steps=0,
+    keep_checkpoints=5,
     early_stopping_patience=4,
     best_metric="f1_macro",
     seed=11,
     strategy="mirrored",
     collective_communication="ring",
+    cluster_timeout_secs=30.0,
     precision="mixed_bfloat16",
     num_virtual_devices=4,
     jit_compile="on",
     deterministic=False,
+)
+# Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
+INSTEAD: dict[str, Any] = dict(
+    warmup_fraction=-1.0,
+    num_warmup_steps=9,
+    num_virtual_devices=1,
+    strategy="tpu",
+    tpu="grpc://a:1",
 )
 # What a run may go on with another value of: nothing that its weights depend on, nor
 # anything that was done with the old value already.
@@ -90,9 +100,12 @@ MAY_CHANGE = {
     "tfds_data_dir",
     "cache_dir",
     "collective_communication",
+    "cluster_timeout_secs",
+    "tpu",
     "eval_batch_size",
     "logging_steps",
     "save_every_steps",
+    "keep_checkpoints",
     "strategy",
     "precision",
     "num_virtual_devices",
@@ -145,6 +158,22 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "virtual_devices_unused": (
         dict(num_virtual_devices=2, strategy="one_device"),
         ["--num_virtual_devices", "--strategy=mirrored", "strategy=one_device"],
+    ),
+    "tpu_without_its_name": (
+        dict(strategy="tpu"),
+        ["--strategy=tpu", "--tpu", "Received: none"],
+    ),
+    "tpu_unused": (
+        dict(strategy="mirrored", tpu="local"),
+        ["--tpu is for --strategy=tpu", "tpu=local", "strategy=mirrored"],
+    ),
+    "timeout_infinite": (
+        dict(cluster_timeout_secs=math.inf),
+        ["--cluster_timeout_secs", "finite"],
+    ),
+    "timeout_nan": (
+        dict(cluster_timeout_secs=float("nan")),
+        ["--cluster_timeout_secs", "nan"],
     ),
     "patience_without_validation": (
         dict(early_stopping_patience=2, validation_one_in=0),
@@ -208,6 +237,8 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "no_warmup_as_share": dict(warmup_fraction=0.0),
     "warmup_to_the_end": dict(warmup_fraction=1.0),
     "virtual_devices_auto": dict(num_virtual_devices=2, strategy="auto"),
+    "tpu": dict(strategy="tpu", tpu="local"),
+    "tpu_auto": dict(strategy="auto", tpu="grpc://a:1,grpc://b:1"),
     "no_dropout": dict(dropout=0.0),
     "shortest": dict(max_length=3),
 }
@@ -231,6 +262,8 @@ MINIMA = {
     "eval_batch_size": 0,
     "eval_every_steps": 0,
     "save_every_steps": 0,
+    "keep_checkpoints": 1,
+    "cluster_timeout_secs": 1,
     "early_stopping_patience": 0,
     "seed": 0,
     "num_virtual_devices": 1,
@@ -263,15 +296,15 @@ def test_unknown_choice(section: type, name: str) -> None:
     assert all(choice in message for choice in CHOICES[section, name])
 
 
-@pytest.mark.parametrize(
-    "warmup", [{}, dict(warmup_fraction=-1.0, num_warmup_steps=9)], ids=["share", "n"]
-)
-def test_json_keeps_every_setting(warmup: dict[str, Any]) -> None:
-    config = make_config(**OFF_DEFAULT | warmup)
+@pytest.mark.parametrize("instead", [{}, INSTEAD], ids=["off_default", "instead"])
+def test_json_keeps_every_setting(instead: dict[str, Any]) -> None:
+    config = make_config(**OFF_DEFAULT | instead)
     defaults = leaves(make_config())
     unchanged = {n for n, value in leaves(config).items() if value == defaults[n]}
     assert unchanged == (
-        {"warmup_fraction"} if warmup else {"num_warmup_steps"}
+        {"warmup_fraction", "num_virtual_devices"}
+        if instead
+        else {"num_warmup_steps", "tpu"}
     ), "OFF_DEFAULT lacks a setting: the test would not see it lost"
 
     again = ExperimentConfig.from_json(config.to_json())
@@ -324,10 +357,10 @@ def test_sections() -> None:
     assert sections(DataConfig) == sections(PredictConfig) == {}
 
 
-@pytest.mark.parametrize("name", [*OFF_DEFAULT, "num_warmup_steps"])
+@pytest.mark.parametrize("name", [*OFF_DEFAULT, "num_warmup_steps", "tpu"])
 def test_differences(name: str) -> None:
     before = make_config()
-    value = OFF_DEFAULT.get(name, 9)
+    value = (INSTEAD | OFF_DEFAULT)[name]
     after = make_config(**{name: value})
     expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
     assert differences(before, after) == expected

@@ -7,6 +7,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
+import shlex
 import subprocess
 import sys
 from typing import Any, Callable
@@ -16,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 from tests import processes, tiny
-from trainer import experiment
+from trainer import exit_codes, experiment, storage
 from trainer.config import (
     DataConfig,
     ExperimentConfig,
@@ -226,6 +228,66 @@ def test_without_validation_the_last_weights_count(
     (warning,) = [w for w in report["warnings"] if "--num_eval_examples=999" in w]
     num_test = report["after"]["test"]["num_examples"]
     assert f"exceeds the {num_test} texts of the test split" in warning
+
+
+def test_whole_run_on_a_file_system_of_another_scheme(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """TensorFlow's own in memory: as gs:// is used, without the network."""
+    place = f"ram://{tmp_path.name}/run"
+    config, local = finished
+    config = dataclasses.replace(config, model_dir=place)
+    result = experiment.run(config)
+    assert result.report["after"] == local.report["after"]
+    assert str(result.saved_model) == f"{place}/export/1"
+    folder = storage.path(place)
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"report.html", "report.json", "config.json", "metrics.jsonl"}
+    assert {p.name for p in (folder / "logs").iterdir()} == {"train", "validation"}
+    served = tf.saved_model.load(f"{place}/export/1").signatures["serving_default"]
+    assert served(text=tf.constant(["a good film"]))["label"].numpy().tolist()
+    # Goes on from the checkpoint there.
+    (folder / "report.json").unlink()
+    assert experiment.run(config).report["after"] == local.report["after"]
+    assert experiment.run(config).summary.count("export/2") == 2
+    storage.remove(folder)
+
+
+def test_full_disk_ends_with_a_message(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """On a file system of its own, of a size between one checkpoint and two."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("this machine lets no process have file systems of its own")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        model_dir=str(disk / "run"),
+        training={"save_every_steps": 5},
+    )
+    command = shlex.join(processes.command(config))
+    mount = f"mount -t tmpfs -o size=340k tmpfs {disk}"
+    script = (
+        f"{mount} && {command}; code=$?; ls {disk}/run/checkpoints/latest; exit $code"
+    )
+    result = subprocess.run(
+        [*alone, "bash", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=processes.TIMEOUT_SECS,
+        check=False,
+    )
+    output = result.stdout.decode()
+    assert result.returncode == exit_codes.USER_ERROR, output
+    (error,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "No space left on device" in error and "make room" in error
+    assert "Traceback" not in output
+    match = re.search(r"latest/(step-\d+) is there to go on from", error)
+    assert match and output.split().count(f"{match[1]}.index") == 1, output
+    assert "temp" not in output.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ FLAG_NAMES = """
     num_eval_examples max_length truncation num_train_epochs global_batch_size
     eval_batch_size learning_rate num_warmup_steps warmup_fraction weight_decay
     clip_norm logging_steps eval_every_steps early_stopping_patience seed strategy
-    precision dropout num_virtual_devices
+    precision dropout num_virtual_devices tpu cluster_timeout_secs keep_checkpoints
 """.split()
 
 
@@ -115,12 +115,17 @@ def test_flags_reach_their_fields() -> None:
     config = parse(
         *REQUIRED,
         "--nodeterministic",
+        "--tpu=local",
+        "--cluster_timeout_secs=30",
+        "--keep_checkpoints=3",
         "--download",
         "--learning_rate=2e-5",
         "--seed=7",
         "--truncation=tail",
         "--text_field=review",
     )
+    assert (config.runtime.tpu, config.runtime.cluster_timeout_secs) == ("local", 30.0)
+    assert config.training.keep_checkpoints == 3
     assert config.runtime.deterministic is False
     assert config.data.download is True
     assert config.optimizer.learning_rate == 2e-5
@@ -179,9 +184,20 @@ def test_unknown_flag(in_file: bool, tmp_path: pathlib.Path) -> None:
     assert "Did you mean: learning_rate" in str(caught.value)
 
 
-def test_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="--max_length must be at least 3"):
-        parse(*REQUIRED, "--max_length=2")
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--max_length=2"], "--max_length must be at least 3"),
+        (["--strategy=tpu"], "--strategy=tpu needs to be told of the TPU, with --tpu"),
+        (["--strategy=mirrored", "--tpu=local"], "--tpu is for --strategy=tpu"),
+        (["--cluster_timeout_secs=0.5"], "--cluster_timeout_secs must be at least 1"),
+        (["--keep_checkpoints=0"], "--keep_checkpoints must be at least 1"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_settings_are_checked(arguments: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(*REQUIRED, *arguments)
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -249,6 +265,14 @@ ENDINGS = {
     "mistake": ("config.DataConfig(max_length=1)", 2, "error: --max_length must be"),
     "fault": ("int('x')", 1, None),
     "diverged": ("raise FloatingPointError('loss is nan')", 3, "error: loss is nan\n"),
+    "full disk": ("raise OSError(28, 'No space left', 'a')", 2, "error: [Errno 28] No"),
+    "other OSError": ("raise OSError(5, 'invalid literal')", 1, None),
+    "preempted": (
+        "raise flags.Preempted('saved at step 7')",
+        75,
+        "stopped: saved at step 7; start it again to go on\n",
+    ),
+    "worker lost": ("raise flags.WorkerLost('worker 1')", 75, "stopped: worker 1;"),
 }
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pathlib
 import stat
+import uuid
 from typing import Iterator
 
 import pytest
+import tensorflow as tf
 
 from trainer import storage
 
@@ -118,3 +120,88 @@ def test_new_directory_over_a_file(tmp_path: pathlib.Path) -> None:
             pass
     assert (tmp_path / "export").read_text() == "a file"
     assert names(tmp_path) == ["export"]
+
+
+@pytest.fixture
+def remote() -> Iterator[storage.RemotePath]:
+    """A folder in TensorFlow's file system in memory, whose scheme is ram."""
+    folder = storage.path(f"ram://{uuid.uuid4()}")
+    assert isinstance(folder, storage.RemotePath)
+    yield folder
+    storage.remove(folder)
+
+
+def test_remote_path_is_used_like_a_local_one(
+    remote: storage.RemotePath, tmp_path: pathlib.Path
+) -> None:
+    for folder in (remote, tmp_path):
+        place = folder / "runs" / "a"
+        assert (place.name, place.parent) == ("a", folder / "runs")
+        assert str(place) == os.fspath(place) == f"{folder}/runs/a"
+        assert not place.is_dir() and not place.is_file()
+        place.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        assert place.is_dir() and not place.is_file()
+        storage.write_text(place / "x.txt", "naïve 🎬\n")
+        with (place / "x.txt").open("a", encoding="utf-8") as file:
+            file.write("more")
+        storage.write_text(place / "y.txt", "old")
+        storage.write_text(place / "y.txt", "new")
+        assert (place / "x.txt").read_text(encoding="utf-8") == "naïve 🎬\nmore"
+        assert (place / "y.txt").read_text(encoding="utf-8") == "new"
+        assert (place / "x.txt").is_file() and not (place / "x.txt").is_dir()
+        assert sorted(p.name for p in place.iterdir()) == ["x.txt", "y.txt"]
+        (place / "x.txt").unlink()
+        assert [p.name for p in place.iterdir()] == ["y.txt"]
+        storage.remove(place / "y.txt")
+        assert [p.name for p in place.iterdir()] == []
+        storage.remove(folder / "runs")
+        assert not (folder / "runs").is_dir()
+    assert remote / "a" == storage.path(f"{remote}/a/") != remote
+    assert len({remote, storage.path(str(remote))}) == 1
+
+
+def test_new_directory_elsewhere(remote: storage.RemotePath) -> None:
+    """Filled on this machine, then copied, the file that makes it valid last."""
+    target = remote / "export" / "1"
+    with pytest.raises(ZeroDivisionError):
+        with storage.new_directory(target) as unfinished:
+            (unfinished / "saved_model.pb").write_text("model")
+            raise ZeroDivisionError
+    assert not target.is_dir()
+    with storage.new_directory(target) as unfinished:
+        (unfinished / "variables").mkdir()
+        (unfinished / "saved_model.pb").write_text("model")
+        (unfinished / "variables" / "v.index").write_bytes(b"\x00\xff")
+        assert not target.is_dir()
+    assert not unfinished.exists()
+    assert (target / "saved_model.pb").read_text() == "model"
+    assert (target / "variables" / "v.index").open("rb").read() == b"\x00\xff"
+
+
+def test_copied_with_the_model_last(
+    remote: storage.RemotePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = []
+    copy = tf.io.gfile.copy
+
+    def noting(source: str, target: str, overwrite: bool) -> None:
+        copied.append(pathlib.PurePath(target).name)
+        copy(source, target, overwrite)
+
+    monkeypatch.setattr(tf.io.gfile, "copy", noting)
+    with storage.new_directory(remote / "1") as unfinished:
+        for name in ("a", "saved_model.pb", "variables.index", "z"):
+            (unfinished / name).touch()
+    assert copied == ["a", "variables.index", "z", "saved_model.pb"]
+
+
+def test_unknown_scheme_is_named() -> None:
+    with pytest.raises(ValueError) as error:
+        storage.path("s4://bucket/run")
+    for part in ("s4://bucket/run", "ram://", "tensorflow[gcs-filesystem]", "`gcs`"):
+        assert part in str(error.value)
+
+
+def test_home_is_resolved() -> None:
+    assert storage.path("~/runs") == pathlib.Path.home() / "runs"

@@ -70,10 +70,10 @@ def run(config: ExperimentConfig) -> results.RunResult:
     if results.is_finished(folder):
         _logger.info("%s holds this run, finished: nothing to do", folder)
         return results.read(folder)
-    with TerminationSignal() as termination:
-        runtime = strategies.set_up(config.runtime, seed=config.training.seed)
-        with naming_lost_workers(runtime.cluster):
-            return _run(config, folder, runtime, termination)
+    runtime = strategies.set_up(config.runtime, seed=config.training.seed)
+    # Only now: TensorFlow's start with several workers takes SIGTERM for itself.
+    with TerminationSignal() as termination, naming_lost_workers(runtime.cluster):
+        return _run(config, folder, runtime, termination)
 
 
 def _run(
@@ -111,7 +111,8 @@ def _run(
         after = _evaluate(config, evaluators, predict)
     stopwatch.lap("evaluate_after_secs")
     if not runtime.is_chief:
-        runtime.wait_for_all()
+        with runtime.watchdog.watching("the chief to export", patiently=True):
+            runtime.wait_for_all()
         return results.read(folder)
     export = _export(config, folder, preset, data, classifier)
     stopwatch.lap("export_secs")
@@ -355,6 +356,7 @@ def _train(
         keep=config.training.keep_checkpoints,
         is_chief=runtime.is_chief,
         wait_for_all=runtime.wait_for_all,
+        io_device=runtime.io_device,
     )
     _go_on_from_latest(folder, data, runtime, checkpoints, state)
     validation = evaluators.get("validation")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 
 from tests import processes
 from tests.test_experiment import make_config, weights_of
+from trainer import exit_codes
 
 SETTINGS: dict[str, Any] = dict(
     model={"dropout": 0.0},
@@ -44,6 +49,18 @@ def read(config: Any, name: str) -> Any:
     return json.loads((pathlib.Path(config.model_dir) / name).read_text())
 
 
+def assert_close_weights(one: Any, other: Any) -> None:
+    """Weights, optimizer and all, to rounding."""
+    numbers = [weights_of(pathlib.Path(config.model_dir)) for config in (one, other)]
+    assert numbers[0].keys() == numbers[1].keys()
+    differences = sorted(
+        np.abs(numbers[0][k] - numbers[1][k]).max() for k in numbers[0]
+    )
+    # The gradient of a key's bias is 0 but for rounding, which Adam blows up: the two
+    # layers' key biases and their moments are let off more lightly.
+    assert differences[-7] < 5e-5 and differences[-1] < 5e-4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [2, 4])
 def test_workers_equal_one_device(
@@ -52,13 +69,7 @@ def test_workers_equal_one_device(
     """Through clipping, decay, accumulation, uneven batches, evaluation, stopping."""
     config = several(one_device, tmp_path)
     outputs = processes.finish(processes.start_workers([config] * num_workers))
-    one = weights_of(pathlib.Path(one_device.model_dir))
-    other = weights_of(pathlib.Path(config.model_dir))
-    assert one.keys() == other.keys()
-    differences = sorted(np.abs(one[name] - other[name]).max() for name in one)
-    # The gradient of a key's bias is 0 but for rounding, which Adam blows up: the two
-    # layers' key biases and their moments are let off more lightly.
-    assert differences[-7] < 5e-5 and differences[-1] < 5e-4
+    assert_close_weights(one_device, config)
     reports = [read(c, "report.json") for c in (one_device, config)]
     for split in ("validation", "test"):
         losses = [report["after"][split]["loss"] for report in reports]
@@ -87,26 +98,47 @@ def test_worker_with_other_flags_or_data_is_refused(
 
 
 @pytest.mark.slow
-def test_killed_worker_and_restarted_job_equal_undisturbed(
+def test_preempted_and_restarted_on_other_numbers_of_workers(
     one_device: Any, tmp_path: pathlib.Path
 ) -> None:
-    """SIGKILL of one worker ends the other; both started again go on, to the bit."""
-    config = processes.replaced(
-        several(one_device, tmp_path), "training", save_every_steps=5
-    )
-    config = processes.replaced(config, "model", dropout=0.1)
-    undisturbed = dataclasses.replace(config, model_dir=str(tmp_path / "undisturbed"))
-    processes.finish(processes.start_workers([undisturbed] * 2))
-
-    metrics = tmp_path / "run" / "metrics.jsonl"
-    chief, worker = processes.start_workers([config] * 2)
-    processes.kill_when(
-        worker, lambda: metrics.is_file() and '"step": 20' in metrics.read_text()
-    )
-    chief.communicate(timeout=120)
-    assert chief.returncode != 0
+    """SIGTERM to one of two workers, then to the one there is, then two again."""
+    config = several(one_device, tmp_path)
+    folder = tmp_path / "run"
+    metrics = folder / "metrics.jsonl"
+    saved_at = []
+    for num_workers, step in ((2, 20), (1, 40)):
+        workers = processes.start_workers([config] * num_workers)
+        processes.signal_when(
+            workers[-1],
+            lambda: metrics.is_file() and f'"step": {step}' in metrics.read_text(),
+            signal.SIGTERM,
+        )
+        outputs = processes.finish(workers, returncode=exit_codes.RESTART)
+        saved = [re.findall(r"told to end: saved at step (\d+)", o) for o in outputs]
+        assert saved[0] and saved == [saved[0]] * num_workers, outputs
+        saved_at.append(int(saved[0][0]))
+        assert saved_at[-1] >= step
+        assert (folder / f"checkpoints/latest/step-{saved_at[-1]}.index").is_file()
     outputs = processes.finish(processes.start_workers([config] * 2))
-    assert all("going on from step" in output for output in outputs)
-    one, other = (weights_of(tmp_path / name) for name in ("undisturbed", "run"))
-    for name, value in one.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
+    assert all(f"going on from step {saved_at[-1]} " in output for output in outputs)
+    assert_close_weights(one_device, config)
+    reports = [read(c, "report.json") for c in (one_device, config)]
+    assert reports[0]["training"] == reports[1]["training"]
+    steps = [
+        [record["step"] for record in report["history"]["train"]] for report in reports
+    ]
+    assert steps[0] == steps[1]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_equals_undisturbed(tmp_path: pathlib.Path) -> None:
+    """Two rounds of what scripts/soak.py does many of."""
+    command = [sys.executable, "scripts/soak.py", "--rounds=2", "--seed=4"]
+    output = subprocess.run(
+        [*command, f"--folder={tmp_path}"],
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=processes.TIMEOUT_SECS,
+    ).stdout.decode()
+    assert re.search(r"(2 SIGKILL and 0|1 SIGKILL and 1) SIGTERM", output), output
+    assert "0 differences" in output and "1 runs to their end" in output

@@ -52,11 +52,6 @@ def test_strategy(settings: dict[str, Any], num_replicas: int, reason: str) -> N
         assert runtime.strategy is tf.distribute.get_strategy()
 
 
-def test_tpu_is_refused() -> None:
-    with pytest.raises(ValueError, match="TPUs are not supported yet"):
-        strategies.set_up(RuntimeConfig(strategy="tpu"), seed=0)
-
-
 def test_multi_worker_without_workers_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

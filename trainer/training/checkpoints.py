@@ -82,6 +82,8 @@ class Checkpoints:
       is_chief: whether this process writes; the others only restore.
       wait_for_all: returns when all workers have called it: those that do not write
         wait for what is written.
+      io_device: the device that reads and writes, where those that hold the variables
+        are on other hosts; None: they do.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Checkpoints:
         keep: int = 2,
         is_chief: bool = True,
         wait_for_all: Callable[[], None] = lambda: None,
+        io_device: str | None = None,
     ) -> None:
         self._state = state
         self._is_chief = is_chief
@@ -107,9 +110,13 @@ class Checkpoints:
             folder / "latest",
             tf.train.Checkpoint(weights=weights, optimizer=optimizer, state=state),
             keep=keep,
+            io_device=io_device,
         )
         self._best = _Series(
-            folder / "best", tf.train.Checkpoint(weights=weights), keep=keep + 1
+            folder / "best",
+            tf.train.Checkpoint(weights=weights),
+            keep=keep + 1,
+            io_device=io_device,
         )
         if is_chief:
             self._latest.remove_unfinished()
@@ -187,9 +194,15 @@ class _Series:
     """
 
     def __init__(
-        self, folder: storage.Path, checkpoint: tf.train.Checkpoint, *, keep: int
+        self,
+        folder: storage.Path,
+        checkpoint: tf.train.Checkpoint,
+        *,
+        keep: int,
+        io_device: str | None,
     ) -> None:
         self.folder = folder
+        self._options = tf.train.CheckpointOptions(experimental_io_device=io_device)
         self._checkpoint = checkpoint
         self._keep = keep
 
@@ -205,7 +218,7 @@ class _Series:
     def save(self, step: int) -> None:
         """Writes a checkpoint, then removes all but the newest."""
         try:
-            self._checkpoint.write(self.prefix(step))
+            self._checkpoint.write(self.prefix(step), options=self._options)
         except (tf.errors.OpError, OSError) as error:
             self.remove_unfinished()
             last = self.steps()
@@ -232,7 +245,7 @@ class _Series:
     def restore(self, step: int) -> None:
         """Sets the variables, all of them or ValueError."""
         try:
-            status = self._checkpoint.read(self.prefix(step))
+            status = self._checkpoint.read(self.prefix(step), options=self._options)
             status.assert_existing_objects_matched()
         except (AssertionError, ValueError) as error:
             raise ValueError(

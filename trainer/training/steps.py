@@ -82,13 +82,16 @@ class TrainStep:
         self, batch: Batch, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         losses, norms = self._strategy.run(self._replica_step, args=(batch,))
-        stops = self._strategy.run(tf.identity, args=(stop,))
-        # Every replica has the norm of the same summed gradient.
         mean, add = tf.distribute.ReduceOp.MEAN, tf.distribute.ReduceOp.SUM
+        if isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # The others' requests too; with other strategies one process drives all.
+            stops = self._strategy.run(tf.identity, args=(stop,))
+            stop = self._strategy.reduce(add, stops, axis=None)
+        # Every replica has the norm of the same summed gradient.
         return (
             self._strategy.reduce(add, losses, axis=None),
             self._strategy.reduce(mean, norms, axis=None),
-            self._strategy.reduce(add, stops, axis=None),
+            stop,
         )
 
     def _replica_step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
@@ -174,11 +177,13 @@ class PredictStep:
 
     def __call__(self, batch: Batch) -> np.ndarray:
         """Float32 [global batch, classes], in the order of the batch's rows."""
-        logits: np.ndarray = self._strategy.gather(self._run(batch), axis=0).numpy()
+        logits: np.ndarray = self._run(batch).numpy()
         return logits
 
-    def _run_impl(self, batch: Batch) -> Any:
-        return self._strategy.run(self._replica_step, args=(batch,))
+    def _run_impl(self, batch: Batch) -> tf.Tensor:
+        # Gathered here: outside of a tf.function it would be traced at every call.
+        logits = self._strategy.run(self._replica_step, args=(batch,))
+        return self._strategy.gather(logits, axis=0)
 
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         return _compiled(self._logits, self._jit_compile)(batch)

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import faulthandler
+import functools
 import hashlib
 import os
-from typing import Iterator, Mapping
+from typing import Callable, Iterator, Mapping
 
 import keras
 import numpy as np
@@ -25,7 +27,12 @@ from trainer.config import RuntimeConfig
 from trainer.training import cluster as clusters
 from trainer.training import tpus
 from trainer.training.cluster import Cluster
-from trainer.training.watchdog import Watchdog, configure_heartbeats
+from trainer.training.watchdog import (
+    Watchdog,
+    configure_heartbeats,
+    naming_lost_workers,
+    wait_for_workers,
+)
 
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
 
@@ -58,6 +65,12 @@ class Runtime:
         return count
 
     @property
+    def io_device(self) -> str | None:
+        """The device that reads and writes files: on a TPU's hosts are not ours."""
+        on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
+        return "/job:localhost" if on_tpu else None
+
+    @property
     def is_chief(self) -> bool:
         """Whether this process is the one that writes."""
         return self.cluster is None or self.cluster.is_chief
@@ -78,7 +91,7 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
     cluster = clusters.find(os.environ)
     watchdog = Watchdog(cluster, timeout_secs=config.cluster_timeout_secs)
     # First of all: several workers must be told of before TensorFlow starts.
-    with watchdog.watching("all workers to start"):
+    with naming_lost_workers(cluster):
         strategy, strategy_reason = _make_strategy(config, cluster)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -122,15 +135,18 @@ def refuse_differences(
 
 def _share(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
     """Every replica's values: int32 [n] → int32 [replicas, n]."""
-
-    @tf.function(autograph=False)
-    def on_replicas(values: tf.Tensor) -> tf.Tensor:
-        return strategy.run(lambda value: value[tf.newaxis], args=(values,))
-
-    gathered: np.ndarray = strategy.gather(
-        on_replicas(tf.constant(values)), axis=0
-    ).numpy()
+    gathered: np.ndarray = _sharing(strategy)(tf.constant(values)).numpy()
     return gathered
+
+
+@functools.lru_cache(maxsize=1)
+def _sharing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    def share(values: tf.Tensor) -> tf.Tensor:
+        rows = strategy.run(lambda value: value[tf.newaxis], args=(values,))
+        return strategy.gather(rows, axis=0)
+
+    function: Callable[[tf.Tensor], tf.Tensor] = tf.function(share, autograph=False)
+    return function
 
 
 @contextlib.contextmanager
@@ -244,12 +260,17 @@ def _multi_worker(
             "other's files; use --strategy=multi_worker"
         )
     os.environ["TF_CONFIG"] = cluster.tf_config()
-    configure_heartbeats(cluster, timeout_secs=config.cluster_timeout_secs)
+    timeout_secs = config.cluster_timeout_secs
+    wait_for_workers(cluster, timeout_secs=timeout_secs)
+    configure_heartbeats(cluster, timeout_secs=timeout_secs)
     implementation = tf.distribute.experimental.CommunicationImplementation
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=implementation[config.collective_communication.upper()]
     )
+    # If one dies in between, TensorFlow waits for it with the interpreter's lock held.
+    faulthandler.dump_traceback_later(timeout_secs, exit=True)
     strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    faulthandler.cancel_dump_traceback_later()
     return strategy, (
         f"worker {cluster.index} of {cluster.num_workers}: "
         f"--strategy={config.strategy}, {cluster.source}"

@@ -1,22 +1,24 @@
 """No worker waits for ever: who did not come or hangs is found out, and named.
 
+    wait_for_workers(cluster, timeout_secs=600)
+    configure_heartbeats(cluster, timeout_secs=600)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
     watchdog = Watchdog(cluster, timeout_secs=600)
-    with watchdog.watching("all workers to start"):
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        ...
-        watchdog.beat("training step 12")
+    with naming_lost_workers(cluster), watchdog.watching("all workers to train"):
+        watchdog.beat("a training step")    # before each
 
-TensorFlow itself notices a process that is gone or frozen (the heartbeats of its
-coordination service, see `configure_heartbeats`) and ends the others' collective
-operations; `naming_lost_workers` turns its errors into sentences. What it waits for
-without end, a worker that never comes or one whose process lives but does not get on,
-ends here: a thread sees that the process itself did not get on for the time allowed,
-asks who lags behind, says so, and ends the process.
+TensorFlow itself notices a process that is frozen, and mostly one that is gone (the
+heartbeats of its coordination service), and ends the others' collective operations;
+`naming_lost_workers` turns its errors into sentences. What it waits for without end,
+a worker that never comes or one whose process lives but does not get on, ends here:
+a thread sees that the process itself did not get on for the time allowed, asks who
+lags behind, says so, and ends the process.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import socket
@@ -24,12 +26,11 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Callable, Iterator, TypeVar
+from typing import Any, Callable, Iterable, Iterator, TypeVar
 
 import tensorflow as tf
 
 # Not public, but what MultiWorkerMirroredStrategy goes by where it is set before.
-from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context
 
 from trainer import exit_codes
@@ -40,12 +41,13 @@ Result = TypeVar("Result")
 
 # A process that sends no heartbeat for so long is taken for dead.
 _HEARTBEAT_TIMEOUT_SECS = 30.0
-# TensorFlow's own limit to the start comes after ours, which names who is missing.
-_REGISTER_TIMEOUT_FACTOR = 2.0
-_PROBE_SECS = 3.0
+# How often workers are called, and how long a call may take.
+_CALL_SECS = 3.0
 # Time for all to have said where they are, before the first of them leaves.
 _ROLL_CALL_SECS = 10.0
+_MAX_REASON = 200
 _TASK = re.compile(r"/job:worker(?:/replica:0)?/task:([0-9]+)")
+_CALLED = re.compile(r"remote target (/job:worker/replica:0/task:[0-9]+)")
 
 
 def configure_heartbeats(cluster: Cluster, *, timeout_secs: float) -> None:
@@ -53,14 +55,15 @@ def configure_heartbeats(cluster: Cluster, *, timeout_secs: float) -> None:
 
     To be called before the strategy is made.
     """
+    # Here, for its place changes from version to version; on a TPU it is not needed.
+    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+
     # Before the watchdog, which knows less of a frozen process.
     heartbeat_secs = min(timeout_secs / 2, _HEARTBEAT_TIMEOUT_SECS)
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader="/job:worker/replica:0/task:0",
-        cluster_register_timeout_in_ms=_milliseconds(
-            timeout_secs * _REGISTER_TIMEOUT_FACTOR
-        ),
+        cluster_register_timeout_in_ms=_milliseconds(timeout_secs),
         heartbeat_timeout_in_ms=_milliseconds(heartbeat_secs),
         shutdown_barrier_timeout_in_ms=_milliseconds(heartbeat_secs),
         coordinated_jobs=[
@@ -69,6 +72,38 @@ def configure_heartbeats(cluster: Cluster, *, timeout_secs: float) -> None:
             )
         ],
     )
+
+
+def wait_for_workers(cluster: Cluster, *, timeout_secs: float) -> None:
+    """Returns when all workers have started; to be called before TensorFlow's start.
+
+    Each listens at its address and calls the others. TensorFlow's own start waits
+    without end for some of those that do not come, names none of them, and holds the
+    interpreter's lock meanwhile, so that no thread of ours could.
+
+    Raises:
+      WorkerLost: some did not come in time; they are named.
+      ValueError: something else listens at this worker's address.
+    """
+    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+    try:
+        listener = socket.create_server(("", port), backlog=cluster.num_workers)
+    except OSError as error:
+        raise ValueError(
+            f"worker {cluster.index} must be able to listen at port {port}; found "
+            f"{error}; is another run on this machine? Give each its own ports"
+        ) from error
+    absent = set(range(cluster.num_workers)) - {cluster.index}
+    deadline = time.monotonic() + timeout_secs
+    with listener:
+        while absent and time.monotonic() < deadline:
+            absent -= {i for i in absent if _listens(cluster.addresses[i])}
+            time.sleep(_CALL_SECS if absent else 0.0)
+    if absent:
+        raise WorkerLost(
+            f"{_names(cluster, absent)} did not come within {timeout_secs:g} s "
+            "(--cluster_timeout_secs)"
+        )
 
 
 @contextlib.contextmanager
@@ -96,16 +131,20 @@ def _is_of_the_cluster(error: tf.errors.OpError) -> bool:
 
 
 def _lost_message(text: str, cluster: Cluster) -> str:
-    indices = {int(index) for index in _TASK.findall(text)} - {cluster.index}
-    if not indices and "CoordinationService" in text:
-        indices = {0}
+    """What TensorFlow says of a loss, in our words."""
+    # Most telling first: whose heartbeats ended, who was called, who is mentioned.
+    # Heartbeats go to worker 0; one who noticed that it is gone may have told us.
+    unhealthy = text.partition("unhealthy")[2]
+    chief = "/job:worker/task:0" * ("CoordinationService/Heartbeat" in text)
+    parts = (unhealthy, chief, *_CALLED.findall(text), text)
+    tasks = [{int(i) for i in _TASK.findall(part)} - {cluster.index} for part in parts]
+    indices = next((found for found in tasks if found), set())
     reason = text.split("Collective ops is aborted by: ")[-1].strip().split("\n")[0]
-    if not indices:
-        return f"another worker went away ({reason})"
-    return f"{_names(cluster, indices)} went away or hangs ({reason})"
+    who = _names(cluster, indices) or "another worker"
+    return f"{who} went away or hangs ({reason[:_MAX_REASON]})"
 
 
-def _names(cluster: Cluster, indices: Any) -> str:
+def _names(cluster: Cluster, indices: Iterable[int]) -> str:
     return ", ".join(
         f"worker {index} ({cluster.addresses[index]})"
         for index in sorted(indices)
@@ -118,7 +157,7 @@ class Watchdog:
 
     Args:
       cluster: None: there is no other, and nothing is watched.
-      timeout_secs: how long a beat may take.
+      timeout_secs: how long may pass from one beat to the next.
       leave: ends the process, from a thread.
     """
 
@@ -134,10 +173,12 @@ class Watchdog:
         self._leave = leave
         self._beats = 0
         self._waiting_for = ""
+        self._since = math.inf
+        self._limit_secs = math.inf
         self._is_watching = False
-        self._since: float | None = None
         if cluster is not None:
-            threading.Thread(target=self._watch, daemon=True).start()
+            thread = threading.Thread(target=self._watch, args=(cluster,), daemon=True)
+            thread.start()
 
     def beat(self, waiting_for: str) -> None:
         """Says that the process gets on, and what it comes to next.
@@ -147,18 +188,22 @@ class Watchdog:
         """
         self._beats += 1
         self._waiting_for = waiting_for
-        self._since = time.monotonic() if self._is_watching else None
+        self._since = time.monotonic()
 
     @contextlib.contextmanager
-    def watching(self, waiting_for: str) -> Iterator[None]:
-        """Watches from the first beat, which this is, to the end of the block."""
-        self._is_watching = True
+    def watching(self, waiting_for: str, *, patiently: bool = False) -> Iterator[None]:
+        """Watches from the first beat, which this is, to the end of the block.
+
+        Args:
+          patiently: whether it may take any time, as long as all are alive.
+        """
+        self._limit_secs = math.inf if patiently else self._timeout_secs
         self.beat(waiting_for)
+        self._is_watching = True
         try:
             yield
         finally:
             self._is_watching = False
-            self._since = None
 
     def watched(
         self, step: Callable[..., Result], waiting_for: str
@@ -171,54 +216,52 @@ class Watchdog:
 
         return beat_and_do
 
-    def _watch(self) -> None:
+    def _watch(self, cluster: Cluster) -> None:
+        gone: set[int] = set()
         while True:
-            since = self._since
-            if since is None:
-                time.sleep(min(1.0, self._timeout_secs / 10))
-                continue
-            left = since + self._timeout_secs - time.monotonic()
-            if left <= 0:
-                return self._give_up()
-            time.sleep(min(left, 1.0))
+            time.sleep(min(_CALL_SECS, self._timeout_secs / 4))
+            before, beats = gone, self._beats
+            gone = _who_is_gone(cluster) if self._is_late(_CALL_SECS) else set()
+            blame = ""
+            # Found twice: one lost call is no proof, and all may be leaving.
+            if gone & before:
+                blame = f"{_names(cluster, gone & before)} went away"
+            elif self._is_late(self._limit_secs):
+                blame = _who_lags(cluster, beats)
+            # It may have got on after all.
+            if blame and self._beats == beats and self._is_watching:
+                return self._give_up(blame)
 
-    def _give_up(self) -> None:
-        """Asks who lags behind, says so, and ends the process."""
-        assert self._cluster is not None
-        beats, waiting_for = self._beats, self._waiting_for
-        if beats == 1:
-            blame = _who_did_not_come(self._cluster)
-        else:
-            blame = _who_lags(self._cluster, beats)
-        if self._beats != beats:
-            # It got on after all.
-            return self._watch()
-        sys.stderr.write(
-            f"error: waited {self._timeout_secs:g} s for {waiting_for}: {blame}; "
-            "start all workers again, or give them longer with "
-            f"--cluster_timeout_secs. This worker is at {_place_of_main_thread()}\n"
-        )
+    def _is_late(self, limit_secs: float) -> bool:
+        return self._is_watching and time.monotonic() - self._since > limit_secs
+
+    def _give_up(self, blame: str) -> None:
+        """Says who is waited for, and ends the process."""
         sys.stdout.flush()
+        sys.stderr.write(
+            f"stopped: {blame}; waited for {self._waiting_for} (at most "
+            f"{self._timeout_secs:g} s, --cluster_timeout_secs); start all workers "
+            f"again to go on. This worker was at {_place_of_main_thread()}\n"
+        )
         sys.stderr.flush()
         self._leave(exit_codes.RESTART)
 
 
-def _who_did_not_come(cluster: Cluster) -> str:
-    """The workers whose server does not listen: before it, none can be asked."""
-    absent = [
-        index
-        for index in range(cluster.num_workers)
-        if index != cluster.index and not _listens(cluster.addresses[index])
-    ]
-    if absent:
-        return f"{_names(cluster, absent)} did not come"
-    return "all workers' ports are open, but not all of them got here"
+def _who_is_gone(cluster: Cluster) -> set[int]:
+    """Those at whose addresses nothing listens any more.
+
+    Where a process dies without a word, TensorFlow tells only those that were just
+    then reading from it. The chief calls all, all call the chief: so the others know
+    of a death by the chief's end, if not before.
+    """
+    called = range(1, cluster.num_workers) if cluster.is_chief else [0]
+    return {i for i in called if not _listens(cluster.addresses[i])}
 
 
 def _listens(address: str) -> bool:
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECS):
+        with socket.create_connection((host.strip("[]"), int(port)), _CALL_SECS):
             return True
     except OSError:
         return False

@@ -1,0 +1,300 @@
+"""Starts a run's workers on this machine, and all of them again when one is lost.
+
+    python scripts/launch_local.py --num_workers=2 -- \
+        python -m trainer.main --flagfile=configs/quickstart.flags --model_dir=runs/two
+
+For trying and testing what is meant for several machines: the workers share this
+machine's devices (its GPUs alone need no launcher, only --strategy=mirrored). A line
+of worker 1 comes out as "[1] line"; the launcher's own words go to standard error.
+
+What follows from the workers' exit codes (trainer/exit_codes.py):
+
+    0 from all            finished: 0
+    2, 3 or 130 from one  a restart would not help: the same
+    anything else         all are started again, up to --max_restarts times; after
+                          that 75 where every failure was a 75, else 1
+
+SIGTERM and Ctrl-C go to all workers as SIGTERM, at which they save together and
+leave; the launcher then ends with 75, or 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import itertools
+import json
+import math
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Callable, Sequence
+
+NO_RESTART = (2, 3, 130)
+RESTART = 75
+INTERRUPTED = 130
+# What a worker that was sent SIGTERM late has left until SIGKILL.
+TERMINATION_SECS = 10.0
+# A process that a worker left behind may hold its output open for ever.
+_OUTPUT_SECS = 5.0
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+class Stop:
+    """A request to end, made by a signal; wakes whoever waits for workers.
+
+    Attributes:
+      signum: the signal's number; None: there was none.
+      events: gets an item whenever there may be something to do. A SimpleQueue, for
+        a signal handler may put into it even while the same thread takes from it.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self.events: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def request(self, signum: int, _: object = None) -> None:
+        """Asks for the end; can be a signal's handler."""
+        self.signum = signum
+        self.events.put(None)
+
+
+class Workers:
+    """The processes of one attempt, each told by TF_CONFIG who it is.
+
+        workers = Workers(["python", "-m", "trainer.main", ...], num_workers=2)
+        workers.processes[1].kill()
+        codes = workers.wait(grace_secs=60)
+
+    To be made in a thread that outlives them: they end when it ends, so that none
+    runs on unseen after its launcher was killed.
+
+    Attributes:
+      processes: by the worker's index.
+      ended: indices of the workers that ended, in that order.
+    """
+
+    def __init__(
+        self, command: Sequence[str], *, num_workers: int, stop: Stop | None = None
+    ) -> None:
+        self._stop = stop or Stop()
+        self._output = open(1, "wb", closefd=False)
+        self._output_lock = threading.Lock()
+        self.ended: list[int] = []
+        # Before the first thread: a fork copies locks as threads hold them.
+        self.processes = [_start(command, e) for e in environments(num_workers)]
+        self._readers = [
+            threading.Thread(target=self._pass_on, args=(index,), daemon=True)
+            for index in range(num_workers)
+        ]
+        waiters = [
+            threading.Thread(target=self._report_end, args=(index,), daemon=True)
+            for index in range(num_workers)
+        ]
+        for thread in self._readers + waiters:
+            thread.start()
+
+    def wait(self, *, grace_secs: float) -> list[int]:
+        """Waits for all to end, and gives their exit codes by index.
+
+        Once one has failed, the others have `grace_secs` to end by themselves; then
+        comes SIGTERM, and at last SIGKILL. When a stop is requested, SIGTERM comes at
+        once, and SIGKILL after `grace_secs`.
+
+        Returns:
+          Popen's return codes: -9 is a death by SIGKILL.
+        """
+        self._wait_until(lambda: self._has_failure() or self._is_stopped())
+        self._wait_until(self._is_stopped, secs=grace_secs)
+        self._send(signal.SIGTERM)
+        secs = grace_secs if self._is_stopped() else TERMINATION_SECS
+        self._wait_until(lambda: False, secs=secs)
+        self._send(signal.SIGKILL)
+        self._wait_until(lambda: False)
+        for reader in self._readers:
+            reader.join(_OUTPUT_SECS)
+        return [process.wait() for process in self.processes]
+
+    def _is_stopped(self) -> bool:
+        return self._stop.signum is not None
+
+    def _has_failure(self) -> bool:
+        return any(self.processes[index].returncode for index in self.ended)
+
+    def _wait_until(
+        self, happened: Callable[[], bool], *, secs: float = math.inf
+    ) -> None:
+        """Waits until it happened, all workers have ended, or the time is over."""
+        deadline = time.monotonic() + secs
+        while len(self.ended) < len(self.processes) and not happened():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            with contextlib.suppress(queue.Empty):
+                # The queue takes no infinite time.
+                self._stop.events.get(timeout=min(left, 60.0))
+
+    def _send(self, signum: int) -> None:
+        """Signals those that still run, with the processes they started."""
+        for index, process in enumerate(self.processes):
+            if index not in self.ended:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signum)
+
+    def _pass_on(self, index: int) -> None:
+        pipe = self.processes[index].stdout
+        assert pipe is not None
+        with pipe:
+            for line in pipe:
+                line = b"[%d] %s\n" % (index, line.rstrip(b"\n"))
+                # Where nobody reads the launcher's output any more, the worker's is
+                # still taken: a full pipe would halt it.
+                with self._output_lock, contextlib.suppress(OSError):
+                    self._output.write(line)
+                    self._output.flush()
+
+    def _report_end(self, index: int) -> None:
+        self.processes[index].wait()
+        self.ended.append(index)
+        self._stop.events.put(None)
+
+
+def environments(num_workers: int) -> list[dict[str, str]]:
+    """The variables of each worker: this process's own, and who it is."""
+    others = ("SLURM_", "TRAINER_", "JOB_COMPLETION_INDEX")
+    # These would contradict TF_CONFIG, in an allocation or a pod.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(others)}
+    addresses = [f"localhost:{port}" for port in free_ports(num_workers)]
+    return [
+        {
+            # Else a worker's last lines would stay in it while it waits.
+            "PYTHONUNBUFFERED": "1",
+            **inherited,
+            "TF_CONFIG": json.dumps(
+                {
+                    "cluster": {"worker": addresses},
+                    "task": {"type": "worker", "index": index},
+                }
+            ),
+        }
+        for index in range(num_workers)
+    ]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on, as of now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def launch(
+    command: Sequence[str],
+    *,
+    num_workers: int,
+    max_restarts: int,
+    grace_secs: float,
+    stop: Stop,
+) -> int:
+    """Runs the command to its end, through all restarts, and gives the exit code."""
+    is_temporary = True
+    for restart in itertools.count(1):
+        # With ports of its own: those of the last attempt may not be free yet.
+        workers = Workers(command, num_workers=num_workers, stop=stop)
+        codes = workers.wait(grace_secs=grace_secs)
+        if not any(codes):
+            return 0
+        what = describe(codes, workers.ended)
+        final = [codes[i] for i in workers.ended if codes[i] in NO_RESTART]
+        if final:
+            _say(f"{what}; a restart would not help")
+            return final[0]
+        if stop.signum is not None:
+            _say(f"{what}; stopped, the same command goes on")
+            return INTERRUPTED if stop.signum == signal.SIGINT else RESTART
+        is_temporary = is_temporary and set(codes) <= {0, RESTART}
+        if restart > max_restarts:
+            break
+        _say(f"{what}; restart {restart} of {max_restarts}")
+    _say(f"{what}; given up after {max_restarts} restarts (--max_restarts)")
+    return RESTART if is_temporary else 1
+
+
+def describe(codes: Sequence[int], ended: Sequence[int]) -> str:
+    """The failures in words, the first one first."""
+    signals = {each.value: each.name for each in signal.Signals}
+    return ", ".join(
+        (
+            f"worker {index} ended with exit code {codes[index]}"
+            if codes[index] > 0
+            else f"worker {index} was ended by {signals.get(-codes[index], codes[index])}"
+        )
+        for index in ended
+        if codes[index]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads the command line, launches, and gives the exit code."""
+    parser = argparse.ArgumentParser(
+        description="Starts a run's workers on this machine, all again when one is lost."
+    )
+    parser.add_argument("--num_workers", type=int, required=True)
+    parser.add_argument(
+        "--max_restarts", type=int, default=10, help="over the whole run (%(default)s)"
+    )
+    parser.add_argument(
+        "--grace_secs",
+        type=float,
+        default=60.0,
+        help="what workers have to end by themselves once one has failed (%(default)s)",
+    )
+    parser.add_argument("command", nargs="+", help="after --: the command of a worker")
+    options = parser.parse_args(arguments)
+    for name, least in (("num_workers", 1), ("max_restarts", 0), ("grace_secs", 0)):
+        value = getattr(options, name)
+        if not least <= value < math.inf:
+            parser.error(f"--{name} must be at least {least}. Received: {value}")
+    stop = Stop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop.request)
+    try:
+        return launch(**vars(options), stop=stop)
+    except (FileNotFoundError, PermissionError) as error:
+        parser.error(f"the command must be a program that can be run: {error}")
+
+
+def _start(
+    command: Sequence[str], environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A terminal's Ctrl-C reaches the launcher alone, which passes it on.
+        start_new_session=True,
+        preexec_fn=_end_with_launcher,
+    )
+
+
+def _end_with_launcher() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _say(text: str) -> None:
+    print(f"launch_local: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

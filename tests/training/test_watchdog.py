@@ -1,0 +1,201 @@
+"""Workers that do not come, die, freeze or hang: the others end, and name them.
+
+Real processes with TensorFlow's real collective operations, without a model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, Callable
+
+import pytest
+import tensorflow as tf
+
+from tests import processes
+from trainer import exit_codes
+from trainer.training import cluster as clusters
+from trainer.training import watchdog
+from trainer.training.interruptions import WorkerLost
+
+_TIMEOUT_SECS = 8
+
+# A worker that adds up numbers with the others, for ever. After `hang_at` steps it
+# writes its file and, where it is told to, gets on no more.
+_WORKER = """
+import os, pathlib, sys, time
+import trainer
+from trainer import flags
+from trainer.config import RuntimeConfig
+from trainer.training import strategies
+from trainer.training.watchdog import naming_lost_workers
+
+ready, hangs = pathlib.Path(sys.argv[1]), sys.argv[2] == "hangs"
+
+def main():
+    config = RuntimeConfig(cluster_timeout_secs=float(sys.argv[3]))
+    runtime = strategies.set_up(config, seed=0)
+    with naming_lost_workers(runtime.cluster):
+        with runtime.watchdog.watching("all workers to add"):
+            for step in range(100_000):
+                runtime.watchdog.beat("a step")
+                runtime.wait_for_all()
+                if step == 20:
+                    ready.touch()
+                if step == 20 and hangs:
+                    time.sleep(1000)
+
+try:
+    main()
+except flags.WorkerLost as error:
+    sys.stderr.write(f"stopped: {error}")
+    flags._exit_now(flags.exit_codes.RESTART)
+"""
+
+
+def start_workers(
+    folder: pathlib.Path, indices: list[int], *, hanging: int | None = None
+) -> tuple[list[str], dict[int, Any]]:
+    """Starts some of three workers; returns all addresses and the processes."""
+    addresses = [f"localhost:{port}" for port in processes.free_ports(3)]
+    started = {}
+    for index in indices:
+        task = {"type": "worker", "index": index}
+        content = {"cluster": {"worker": addresses}, "task": task}
+        how = "hangs" if index == hanging else "works"
+        arguments = [str(folder / f"ready-{index}"), how, str(_TIMEOUT_SECS)]
+        started[index] = subprocess.Popen(
+            [sys.executable, "-c", _WORKER, *arguments],
+            env=os.environ | {"TF_CONFIG": json.dumps(content)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    return addresses, started
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("how", ["absent", "killed", "frozen", "hangs"])
+def test_the_others_end_and_name_it(
+    how: str, lost: int, tmp_path: pathlib.Path
+) -> None:
+    started = [i for i in range(3) if how != "absent" or i != lost]
+    hanging = lost if how == "hangs" else None
+    addresses, workers = start_workers(tmp_path, started, hanging=hanging)
+    try:
+        if how != "absent":
+            wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == 3)
+        if how in ("killed", "frozen"):
+            workers[lost].send_signal(
+                signal.SIGKILL if how == "killed" else signal.SIGSTOP
+            )
+        outputs = {}
+        for index in sorted({0, 1, 2} - {lost}):
+            outputs[index] = workers[index].communicate(timeout=120)[0].decode()
+            assert workers[index].returncode == exit_codes.RESTART, outputs[index]
+    finally:
+        for worker in workers.values():
+            worker.kill()
+    named = [
+        re.search(
+            rf"stopped: [^;]*worker {lost} \({re.escape(addresses[lost])}\) "
+            r"(went away|does not answer|hangs|did not come)",
+            output,
+        )
+        for output in outputs.values()
+    ]
+    # Who only sees the chief leave, because the chief left, names the chief.
+    assert any(named), outputs
+    assert all(named) or lost != 0, outputs
+    assert not any("Traceback" in output for output in outputs.values())
+
+
+CLUSTER = clusters.Cluster(("a:1", "b:2", "c:3"), 2, "TF_CONFIG: a test")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (
+            "Collective ops is aborted by: Error reported from /job:worker/task:0: The "
+            "following tasks are unhealthy (stopped sending heartbeats):\n"
+            "/job:worker/replica:0/task:1\nThe tasks have crashed.",
+            "worker 1 (b:2) went away or hangs (Error reported",
+        ),
+        (
+            "Collective ops is aborted by: Connection reset\nAdditional GRPC error from "
+            "remote target /job:worker/replica:0/task:0 while calling RecvBuf, of "
+            "/job:worker/replica:0/task:1 and /job:worker/replica:0/task:2",
+            "worker 0 (a:1) went away or hangs (Connection reset)",
+        ),
+        (
+            "Collective ops is aborted by: Deadline Exceeded\n\nRPC: "
+            "/tensorflow.CoordinationService/Heartbeat",
+            "worker 0 (a:1) went away or hangs (Deadline Exceeded)",
+        ),
+        (
+            "Collective ops is aborted by: Deadline Exceeded\n\nRPC: "
+            "/tensorflow.CoordinationService/Heartbeat\nAdditional GRPC error from "
+            "remote target /job:worker/replica:0/task:1 while calling RecvBuf",
+            "worker 0 (a:1) went away or hangs (Deadline Exceeded)",
+        ),
+        (
+            "Collective ops is aborted by: something else",
+            "another worker went away or hangs (something else)",
+        ),
+    ],
+)
+def test_errors_of_tensorflow_in_our_words(text: str, named: str) -> None:
+    with pytest.raises(WorkerLost, match=re.escape(named)):
+        with watchdog.naming_lost_workers(CLUSTER):
+            raise tf.errors.UnavailableError(None, None, text)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "error"),
+    [
+        (None, tf.errors.UnavailableError(None, None, "Collective ops is aborted")),
+        (CLUSTER, tf.errors.InvalidArgumentError(None, None, "/job:worker/task:1")),
+        (CLUSTER, tf.errors.InternalError(None, None, "a kernel is broken")),
+        (CLUSTER, KeyError("x")),
+    ],
+)
+def test_other_errors_stay_what_they_are(cluster: Any, error: Exception) -> None:
+    with pytest.raises(type(error)):
+        with watchdog.naming_lost_workers(cluster):
+            raise error
+
+
+def test_port_in_use_is_named() -> None:
+    (port,) = processes.free_ports(1)
+    cluster = clusters.Cluster((f"localhost:{port}", "b:2"), 0, "TF_CONFIG: a test")
+    with watchdog.socket.create_server(("", port)):
+        with pytest.raises(ValueError, match=rf"listen at port {port}; found .*in use"):
+            watchdog.wait_for_workers(cluster, timeout_secs=1)
+
+
+def test_who_does_not_come_is_named() -> None:
+    here, there, nobody = processes.free_ports(3)
+    addresses = tuple(f"localhost:{port}" for port in (here, there, nobody))
+    cluster = clusters.Cluster(addresses, 0, "TF_CONFIG: a test")
+    with watchdog.socket.create_server(("", there)):
+        with pytest.raises(WorkerLost) as error:
+            watchdog.wait_for_workers(cluster, timeout_secs=0.5)
+    message = str(error.value)
+    assert message.startswith(
+        f"worker 2 (localhost:{nobody}) did not come within 0.5 s"
+    )
+    assert "worker 1" not in message
