@@ -69,7 +69,7 @@ def soak(
     rounds: int,
     num_workers: int,
     seed: int,
-    num_epochs: int = 20,
+    num_epochs: int,
 ) -> Tally:
     """Disturbs runs until so many workers have been sent a signal.
 
@@ -208,6 +208,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--num_workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--num_epochs", type=int, default=15, help="of each run (%(default)s)"
+    )
     parser.add_argument(
         "--folder", type=pathlib.Path, help="an empty one, for the runs; else temporary"
     )

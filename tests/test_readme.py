@@ -57,7 +57,7 @@ def test_every_config_it_names_is_there_and_every_one_there_is_named() -> None:
 
 
 def test_every_path_it_names_is_there() -> None:
-    paths = re.findall(r"`((?:trainer|scripts|docs|configs)/[\w./]*)`", README)
+    paths = re.findall(r"`((?:trainer|scripts|docs|configs|tests)/[\w./]*)`", README)
     paths += re.findall(r"\]\((docs/[\w./]+)\)", README)
     assert len(paths) > 8
     for path in paths:
@@ -70,7 +70,8 @@ def test_every_flag_it_names_is_there() -> None:
         run(f"python -m trainer.{name} --help", cwd=ROOT, returncode=1)
         for name in ("main", "predict")
     )
-    flags = set(re.findall(r"--(\w+)", README)) - {"flagfile", "help", "logdir"}
+    others = {"flagfile", "help", "logdir", "num_workers"}
+    flags = set(re.findall(r"--(\w+)", README)) - others
     assert len(flags) > 15
     for flag in flags:
         assert re.search(rf"--(\[no\])?{flag}\b", help_text), flag
@@ -107,6 +108,17 @@ def test_quickstart_ends_with_the_table(tmp_path: pathlib.Path) -> None:
             assert any(word in line for line in table), (word, table)
         assert sum('"label":' in line for line in output.splitlines()) == 2
     assert "step " in outputs[0] and "step " not in outputs[1]
+
+
+@pytest.mark.slow
+def test_two_workers_on_one_machine(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    (launch,) = commands(of="launch_local.py")
+    output = run(shlex.join([*shlex.split(launch), *SMALL]), cwd=tmp_path)
+    for line in (r"\[0\] step .*3/3", r"\[1\] .*worker 1 of 2", "export/1"):
+        assert re.search(line, output), (line, output)
+    assert (tmp_path / "runs" / "two_workers" / "report.html").is_file()
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def assert_close_weights(one: Any, other: Any) -> None:
     )
     # The gradient of a key's bias is 0 but for rounding, which Adam blows up: the two
     # layers' key biases and their moments are let off more lightly.
-    assert differences[-7] < 5e-5 and differences[-1] < 5e-4
+    assert differences[-7] < 5e-5 and differences[-1] < 5e-3
 
 
 @pytest.mark.slow
@@ -99,14 +99,23 @@ def test_worker_with_other_flags_or_data_is_refused(
 
 @pytest.mark.slow
 def test_preempted_and_restarted_on_other_numbers_of_workers(
-    one_device: Any, tmp_path: pathlib.Path
+    tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
     """SIGTERM to one of two workers, then to the one there is, then two again."""
+    one_device = make_config(
+        tmp_path,
+        tiny_preset,
+        model={"dropout": 0.0},
+        training={"num_train_epochs": 4},
+        model_dir=str(tmp_path / "one_device"),
+    )
+    processes.finish([processes.start(one_device)])
     config = several(one_device, tmp_path)
     folder = tmp_path / "run"
     metrics = folder / "metrics.jsonl"
     saved_at = []
-    for num_workers, step in ((2, 20), (1, 40)):
+    # Not just before an evaluation (every 22 steps), during which it leaves at once.
+    for num_workers, step in ((2, 30), (1, 50)):
         workers = processes.start_workers([config] * num_workers)
         processes.signal_when(
             workers[-1],
@@ -133,7 +142,7 @@ def test_preempted_and_restarted_on_other_numbers_of_workers(
 @pytest.mark.slow
 def test_killed_at_random_moments_equals_undisturbed(tmp_path: pathlib.Path) -> None:
     """Two rounds of what scripts/soak.py does many of."""
-    command = [sys.executable, "scripts/soak.py", "--rounds=2", "--seed=4"]
+    command = [sys.executable, "scripts/soak.py", "--rounds=2", "--num_epochs=4"]
     output = subprocess.run(
         [*command, f"--folder={tmp_path}"],
         check=True,

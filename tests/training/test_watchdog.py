@@ -87,8 +87,17 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [0, 1])
-@pytest.mark.parametrize("how", ["absent", "killed", "frozen", "hangs"])
+@pytest.mark.parametrize(
+    ("how", "lost"),
+    [
+        ("absent", 0),
+        ("killed", 0),
+        ("killed", 1),
+        ("frozen", 0),
+        ("frozen", 1),
+        ("hangs", 1),
+    ],
+)
 def test_the_others_end_and_name_it(
     how: str, lost: int, tmp_path: pathlib.Path
 ) -> None:
