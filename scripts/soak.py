@@ -13,6 +13,7 @@ on 2 CPU cores. Exit code 1: something differed.
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import json
 import pathlib
@@ -36,7 +37,6 @@ from tests.test_experiment import (  # noqa: E402
     weights_of,
     without_times,
 )
-from trainer import exit_codes  # noqa: E402
 from trainer.config import ExperimentConfig  # noqa: E402
 
 _GRACE_SECS = 90.0
@@ -51,6 +51,7 @@ class Tally:
       num_killed, num_terminated: workers that were sent SIGKILL and SIGTERM.
       num_too_late: rounds in which the run was over before its moment came.
       num_runs: runs that got to their end and were compared.
+      codes: how often workers that were sent nothing ended with which exit code.
       differences: what was not as in the undisturbed run, in sentences.
       resumed_from: the steps that restarts went on from.
     """
@@ -59,6 +60,9 @@ class Tally:
     num_terminated: int = 0
     num_too_late: int = 0
     num_runs: int = 0
+    codes: collections.Counter[int] = dataclasses.field(
+        default_factory=collections.Counter
+    )
     differences: list[str] = dataclasses.field(default_factory=list)
     resumed_from: list[int] = dataclasses.field(default_factory=list)
 
@@ -92,7 +96,6 @@ def soak(
         moment = generator.uniform(0, duration)
         codes, happened = _disturb(run, num_workers, moment, generator, tally)
         _say(f"{happened}: exit codes {codes}, latest step {_latest_step(run)}")
-        _check_codes(codes, tally)
         if not any(codes):
             run = _compare_and_renew(run, undisturbed, tally)
     codes = _start(run, num_workers).wait(grace_secs=_GRACE_SECS)
@@ -148,14 +151,11 @@ def _disturb(
         return codes, f"over before {moment:.1f} s"
     tally.num_terminated += terminate
     tally.num_killed += not terminate
+    others = codes[:victim] + codes[victim + 1 :]
+    tally.codes.update(others)
+    if set(others) & set(launch_local.NO_RESTART):
+        tally.differences.append(f"exit codes {codes}: no launcher would restart it")
     return codes, f"{signum.name} to worker {victim} at {moment:.1f} s"
-
-
-def _check_codes(codes: list[int], tally: Tally) -> None:
-    """Those not killed leave by themselves, to be started again."""
-    expected = {0, exit_codes.RESTART, -signal.SIGKILL, -signal.SIGTERM}
-    if not set(codes) <= expected or codes.count(-signal.SIGKILL) > 1:
-        tally.differences.append(f"workers ended with {codes}")
 
 
 def _compare_and_renew(
@@ -220,8 +220,9 @@ def main() -> int:
         tally = soak(**vars(options))
     print(
         f"{tally.num_killed} SIGKILL and {tally.num_terminated} SIGTERM to one of "
-        f"{options.num_workers} workers, {tally.num_runs} runs to their end, restarts "
-        f"from steps {tally.resumed_from}: {len(tally.differences)} differences"
+        f"{options.num_workers} workers, the others' exit codes {dict(tally.codes)}, "
+        f"{tally.num_runs} runs to their end, starts from steps {tally.resumed_from}: "
+        f"{len(tally.differences)} differences"
     )
     for difference in tally.differences:
         print(f"  {difference}")

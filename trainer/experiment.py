@@ -99,16 +99,14 @@ def _run(
     if runtime.is_chief:
         # Only now that all has been found in order is the folder this run's.
         storage.write_text(folder / _CONFIG_FILE, config.to_json())
-    with runtime.watchdog.watching("all workers to evaluate"):
-        before = _evaluate_before(config, folder, runtime, evaluators, predict)
+    before = _evaluate_before(config, folder, runtime, evaluators, predict)
     stopwatch.lap("evaluate_before_secs")
     state = _train(
         config, folder, data, runtime, termination, classifier, evaluators, predict
     )
     stopwatch.lap("train_and_validate_secs")
     _logger.info("evaluating after fine-tuning")
-    with runtime.watchdog.watching("all workers to evaluate"):
-        after = _evaluate(config, evaluators, predict)
+    after = _evaluate(config, runtime, evaluators, predict)
     stopwatch.lap("evaluate_after_secs")
     if not runtime.is_chief:
         with runtime.watchdog.watching("the chief to export", patiently=True):
@@ -300,20 +298,24 @@ def _unlabelled(
 
 
 def _evaluate(
-    config: ExperimentConfig, evaluators: Mapping[str, Evaluator], predict: Predict
+    config: ExperimentConfig,
+    runtime: strategies.Runtime,
+    evaluators: Mapping[str, Evaluator],
+    predict: Predict,
 ) -> dict[str, Any]:
     """Metrics of each split, and predictions of the sample texts under "samples"."""
-    result: dict[str, Any] = {
-        name: evaluator.report(
-            predict,
-            num_resamples=config.num_bootstrap_resamples,
-            seed=config.training.seed,
-            max_length=config.data.max_length,
-        )
-        for name, evaluator in evaluators.items()
-        if name != "samples"
-    }
-    samples = evaluators["samples"].logits(predict)
+    with runtime.watchdog.watching("all workers to evaluate"):
+        result: dict[str, Any] = {
+            name: evaluator.report(
+                predict,
+                num_resamples=config.num_bootstrap_resamples,
+                seed=config.training.seed,
+                max_length=config.data.max_length,
+            )
+            for name, evaluator in evaluators.items()
+            if name != "samples"
+        }
+        samples = evaluators["samples"].logits(predict)
     result["samples"] = softmax(samples).tolist()
     return result
 
@@ -331,7 +333,7 @@ def _evaluate_before(
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
     _logger.info("evaluating before fine-tuning")
-    result = _evaluate(config, evaluators, predict)
+    result = _evaluate(config, runtime, evaluators, predict)
     if runtime.is_chief:
         storage.write_text(path, json.dumps(result))
     return result
@@ -370,7 +372,7 @@ def _train(
         jit_compile=runtime.jit_compile,
     )
     with termination.deferred(), runtime.watchdog.watching("all workers to train"):
-        loop.train(
+        loop.TrainingLoop(
             plan=data.plan,
             feed=batches.BatchFeeder(
                 data.tokens["train"],
@@ -386,7 +388,7 @@ def _train(
             writers=_writers(folder, data, state) if runtime.is_chief else [],
             config=config.training,
             termination=termination,
-        )
+        ).run()
     checkpoints.restore_best()
     return state
 

@@ -93,7 +93,7 @@ def run(
 ) -> None:
     """Runs the loop on what the recorder gives."""
     config = TrainingConfig(**{"logging_steps": 4, "save_every_steps": 3} | settings)
-    loop.train(
+    loop.TrainingLoop(
         plan=make_plan(num_epochs),
         feed=recorder.feed,
         train_step=recorder.step,
@@ -105,7 +105,7 @@ def run(
         config=config,
         termination=termination or TerminationSignal(),
         clock=lambda: recorder.now,
-    )
+    ).run()
 
 
 @pytest.mark.parametrize(

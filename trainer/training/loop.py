@@ -1,9 +1,9 @@
 """When to step, log, evaluate, save and stop: control flow, and nothing else.
 
-    train(
+    TrainingLoop(
         plan=plan, feed=feeder, train_step=step, evaluate=evaluate, state=state,
         checkpoints=checkpoints, writers=writers, config=config.training, ...
-    )
+    ).run()
 
 The steps themselves are compiled (`steps.py`); here is plain Python. All that the
 loop decides follows from the step's number and from what was evaluated, so a run
@@ -14,6 +14,7 @@ The state is saved before an evaluation, which a run that was stopped in it does
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
 import time
 from typing import Any, Callable, Iterable, Iterator, Mapping, Protocol, Sequence
@@ -47,23 +48,11 @@ class Saver(Protocol):
         """Saves the weights as the best."""
 
 
-def train(
-    *,
-    plan: TrainingPlan,
-    feed: Callable[[BatchPlan], Iterator[tuple[np.ndarray, Batch]]],
-    train_step: Callable[..., tuple[Any, Any, Any]],
-    learning_rate: Callable[[int], float],
-    evaluate: Callable[[], Mapping[str, Any]] | None,
-    state: RunState,
-    checkpoints: Saver,
-    writers: Sequence[Writer],
-    config: TrainingConfig,
-    termination: TerminationSignal,
-    clock: Callable[[], float] = time.monotonic,
-) -> None:
+@dataclasses.dataclass(kw_only=True)
+class TrainingLoop:
     """Trains from `state.step` to the end of the plan, or until patience runs out.
 
-    Args:
+    Attributes:
       feed: puts a plan's batches on the devices.
       train_step: does one update, as `TrainStep`: from a batch and `stop_requested`
         to loss, gradient norm and whether any worker was told to end, scalars that
@@ -74,79 +63,93 @@ def train(
       state: updated in place.
       termination: what tells the process to end.
       clock: seconds.
-
-    Raises:
-      FloatingPointError: the loss or the gradient is not finite; the last state
-        saved is from before.
-      Preempted: a worker was told to end; the state is saved.
     """
 
-    def evaluate_and_take_in() -> None:
-        if evaluate is not None:
-            with termination.at_once():
-                metrics = evaluate()
-            _take_in(metrics, state, checkpoints, writers, config)
+    plan: TrainingPlan
+    feed: Callable[[BatchPlan], Iterator[tuple[np.ndarray, Batch]]]
+    train_step: Callable[..., tuple[Any, Any, Any]]
+    learning_rate: Callable[[int], float]
+    evaluate: Callable[[], Mapping[str, Any]] | None
+    state: RunState
+    checkpoints: Saver
+    writers: Sequence[Writer]
+    config: TrainingConfig
+    termination: TerminationSignal
+    clock: Callable[[], float] = time.monotonic
 
-    def evaluation_is_due() -> bool:
-        return evaluate is not None and (
-            state.step % plan.steps_per_epoch == 0
-            or _is_due(state.step, config.eval_every_steps)
+    def run(self) -> None:
+        """Does all that is left to do.
+
+        Raises:
+          FloatingPointError: the loss or the gradient is not finite; the last state
+            saved is from before.
+          Preempted: a worker was told to end; the state is saved.
+        """
+        self._evaluate_if_due()
+        state, plan, config = self.state, self.plan, self.config
+        if state.stopped_early or state.step >= plan.total_steps:
+            return
+        meter = _Meter(state, plan, self.learning_rate, self.writers, self.clock)
+        stops: collections.deque[Any] = collections.deque()
+        for rows, batch in self.feed(plan.from_step(state.step)):
+            loss, norm, stop = self.train_step(
+                batch, stop_requested=self.termination.requested
+            )
+            meter.add(loss, norm, num_examples=int((rows >= 0).sum()))
+            state.step += 1
+            stops.append(stop)
+            # Of an older step, which is done: to ask for this one's would be to wait.
+            stopping = len(stops) > _MAX_STEPS_AHEAD and bool(stops.popleft())
+            is_last = state.step == plan.total_steps
+            saving_is_due = is_last or _is_due(state.step, config.save_every_steps)
+            if is_last or _is_due(state.step, config.logging_steps):
+                meter.log(self.checkpoints.latest_path)
+            if self._evaluation_is_due() or saving_is_due or stopping:
+                meter.pause(self.checkpoints.latest_path)
+                self.checkpoints.save_latest()
+                if stopping:
+                    raise Preempted(f"told to end: saved at step {state.step}")
+                self._evaluate_if_due()
+                meter.resume()
+            if state.stopped_early:
+                return
+
+    def _evaluation_is_due(self) -> bool:
+        """Whether the present weights should be evaluated, and have not been."""
+        state = self.state
+        return (
+            self.evaluate is not None
+            and state.evaluated_step < state.step
+            and (
+                state.step % self.plan.steps_per_epoch == 0
+                or _is_due(state.step, self.config.eval_every_steps)
+            )
         )
 
-    if state.evaluated_step < state.step and evaluation_is_due():
-        evaluate_and_take_in()
-    if state.stopped_early or state.step >= plan.total_steps:
-        return
-    meter = _Meter(state, plan, learning_rate, writers, clock)
-    stops: collections.deque[Any] = collections.deque()
-    for rows, batch in feed(plan.from_step(state.step)):
-        loss, norm, stop = train_step(batch, stop_requested=termination.requested)
-        meter.add(loss, norm, num_examples=int((rows >= 0).sum()))
-        state.step += 1
-        stops.append(stop)
-        # Of an older step, which is done: to ask for this one's would be to wait.
-        stopping = len(stops) > _MAX_STEPS_AHEAD and bool(stops.popleft())
-        is_last = state.step == plan.total_steps
-        saving_is_due = is_last or _is_due(state.step, config.save_every_steps)
-        if is_last or _is_due(state.step, config.logging_steps):
-            meter.log(checkpoints.latest_path)
-        if evaluation_is_due() or saving_is_due or stopping:
-            meter.pause(checkpoints.latest_path)
-            checkpoints.save_latest()
-            if stopping:
-                raise Preempted(f"told to end: saved at step {state.step}")
-            if evaluation_is_due():
-                evaluate_and_take_in()
-            meter.resume()
-        if state.stopped_early:
+    def _evaluate_if_due(self) -> None:
+        """Evaluates, keeps the weights if they are the best, counts patience."""
+        if self.evaluate is None or not self._evaluation_is_due():
             return
+        with self.termination.at_once():
+            metrics = self.evaluate()
+        state = self.state
+        state.evaluated_step = state.step
+        values = {name: metrics[name] for name in VALIDATION_METRICS}
+        for writer in self.writers:
+            writer.write("validation", step=state.step, values=values)
+        score = metrics_lib.score(metrics, self.config.best_metric)
+        if state.best_score is None or score > state.best_score:
+            state.best_score, state.best_step = score, state.step
+            state.num_evaluations_since_best = 0
+            self.checkpoints.save_best()
+        else:
+            state.num_evaluations_since_best += 1
+            patience = self.config.early_stopping_patience
+            state.stopped_early = 0 < patience <= state.num_evaluations_since_best
 
 
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def _take_in(
-    metrics: Mapping[str, Any],
-    state: RunState,
-    checkpoints: Saver,
-    writers: Sequence[Writer],
-    config: TrainingConfig,
-) -> None:
-    """Writes an evaluation, keeps the weights if they are the best, counts patience."""
-    state.evaluated_step = state.step
-    values = {name: metrics[name] for name in VALIDATION_METRICS}
-    for writer in writers:
-        writer.write("validation", step=state.step, values=values)
-    score = metrics_lib.score(metrics, config.best_metric)
-    if state.best_score is None or score > state.best_score:
-        state.best_score, state.best_step = score, state.step
-        state.num_evaluations_since_best = 0
-        checkpoints.save_best()
-    else:
-        state.num_evaluations_since_best += 1
-        patience = config.early_stopping_patience
-        state.stopped_early = 0 < patience <= state.num_evaluations_since_best
 
 
 class _Meter:

@@ -35,6 +35,8 @@ from trainer.training.watchdog import (
 )
 
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
+# How long TensorFlow's own start may take once all workers have come.
+_START_SECS = 120.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,8 +269,9 @@ def _multi_worker(
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=implementation[config.collective_communication.upper()]
     )
-    # If one dies in between, TensorFlow waits for it with the interpreter's lock held.
-    faulthandler.dump_traceback_later(timeout_secs, exit=True)
+    # All have come. If one dies now, TensorFlow waits for it for ever, with the
+    # interpreter's lock held: no Python can say who, only C end the process.
+    faulthandler.dump_traceback_later(min(timeout_secs, _START_SECS), exit=True)
     strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     faulthandler.cancel_dump_traceback_later()
     return strategy, (

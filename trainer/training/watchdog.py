@@ -43,6 +43,8 @@ Result = TypeVar("Result")
 _HEARTBEAT_TIMEOUT_SECS = 30.0
 # How often workers are called, and how long a call may take.
 _CALL_SECS = 3.0
+# How soon one that has not come yet is called again.
+_RETRY_SECS = 0.5
 # Time for all to have said where they are, before the first of them leaves.
 _ROLL_CALL_SECS = 10.0
 _MAX_REASON = 200
@@ -98,7 +100,7 @@ def wait_for_workers(cluster: Cluster, *, timeout_secs: float) -> None:
     with listener:
         while absent and time.monotonic() < deadline:
             absent -= {i for i in absent if _listens(cluster.addresses[i])}
-            time.sleep(_CALL_SECS if absent else 0.0)
+            time.sleep(_RETRY_SECS if absent else 0.0)
     if absent:
         raise WorkerLost(
             f"{_names(cluster, absent)} did not come within {timeout_secs:g} s "
