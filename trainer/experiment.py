@@ -72,7 +72,11 @@ def run(config: ExperimentConfig) -> results.RunResult:
         return results.read(folder)
     runtime = strategies.set_up(config.runtime, seed=config.training.seed)
     # Only now: TensorFlow's start with several workers takes SIGTERM for itself.
-    with TerminationSignal() as termination, naming_lost_workers(runtime.cluster):
+    with (
+        TerminationSignal() as termination,
+        naming_lost_workers(runtime.cluster),
+        storage.naming_full_disk(),
+    ):
         return _run(config, folder, runtime, termination)
 
 

@@ -12,6 +12,7 @@ by a copy, the file that makes a folder valid last.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import posixpath
@@ -115,6 +116,18 @@ def path(location: str) -> Path:
             "tensorflow[gcs-filesystem], which is the extra `gcs` of this program"
         )
     return RemotePath(location)
+
+
+@contextlib.contextmanager
+def naming_full_disk() -> Iterator[None]:
+    """Raises OSError, as Python does, where TensorFlow finds no room on a disk."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        message = str(error.message)
+        if os.strerror(errno.ENOSPC) not in message:
+            raise
+        raise OSError(errno.ENOSPC, message) from error
 
 
 def remove(place: Path) -> None:
