@@ -519,7 +519,7 @@ def test_tpu_of_several_hosts_is_driven_through_its_servers(
 
 VALUES = {
     "NAME": "bert",
-    "IMAGE": "registry.example.com/bert-trainer:1",
+    "IMAGE": "example.com/bert-trainer:1",
     "NUM_WORKERS": "3",
     "GPUS_PER_WORKER": "2",
     "FLAGFILE": "configs/imdb_bert_base.flags",
