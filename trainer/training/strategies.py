@@ -68,7 +68,10 @@ class Runtime:
 
     @property
     def io_device(self) -> str | None:
-        """The device that reads and writes files: on a TPU's hosts are not ours."""
+        """Where checkpoints are read and written: None, beside their variables.
+
+        A TPU's variables are on its hosts, which do not see this machine's files.
+        """
         on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
         return "/job:localhost" if on_tpu else None
 

@@ -160,19 +160,10 @@ class Watchdog:
     Args:
       cluster: None: there is no other, and nothing is watched.
       timeout_secs: how long may pass from one beat to the next.
-      leave: ends the process, from a thread.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster | None,
-        *,
-        timeout_secs: float,
-        leave: Callable[[int], object] = os._exit,
-    ) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: Cluster | None, *, timeout_secs: float) -> None:
         self._timeout_secs = timeout_secs
-        self._leave = leave
         self._beats = 0
         self._waiting_for = ""
         self._since = math.inf
@@ -246,7 +237,8 @@ class Watchdog:
             f"again to go on. This worker was at {_place_of_main_thread()}\n"
         )
         sys.stderr.flush()
-        self._leave(exit_codes.RESTART)
+        # From this thread: the main one waits in TensorFlow.
+        os._exit(exit_codes.RESTART)
 
 
 def _who_is_gone(cluster: Cluster) -> set[int]:
