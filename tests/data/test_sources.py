@@ -229,6 +229,10 @@ def test_take_keeps_texts_and_labels_together(tmp_path):
     assert taken.labels.tolist() == [1, 0]
     assert taken.texts.type == pa.large_string()
     assert len(train.take(np.array([], int))) == 0
+    kept = train.filter(np.array([False, True, False, True]))
+    assert kept.texts.to_pylist() == ["text 1", "text 3"]
+    assert kept.labels.tolist() == [1, 1]
+    assert kept.texts.type == pa.large_string()
 
 
 BAD_SPECS = {

@@ -82,6 +82,7 @@ def test_schedule_round_trip() -> None:
         "total_steps": 20,
         "num_warmup_steps": 4,
         "schedule": "cosine",
+        "steps_done": [0.0, 6.5, 11.0, 19.75],
     }
     schedule = optimizers.WarmupSchedule(**config)
     again = keras.optimizers.schedules.deserialize(
@@ -89,7 +90,20 @@ def test_schedule_round_trip() -> None:
     )
     assert type(again) is optimizers.WarmupSchedule
     assert again.get_config() == schedule.get_config() == config
-    assert float(again(13)) == float(schedule(13))
+    assert float(again(2)) == float(schedule(2)) > 0
+
+
+def test_schedule_of_updates_of_unlike_sizes() -> None:
+    """Warmup and decay go by what was seen, and stay where they are at the end."""
+    settings: Any = {"total_steps": 8, "num_warmup_steps": 2}
+    even = optimizers.WarmupSchedule(PEAK, **settings)
+    seen = np.array([0.0, 0.5, 2.0, 5.0, 7.5], np.float32)
+    uneven = optimizers.WarmupSchedule(PEAK, **settings, steps_done=seen)
+    for update, step in enumerate([*seen, seen[-1]]):
+        for asked in (update, tf.constant(update, tf.int64)):
+            assert float(uneven(asked)) == float(even(step))
+    compiled = tf.function(uneven, jit_compile=True)
+    assert float(compiled(tf.constant(3))) == pytest.approx(float(even(5.0)))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +168,7 @@ def test_build_optimizer(weight_decay: float) -> None:
         "total_steps": 20,
         "num_warmup_steps": 4,
         "schedule": "cosine",
+        "steps_done": None,
     }
     assert (optimizer.weight_decay or 0.0) == weight_decay
     assert (optimizer.beta_1, optimizer.beta_2) == (0.9, 0.999)

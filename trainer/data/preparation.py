@@ -13,6 +13,7 @@ import dataclasses
 from typing import Any, Mapping
 
 import numpy as np
+import pyarrow as pa
 
 from trainer.config import ExperimentConfig
 from trainer.data import batches, sources, splits
@@ -46,14 +47,23 @@ class PreparedData:
     warnings: tuple[str, ...]
 
 
-def prepare(config: ExperimentConfig, encoder: TextEncoder) -> PreparedData:
+def prepare(
+    config: ExperimentConfig, encoder: TextEncoder, *, hidden_size: int = 768
+) -> PreparedData:
     """Reads, splits and tokenizes the data, and plans the batches.
+
+    Args:
+      hidden_size: the model's, for what a text of some length costs.
 
     Raises:
       ValueError: the data cannot be used; the message says where and why.
     """
     read = sources.load(config.data)
     parts = splits.make_splits(read, config=config.data, seed=config.training.seed)
+    label_names, read_facts = read.label_names, read.facts
+    # The splits are copies of what they need, and Arrow would keep the room.
+    del read
+    pa.default_memory_pool().release_unused()
     encoded = {
         name: encode_texts(
             split.data.texts,
@@ -69,6 +79,7 @@ def prepare(config: ExperimentConfig, encoder: TextEncoder) -> PreparedData:
         lengths,
         num_buckets=config.data.num_buckets,
         max_length=config.data.max_length,
+        hidden_size=hidden_size,
     )
     plan = batches.TrainingPlan(
         lengths,
@@ -76,10 +87,11 @@ def prepare(config: ExperimentConfig, encoder: TextEncoder) -> PreparedData:
         seed=config.training.seed,
         batch_size=config.training.global_batch_size,
         num_epochs=config.training.num_train_epochs,
+        tokens_per_batch=config.training.tokens_per_batch,
     )
     facts = {
-        **splits.facts(parts, read.label_names),
-        "source": read.facts,
+        **splits.facts(parts, label_names),
+        "source": read_facts,
         "fingerprint": splits.fingerprint(parts),
         "bucket_lengths": list(bucket_lengths),
         "padded_fraction": batches.padded_fraction(
@@ -89,14 +101,14 @@ def prepare(config: ExperimentConfig, encoder: TextEncoder) -> PreparedData:
     for name, part in encoded.items():
         facts["splits"][name].update(_length_facts(part))
     return PreparedData(
-        label_names=read.label_names,
+        label_names=label_names,
         splits=parts,
         tokens=encoded,
         encoder=encoder,
         bucket_lengths=bucket_lengths,
         plan=plan,
         facts=facts,
-        warnings=(*read.facts["warnings"], *_warnings(config, facts)),
+        warnings=(*read_facts["warnings"], *_warnings(config, facts)),
     )
 
 
@@ -143,7 +155,8 @@ def _warnings(config: ExperimentConfig, facts: Mapping[str, Any]) -> list[str]:
                 "are used"
             )
     num_train = facts["splits"]["train"]["num_examples"]
-    if num_train < config.training.global_batch_size:
+    has_budget = config.training.tokens_per_batch > 0
+    if num_train < config.training.global_batch_size and not has_budget:
         found.append(
             f"--global_batch_size={config.training.global_batch_size} exceeds the "
             f"{num_train} training texts: each epoch is one step, filled up with "

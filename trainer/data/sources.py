@@ -69,6 +69,14 @@ class TextDataset:
             labels=self.labels[indices],
         )
 
+    def filter(self, is_wanted: np.ndarray) -> TextDataset:
+        """Some rows, in their order, copied chunk by chunk. is_wanted: bool [n]."""
+        return dataclasses.replace(
+            self,
+            texts=self.texts.filter(pa.array(is_wanted)),
+            labels=self.labels[is_wanted],
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Sources:
@@ -533,11 +541,16 @@ def _read(source: _Source, encode: _Encode) -> _Reading:
     texts: list[str] = []
     codes = array.array("i")
     bad_rows: list[BadRow] = []
-    blank_lines: list[int] = []
+    num_blank_lines = 0
     row_counts = []
+
+    def count_blank_line(line: int) -> None:
+        nonlocal num_blank_lines
+        num_blank_lines += 1
+
     for part in source.parts:
         num_before = len(codes) + len(bad_rows)
-        for row in _with_progress(part.read(blank_lines.append), part.name):
+        for row in _with_progress(part.read(count_blank_line), part.name):
             code = encode(row, part.name) if isinstance(row, Row) else row
             if isinstance(row, Row) and isinstance(code, int):
                 texts.append(row.text)
@@ -560,7 +573,7 @@ def _read(source: _Source, encode: _Encode) -> _Reading:
             "num_rows": len(codes),
             "num_skipped_rows": len(bad_rows),
             "skipped_rows": [str(bad) for bad in bad_rows[:_BAD_ROWS_IN_FACTS]],
-            "num_blank_lines": len(blank_lines),
+            "num_blank_lines": num_blank_lines,
         },
     )
 

@@ -48,12 +48,12 @@ class Split:
 
 def content_digests(texts: pa.ChunkedArray) -> np.ndarray:
     """SHA-256 of each text in UTF-8: uint8 [n, 32]."""
-    joined = b"".join(
-        hashlib.sha256(text.encode()).digest()
-        for chunk in texts.chunks
-        for text in chunk.to_pylist()
-    )
-    return np.frombuffer(joined, np.uint8).reshape(-1, 32)
+    # Text by text and in place: no list of millions of Python strings.
+    digests = np.empty([len(texts), 32], np.uint8)
+    for row, text in enumerate(texts):
+        digest = hashlib.sha256(text.as_buffer()).digest()
+        digests[row] = np.frombuffer(digest, np.uint8)
+    return digests
 
 
 def share(digests: np.ndarray, *, one_in: int, salt: bytes = b"") -> np.ndarray:
@@ -74,26 +74,21 @@ def make_splits(sources: Sources, *, config: DataConfig, seed: int) -> dict[str,
     Raises:
       ValueError: no text is left to train on, or a split that was asked for is empty.
     """
-    pool = _as_split(sources.splits["train"])
-    own = {
-        name: _as_split(data)
-        for name, data in sources.splits.items()
-        if name != "train"
-    }
-    splits = {}
+    wholes = {name: _as_split(data) for name, data in sources.splits.items()}
+    pool = wholes["train"]
+    is_left = np.ones(len(pool), bool)
+    shares = {name: np.ones(len(whole), bool) for name, whole in wholes.items()}
     for name, one_in, salt in (
         ("test", config.test_one_in, b""),
         ("validation", config.validation_one_in, _VALIDATION_SALT),
     ):
-        if name in own:
-            splits[name] = own[name]
-        elif one_in:
+        if name not in wholes and one_in:
             chosen = share(pool.digests, one_in=one_in, salt=salt)
-            splits[name] = _part(pool, chosen)
-            pool = _part(pool, ~chosen)
-    splits["train"] = pool
-    for name, split in splits.items():
-        if not len(split):
+            shares[name] = is_left & chosen
+            is_left = is_left & ~chosen
+    shares["train"] = is_left
+    for name, chosen in shares.items():
+        if not chosen.any():
             raise ValueError(
                 f"the {name} split is empty: expected at least one text; found "
                 f"{len(sources.splits['train'])} in the data set, shared out with "
@@ -103,9 +98,14 @@ def make_splits(sources: Sources, *, config: DataConfig, seed: int) -> dict[str,
             )
     limits = {"train": config.num_train_examples}
     return {
-        name: _draw(splits[name], limits.get(name, config.num_eval_examples), seed=seed)
+        name: _part(
+            wholes.get(name, pool),
+            shares[name],
+            limit=limits.get(name, config.num_eval_examples),
+            seed=seed,
+        )
         for name in ("train", "validation", "test")
-        if name in splits
+        if name in shares
     }
 
 
@@ -151,28 +151,26 @@ def _as_split(data: TextDataset) -> Split:
     return Split(data, content_digests(data.texts), len(data))
 
 
-def _part(split: Split, chosen: np.ndarray) -> Split:
+def _part(whole: Split, chosen: np.ndarray, *, limit: int, seed: int) -> Split:
+    """The chosen texts, or `limit` (0: all) of them by seed and content, in order."""
     rows = np.flatnonzero(chosen)
-    return Split(split.data.take(rows), split.digests[rows], len(rows))
-
-
-def _draw(split: Split, limit: int, *, seed: int) -> Split:
-    """`limit` of the texts (0: all), chosen by seed and content, in their order."""
-    if limit == 0 or limit >= len(split):
-        return split
-    keys = _first_32_bits(split.digests, b"draw:%d:" % seed)
-    return split.take(np.sort(np.argsort(keys, kind="stable")[:limit]))
+    if 0 < limit < len(rows):
+        keys = _first_32_bits(whole.digests[rows], b"draw:%d:" % seed)
+        drawn = rows[np.argsort(keys, kind="stable")[:limit]]
+        chosen = np.zeros(len(whole), bool)
+        chosen[drawn] = True
+    if chosen.all():
+        return whole
+    return Split(whole.data.filter(chosen), whole.digests[chosen], len(rows))
 
 
 def _first_32_bits(digests: np.ndarray, salt: bytes) -> np.ndarray:
     """Hash of the salt and each digest, its first 4 bytes, big-endian: int64 [n]."""
-    if salt:
-        joined = b"".join(
-            hashlib.sha256(salt + digest.tobytes()).digest()[:4] for digest in digests
-        )
-    else:
-        joined = digests[:, :4].tobytes()
-    return np.frombuffer(joined, ">u4").astype(np.int64)
+    if not salt:
+        return np.ascontiguousarray(digests[:, :4]).view(">u4").ravel().astype(np.int64)
+    hashes = (hashlib.sha256(salt + digest.tobytes()) for digest in digests)
+    first = (int.from_bytes(each.digest()[:4], "big") for each in hashes)
+    return np.fromiter(first, np.int64, count=len(digests))
 
 
 def _keys(digests: np.ndarray) -> np.ndarray:

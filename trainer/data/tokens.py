@@ -40,10 +40,17 @@ _CHINESE = (
     r"\x{2B740}-\x{2B81F}\x{2B920}-\x{2CEAF}\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}])"
 )
 _CONTROL = r"[\x{0}-\x{8}\x{B}\x{C}\x{E}-\x{1F}\x{7F}-\x{9F}\p{Cf}\p{Co}\x{FFFD}]"
-_WHITE_SPACE = r"[\t\n\r\p{Z}]"
+# \p{Z} without the blank: to write a blank for each blank would take the longest.
+_WHITE_SPACE = (
+    r"[\t\n\r\x{A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}\p{Zl}\p{Zp}]"
+)
+_ASCII = r"[\x{0}-\x{7F}]*"
+_ASCII_CONTROL = r"[\x{0}-\x{8}\x{B}\x{C}\x{E}-\x{1F}\x{7F}]"
+_ASCII_WHITE_SPACE = r"[\t\n\r]"
 _PUNCTUATION = r"([!-/:-@\[-`{-~\p{P}])"
 # A longer word is one unknown token (google-research/bert, WordpieceTokenizer).
 _MAX_CHARACTERS_PER_WORD = 100
+_LONG_WORD = f"[^ ]{{{_MAX_CHARACTERS_PER_WORD + 1},}}"
 
 
 class EncodedTexts(NamedTuple):
@@ -121,19 +128,29 @@ class TextEncoder:
 
     def __call__(self, texts: tf.Tensor) -> EncodedTexts:
         """Encodes strings [batch]. Bytes that are not UTF-8 are left out."""
-        words = tf.strings.split(self._normalize(texts))
-        too_long = (
-            tf.strings.length(words.flat_values, unit="UTF8_CHAR")
-            > _MAX_CHARACTERS_PER_WORD
-        )
-        known = tf.where(too_long, "[UNK]", words.flat_values)
-        pieces = words.with_flat_values(self._wordpiece.tokenize(known))
+        texts = tf.strings.regex_replace(self._normalize(texts), _LONG_WORD, "[UNK]")
+        words = tf.strings.split(texts)
+        pieces = words.with_flat_values(self._wordpiece.tokenize(words.flat_values))
         token_ids = pieces.merge_dims(-2, -1)
         full_lengths = tf.cast(token_ids.row_lengths(), tf.int32) + 2
         return EncodedTexts(self._add_ends(self._truncate(token_ids)), full_lengths)
 
     def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
         """Cleans, lower-cases and puts blanks around what is a word by itself."""
+        # Most of the work is for what is not ASCII, so only those texts get it.
+        is_ascii = tf.strings.regex_full_match(texts, _ASCII)
+        others = tf.where(tf.logical_not(is_ascii))
+        texts = tf.tensor_scatter_nd_update(
+            texts, others, self._normalize_unicode(tf.gather_nd(texts, others))
+        )
+        texts = tf.strings.regex_replace(texts, _ASCII_CONTROL, "")
+        texts = tf.strings.regex_replace(texts, _ASCII_WHITE_SPACE, " ")
+        if self._lowercase:
+            texts = tf.strings.lower(texts)
+        return tf.strings.regex_replace(texts, _PUNCTUATION, r" \1 ")
+
+    def _normalize_unicode(self, texts: tf.Tensor) -> tf.Tensor:
+        """Cleans and lower-cases texts of any bytes."""
         texts = tf.strings.unicode_transcode(
             texts, "UTF-8", "UTF-8", errors="replace", replacement_char=0xFFFD
         )
@@ -147,18 +164,18 @@ class TextEncoder:
             # `lower` would make a final sigma of a capital one at a word's end.
             texts = tf.strings.regex_replace(texts, "\u03a3", "\u03c3")
             texts = tf.strings.lower(texts, encoding="utf-8")
-        return tf.strings.regex_replace(texts, _PUNCTUATION, r" \1 ")
+        return texts
 
     def _truncate(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
         lengths = token_ids.row_lengths()
-        position = tf.ragged.range(lengths)
-        from_tail = lengths[:, tf.newaxis] - tf.cast(self._num_tail, lengths.dtype)
-        kept = tf.ragged.map_flat_values(
-            tf.logical_or,
-            position < tf.cast(self._num_head, lengths.dtype),
-            position >= from_tail,
+        position = tf.ragged.range(lengths).flat_values
+        from_tail = tf.repeat(lengths - self._num_tail, lengths)
+        is_kept = tf.logical_or(position < self._num_head, position >= from_tail)
+        return tf.RaggedTensor.from_row_lengths(
+            tf.boolean_mask(token_ids.flat_values, is_kept),
+            tf.minimum(lengths, self._num_head + self._num_tail),
+            validate=False,
         )
-        return tf.ragged.boolean_mask(token_ids, kept)
 
     def _add_ends(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
         ones = tf.ones([token_ids.nrows(), 1], tf.int32)

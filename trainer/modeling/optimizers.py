@@ -15,6 +15,7 @@ import math
 from typing import Any, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.config import DEFAULT_WARMUP_FRACTION, OptimizerConfig, Schedule
@@ -32,6 +33,10 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     `get_cosine_schedule_with_warmup` and `get_constant_schedule_with_warmup`: with
     w warmup steps of t, the factor at step s from 0 is s / w below w, and then
     (t - s) / (t - w), (1 + cos(pi (s - w) / (t - w))) / 2, or 1.
+
+    Args:
+      steps_done: where updates are of unlike sizes, what s is at each of them, and at
+        the end. None: the number of the update.
     """
 
     def __init__(
@@ -41,15 +46,20 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: int,
         num_warmup_steps: int,
         schedule: Schedule = "linear",
+        steps_done: Sequence[float] | np.ndarray | None = None,
     ) -> None:
         super().__init__()
+        self.steps_done = None if steps_done is None else np.asarray(steps_done)
         self.peak_learning_rate = peak_learning_rate
         self.total_steps = total_steps
         self.num_warmup_steps = num_warmup_steps
         self.schedule = schedule
 
     def __call__(self, step: Any) -> Any:
-        """The learning rate at a step from 0: a float32 scalar."""
+        """The learning rate at an update from 0: a float32 scalar."""
+        if self.steps_done is not None:
+            last = len(self.steps_done) - 1
+            step = tf.gather(self.steps_done, tf.minimum(tf.cast(step, tf.int32), last))
         step = tf.cast(step, tf.float32)
         warmup = float(self.num_warmup_steps)
         rising = step / max(1.0, warmup)
@@ -70,6 +80,9 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "total_steps": self.total_steps,
             "num_warmup_steps": self.num_warmup_steps,
             "schedule": self.schedule,
+            "steps_done": (
+                None if self.steps_done is None else self.steps_done.tolist()
+            ),
         }
 
 
@@ -112,13 +125,19 @@ class AdamW(keras.optimizers.AdamW):
         return grads_and_vars
 
 
-def build_optimizer(config: OptimizerConfig, *, total_steps: int) -> AdamW:
-    """The optimizer of a run of so many steps."""
+def build_optimizer(
+    config: OptimizerConfig,
+    *,
+    total_steps: int,
+    steps_done: np.ndarray | None = None,
+) -> AdamW:
+    """The optimizer of a run of so many steps, which `WarmupSchedule` counts."""
     schedule = WarmupSchedule(
         config.learning_rate,
         total_steps=total_steps,
         num_warmup_steps=num_warmup_steps(config, total_steps=total_steps),
         schedule=config.schedule,
+        steps_done=steps_done,
     )
     return AdamW(learning_rate=schedule, weight_decay=config.weight_decay)
 

@@ -68,6 +68,11 @@ class Preset:
     strip_accents: bool | None
     hugging_face: dict[str, Any] | None
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of the encoder; a KerasHub preset's is taken to be BERT-base's."""
+        return int((self.hugging_face or {}).get("hidden_size", 768))
+
     def make_backbone(self, *, dropout: float | None = None) -> keras.Model:
         """The pretrained encoder under the current precision policy.
 
