@@ -8,12 +8,17 @@ command is given again.
 
 from __future__ import annotations
 
-from trainer import flags
+from trainer import flags, stack
 from trainer.config import ExperimentConfig
+from trainer.training import compile_cache
 
 
 def main(config: ExperimentConfig) -> None:
+    compile_cache.keep_compiled(
+        config.runtime.compile_cache_dir, deterministic=config.runtime.deterministic
+    )
     # Imported here, so that --help and a wrong flag do not wait for TensorFlow.
+    stack.load()
     from trainer import experiment
 
     print(experiment.run(config).summary, end="", flush=True)

@@ -117,7 +117,15 @@ def _full_report(label_names=NAMES):
         "warnings": ["13.4% of the texts were truncated."],
         "config": {"model_dir": "runs/toy", "data": {"label_names": list(label_names)}},
         "environment": {"tensorflow": "2.21.0"},
-        "timing": {"training_secs": 3725.0, "examples_per_sec": 61.2},
+        "timing": {
+            "training_secs": 3725.0,
+            "examples_per_sec": 61.2,
+            "compile_secs": 80.25,
+            "secs_to_first_step": 7.5,
+            "input_wait_fraction": 0.0123,
+            "peak_host_memory_bytes": 3 * 2**29,
+            "peak_device_memory_bytes": None,
+        },
         "commands": {"predict": "python -m trainer.predict --saved_model=runs/toy"},
         "paths": {"report": "runs/toy/report.html", "saved_model": "runs/toy/export/1"},
     }
@@ -257,6 +265,21 @@ def test_undefined_metrics_are_dashes():
     assert "Area under the ROC curve – –" in page.text
     assert "negative – – – 0" in page.text
     assert "Accuracy on 2 held-out test texts: 100.0%, before" in page.text
+
+
+def test_time_and_memory_are_in_units_for_people():
+    text = _Page(report_lib.render_html(_full_report())).text
+    for row in (
+        "Training 1 h 02 min",
+        "Examples 61.2 per second",
+        "Compile 1 min 20 s",
+        "To first step 7.5 s",
+        "Input wait 1.2%",
+        "Peak host memory 1.50 GiB",
+    ):
+        assert row in text
+    # A device that does not tell has no row.
+    assert "Peak device memory" not in text
 
 
 def test_rendering_is_pure():

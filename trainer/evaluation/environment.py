@@ -1,15 +1,23 @@
-"""What a run ran on, for its report.
+"""What a run ran on and what memory it took, for its report.
 
 environment.facts(reasons)  # {"python": "3.11.7", "tensorflow": "2.21.0", ...}
+environment.peak_memory()   # {"peak_host_memory_bytes": 1605246976, ...}
+environment.secs_since_start()  # 8.1
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import pathlib
 import platform
+import resource
+import sys
+import time
 from typing import Sequence
+
+import tensorflow as tf
 
 _PACKAGES = (
     "tensorflow",
@@ -20,6 +28,7 @@ _PACKAGES = (
     "numpy",
     "scikit-learn",
 )
+_IMPORTED = time.monotonic()
 
 
 def facts(reasons: Sequence[str]) -> dict[str, str]:
@@ -37,6 +46,43 @@ def facts(reasons: Sequence[str]) -> dict[str, str]:
         "num_processors": str(len(os.sched_getaffinity(0))),
         "chosen": "; ".join(reasons),
     }
+
+
+def peak_memory() -> dict[str, int | None]:
+    """The most memory that this process has held so far, in bytes.
+
+    Returns:
+      `peak_host_memory_bytes`; and `peak_device_memory_bytes`, of the GPU that held
+      the most, None where there is none that says.
+    """
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peaks = []
+    for device in tf.config.list_logical_devices("GPU"):
+        # Not every allocator counts.
+        with contextlib.suppress(ValueError):
+            info = tf.config.experimental.get_memory_info(device.name)
+            peaks.append(int(info["peak"]))
+    return {
+        "peak_host_memory_bytes": host,
+        "peak_device_memory_bytes": max(peaks, default=None),
+    }
+
+
+def secs_since_start() -> float:
+    """Wall seconds since this process was started.
+
+    Where there is no /proc, since this module was imported.
+    """
+    try:
+        stat = pathlib.Path("/proc/self/stat").read_text(encoding="utf-8")
+    except OSError:
+        return time.monotonic() - _IMPORTED
+    # Field 22 of proc(5), the second of which is a name that may hold blanks.
+    ticks = int(stat.rpartition(")")[2].split()[19])
+    started = ticks / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 def _version(package: str) -> str:

@@ -10,18 +10,23 @@ replicas: rows that only fill a batch up are left out by their number.
 
 from __future__ import annotations
 
+import collections
+import functools
 from typing import Any, Callable
 
 import numpy as np
 from tqdm import tqdm
 
-from trainer.data.batches import Batch, BatchFeeder, BatchPlan
+from trainer.data.batches import Batch, BatchFeeder, BatchPlan, Feed
 from trainer.data.splits import Split
 from trainer.data.tokens import TokenizedTexts
 from trainer.evaluation import slices
 from trainer.evaluation.metrics import classification_metrics
 
-Predict = Callable[[Batch], np.ndarray]
+# Gives what numpy.asarray makes float32 [batch, classes] of, which may mean to wait.
+Predict = Callable[[Batch], Any]
+# The host is at most so many batches ahead of the devices.
+_MAX_BATCHES_AHEAD = 2
 
 
 class Evaluator:
@@ -30,6 +35,9 @@ class Evaluator:
     Args:
       plan: batches that hold every row of the split once.
       name: what the progress line calls the split.
+
+    Attributes:
+      plan: the same.
     """
 
     def __init__(
@@ -44,23 +52,39 @@ class Evaluator:
         self._data = split.data
         self._tokens = tokens
         self._feeder = feeder
-        self._plan = plan
+        self.plan = plan
         self._name = name
+
+    @functools.cached_property
+    def _feed(self) -> Feed:
+        # Made once, for it takes long under several workers; and used from a first
+        # evaluation on.
+        return self._feeder(self.plan)
 
     def logits(self, predict: Predict) -> np.ndarray:
         """Float32 [n, classes], in the split's order."""
         result = np.full([len(self._data), len(self._data.label_names)], np.nan)
         progress = tqdm(
-            self._feeder(self._plan),
+            self._feed,
             desc=f"evaluating {self._name}",
-            total=len(self._plan),
+            total=len(self.plan),
             unit="batch",
             delay=2.0,
             leave=False,
             disable=None,
         )
+        under_way: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
+
+        def take_oldest() -> None:
+            rows, logits = under_way.popleft()
+            result[rows[rows >= 0]] = np.asarray(logits)[rows >= 0]
+
         for rows, batch in progress:
-            result[rows[rows >= 0]] = predict(batch)[rows >= 0]
+            under_way.append((rows, predict(batch)))
+            if len(under_way) > _MAX_BATCHES_AHEAD:
+                take_oldest()
+        while under_way:
+            take_oldest()
         return result.astype(np.float32)
 
     def metrics(self, predict: Predict) -> dict[str, Any]:
@@ -92,7 +116,7 @@ class Evaluator:
                 labels, logits.argmax(axis=1), lengths, max_length=max_length
             ),
             "most_confident_errors": slices.most_confident_errors(
-                self._data.texts.to_pylist(),
+                self._data.texts,
                 labels,
                 logits,
                 lengths,

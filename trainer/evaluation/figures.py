@@ -18,13 +18,13 @@ import base64
 import dataclasses
 import io
 import warnings
-from typing import Any, Callable, Mapping, Sequence
-
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as MatplotlibFigure
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 from trainer.evaluation import slices
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 # Okabe and Ito 2008, "Color Universal Design": told apart by the colour-blind.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
@@ -129,6 +129,10 @@ def _picture(
     height: float = 3.1,
 ) -> Picture:
     """Draws on a new figure, 4.6 inches wide: still legible on a phone."""
+    # Here, because it takes half a second, and training need not wait for it.
+    import matplotlib
+    from matplotlib.figure import Figure as MatplotlibFigure
+
     svg = io.StringIO()
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # Only the measuring font lacks the glyph; the reader's fonts draw it.

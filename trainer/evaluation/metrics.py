@@ -24,7 +24,6 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import scipy.special
-import sklearn.metrics
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -132,12 +131,12 @@ def point_values(labels: IntArray, logits: FloatArray) -> dict[str, float | None
       logits: float [n, classes].
     """
     predicted = logits.argmax(axis=1)
-    precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
+    precision, recall, f1, _ = _scikit_learn().precision_recall_fscore_support(
         labels, predicted, average="macro", zero_division=0
     )
     return {
         "loss": float(_losses(labels, logits).mean()),
-        "accuracy": float(sklearn.metrics.accuracy_score(labels, predicted)),
+        "accuracy": float(_scikit_learn().accuracy_score(labels, predicted)),
         "precision_macro": float(precision),
         "recall_macro": float(recall),
         "f1_macro": float(f1),
@@ -316,6 +315,13 @@ def _log_odds(logits: FloatArray, index: int) -> FloatArray:
     return np.asarray(logits[:, index] - scipy.special.logsumexp(others, axis=1))
 
 
+def _scikit_learn() -> Any:
+    """Its metrics, imported at their first use: a second sooner a run is resumed."""
+    import sklearn.metrics
+
+    return sklearn.metrics
+
+
 def _ranked_classes(logits: FloatArray) -> range:
     """The classes whose ROC curves count: of two, one says all."""
     num_classes = logits.shape[1]
@@ -326,7 +332,7 @@ def _roc_auc(labels: IntArray, logits: FloatArray) -> float | None:
     if len(np.unique(labels)) < logits.shape[1]:
         return None
     areas = [
-        sklearn.metrics.roc_auc_score(labels == index, _log_odds(logits, index))
+        _scikit_learn().roc_auc_score(labels == index, _log_odds(logits, index))
         for index in _ranked_classes(logits)
     ]
     return float(np.mean(areas))
@@ -336,12 +342,12 @@ def _mcc(labels: IntArray, predicted: IntArray) -> float:
     # scikit-learn gives 0 here too, but warns if the labels are of that class alone.
     if len(np.unique(predicted)) == 1:
         return 0.0
-    return float(sklearn.metrics.matthews_corrcoef(labels, predicted))
+    return float(_scikit_learn().matthews_corrcoef(labels, predicted))
 
 
 def _confusion_matrix(labels: IntArray, logits: FloatArray) -> IntArray:
     return np.asarray(
-        sklearn.metrics.confusion_matrix(
+        _scikit_learn().confusion_matrix(
             labels, logits.argmax(axis=1), labels=np.arange(logits.shape[1])
         )
     )
@@ -350,7 +356,7 @@ def _confusion_matrix(labels: IntArray, logits: FloatArray) -> IntArray:
 def _per_class(
     labels: IntArray, logits: FloatArray, label_names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    columns = sklearn.metrics.precision_recall_fscore_support(
+    columns = _scikit_learn().precision_recall_fscore_support(
         labels,
         logits.argmax(axis=1),
         labels=np.arange(logits.shape[1]),

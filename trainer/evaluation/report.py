@@ -134,8 +134,8 @@ def _decimal(value: float | None) -> str:
 
 def _words(name: str) -> str:
     """A key as words: `num_train_examples` → "Train examples"."""
-    name = name.removeprefix("num_")
-    for unit in ("_per_sec", "_secs"):
+    name = name.removeprefix("num_").removeprefix("secs_")
+    for unit in ("_per_sec", "_secs", "_bytes", "_fraction"):
         name = name.removesuffix(unit)
     return name[:1].upper() + name[1:].replace("_", " ")
 
@@ -164,9 +164,13 @@ def _setting(value: Any) -> str:
 
 
 def _measure(value: float, name: str) -> str:
-    """A number of `timing`: a rate if its name says so, else a time in seconds."""
+    """A number of `timing` in the unit that its name says, or else in seconds."""
     if name.endswith("_per_sec"):
         return f"{value:,.1f} per second"
+    if name.endswith("_bytes"):
+        return f"{value / 2**30:,.2f} GiB"
+    if name.endswith("_fraction"):
+        return _percent(value)
     if value < 60:
         return f"{value:.1f} s"
     minutes, seconds = divmod(round(value), 60)

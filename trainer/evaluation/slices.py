@@ -15,7 +15,6 @@ from typing import Any, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import scipy.stats
 
 from trainer.evaluation import metrics as metrics_lib
 
@@ -27,6 +26,9 @@ _MIN_FIRST_BIN_FRACTION = 0.1
 
 def wilson_interval(num_correct: int, count: int) -> list[float]:
     """95% interval [low, high] of a proportion (Wilson 1927)."""
+    # Here, because it takes half a second, and a resumed run need not wait for it.
+    import scipy.stats
+
     interval = scipy.stats.binomtest(num_correct, count).proportion_ci(method="wilson")
     return [float(interval.low), float(interval.high)]
 
@@ -110,7 +112,7 @@ def most_confident_errors(
     surest = errors[np.argsort(-scores[errors], kind="stable")][:limit]
     return [
         {
-            "text": shorten_middle(texts[index]),
+            "text": shorten_middle(str(texts[int(index)])),
             "label": label_names[label_array[index]],
             "predicted": label_names[predicted[index]],
             "score": float(scores[index]),

@@ -26,6 +26,7 @@ from typing import Any, Iterator, TextIO
 import numpy as np
 from tqdm import tqdm
 
+from trainer import stack
 from trainer.config import PredictConfig
 from trainer.data import files
 
@@ -107,6 +108,7 @@ def load(saved_model: str) -> Predictor:
       ValueError: there is none, or one without the signature.
     """
     _check_folder(pathlib.Path(saved_model))
+    stack.load()
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 

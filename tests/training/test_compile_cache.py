@@ -1,0 +1,119 @@
+"""What XLA compiled is kept for the next process."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from trainer.training import compile_cache
+
+KEEP = (
+    "import os, sys\n"
+    "from trainer.training import compile_cache\n"
+    "def keep(folder, deterministic=True):\n"
+    "    return compile_cache.keep_compiled(folder, deterministic=deterministic)\n"
+)
+COMPILE = (
+    "print(keep(sys.argv[1]))\n"
+    "import tensorflow as tf\n"
+    "double = tf.function(lambda x: tf.nn.softmax(x @ x), jit_compile=True)\n"
+    "double(tf.ones([4, 4]))\n"
+)
+
+
+def python(code: str, *arguments: str, flags: str | None = None) -> list[str]:
+    """The lines that code prints in a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_XLA_FLAGS"}
+    if flags is not None:
+        environment["TF_XLA_FLAGS"] = flags
+    done = subprocess.run(
+        [sys.executable, "-c", KEEP + code, *arguments],
+        env=environment,
+        timeout=120,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_the_next_process_finds_what_one_compiled(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "a folder"
+    (said,) = python(COMPILE, str(folder))
+    (kept,) = folder.iterdir()
+    assert said == f"kept in {kept}"
+    (compiled,) = kept.iterdir()
+    # Compiled again, it would be written again, and so be another file.
+    before = compiled.stat().st_ino, compiled.stat().st_mtime_ns
+    assert python(COMPILE, str(folder)) == [said]
+    (compiled,) = kept.iterdir()
+    assert (compiled.stat().st_ino, compiled.stat().st_mtime_ns) == before
+
+
+def test_a_users_own_flags_stay_and_win(tmp_path: pathlib.Path) -> None:
+    code = "print(keep(sys.argv[1])); print(os.environ.get('TF_XLA_FLAGS'))\n"
+    own = "--tf_xla_persistent_cache_directory=/own --tf_xla_clustering_debug"
+    assert python(code, str(tmp_path), flags=own) == ["kept in /own", own]
+    named = "/etc/xla_flags"
+    said, flags = python(code, str(tmp_path), flags=named)
+    assert named in said and flags == named
+    other = "--tf_xla_clustering_debug"
+    said, flags = python(code, str(tmp_path), flags=other)
+    assert said.startswith(f"kept in {tmp_path}/")
+    assert flags.startswith(f'{other} --tf_xla_persistent_cache_directory="{tmp_path}/')
+
+
+def test_asked_again_it_says_the_same(tmp_path: pathlib.Path) -> None:
+    first, again = python(
+        "print(keep(sys.argv[1])); print(keep('/elsewhere'))", str(tmp_path)
+    )
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print(keep(sys.argv[1], deterministic=False))",
+        "os.environ['XLA_FLAGS'] = '--xla_other'; print(keep(sys.argv[1]))",
+        "compile_cache._hardware = lambda: ['another']; print(keep(sys.argv[1]))",
+        "compile_cache.importlib.metadata.version = lambda name: '9.9'\n"
+        "print(keep(sys.argv[1]))",
+    ],
+    ids=["deterministic", "XLA_FLAGS", "hardware", "version"],
+)
+def test_what_was_compiled_otherwise_is_kept_apart(
+    code: str, tmp_path: pathlib.Path
+) -> None:
+    (usual,) = python("print(keep(sys.argv[1]))", str(tmp_path))
+    (other,) = python(code, str(tmp_path))
+    assert other.startswith("kept in ") and other != usual
+
+
+def test_the_hardware_of_this_machine_is_seen() -> None:
+    if pathlib.Path("/proc/cpuinfo").is_file():
+        assert compile_cache._hardware()
+
+
+def test_nothing_is_kept_where_nothing_can_be(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file" / "xla")
+    code = (
+        "print(keep(''))\n"
+        "print(keep(sys.argv[1]))\n"
+        "assert 'TF_XLA_FLAGS' not in os.environ\n"
+    )
+    empty, unwritable = python(code, folder)
+    assert empty == "not kept: --compile_cache_dir is empty"
+    assert unwritable.startswith(f"not kept: {folder}")
+
+
+def test_it_is_too_late_once_tensorflow_has_started() -> None:
+    # As here: conftest.py makes the logical devices.
+    said = compile_cache.keep_compiled("/nowhere", deterministic=True)
+    assert said == "not kept: this process had used TensorFlow before"
+    assert "nowhere" not in os.environ.get("TF_XLA_FLAGS", "")
