@@ -113,7 +113,7 @@ def _feed_rate(encoded: tokens.TokenizedTexts, length: int, repeats: int) -> flo
     )
 
     def rate() -> float:
-        fed = feeder(plan)
+        fed = iter(feeder(plan))
         # The first batch waits for the pipeline to be built.
         next(fed)
         start = time.perf_counter()
