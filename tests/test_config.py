@@ -66,6 +66,7 @@ OFF_DEFAULT: dict[str, Any] = dict(
     clip_norm=2.5,
     num_train_epochs=5,
     global_batch_size=16,
+    tokens_per_batch=4096,
     accumulation_steps=2,
     eval_batch_size=8,
     logging_steps=3,
@@ -81,6 +82,9 @@ OFF_DEFAULT: dict[str, Any] = dict(
     precision="mixed_bfloat16",
     num_virtual_devices=4,
     jit_compile="on",
+    rematerialize=True,
+    steps_per_call=4,
+    compile_cache_dir="/xla",
     deterministic=False,
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
@@ -110,6 +114,9 @@ MAY_CHANGE = {
     "precision",
     "num_virtual_devices",
     "jit_compile",
+    "rematerialize",
+    "steps_per_call",
+    "compile_cache_dir",
     "deterministic",
 }
 
@@ -198,6 +205,10 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "no_buckets": (dict(num_buckets=0), ["--num_buckets", "1 to 16", ": 0"]),
     "too_many_buckets": (dict(num_buckets=17), ["--num_buckets", "1 to 16", "17"]),
+    "budget_of_few_tokens": (
+        dict(tokens_per_batch=511, max_length=64),
+        ["--tokens_per_batch", "at least 512", "tokens_per_batch=511, max_length=64"],
+    ),
     "no_cache": (dict(cache_dir=""), ["--cache_dir"]),
     "dropout_of_all": (dict(dropout=1.0), ["--dropout", "[0, 1)", "dropout=1.0"]),
     "dropout_negative": (dict(dropout=-0.1), ["--dropout", "dropout=-0.1"]),
@@ -241,6 +252,7 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "tpu_auto": dict(strategy="auto", tpu="grpc://a:1,grpc://b:1"),
     "no_dropout": dict(dropout=0.0),
     "shortest": dict(max_length=3),
+    "least_budget": dict(tokens_per_batch=512, max_length=64),
 }
 
 
@@ -258,8 +270,10 @@ MINIMA = {
     "num_warmup_steps": -1,
     "num_train_epochs": 1,
     "global_batch_size": 1,
+    "tokens_per_batch": 0,
     "logging_steps": 1,
     "eval_batch_size": 0,
+    "steps_per_call": 0,
     "eval_every_steps": 0,
     "save_every_steps": 0,
     "keep_checkpoints": 1,
@@ -371,13 +385,6 @@ def test_differences_names_all() -> None:
     found = differences(make_config(), make_config(**OFF_DEFAULT))
     assert set(found) == set(OFF_DEFAULT) - MAY_CHANGE
     assert found["learning_rate"] == (5e-5, 1e-3)
-
-
-@pytest.mark.parametrize("given, expected", [(0, 24), (7, 7)])
-def test_eval_batch_size(given: int, expected: int) -> None:
-    config = make_config(global_batch_size=24, eval_batch_size=given)
-    assert config.eval_batch_size == expected
-    assert config.training.eval_batch_size == given, "the config was written back"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import types
 from typing import Any, Callable
 
 import numpy as np
@@ -47,9 +48,10 @@ def make_config(folder: pathlib.Path, preset: str, **changes: Any) -> Experiment
         "model": ModelConfig(preset=preset, dropout=0.1),
         "optimizer": OptimizerConfig(learning_rate=1e-2),
         "training": TrainingConfig(
-            num_train_epochs=3, global_batch_size=8, best_metric="loss"
+            num_train_epochs=4, global_batch_size=8, best_metric="loss"
         ),
-        "runtime": RuntimeConfig(strategy="one_device"),
+        # Compiling takes longer than what such a run computes.
+        "runtime": RuntimeConfig(strategy="one_device", jit_compile="off"),
     }
     for name, values in changes.items():
         if name in sections:
@@ -108,12 +110,15 @@ def test_learns_and_reports(finished: tuple[ExperimentConfig, Any]) -> None:
     counted = sum(s["num_examples"] for s in report["data"]["splits"].values())
     assert counted == NUM_REVIEWS
     assert report["config"] == json.loads((folder / "config.json").read_text())
-    assert 0 < report["timing"]["train_examples_per_sec"]
+    timing = report["timing"]
+    assert 0 < timing["train_examples_per_sec"]
+    assert 0 < timing["input_wait_fraction"] < 1
+    assert 0 < timing["compile_secs"] and 0 < timing["secs_to_first_step"]
     assert report["training"]["num_steps_run"] == report["training"]["total_steps"]
     assert {"before", "after"} <= report["samples"][0].keys()
     page = (folder / "report.html").read_text()
     assert "<svg" in page or "data:image/svg" in page
-    for line in (str(folder / "report.html"), "python -m trainer.predict"):
+    for line in (str(folder / "report.html"), " -m trainer.predict "):
         assert line in result.summary
 
 
@@ -208,6 +213,131 @@ def test_warmup_beyond_the_run_is_told(
     assert "500" in warning and str(total) in warning
 
 
+@pytest.mark.parametrize(
+    ("settings", "runtime", "eval_batch_size", "steps_per_call"),
+    [
+        ({}, {}, 24, 1),
+        ({}, {"fusion": "whole"}, 24, 1),
+        ({"eval_batch_size": 7, "steps_per_call": 5}, {}, 7, 5),
+        ({}, {"has_accelerators": True}, 128, 1),
+        ({}, {"has_accelerators": True, "fusion": "whole"}, 128, 16),
+        ({}, {"has_accelerators": True, "num_replicas": 4}, 512, 1),
+        (
+            {},
+            {"has_accelerators": True, "fusion": "whole", "num_replicas": 4},
+            512,
+            1,
+        ),
+        (
+            {},
+            {"has_accelerators": True, "is_on_tpu": True, "num_replicas": 8},
+            1024,
+            16,
+        ),
+        (
+            {"global_batch_size": 300, "steps_per_call": 1},
+            {"has_accelerators": True, "fusion": "whole"},
+            300,
+            1,
+        ),
+        ({"eval_batch_size": 32}, {"has_accelerators": True}, 32, 1),
+    ],
+)
+def test_what_auto_stands_for(
+    settings: dict[str, int],
+    runtime: dict[str, Any],
+    eval_batch_size: int,
+    steps_per_call: int,
+    tmp_path: pathlib.Path,
+) -> None:
+    per_call = settings.get("steps_per_call", 0)
+    training = {"global_batch_size": 24} | settings
+    training.pop("steps_per_call", None)
+    config = make_config(
+        tmp_path, "preset", training=training, runtime={"steps_per_call": per_call}
+    )
+    cpu = dict(has_accelerators=False, is_on_tpu=False, num_replicas=1)
+    device: Any = types.SimpleNamespace(**{"fusion": "none"} | cpu | runtime)
+    assert experiment._eval_batch_size(config, device) == eval_batch_size
+    assert experiment._steps_per_call(config, device) == steps_per_call
+
+
+@pytest.mark.slow
+def test_several_steps_a_call_give_the_same_run(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config, result = finished
+    several = processes.replaced(config, "runtime", steps_per_call=4)
+    several = dataclasses.replace(several, model_dir=str(tmp_path / "several"))
+    found = experiment.run(several)
+    assert_equal_weights(pathlib.Path(config.model_dir), tmp_path / "several")
+    for split in ("train", "validation"):
+        one, other = (each.report["history"][split] for each in (result, found))
+        assert without_times(one) == without_times(other)
+    for part in ("before", "after", "samples", "training"):
+        assert result.report[part] == found.report[part]
+
+
+def test_budget_of_tokens(tmp_path: pathlib.Path, tiny_preset: str) -> None:
+    """Fewer updates; the loss is that of an example, not of a nominal batch."""
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        model={"dropout": 0.0},
+        training={
+            "global_batch_size": 2,
+            "tokens_per_batch": 16 * 48,
+            "logging_steps": 1,
+            "num_train_epochs": 1,
+            "eval_batch_size": 8,
+        },
+        optimizer={"num_warmup_steps": 10, "learning_rate": 1e-4},
+    )
+    report = experiment.run(config).report
+    records = report["history"]["train"]
+    num_examples = report["data"]["splits"]["train"]["num_examples"]
+    assert len(records) == report["training"]["total_steps"] <= num_examples / 16 + 1
+    for record in records:
+        assert record["loss"] == pytest.approx(
+            report["before"]["test"]["loss"], rel=0.3
+        )
+    # After the first update 16 examples or more are seen, 8 nominal batches of 10.
+    assert records[0]["learning_rate"] == 0.0
+    assert records[1]["learning_rate"] >= 0.79e-4
+    assert records[1]["learning_rate"] <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("training", "num_replicas", "words"),
+    [
+        ({"tokens_per_batch": 400}, 3, ["multiple of 8 rows", "3 × 1"]),
+        (
+            {"tokens_per_batch": 400, "accumulation_steps": 4},
+            4,
+            ["--tokens_per_batch=400", "--max_length=48", "4 × 4"],
+        ),
+    ],
+)
+def test_budget_that_replicas_cannot_share(
+    training: dict[str, Any],
+    num_replicas: int,
+    words: list[str],
+    tmp_path: pathlib.Path,
+    tiny_preset: str,
+) -> None:
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        training={"eval_batch_size": 24} | training,
+        runtime={"strategy": "mirrored", "num_virtual_devices": 4},
+    )
+    runtime = types.SimpleNamespace(num_replicas=num_replicas)
+    with pytest.raises(ValueError) as caught:
+        experiment._check_batch_sizes(config, runtime)  # type: ignore[arg-type]
+    for word in words:
+        assert word in str(caught.value)
+
+
 def test_without_validation_the_last_weights_count(
     tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
@@ -295,9 +425,11 @@ def test_full_disk_ends_with_a_message(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("dropout", "tokens_per_batch"), [(0.0, 0), (0.1, 0), (0.0, 400)]
+)
 def test_mirrored_run_equals_one_device(
-    dropout: float, tmp_path: pathlib.Path, tiny_preset: str
+    dropout: float, tokens_per_batch: int, tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
     """Through evaluation and export; with dropout the replicas' masks differ."""
     results = {}
@@ -309,7 +441,7 @@ def test_mirrored_run_equals_one_device(
             tmp_path,
             tiny_preset,
             model={"dropout": dropout},
-            training={"num_train_epochs": 1},
+            training={"num_train_epochs": 1, "tokens_per_batch": tokens_per_batch},
             runtime=runtime,
             model_dir=str(tmp_path / name),
         )
@@ -368,7 +500,7 @@ def test_killed_and_started_again_equals_undisturbed(
 
 def without_times(records: list[dict[str, float]]) -> list[dict[str, float]]:
     """Records without what depends on the clock."""
-    times = ("examples_per_sec", "secs_left")
+    times = ("examples_per_sec", "secs_left", "input_wait_fraction")
     return [{k: v for k, v in r.items() if k not in times} for r in records]
 
 

@@ -106,6 +106,18 @@ def test_steady_rate_leaves_the_first_line_out_where_it_can(
     assert results.steady_rate(records) == expected
 
 
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [([0.5], 0.5), ([0.9, 0.25], 0.25), ([0.9, 0.25, 0.75], 0.5), ([0.9, None], 0.0)],
+)
+def test_steady_input_wait_leaves_the_first_line_out_where_it_can(
+    shares: list[float | None], expected: float
+) -> None:
+    """An earlier version's line, which does not have it, counts as 0."""
+    records = [{} if s is None else {"input_wait_fraction": s} for s in shares]
+    assert results.steady_input_wait(records) == expected
+
+
 def test_history(tmp_path: pathlib.Path) -> None:
     assert results.history(tmp_path) == {"train": [], "validation": []}
     writer = JsonLinesWriter(tmp_path / results.METRICS_FILE)

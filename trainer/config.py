@@ -38,6 +38,9 @@ GUIDE_SENTENCES = (
     "The movie was terrible and boring.",
 )
 DEFAULT_WARMUP_FRACTION = 0.1
+# What keeps an accelerator busy that only predicts, in a small part of its memory.
+EVAL_EXAMPLES_PER_ACCELERATOR = 128
+ACCELERATOR_STEPS_PER_CALL = 16
 
 
 def setting(
@@ -147,9 +150,10 @@ class DataConfig:
         "the first quarter and the last three quarters (Sun et al. 2019).",
     )
     num_buckets: int = setting(
-        4,
+        6,
         "Number of padded lengths, in 1 to 16. Each compiles once; more of them pad "
-        "less. They are chosen from the training texts to pad the least.",
+        "less. They are chosen from the training texts to cost the least, attention's "
+        "growing share at longer lengths included.",
     )
     download: bool = setting(
         False,
@@ -296,6 +300,19 @@ class TrainingConfig:
     global_batch_size: int = setting(
         32, "Examples per step, over all replicas together."
     )
+    tokens_per_batch: int = setting(
+        0,
+        "Instead of --global_batch_size examples, each step takes as many as make at "
+        "most this many tokens, padding included: more short texts, fewer long ones, "
+        "always a multiple of 8 (or, if larger, of a power of two up to a quarter of "
+        "what fits at --max_length). Each example then weighs 1 / --global_batch_size "
+        "in the gradient, whatever batch it is in, and warmup and decay of the "
+        "learning rate count examples seen / --global_batch_size, so they pass as "
+        "without a budget. The number of updates changes, and with it the total of "
+        "weight decay and of AdamW's steps, which hardly depend on the gradient's "
+        "size: set the learning rate anew. Logging, evaluations and checkpoints "
+        "count updates. 0: off.",
+    )
     accumulation_steps: int = setting(
         1,
         "Compute each replica's share of the global batch in this many parts, one "
@@ -304,8 +321,9 @@ class TrainingConfig:
     )
     eval_batch_size: int = setting(
         0,
-        "Examples per evaluation step, over all replicas together. "
-        "0: --global_batch_size.",
+        "Examples per evaluation step, over all replicas together. 0: "
+        "--global_batch_size, but on accelerators at least "
+        f"{EVAL_EXAMPLES_PER_ACCELERATOR} for each.",
         may_change=True,
     )
     logging_steps: int = setting(
@@ -362,6 +380,7 @@ class TrainingConfig:
         _require_at_least(
             self,
             0,
+            "tokens_per_batch",
             "eval_batch_size",
             "eval_every_steps",
             "save_every_steps",
@@ -413,8 +432,32 @@ class RuntimeConfig:
     )
     jit_compile: JitCompile = setting(
         "auto",
-        "Compile the forward and backward pass with XLA. `auto`: on accelerators, "
-        "not on CPUs, where it gains nothing.",
+        "What XLA compiles. `on`: on one device the whole step, on several the forward "
+        "and backward pass. `off`: nothing. `auto`: as `on` on accelerators; on CPUs, "
+        "whose matrix products are oneDNN's business, what lies between these.",
+        may_change=True,
+    )
+    rematerialize: bool = setting(
+        False,
+        "Compute each layer again in the backward pass instead of keeping what it "
+        "computed, for long texts and big batches: a fraction of the memory, for about "
+        "a third more time.",
+        may_change=True,
+    )
+    steps_per_call: int = setting(
+        0,
+        "Hand so many steps at a time over to the devices, at most: fewer where the "
+        "next log line, checkpoint or evaluation is due. Changes no result. A request "
+        "to end (SIGTERM) is heeded some calls later, and --cluster_timeout_secs must "
+        f"be longer than a call. 0: {ACCELERATOR_STEPS_PER_CALL} where a step is a "
+        "single program (a TPU, or one GPU with XLA), else 1.",
+        may_change=True,
+    )
+    compile_cache_dir: str = setting(
+        "~/.cache/bert_trainer/xla",
+        "Folder where what XLA compiled is kept for the next run, which then starts "
+        "in a fraction of the time; workers may share it, and it may be removed at "
+        "any time. Empty: keep nothing.",
         may_change=True,
     )
     deterministic: bool = setting(
@@ -427,6 +470,7 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         _require_choices(self)
         _require_at_least(self, 1, "num_virtual_devices", "cluster_timeout_secs")
+        _require_at_least(self, 0, "steps_per_call")
         _require(
             math.isfinite(self.cluster_timeout_secs),
             "--cluster_timeout_secs must be finite. "
@@ -484,6 +528,13 @@ class ExperimentConfig:
         ):
             _require(bool(value), f"--{name} is required and was not given.")
         _require_at_least(self, 0, "num_bootstrap_resamples")
+        budget, least = self.training.tokens_per_batch, 8 * self.data.max_length
+        _require(
+            budget == 0 or budget >= least,
+            "--tokens_per_batch must hold 8 texts of --max_length, that is at least "
+            f"{least}, or be 0. Received: tokens_per_batch={budget}, "
+            f"max_length={self.data.max_length}",
+        )
         has_validation = self.data.validation_one_in or self.data.validation_dataset
         _require(
             bool(has_validation) or not self.training.early_stopping_patience,
@@ -498,11 +549,6 @@ class ExperimentConfig:
             "or --validation_dataset. Received: "
             f"eval_every_steps={self.training.eval_every_steps}, validation_one_in=0",
         )
-
-    @property
-    def eval_batch_size(self) -> int:
-        """Examples per evaluation step, the sentinel 0 resolved."""
-        return self.training.eval_batch_size or self.training.global_batch_size
 
     def to_json(self) -> str:
         """The whole config as indented JSON, sections as nested objects."""

@@ -12,6 +12,7 @@ left alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import pathlib
@@ -25,7 +26,13 @@ import pyarrow as pa
 import tensorflow as tf
 
 from trainer import results, storage
-from trainer.config import ExperimentConfig, differences, settings
+from trainer.config import (
+    ACCELERATOR_STEPS_PER_CALL,
+    EVAL_EXAMPLES_PER_ACCELERATOR,
+    ExperimentConfig,
+    differences,
+    settings,
+)
 from trainer.data import batches, preparation, sources, splits, tokens
 from trainer.data.preparation import PreparedData
 from trainer.evaluation import environment
@@ -34,7 +41,7 @@ from trainer.evaluation.metrics import softmax
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers, presets
 from trainer.serving import export as exports
-from trainer.training import loop, progress, strategies
+from trainer.training import compilation, loop, progress, strategies
 from trainer.training.checkpoints import Checkpoints, RunState
 from trainer.training.interruptions import TerminationSignal
 from trainer.training.steps import PredictStep, TrainStep
@@ -53,6 +60,7 @@ _HOSTILE_TEXTS = (
     "word " * 3000,
 )
 _NUM_CHECKED_TEXTS = 64
+_CHECK_BATCH_SIZE = 8
 _CONFIG_FILE = "config.json"
 
 
@@ -94,23 +102,22 @@ def _run(
     with runtime.strategy.scope():
         classifier = _build(config, preset, data)
     warnings = _check_model(config, classifier, data)
-    predict = runtime.watchdog.watched(
-        PredictStep(classifier, runtime.strategy, jit_compile=runtime.jit_compile),
-        "a step of an evaluation",
-    )
-    evaluators = _evaluators(config, data, runtime.strategy)
+    work = _make_work(config, runtime, classifier, data)
+    evaluators = _evaluators(config, runtime, data)
     stopwatch.lap("build_model_secs")
     if runtime.is_chief:
         # Only now that all has been found in order is the folder this run's.
         storage.write_text(folder / _CONFIG_FILE, config.to_json())
-    before = _evaluate_before(config, folder, runtime, evaluators, predict)
+    _compile(runtime, data, work, evaluators)
+    stopwatch.lap("compile_secs")
+    before = _evaluate_before(config, folder, runtime, evaluators, work.predict)
     stopwatch.lap("evaluate_before_secs")
     state = _train(
-        config, folder, data, runtime, termination, classifier, evaluators, predict
+        config, folder, data, runtime, termination, work, evaluators, stopwatch
     )
     stopwatch.lap("train_and_validate_secs")
     _logger.info("evaluating after fine-tuning")
-    after = _evaluate(config, runtime, evaluators, predict)
+    after = _evaluate(config, runtime, evaluators, work.predict)
     stopwatch.lap("evaluate_after_secs")
     if not runtime.is_chief:
         with runtime.watchdog.watching("the chief to export", patiently=True):
@@ -133,6 +140,8 @@ def _run(
             **stopwatch.laps,
             "train_steps_secs": state.train_secs,
             "train_examples_per_sec": results.steady_rate(history["train"]),
+            "input_wait_fraction": results.steady_input_wait(history["train"]),
+            **environment.peak_memory(),
         },
         **_places(folder, export),
     }
@@ -152,7 +161,7 @@ def _prepare(
         max_length=config.data.max_length,
         truncation=config.data.truncation,
     )
-    data = preparation.prepare(config, encoder)
+    data = preparation.prepare(config, encoder, hidden_size=preset.hidden_size)
     for line in (*runtime.reasons, *preparation.summary(data)):
         _logger.info("%s", line)
     if runtime.cluster is not None:
@@ -205,13 +214,50 @@ def _check_same_run(folder: storage.Path, config: ExperimentConfig) -> None:
 
 def _check_batch_sizes(config: ExperimentConfig, runtime: strategies.Runtime) -> None:
     num_parts = config.training.accumulation_steps
-    for name, size, parts in (
-        ("global_batch_size", config.training.global_batch_size, num_parts),
-        ("eval_batch_size", config.eval_batch_size, 1),
-    ):
-        strategies.check_batch_size(
-            name, size, num_replicas=runtime.num_replicas, num_parts=parts
+    budget = config.training.tokens_per_batch
+    num_rows = batches.rows_multiple(
+        tokens_per_batch=budget, max_length=config.data.max_length
+    )
+    if budget and num_rows % (runtime.num_replicas * num_parts):
+        raise ValueError(
+            f"--tokens_per_batch={budget} with --max_length={config.data.max_length} "
+            f"makes batches of a multiple of {num_rows} rows, which must be a multiple "
+            f"of replicas × accumulation steps. Received: {runtime.num_replicas} × "
+            f"{num_parts}; change the budget, or use --global_batch_size alone"
         )
+    if not budget:
+        strategies.check_batch_size(
+            "global_batch_size",
+            config.training.global_batch_size,
+            num_replicas=runtime.num_replicas,
+            num_parts=num_parts,
+        )
+    strategies.check_batch_size(
+        "eval_batch_size",
+        _eval_batch_size(config, runtime),
+        num_replicas=runtime.num_replicas,
+    )
+
+
+def _eval_batch_size(config: ExperimentConfig, runtime: strategies.Runtime) -> int:
+    """Examples per evaluation step, the sentinel 0 resolved."""
+    least = EVAL_EXAMPLES_PER_ACCELERATOR * runtime.num_replicas
+    auto = config.training.global_batch_size
+    if runtime.has_accelerators:
+        auto = max(auto, least)
+    return config.training.eval_batch_size or auto
+
+
+def _steps_per_call(config: ExperimentConfig, runtime: strategies.Runtime) -> int:
+    """Training steps that are handed over together, the sentinel 0 resolved.
+
+    Several GPUs' sums and updates are not compiled by XLA: of each padded length they
+    are in a graph of several steps, and the host has to pass over all but one.
+    """
+    is_one_gpu = runtime.has_accelerators and runtime.num_replicas == 1
+    is_one_program = runtime.is_on_tpu or (is_one_gpu and runtime.fusion == "whole")
+    auto = ACCELERATOR_STEPS_PER_CALL if is_one_program else 1
+    return config.runtime.steps_per_call or auto
 
 
 def _build(
@@ -227,7 +273,9 @@ def _build(
         seed=config.training.seed,
     )
     optimizer = optimizers.build_optimizer(
-        config.optimizer, total_steps=data.plan.total_steps
+        config.optimizer,
+        total_steps=data.plan.nominal_steps,
+        steps_done=data.plan.nominal_steps_done(),
     )
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
     classifiers.compile_classifier(classifier, optimizer)
@@ -245,7 +293,7 @@ def _check_model(
             f"Received: max_length={config.data.max_length}"
         )
     warning = optimizers.warmup_warning(
-        config.optimizer, total_steps=data.plan.total_steps
+        config.optimizer, total_steps=data.plan.nominal_steps
     )
     warnings = [*data.warnings, *([warning] if warning else [])]
     for each in warnings:
@@ -253,8 +301,70 @@ def _check_model(
     return warnings
 
 
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What is compiled, and what feeds it."""
+
+    classifier: keras.Model
+    feeder: batches.BatchFeeder
+    train_step: TrainStep
+    predict_step: PredictStep
+    predict: Predict
+
+
+def _make_work(
+    config: ExperimentConfig,
+    runtime: strategies.Runtime,
+    classifier: keras.Model,
+    data: PreparedData,
+) -> _Work:
+    feeder = batches.BatchFeeder(
+        data.tokens["train"],
+        data.splits["train"].data.labels,
+        data.bucket_lengths,
+        runtime.strategy,
+        nominal_batch_size=data.plan.nominal_batch_size,
+    )
+    train_step = TrainStep(
+        classifier,
+        runtime.strategy,
+        clip_norm=config.optimizer.clip_norm,
+        seed=config.training.seed,
+        accumulation_steps=config.training.accumulation_steps,
+        steps_per_call=_steps_per_call(config, runtime),
+        fusion=runtime.fusion,
+        rematerialize=config.runtime.rematerialize,
+    )
+    predict_step = PredictStep(classifier, runtime.strategy, fusion=runtime.fusion)
+    predict = runtime.watchdog.watched(predict_step, "a step of an evaluation")
+    return _Work(classifier, feeder, train_step, predict_step, predict)
+
+
+def _compile(
+    runtime: strategies.Runtime,
+    data: PreparedData,
+    work: _Work,
+    evaluators: Mapping[str, Evaluator],
+) -> None:
+    """Compiles the steps for all lengths there are, and leaves the weights alone."""
+    plans = [evaluator.plan for evaluator in evaluators.values()]
+    with runtime.watchdog.watching("all workers to compile"):
+        compilation.compile_steps(
+            work.train_step,
+            work.predict_step,
+            train_feed=work.feeder.rehearsal(data.plan.from_step(0)),
+            predict_feed=work.feeder.rehearsal(*plans),
+            variables=[
+                *work.classifier.trainable_variables,
+                *work.classifier.optimizer.variables,
+            ],
+            by_running=runtime.fusion == "whole",
+            beat=runtime.watchdog.beat,
+        )
+
+
 def _evaluators(
-    config: ExperimentConfig, data: PreparedData, strategy: tf.distribute.Strategy
+    config: ExperimentConfig, runtime: strategies.Runtime, data: PreparedData
 ) -> dict[str, Evaluator]:
     """Evaluators of the sample texts, and of validation and test where there are."""
     parts = {
@@ -263,26 +373,29 @@ def _evaluators(
         if name in data.splits
     }
     parts["samples"] = _unlabelled(config, data, config.sample_texts)
+    batch_size = _eval_batch_size(config, runtime)
     return {
-        name: _evaluator(config, data, strategy, split, encoded, name=name)
+        name: _evaluator(
+            data, runtime.strategy, split, encoded, batch_size=batch_size, name=name
+        )
         for name, (split, encoded) in parts.items()
     }
 
 
 def _evaluator(
-    config: ExperimentConfig,
     data: PreparedData,
     strategy: tf.distribute.Strategy,
     split: splits.Split,
     encoded: tokens.TokenizedTexts,
     *,
+    batch_size: int,
     name: str,
 ) -> Evaluator:
     feeder = batches.BatchFeeder(
         encoded, split.data.labels, data.bucket_lengths, strategy
     )
     plan = batches.plan_evaluation(
-        encoded.lengths, data.bucket_lengths, batch_size=config.eval_batch_size
+        encoded.lengths, data.bucket_lengths, batch_size=batch_size
     )
     return Evaluator(split, encoded, feeder, plan, name=name)
 
@@ -349,15 +462,15 @@ def _train(
     data: PreparedData,
     runtime: strategies.Runtime,
     termination: TerminationSignal,
-    classifier: keras.Model,
+    work: _Work,
     evaluators: Mapping[str, Evaluator],
-    predict: Predict,
+    stopwatch: _Stopwatch,
 ) -> RunState:
     """Trains from the last checkpoint on, and leaves the best weights in place."""
     state = RunState(data_fingerprint=data.facts["fingerprint"])
     checkpoints = Checkpoints(
         folder / "checkpoints",
-        classifier,
+        work.classifier,
         state,
         keep=config.training.keep_checkpoints,
         is_chief=runtime.is_chief,
@@ -366,27 +479,25 @@ def _train(
     )
     _go_on_from_latest(folder, data, runtime, checkpoints, state)
     validation = evaluators.get("validation")
-    schedule = classifier.optimizer._learning_rate
-    train_step = TrainStep(
-        classifier,
-        runtime.strategy,
-        clip_norm=config.optimizer.clip_norm,
-        seed=config.training.seed,
-        accumulation_steps=config.training.accumulation_steps,
-        jit_compile=runtime.jit_compile,
-    )
+    schedule = work.classifier.optimizer._learning_rate
+
+    def feed(plan: batches.BatchPlan) -> batches.Feed:
+        made = work.feeder(plan)
+        stopwatch.start_training()
+        return made
+
     with termination.deferred(), runtime.watchdog.watching("all workers to train"):
         loop.TrainingLoop(
             plan=data.plan,
-            feed=batches.BatchFeeder(
-                data.tokens["train"],
-                data.splits["train"].data.labels,
-                data.bucket_lengths,
-                runtime.strategy,
-            ),
-            train_step=runtime.watchdog.watched(train_step, "a training step"),
+            feed=feed,
+            train_step=runtime.watchdog.watched(work.train_step, "a training step"),
+            steps_per_call=work.train_step.steps_per_call,
             learning_rate=lambda step: float(schedule(step)),
-            evaluate=(lambda: validation.metrics(predict)) if validation else None,
+            evaluate=(
+                functools.partial(validation.metrics, work.predict)
+                if validation
+                else None
+            ),
             state=state,
             checkpoints=checkpoints,
             writers=_writers(folder, data, state) if runtime.is_chief else [],
@@ -466,7 +577,9 @@ def _export(
     texts = (*_HOSTILE_TEXTS, *held_out.slice(0, _NUM_CHECKED_TEXTS).to_pylist())
     strategy = tf.distribute.get_strategy()
     unlabelled = _unlabelled(config, data, texts)
-    evaluator = _evaluator(config, data, strategy, *unlabelled, name="export")
+    evaluator = _evaluator(
+        data, strategy, *unlabelled, batch_size=_CHECK_BATCH_SIZE, name="export"
+    )
     return exports.export(
         served,
         data.encoder,
@@ -540,7 +653,7 @@ def _training_facts(
 
 
 class _Stopwatch:
-    """Seconds between laps."""
+    """Seconds between laps, and up to the first training step."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
@@ -551,3 +664,13 @@ class _Stopwatch:
         now = time.monotonic()
         self.laps[name] = now - self._since
         self._since = now
+
+    def start_training(self) -> None:
+        """Notes how long the process took to come to its first training step.
+
+        What it compiled is left out. A process that finds nothing left to train, for
+        it goes on after training, has no such time.
+        """
+        self.laps["secs_to_first_step"] = (
+            environment.secs_since_start() - self.laps["compile_secs"]
+        )

@@ -98,8 +98,20 @@ def samples(
 def steady_rate(records: Sequence[Mapping[str, Any]]) -> float:
     """Training examples a second: the median over the log lines.
 
-    The first one, which holds compilations, is left out where there are others.
+    The first one, during which pipelines fill and memory is allocated, is left out
+    where there are others. What is compiled, is before all of them.
     """
     rates = [record["examples_per_sec"] for record in records]
     rate: float = statistics.median(rates[1:] or rates)
     return rate
+
+
+def steady_input_wait(records: Sequence[Mapping[str, Any]]) -> float:
+    """The share of the training time in which steps waited for their batches.
+
+    The mean over the log lines, without the first one as in `steady_rate`. An upper
+    bound: devices that have work queued need not have waited when the host did.
+    """
+    # Lines that an earlier version wrote do not have it.
+    shares = [record.get("input_wait_fraction", 0.0) for record in records]
+    return statistics.fmean(shares[1:] or shares)

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from trainer.config import TrainingConfig
-from trainer.data.batches import BatchPlan, TrainingPlan
+from trainer.data.batches import BatchPlan, Feed, TrainingPlan
 from trainer.training import loop
 from trainer.training.checkpoints import RunState
 from trainer.training.interruptions import Preempted, TerminationSignal
+from trainer.training.steps import StepNumbers
 
 STEPS_PER_EPOCH = 5
 BATCH_SIZE = 2
@@ -29,6 +30,7 @@ class Recorder:
       accuracies: what the evaluations give, in turn.
       losses: of the steps, by step number; 0.5 where there is none.
       told_to_end_at: the steps at which a worker, this or another, is told to end.
+      calls: the first and last step of each call.
     """
 
     state: RunState
@@ -37,6 +39,7 @@ class Recorder:
     told_to_end_at: Sequence[int] = ()
     events: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     rows: list[list[int]] = dataclasses.field(default_factory=list)
+    calls: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     latest_path: str | None = None
     now: float = 0.0
 
@@ -56,16 +59,23 @@ class Recorder:
         accuracy = next(self.accuracies)
         return dict(loss=1 - accuracy, accuracy=accuracy, f1_macro=accuracy, mcc=0.0)
 
-    def feed(self, plan: BatchPlan) -> Iterator[tuple[np.ndarray, Any]]:
-        for rows in plan.rows:
-            self.rows.append(rows.tolist())
-            yield rows, rows
+    def feed(self, plan: BatchPlan) -> Feed:
+        pipeline: Any = iter(plan.rows.tolist())
+        return Feed(plan, {0: pipeline}, (8,))
 
-    def step(self, batch: Any, *, stop_requested: bool) -> tuple[float, float, bool]:
-        self.now += 2.0
-        step = self.state.step + 1
-        stop = stop_requested or step in self.told_to_end_at
-        return self.losses.get(step, 0.5), 1.0, stop
+    def step(
+        self, pipelines: Any, order: np.ndarray, *, stop_requested: bool
+    ) -> StepNumbers:
+        self.now += 2.0 * len(order)
+        self.rows += [next(pipelines[index]) for index in order]
+        steps = range(self.state.step + 1, self.state.step + 1 + len(order))
+        self.calls.append((steps[0], steps[-1]))
+        return StepNumbers(
+            losses=np.array([self.losses.get(step, 0.5) for step in steps]),
+            gradient_norms=np.ones(len(order)),
+            input_wait_secs=np.full(len(order), 0.5),
+            stop=stop_requested or bool(set(steps) & set(self.told_to_end_at)),
+        )
 
     def at(self, kind: str) -> list[int]:
         """The steps at which something happened."""
@@ -88,6 +98,7 @@ def run(
     *,
     num_epochs: int = 2,
     validation: bool = True,
+    steps_per_call: int = 1,
     termination: TerminationSignal | None = None,
     **settings: Any,
 ) -> None:
@@ -104,6 +115,7 @@ def run(
         writers=[recorder],
         config=config,
         termination=termination or TerminationSignal(),
+        steps_per_call=steps_per_call,
         clock=lambda: recorder.now,
     ).run()
 
@@ -146,6 +158,69 @@ def test_log_line_is_the_mean_since_the_last_and_leaves_evaluation_time_out() ->
     total = sum(line["examples_per_sec"] * n * 2.0 for line, n in zip(lines, (4, 4, 2)))
     assert total == pytest.approx(18)
     assert [line["secs_left"] for line in lines] == [12.0, 4.0, 0.0]
+    assert [line["input_wait_fraction"] for line in lines] == [0.25] * 3
+
+
+@pytest.mark.parametrize(
+    ("steps_per_call", "settings", "calls"),
+    [
+        (3, {}, [(1, 3), (4, 4), (5, 5), (6, 6), (7, 8), (9, 9), (10, 10)]),
+        (2, {"save_every_steps": 0}, [(1, 2), (3, 4), (5, 5), (6, 7), (8, 8), (9, 10)]),
+        (
+            16,
+            {"validation": False, "save_every_steps": 7},
+            [(1, 4), (5, 7), (8, 8), (9, 10)],
+        ),
+        (
+            16,
+            {"eval_every_steps": 2, "save_every_steps": 0},
+            [(1, 2), (3, 4), (5, 5), (6, 6), (7, 8), (9, 10)],
+        ),
+        (
+            16,
+            {"logging_steps": 100, "save_every_steps": 0, "validation": False},
+            [(1, 10)],
+        ),
+        (1, {}, [(n, n) for n in range(1, 11)]),
+    ],
+)
+def test_several_steps_a_call_change_nothing_else(
+    steps_per_call: int, settings: dict[str, Any], calls: list[tuple[int, int]]
+) -> None:
+    """They end where something is due, so all happens when it would have."""
+    single, several = (
+        Recorder(RunState(), iter(np.linspace(0.5, 0.9, 10)), losses={4: 3.0})
+        for _ in range(2)
+    )
+    run(single, **settings)
+    run(several, steps_per_call=steps_per_call, **settings)
+    assert several.calls == calls
+    assert several.events == single.events
+    assert several.rows == single.rows
+    assert several.state.serialize() == single.state.serialize()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_non_finite_loss_within_a_call_is_named(step: int) -> None:
+    recorder = Recorder(RunState(), iter([]), losses={step: math.nan})
+    with pytest.raises(FloatingPointError, match=f"at step {step}:"):
+        run(recorder, steps_per_call=4, save_every_steps=0)
+
+
+def test_told_to_end_in_a_call_it_leaves_after_the_next() -> None:
+    """By the steps' numbers alone, so that all workers leave at the same one."""
+    recorder = Recorder(RunState(), iter([]), told_to_end_at=[3])
+    settings: Any = dict(
+        validation=False, save_every_steps=0, logging_steps=100, num_epochs=4
+    )
+    with pytest.raises(Preempted, match="saved at step 8"):
+        run(recorder, steps_per_call=4, **settings)
+    assert recorder.at("save") == [8] and recorder.calls == [(1, 4), (5, 8)]
+    run(recorder, steps_per_call=3, **settings)
+    assert recorder.calls[2:4] == [(9, 11), (12, 14)]
+    whole = Recorder(RunState())
+    run(whole, **settings)
+    assert recorder.rows == whole.rows
 
 
 @pytest.mark.parametrize(

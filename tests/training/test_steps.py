@@ -16,7 +16,8 @@ from trainer.data import batches
 from trainer.modeling import classifier as classifier_lib
 from trainer.modeling import optimizers
 from trainer.training import strategies
-from trainer.training.steps import PredictStep, TrainStep
+from trainer.modeling.forward import Fusion
+from trainer.training.steps import PredictStep, StepNumbers, TrainStep
 
 NUM_ROWS = 27  # Not a multiple of the batch size: the last batch is uneven.
 BATCH_SIZE = 8
@@ -62,8 +63,10 @@ def train(
     *,
     num_epochs: int = 2,
     clip_norm: float = 0.5,
-    jit_compile: bool = False,
+    fusion: Fusion = "none",
     accumulation_steps: int = 1,
+    steps_per_call: int = 1,
+    rematerialize: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Losses, gradient norms, weights and predictions after a few steps."""
@@ -81,21 +84,26 @@ def train(
         strategy,
         clip_norm=clip_norm,
         seed=0,
-        jit_compile=jit_compile,
+        fusion=fusion,
         accumulation_steps=accumulation_steps,
+        steps_per_call=steps_per_call,
+        rematerialize=rematerialize,
     )
+    feed = feeder(plan.from_step(0))
     results = [
-        [float(value) for value in step(batch)]
-        for _, batch in feeder(plan.from_step(0))
+        step(feed.pipelines, feed.order[first : first + steps_per_call])
+        for first in range(0, plan.total_steps, steps_per_call)
     ]
-    predict = PredictStep(model, strategy, jit_compile=jit_compile)
+    predict = PredictStep(model, strategy, fusion=fusion)
     logits = np.zeros([NUM_ROWS, 2])
     evaluation = batches.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
     for rows, batch in feeder(evaluation):
-        logits[rows[rows >= 0]] = predict(batch)[rows >= 0]
+        logits[rows[rows >= 0]] = predict(batch).numpy()[rows >= 0]
     return {
-        "losses": np.array(results)[:, 0],
-        "norms": np.array(results)[:, 1],
+        "losses": np.concatenate([found.losses for found in results]),
+        "norms": np.concatenate([found.gradient_norms for found in results]),
+        "waits": np.concatenate([found.input_wait_secs for found in results]),
+        "step": step,
         "weights": [v.numpy() for v in model.trainable_variables],
         "logits": logits,
         "model": model,
@@ -134,27 +142,46 @@ def test_replicas_equal_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_replicas", [1, 2])
-def test_xla_equals_plain(
-    num_replicas: int, tiny_preset: str, cache_dir: pathlib.Path
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("num_replicas", "fusion", "rematerialize"),
+    [(1, "pieces", False), (1, "whole", False), (1, "none", True), (2, "whole", True)],
+)
+def test_fast_equals_plain(
+    num_replicas: int,
+    fusion: Fusion,
+    rematerialize: bool,
+    dropout: float,
+    tiny_preset: str,
+    cache_dir: pathlib.Path,
 ) -> None:
-    plain = train(1, tiny_preset, cache_dir)
-    compiled = train(num_replicas, tiny_preset, cache_dir, jit_compile=True)
-    assert_same(plain, compiled, tolerance=2e-5)
+    """Dropout draws the same masks however it is compiled."""
+    plain = train(
+        1 if not dropout else num_replicas, tiny_preset, cache_dir, dropout=dropout
+    )
+    fast = train(
+        num_replicas,
+        tiny_preset,
+        cache_dir,
+        fusion=fusion,
+        rematerialize=rematerialize,
+        dropout=dropout,
+    )
+    assert_same(plain, fast, tolerance=2e-5)
 
 
 @pytest.mark.parametrize(
-    ("num_replicas", "accumulation_steps", "jit_compile"),
+    ("num_replicas", "accumulation_steps", "fusion"),
     [
-        (1, 4, False),
-        pytest.param(2, 2, False, marks=pytest.mark.slow),
-        pytest.param(1, 2, True, marks=pytest.mark.slow),
+        (1, 4, "none"),
+        pytest.param(2, 2, "none", marks=pytest.mark.slow),
+        pytest.param(1, 2, "whole", marks=pytest.mark.slow),
     ],
 )
 def test_accumulated_parts_equal_the_large_batch(
     num_replicas: int,
     accumulation_steps: int,
-    jit_compile: bool,
+    fusion: Fusion,
     tiny_preset: str,
     cache_dir: pathlib.Path,
 ) -> None:
@@ -165,10 +192,66 @@ def test_accumulated_parts_equal_the_large_batch(
         tiny_preset,
         cache_dir,
         accumulation_steps=accumulation_steps,
-        jit_compile=jit_compile,
+        fusion=fusion,
     )
     assert whole["norms"].max() > 0.5, "nothing was clipped: the test would show less"
     assert_same(whole, parts, tolerance=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_replicas", "fusion"),
+    [
+        (1, "none"),
+        pytest.param(1, "whole", marks=pytest.mark.slow),
+        pytest.param(2, "none", marks=pytest.mark.slow),
+        pytest.param(2, "whole", marks=pytest.mark.slow),
+    ],
+)
+def test_several_steps_a_call_equal_single_ones(
+    num_replicas: int, fusion: Fusion, tiny_preset: str, cache_dir: pathlib.Path
+) -> None:
+    """Of both lengths, dropout included; the last call has fewer steps."""
+    settings: Any = dict(fusion=fusion, dropout=0.1)
+    single = train(num_replicas, tiny_preset, cache_dir, **settings)
+    several = train(num_replicas, tiny_preset, cache_dir, steps_per_call=3, **settings)
+    assert len(single["losses"]) == 8
+    for name in ("losses", "norms", "weights"):
+        for a, b in zip(single[name], several[name], strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=name)
+    step = several["step"]
+    assert step._step.experimental_get_tracing_count() == 2, "not once a length"
+    assert step._many.experimental_get_tracing_count() == 1
+    for numbers in (single, several):
+        assert numbers["waits"].shape == (8,) and numbers["waits"].min() > 0
+
+
+def test_waiting_for_input_is_measured(
+    tiny_preset: str, cache_dir: pathlib.Path
+) -> None:
+    """In a pipeline that is slow at its third batch."""
+    model = make_classifier(strategy_of(1), tiny_preset)
+    batch = one_batch([4, 2, 9, 1], cache_dir, 64)
+
+    def after_half_a_second(index: tf.Tensor, batch: batches.Batch) -> batches.Batch:
+        end = tf.timestamp() + tf.where(index == 2, tf.constant(0.5, tf.float64), 0.0)
+        (now,) = tf.while_loop(
+            lambda now: now < end, lambda _: [tf.timestamp()], [tf.timestamp()]
+        )
+        with tf.control_dependencies([now]):
+            return batches.Batch(*(tf.identity(tensor) for tensor in batch))
+
+    dataset = tf.data.Dataset.from_tensors(batch).repeat().enumerate()
+    dataset = dataset.map(after_half_a_second)
+    # Left to itself, tf.data would work ahead here.
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    pipelines = [iter(dataset.with_options(options))]
+    step = TrainStep(model, strategy_of(1), clip_norm=0.0, seed=0, steps_per_call=4)
+    several = step(pipelines, np.zeros(4, np.int32)).input_wait_secs.numpy()
+    pipelines = [iter(dataset.with_options(options))]
+    single = [step(pipelines, np.zeros(1, np.int32)) for _ in range(4)]
+    for waits in (several, np.concatenate([each.input_wait_secs for each in single])):
+        assert waits[2] > 0.49 and np.delete(waits, 2).max() < 0.49
 
 
 def one_batch(rows: list[int], cache_dir: pathlib.Path, length: int) -> batches.Batch:
@@ -177,7 +260,12 @@ def one_batch(rows: list[int], cache_dir: pathlib.Path, length: int) -> batches.
     tokens = tiny.tokenize(texts, cache_dir)
     plan = batches.BatchPlan(np.zeros(1, np.int32), np.array([rows]))
     feeder = batches.BatchFeeder(tokens, labels, (length,), strategy_of(1))
-    return next(feeder(plan))[1]
+    return next(iter(feeder(plan)))[1]
+
+
+def one_step(step: TrainStep, batch: batches.Batch) -> StepNumbers:
+    """What a step finds on this batch."""
+    return step([iter(tf.data.Dataset.from_tensors(batch))], np.zeros(1, np.int32))
 
 
 def test_padding_changes_nothing(tiny_preset: str, cache_dir: pathlib.Path) -> None:
@@ -192,7 +280,8 @@ def test_padding_changes_nothing(tiny_preset: str, cache_dir: pathlib.Path) -> N
     assert longest < 64
 
     model = make_classifier(strategy_of(1), tiny_preset)
-    loss, norm, _ = TrainStep(model, strategy_of(1), clip_norm=0.2, seed=0)(padded)
+    step = TrainStep(model, strategy_of(1), clip_norm=0.2, seed=0)
+    (loss,), (norm,), *_ = one_step(step, padded)
 
     expected = make_classifier(strategy_of(1), tiny_preset)
     optimizer = keras.optimizers.AdamW(

@@ -115,16 +115,16 @@ def test_precision(asked_for: Any, precision: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_for", "compiled", "reason"),
+    ("asked_for", "fusion", "reason"),
     [
-        ("auto", False, "XLA off: --jit_compile=auto, on where"),
-        ("on", True, "XLA on: --jit_compile=on"),
-        ("off", False, "XLA off: --jit_compile=off"),
+        ("auto", "pieces", "XLA between matrix products: --jit_compile=auto on a CPU"),
+        ("on", "whole", "XLA on: --jit_compile=on; compiled steps are not kept: this"),
+        ("off", "none", "XLA off: --jit_compile=off"),
     ],
 )
-def test_jit_compile(asked_for: Any, compiled: bool, reason: str) -> None:
+def test_jit_compile(asked_for: Any, fusion: str, reason: str) -> None:
     runtime = strategies.set_up(RuntimeConfig(jit_compile=asked_for), seed=0)
-    assert runtime.jit_compile is compiled
+    assert runtime.fusion == fusion
     assert runtime.reasons[2].startswith(reason)
 
 

@@ -190,6 +190,7 @@ def check_steps(
         clip_norm=config.optimizer.clip_norm,
         seed=config.training.seed,
         accumulation_steps=config.training.accumulation_steps,
+        fusion="whole",
     )
     replica = tf.TensorSpec([], tf.int32)
     module = check(f"{name}_train", on_replica(train_step), replica, *specs)

@@ -121,7 +121,7 @@ def test_what_is_chosen_for_a_tpu(
     runtime = strategies.set_up(RuntimeConfig(tpu="pod", **settings), seed=0)
     assert isinstance(runtime.strategy, tf.distribute.TPUStrategy)
     assert runtime.num_replicas == 8 and runtime.is_chief
-    assert runtime.jit_compile is False, "the strategy compiles the whole step"
+    assert runtime.fusion == "whole"
     assert runtime.reasons == (
         "TPU of 8 cores on 2 hosts: --strategy=auto, --tpu=pod",
         precision,
@@ -155,7 +155,7 @@ def test_steps_can_be_handed_to_a_tpu(
         seed=0,
         accumulation_steps=accumulation_steps,
     )
-    found = operations(train_step._run.get_concrete_function(batch, tf.constant(0)))
+    found = operations(train_step._step.get_concrete_function(batch))
     num_variables = len(classifier.trainable_variables)
     assert found["CrossReplicaSum"] == num_variables
     assert found["While"] == (accumulation_steps > 1)

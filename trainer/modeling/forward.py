@@ -262,8 +262,7 @@ class _Pieces:
             return compute
         if name not in self._made:
             self._made[name] = tf.function(compute, autograph=False, jit_compile=True)
-        made: Callable[..., Any] = self._made[name]
-        return made
+        return self._made[name]
 
     def _differentiable(
         self, name: Any, compute: Callable[..., tf.Tensor]
@@ -287,7 +286,8 @@ class _Pieces:
 
             return self.fused((name, "forward"), compute)(*inputs), gradient_of
 
-        return run
+        piece: Callable[..., tf.Tensor] = run
+        return piece
 
 
 class _Attention:

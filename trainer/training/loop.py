@@ -8,7 +8,7 @@
 The steps themselves are compiled (`steps.py`); here is plain Python. All that the
 loop decides follows from the step's number and from what was evaluated, so a run
 that goes on from a checkpoint decides as it would have, and all workers decide alike.
-The state is saved before an evaluation, which a run that was stopped in it does again.
+The steps between two decisions are handed over together, some at a time. The state is saved before an evaluation, which a run that was stopped in it does again.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import collections
 import dataclasses
 import math
 import time
-from typing import Any, Callable, Iterable, Iterator, Mapping, Protocol, Sequence
+from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence
 
 import numpy as np
 
 from trainer.config import TrainingConfig
-from trainer.data.batches import Batch, BatchPlan, TrainingPlan
+from trainer.data.batches import BatchPlan, Feed, TrainingPlan
 from trainer.evaluation import metrics as metrics_lib
 from trainer.training.checkpoints import RunState
 from trainer.training.interruptions import Preempted, TerminationSignal
 from trainer.training.progress import Writer
+from trainer.training.steps import StepNumbers
 
 # What is written of each evaluation on the way.
 VALIDATION_METRICS = ("loss", "accuracy", "f1_macro", "mcc")
-# The host is at most so many steps ahead of the devices.
+# Of a call that ended so many steps ago the host waits to know whether to stop: so it
+# is never further ahead of the devices than this, or one call.
 _MAX_STEPS_AHEAD = 2
 
 
@@ -54,9 +56,8 @@ class TrainingLoop:
 
     Attributes:
       feed: puts a plan's batches on the devices.
-      train_step: does one update, as `TrainStep`: from a batch and `stop_requested`
-        to loss, gradient norm and whether any worker was told to end, scalars that
-        may still be under way.
+      train_step: does some updates, as `TrainStep`.
+      steps_per_call: how many of them at a time, at most.
       learning_rate: of a step from 0.
       evaluate: gives the validation metrics of the current weights; None: there is
         no validation split.
@@ -66,8 +67,8 @@ class TrainingLoop:
     """
 
     plan: TrainingPlan
-    feed: Callable[[BatchPlan], Iterator[tuple[np.ndarray, Batch]]]
-    train_step: Callable[..., tuple[Any, Any, Any]]
+    feed: Callable[[BatchPlan], Feed]
+    train_step: Callable[..., StepNumbers]
     learning_rate: Callable[[int], float]
     evaluate: Callable[[], Mapping[str, Any]] | None
     state: RunState
@@ -75,6 +76,7 @@ class TrainingLoop:
     writers: Sequence[Writer]
     config: TrainingConfig
     termination: TerminationSignal
+    steps_per_call: int = 1
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
@@ -89,17 +91,20 @@ class TrainingLoop:
         state, plan, config = self.state, self.plan, self.config
         if state.stopped_early or state.step >= plan.total_steps:
             return
+        feed = self.feed(plan.from_step(state.step))
         meter = _Meter(state, plan, self.learning_rate, self.writers, self.clock)
-        stops: collections.deque[Any] = collections.deque()
-        for rows, batch in self.feed(plan.from_step(state.step)):
-            loss, norm, stop = self.train_step(
-                batch, stop_requested=self.termination.requested
+        first, flags = state.step, collections.deque[tuple[int, Any]]()
+        while state.step < plan.total_steps and not state.stopped_early:
+            call = slice(state.step - first, self._end_of_call() - first)
+            numbers = self.train_step(
+                feed.pipelines,
+                feed.order[call],
+                stop_requested=self.termination.requested,
             )
-            meter.add(loss, norm, num_examples=int((rows >= 0).sum()))
-            state.step += 1
-            stops.append(stop)
-            # Of an older step, which is done: to ask for this one's would be to wait.
-            stopping = len(stops) > _MAX_STEPS_AHEAD and bool(stops.popleft())
+            meter.add(numbers, rows=feed.plan.rows[call])
+            state.step = first + call.stop
+            flags.append((state.step, numbers.stop))
+            stopping = self._is_told_to_end(flags)
             is_last = state.step == plan.total_steps
             saving_is_due = is_last or _is_due(state.step, config.save_every_steps)
             if is_last or _is_due(state.step, config.logging_steps):
@@ -111,8 +116,23 @@ class TrainingLoop:
                     raise Preempted(f"told to end: saved at step {state.step}")
                 self._evaluate_if_due()
                 meter.resume()
-            if state.stopped_early:
-                return
+
+    def _end_of_call(self) -> int:
+        """Where the next call ends: before there is anything to decide."""
+        step, config = self.state.step, self.config
+        intervals = [config.logging_steps, config.save_every_steps]
+        if self.evaluate is not None:
+            intervals += [config.eval_every_steps, self.plan.steps_per_epoch]
+        due = [step + every - step % every for every in intervals if every > 0]
+        return min(step + self.steps_per_call, self.plan.total_steps, *due)
+
+    def _is_told_to_end(self, flags: collections.deque[tuple[int, Any]]) -> bool:
+        """What the flags of calls say that are done: newer ones would be waited for."""
+        done = self.state.step - _MAX_STEPS_AHEAD
+        stopping = False
+        while flags and flags[0][0] <= done:
+            stopping |= bool(flags.popleft()[1])
+        return stopping
 
     def _evaluation_is_due(self) -> bool:
         """Whether the present weights should be evaluated, and have not been."""
@@ -168,16 +188,22 @@ class _Meter:
         self._learning_rate = learning_rate
         self._writers = writers
         self._clock = clock
-        self._under_way: list[tuple[int, Any, Any]] = []
+        self._under_way: list[tuple[int, StepNumbers, np.ndarray]] = []
         self._num_examples = self._num_steps = 0
+        self._input_wait_secs = 0.0
         self._secs = 0.0
         self._since = clock()
 
-    def add(self, loss: Any, gradient_norm: Any, *, num_examples: int) -> None:
-        """Takes the numbers of a step, which may still be computed."""
-        self._under_way.append((self._state.step + 1, loss, gradient_norm))
-        self._num_examples += num_examples
-        self._num_steps += 1
+    def add(self, numbers: StepNumbers, *, rows: np.ndarray) -> None:
+        """Takes the numbers of some steps, which may still be computed.
+
+        Args:
+          rows: int64 [steps, batch_size], negative where there is none.
+        """
+        weights = self._plan.weight_sums(np.asarray(rows))
+        self._under_way.append((self._state.step + 1, numbers, weights))
+        self._num_examples += int((rows >= 0).sum())
+        self._num_steps += len(rows)
 
     def log(self, latest_path: str | None) -> None:
         """Writes the mean over the steps since the last log line."""
@@ -192,20 +218,26 @@ class _Meter:
             "learning_rate": self._learning_rate(state.step - 1),
             "gradient_norm": math.fsum(norms) / len(norms),
             "examples_per_sec": rate,
+            "input_wait_fraction": self._input_wait_secs / max(self._secs, 1e-9),
             "secs_left": (self._plan.total_steps - state.step) * secs_per_step,
         }
         for writer in self._writers:
             writer.write("train", step=state.step, values=values)
-        state.pending, self._secs = [], 0.0
+        state.pending, self._secs, self._input_wait_secs = [], 0.0, 0.0
         self._num_examples = self._num_steps = 0
 
     def pause(self, latest_path: str | None) -> None:
         """Waits for the steps under way, checks them, and stops the clock."""
-        for step, loss, norm in self._under_way:
-            self._state.pending.append([float(loss), float(norm)])
-            _require_finite(
-                step, self._state.pending[-1], self._learning_rate, latest_path
-            )
+        for first, found, weights in self._under_way:
+            losses, norms, waits = (np.asarray(numbers) for numbers in found[:3])
+            # Divided by the weights' sums, which are 1 unless there is a budget of
+            # tokens: means over examples.
+            for step, pair in enumerate(zip(losses / weights, norms), first):
+                self._state.pending.append([float(number) for number in pair])
+                _require_finite(
+                    step, self._state.pending[-1], self._learning_rate, latest_path
+                )
+            self._input_wait_secs += float(waits.sum())
         self._under_way = []
         elapsed = self._clock() - self._since
         self._secs += elapsed

@@ -1,7 +1,8 @@
-"""The compiled work of one step: train on a batch, predict a batch.
+"""The compiled work of the steps: train on batches, predict a batch.
 
     train_step = TrainStep(classifier, strategy, clip_norm=1.0, seed=0)
-    loss, gradient_norm, _ = train_step(batch)  # scalars, not yet waited for
+    found = train_step(feed.pipelines, feed.order[:16])     # 16 updates
+    found.losses, found.gradient_norms                      # not yet waited for
     logits = PredictStep(classifier, strategy)(batch)
 
 The loss is the mean over the global batch, whatever the number of replicas and of
@@ -13,26 +14,49 @@ would have drawn.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+import functools
+import time
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer.data.batches import Batch
-from trainer.modeling.classifier import model_inputs
+from trainer.modeling.forward import Forward, Fusion
 from trainer.modeling.optimizers import clip_by_global_norm
 
 
+class StepNumbers(NamedTuple):
+    """What a call of `TrainStep` found; tensors that may still be computed.
+
+    Attributes:
+      losses: float32 [n], the mean loss of each global batch.
+      gradient_norms: float32 [n], before clipping.
+      input_wait_secs: float [n], how long the host waited for each step's batch; 0
+        in calls of several steps on a TPU, whose hosts run no Python.
+      stop: int32 scalar that all workers find alike: above 0 if any of them was told
+        to end.
+    """
+
+    losses: Any
+    gradient_norms: Any
+    input_wait_secs: Any
+    stop: Any
+
+
 class TrainStep:
-    """One update of the weights from one global batch.
+    """Updates of the weights, each from one global batch.
 
     Args:
       classifier: compiled; made under the strategy's scope.
       clip_norm: largest global norm of the summed gradient; 0: any.
       seed: of the dropout masks.
       accumulation_steps: in how many parts a replica computes its share of a batch.
-      jit_compile: whether to compile the forward and backward pass with XLA.
+      steps_per_call: how many updates a call can do.
+      fusion: what XLA compiles; "whole": on one device all of the step, of several
+        replicas forward and backward pass; "pieces" of these, and the update.
+      rematerialize: whether to keep only the layers' inputs for the backward pass.
     """
 
     def __init__(
@@ -43,67 +67,156 @@ class TrainStep:
         clip_norm: float,
         seed: int,
         accumulation_steps: int = 1,
-        jit_compile: bool = False,
+        steps_per_call: int = 1,
+        fusion: Fusion = "none",
+        rematerialize: bool = False,
     ) -> None:
+        self.steps_per_call = steps_per_call
         self._classifier = classifier
         self._strategy = strategy
         self._clip_norm = clip_norm
         self._accumulation_steps = accumulation_steps
         self._seed = seed
         self._variables = classifier.trainable_variables
-        self._seed_states = [
-            variable
-            for variable in classifier.non_trainable_variables
-            if variable.name == "seed_generator_state"
-        ]
-        self._jit_compile = jit_compile
-        # Without autograph, which has nothing to convert here, tracing is quicker.
-        self._run = tf.function(self._run_impl, autograph=False)
+        self._forward = Forward(classifier, fusion=fusion, rematerialize=rematerialize)
+        self._fusion = fusion
+        self._is_one_program = _is_one_program(fusion, strategy)
+        self._one = _traced_by_length(self._one_impl)
+        self._many = _traced_by_length(self._many_impl)
+        # A function that the two above share, with what XLA has compiled of it.
+        self._step = self._step_impl
+        if steps_per_call > 1:
+            self._step = _traced_by_length(self._step_impl)
 
     def __call__(
-        self, batch: Batch, *, stop_requested: bool = False
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Updates the weights.
+        self,
+        pipelines: Sequence[Iterator[Batch]],
+        order: np.ndarray,
+        *,
+        stop_requested: bool = False,
+    ) -> StepNumbers:
+        """Updates the weights once for each entry of `order`.
 
         Args:
-          batch: per-replica tensors.
+          pipelines: of per-replica tensors, as `Feed` has them.
+          order: int [n], n at most `steps_per_call`: the number of the pipeline that
+            each step's batch is from.
           stop_requested: whether this process was told to end.
-
-        Returns:
-          The global batch's mean loss and the norm of its gradient before clipping,
-          float32 scalars; and an int32 scalar that all workers find alike: above 0 if
-          any of them was told to end.
         """
         stop = tf.constant(stop_requested, tf.int32)
-        result: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = self._run(batch, stop)
-        return result
+        if len(order) == 1:
+            # Without a loop, nor all shapes in one function.
+            start = time.monotonic()
+            batch = next(pipelines[order[0]])
+            waited = np.array([time.monotonic() - start])
+            losses, norms, stop = self._one(batch, stop)
+            return StepNumbers(losses, norms, waited, stop)
+        # Of one size, for TensorFlow optimizes a graph anew for any other.
+        filled = np.pad(order, (0, self.steps_per_call - len(order)))
+        numbers: StepNumbers = self._many(
+            tuple(pipelines),
+            tf.constant(filled, tf.int32),
+            tf.constant(len(order), tf.int32),
+            stop,
+        )
+        return numbers
 
-    def _run_impl(
+    def trace(self, batch: Batch) -> None:
+        """Makes the graph of a step on such a batch, and runs nothing."""
+        self._one.get_concrete_function(batch, tf.TensorSpec([], tf.int32))
+
+    def trace_many(self, pipelines: Sequence[Iterator[Batch]]) -> None:
+        """Makes the graph of several steps with all of these, and runs nothing."""
+        number = tf.TensorSpec([], tf.int32)
+        order = tf.TensorSpec([self.steps_per_call], tf.int32)
+        self._many.get_concrete_function(tuple(pipelines), order, number, number)
+
+    def _one_impl(
         self, batch: Batch, stop: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        loss, norm = self._step(batch)
+        return loss[tf.newaxis], norm[tf.newaxis], self._any_told_to_end(stop)
+
+    def _many_impl(
+        self,
+        pipelines: tuple[Iterator[Batch], ...],
+        order: tf.Tensor,
+        num_steps: tf.Tensor,
+        stop: tf.Tensor,
+    ) -> StepNumbers:
+        branches = [functools.partial(self._next_step, each) for each in pipelines]
+
+        def add(index: tf.Tensor, *arrays: tf.TensorArray) -> Any:
+            numbers = tf.switch_case(order[index], branches)
+            written = [a.write(index, n) for a, n in zip(arrays, numbers)]
+            return index + 1, *written
+
+        arrays = [tf.TensorArray(tf.float32, self.steps_per_call) for _ in range(3)]
+        _, *arrays = tf.while_loop(
+            lambda index, *_: index < num_steps,
+            add,
+            (0, *arrays),
+            # One step after the other.
+            parallel_iterations=1,
+        )
+        losses, norms, waited = (array.stack()[:num_steps] for array in arrays)
+        return StepNumbers(losses, norms, waited, self._any_told_to_end(stop))
+
+    def _any_told_to_end(self, stop: tf.Tensor) -> tf.Tensor:
+        if not isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # With other strategies one process drives all.
+            return stop
+        stops = self._strategy.run(tf.identity, args=(stop,))
+        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, stops, axis=None)
+
+    def _next_step(
+        self, pipeline: Iterator[Batch]
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        start = self._now([])
+        with tf.control_dependencies([start]):
+            batch = next(pipeline)
+        waited = self._now(tf.nest.flatten(batch, expand_composites=True)) - start
+        return *self._step(batch), tf.cast(waited, tf.float32)
+
+    def _now(self, after: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Seconds, as float64, when these are there."""
+        if isinstance(self._strategy, tf.distribute.TPUStrategy):
+            return tf.zeros([], tf.float64)
+        # Not tf.timestamp, which refuses to run where kernels are deterministic.
+        with tf.control_dependencies(after):
+            return tf.numpy_function(time.monotonic, [], tf.float64)
+
+    def _step_impl(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         losses, norms = self._strategy.run(self._replica_step, args=(batch,))
         mean, add = tf.distribute.ReduceOp.MEAN, tf.distribute.ReduceOp.SUM
-        if isinstance(self._strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            # The others' requests too; with other strategies one process drives all.
-            stops = self._strategy.run(tf.identity, args=(stop,))
-            stop = self._strategy.reduce(add, stops, axis=None)
         # Every replica has the norm of the same summed gradient.
         return (
             self._strategy.reduce(add, losses, axis=None),
             self._strategy.reduce(mean, norms, axis=None),
-            stop,
         )
 
     def _replica_step(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        # What XLA compiles cannot hold a sum over the replicas of a strategy.
+        is_alone = not tf.distribute.has_strategy()
+        update = _compiled(self._update, self._is_one_program and is_alone)
+        result: tuple[tf.Tensor, tf.Tensor] = update(batch)
+        return result
+
+    def _update(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         step = tf.cast(self._classifier.optimizer.iterations.value, tf.int32)
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        compute = _compiled(self._accumulated, self._jit_compile)
+        compute = _compiled(self._accumulated, self._is_one_program)
         loss, gradients = compute(batch, step, replica)
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        gradients, norm = clip_by_global_norm(gradients, clip_norm=self._clip_norm)
-        self._classifier.optimizer.apply(gradients, self._variables)
-        return loss, norm
+        in_pieces = self._fusion == "pieces" and not tf.distribute.has_strategy()
+        return loss, _compiled(self._apply, in_pieces)(gradients)
+
+    def _apply(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Clips and updates; the norm before. One loop over the memory, if compiled."""
+        clipped, norm = clip_by_global_norm(gradients, clip_norm=self._clip_norm)
+        self._classifier.optimizer.apply(clipped, self._variables)
+        return norm
 
     def _accumulated(
         self, batch: Batch, step: tf.Tensor, replica: tf.Tensor
@@ -132,26 +245,21 @@ class TrainStep:
         self, batch: Batch, step: tf.Tensor, replica: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            with keras.StatelessScope(self._dropout_states(step, replica)):
-                logits = self._classifier(
-                    model_inputs(batch.token_ids, batch.num_tokens), training=True
-                )
-            losses = self._classifier.loss(batch.labels, tf.cast(logits, tf.float32))
+            logits = self._forward(
+                batch.token_ids,
+                batch.num_tokens,
+                dropout_seed=self._dropout_seed(step, replica),
+            )
+            losses = self._classifier.loss(batch.labels, logits)
             loss = tf.reduce_sum(losses * batch.weights)
         gradients = tape.gradient(loss, [v.value for v in self._variables])
         # Dense, also for embeddings: Keras would update the rows of this batch only,
         # whose moments then differ from what AdamW defines.
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def _dropout_states(
-        self, step: tf.Tensor, replica: tf.Tensor
-    ) -> list[tuple[keras.Variable, tf.Tensor]]:
+    def _dropout_seed(self, step: tf.Tensor, replica: tf.Tensor) -> tf.Tensor:
         fold_in = tf.random.experimental.stateless_fold_in
-        seed = fold_in(fold_in(tf.constant([self._seed, 0]), step), replica)
-        return [
-            (state, tf.cast(fold_in(seed, index), state.dtype))
-            for index, state in enumerate(self._seed_states)
-        ]
+        return fold_in(fold_in(tf.constant([self._seed, 0]), step), replica)
 
 
 class PredictStep:
@@ -159,7 +267,7 @@ class PredictStep:
 
     Args:
       classifier: made under the strategy's scope.
-      jit_compile: whether to compile with XLA.
+      fusion: what XLA compiles.
     """
 
     def __init__(
@@ -167,18 +275,23 @@ class PredictStep:
         classifier: keras.Model,
         strategy: tf.distribute.Strategy,
         *,
-        jit_compile: bool = False,
+        fusion: Fusion = "none",
     ) -> None:
-        self._classifier = classifier
+        self._forward = Forward(classifier, fusion=fusion)
         self._strategy = strategy
-        self._jit_compile = jit_compile
-        # Without autograph, which has nothing to convert here, tracing is quicker.
-        self._run = tf.function(self._run_impl, autograph=False)
+        self._is_one_program = _is_one_program(fusion, strategy)
+        self._run = _traced_by_length(self._run_impl)
 
-    def __call__(self, batch: Batch) -> np.ndarray:
-        """Float32 [global batch, classes], in the order of the batch's rows."""
-        logits: np.ndarray = self._run(batch).numpy()
-        return logits
+    def __call__(self, batch: Batch) -> tf.Tensor:
+        """Float32 [global batch, classes], in the order of the batch's rows.
+
+        May still be computed: it is its numpy() that waits.
+        """
+        return self._run(batch)
+
+    def trace(self, batch: Batch) -> None:
+        """Makes the graph of a call with such a batch, and runs nothing."""
+        self._run.get_concrete_function(batch)
 
     def _run_impl(self, batch: Batch) -> tf.Tensor:
         # Gathered here: outside of a tf.function it would be traced at every call.
@@ -186,11 +299,23 @@ class PredictStep:
         return self._strategy.gather(logits, axis=0)
 
     def _replica_step(self, batch: Batch) -> tf.Tensor:
-        return _compiled(self._logits, self._jit_compile)(batch)
+        compute = _compiled(self._forward, self._is_one_program)
+        return compute(batch.token_ids, batch.num_tokens)
 
-    def _logits(self, batch: Batch) -> tf.Tensor:
-        inputs = model_inputs(batch.token_ids, batch.num_tokens)
-        return tf.cast(self._classifier(inputs, training=False), tf.float32)
+
+def _is_one_program(fusion: Fusion, strategy: tf.distribute.Strategy) -> bool:
+    """Whether to have XLA compile it; a TPU's strategy does that itself."""
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    return fusion == "whole" and not on_tpu
+
+
+def _traced_by_length(implementation: Callable[..., Any]) -> Any:
+    """A tf.function that is traced once for each padded length, and on purpose."""
+    # Without autograph, which has nothing to convert here, tracing is quicker.
+    function = tf.function(implementation, autograph=False)
+    # Or TensorFlow would warn of it from the fifth length on.
+    function._omit_frequent_tracing_warning = True
+    return function
 
 
 def _compiled(compute: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:

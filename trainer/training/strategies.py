@@ -24,8 +24,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import RuntimeConfig
+from trainer.modeling.forward import Fusion
 from trainer.training import cluster as clusters
-from trainer.training import tpus
+from trainer.training import compile_cache, tpus
 from trainer.training.cluster import Cluster
 from trainer.training.watchdog import (
     Watchdog,
@@ -46,8 +47,7 @@ class Runtime:
     Attributes:
       strategy: tf.distribute's; the default one for a single device.
       precision: "float32" or "mixed_bfloat16", the current Keras policy.
-      jit_compile: whether the steps compile forward and backward passes with XLA;
-        False on a TPU, where the strategy compiles the whole step.
+      fusion: what XLA compiles of the steps.
       cluster: the workers that share the run; None: this process is alone.
       watchdog: to be told that the process gets on, where it waits for others.
       reasons: one sentence for each thing that was chosen.
@@ -55,7 +55,7 @@ class Runtime:
 
     strategy: tf.distribute.Strategy
     precision: str
-    jit_compile: bool
+    fusion: Fusion
     cluster: Cluster | None
     watchdog: Watchdog
     reasons: tuple[str, ...]
@@ -67,13 +67,22 @@ class Runtime:
         return count
 
     @property
+    def is_on_tpu(self) -> bool:
+        """Whether the replicas are the cores of a TPU."""
+        return isinstance(self.strategy, tf.distribute.TPUStrategy)
+
+    @property
+    def has_accelerators(self) -> bool:
+        """Whether the replicas are anything but CPUs."""
+        return self.is_on_tpu or bool(tf.config.list_logical_devices("GPU"))
+
+    @property
     def io_device(self) -> str | None:
         """Where checkpoints are read and written: None, beside their variables.
 
         A TPU's variables are on its hosts, which do not see this machine's files.
         """
-        on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
-        return "/job:localhost" if on_tpu else None
+        return "/job:localhost" if self.is_on_tpu else None
 
     @property
     def is_chief(self) -> bool:
@@ -92,6 +101,9 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
     Raises:
       ValueError: what was asked for is not there.
     """
+    compiled = compile_cache.keep_compiled(
+        config.compile_cache_dir, deterministic=config.deterministic
+    )
     _split_cpu(config.num_virtual_devices)
     cluster = clusters.find(os.environ)
     watchdog = Watchdog(cluster, timeout_secs=config.cluster_timeout_secs)
@@ -104,9 +116,11 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
     gpus = tf.config.list_logical_devices("GPU")
     precision, precision_reason = _choose_precision(config, on_gpu=bool(gpus))
     keras.mixed_precision.set_dtype_policy(precision)
-    jit_compile, jit_reason = _choose_jit_compile(config, on_gpu=bool(gpus))
+    fusion, jit_reason = _choose_fusion(config, on_gpu=bool(gpus))
+    if fusion == "whole":
+        jit_reason += f"; compiled steps are {compiled}"
     reasons = (strategy_reason, precision_reason, jit_reason)
-    return Runtime(strategy, precision, jit_compile, cluster, watchdog, reasons)
+    return Runtime(strategy, precision, fusion, cluster, watchdog, reasons)
 
 
 def refuse_differences(
@@ -312,12 +326,12 @@ def _choose_precision(config: RuntimeConfig, *, on_gpu: bool) -> tuple[str, str]
     return "float32", "float32: --precision=auto, the GPUs have no bfloat16"
 
 
-def _choose_jit_compile(config: RuntimeConfig, *, on_gpu: bool) -> tuple[bool, str]:
+def _choose_fusion(config: RuntimeConfig, *, on_gpu: bool) -> tuple[Fusion, str]:
     if config.tpu:
-        # Another compiled function within the strategy's would gain nothing.
-        return False, "XLA on: a TPU's strategy compiles the whole step itself"
-    compiles = config.jit_compile == "on" or (config.jit_compile == "auto" and on_gpu)
+        return "whole", "XLA on: a TPU's strategy compiles the whole step itself"
     why = f"--jit_compile={config.jit_compile}"
-    if config.jit_compile == "auto":
-        why += ", on where there is an accelerator"
-    return compiles, f"XLA {'on' if compiles else 'off'}: {why}"
+    if config.jit_compile == "off":
+        return "none", f"XLA off: {why}"
+    if config.jit_compile == "on" or on_gpu:
+        return "whole", f"XLA on: {why}{' on a GPU' * on_gpu}"
+    return "pieces", f"XLA between matrix products: {why} on a CPU"

@@ -1,0 +1,96 @@
+"""All that a run compiles, before its clock starts.
+
+    secs = compile_steps(
+        train_step,
+        predict_step,
+        train_feed=feeder.rehearsal(plan.from_step(0)),
+        predict_feed=feeder.rehearsal(evaluation_plan),
+        variables=[*classifier.variables, *classifier.optimizer.variables],
+        by_running=True,
+    )
+
+Steps are compiled once for each padded length. Left to itself that would happen in the
+midst of training, whenever a length first comes up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import Callable, Iterator, Sequence
+
+import keras
+import numpy as np
+
+from trainer.data.batches import Feed
+from trainer.training.steps import PredictStep, TrainStep
+
+_logger = logging.getLogger(__name__)
+
+
+def compile_steps(
+    train_step: TrainStep,
+    predict_step: PredictStep,
+    *,
+    train_feed: Feed,
+    predict_feed: Feed,
+    variables: Sequence[keras.Variable],
+    by_running: bool,
+    beat: Callable[[str], None] = lambda waiting_for: None,
+) -> float:
+    """Compiles the steps at the lengths of the feeds, and logs each as it is done.
+
+    One after the other: several workers must keep the same order, and XLA chooses a
+    GPU's kernels by timing them there, undisturbed.
+
+    Args:
+      train_feed: a batch of each shape; what the batches hold does not matter.
+      predict_feed: the same for the predict step.
+      variables: all that a training step changes. They keep their values.
+      by_running: whether the steps have to be run, since XLA compiles what runs first
+        and nothing before; otherwise their graphs are made, and nothing is run.
+      beat: told what comes next.
+
+    Returns:
+      How long it took, in seconds.
+    """
+    start = time.monotonic()
+    with _kept(variables if by_running else ()):
+        for index in _each_length("train step", train_feed, beat):
+            if by_running:
+                found = train_step(train_feed.pipelines, train_feed.order[[index]])
+                np.asarray(found.losses)
+            else:
+                train_step.trace(next(train_feed.pipelines[index]))
+        if train_step.steps_per_call > 1 and by_running:
+            order = np.resize(train_feed.order, train_step.steps_per_call)
+            np.asarray(train_step(train_feed.pipelines, order).losses)
+        elif train_step.steps_per_call > 1:
+            train_step.trace_many(train_feed.pipelines)
+    for index in _each_length("predict step", predict_feed, beat):
+        batch = next(predict_feed.pipelines[index])
+        if by_running:
+            np.asarray(predict_step(batch))
+        else:
+            predict_step.trace(batch)
+    return time.monotonic() - start
+
+
+def _each_length(name: str, feed: Feed, beat: Callable[[str], None]) -> Iterator[int]:
+    """Numbers of the feed's pipelines; logs how long was spent on each."""
+    for index, length in enumerate(feed.lengths):
+        what = f"{name} at length {length} ({index + 1} of {len(feed.lengths)})"
+        beat(f"compiling the {what}")
+        start = time.monotonic()
+        yield index
+        _logger.info("compiled %s: %.1f s", what, time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """Gives the variables back the values they had, to the last bit."""
+    values = [variable.numpy() for variable in variables]
+    yield
+    for variable, value in zip(variables, values):
+        variable.assign(value)
