@@ -358,7 +358,7 @@ def _compile(
                 *work.classifier.trainable_variables,
                 *work.classifier.optimizer.variables,
             ],
-            by_running=runtime.fusion == "whole",
+            by_running=runtime.fusion != "none",
             beat=runtime.watchdog.beat,
         )
 

@@ -145,7 +145,8 @@ def test_steps_can_be_handed_to_a_tpu(
         tiny.tokenize(texts, tmp_path), labels, (64,), strategy
     )
     plan = batches.plan_evaluation(feeder_lengths(feeder), (64,), batch_size=8)
-    ((_, batch),) = feeder(plan)
+    feed = feeder(plan)
+    ((_, batch),) = feed
     assert [part.shape for part in batch.token_ids.values] == [(2, 64)] * 4
 
     train_step = TrainStep(
@@ -154,14 +155,25 @@ def test_steps_can_be_handed_to_a_tpu(
         clip_norm=1.0,
         seed=0,
         accumulation_steps=accumulation_steps,
+        steps_per_call=2,
     )
-    found = operations(train_step._step.get_concrete_function(batch))
+    found = operations(train_step._one.get_concrete_function(batch, tf.constant(0)))
     num_variables = len(classifier.trainable_variables)
     assert found["CrossReplicaSum"] == num_variables
     assert found["While"] == (accumulation_steps > 1)
     # A weight, its two moments; and the number of the step.
     updates = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
     assert sum(found[name] for name in updates) > 3 * num_variables
+
+    # Nothing in it but the steps runs on a TPU, and no Python on its hosts.
+    several = operations(
+        train_step._many.get_concrete_function(
+            feed.pipelines, tf.constant([0, 0]), tf.constant(2), tf.constant(0)
+        )
+    )
+    assert several["CrossReplicaSum"] == num_variables
+    assert several["While"] + several["StatelessWhile"] > accumulation_steps > 1
+    assert not {"PyFunc", "EagerPyFunc", "PyFuncStateless"} & several.keys()
 
     predict_step = PredictStep(classifier, strategy)
     found = operations(predict_step._run.get_concrete_function(batch))

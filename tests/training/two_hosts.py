@@ -67,7 +67,7 @@ def main(preset: str, folder: pathlib.Path) -> None:
     # Each core has the weights, and a step that TensorFlow can hand to a TPU.
     classifier = make_classifier(strategy, preset, dropout=0.1)
     step = TrainStep(classifier, strategy, clip_norm=1.0, seed=0)
-    graph = step._step.get_concrete_function(batch).graph
+    graph = step._one.get_concrete_function(batch, tf.constant(0)).graph
     kinds = [operation.type for operation in graph.get_operations()]
     assert kinds.count("CrossReplicaSum") == len(classifier.trainable_variables)
 
