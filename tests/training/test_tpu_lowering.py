@@ -41,14 +41,17 @@ from trainer.training.steps import PredictStep, TrainStep
 OPCODES = frozenset("""
     abs add all-reduce and bitcast-convert broadcast call compare concatenate constant
     convert copy cosine divide dot dynamic-slice dynamic-update-slice exponential
-    gather get-tuple-element iota log maximum minimum multiply negate or pad parameter
+    floor gather get-tuple-element iota log maximum minimum multiply negate or pad parameter
     power reduce remainder reshape rng-bit-generator rsqrt scatter select shift-left
     shift-right-logical slice sqrt subtract tanh transpose tuple while xor
     """.split())
 # 64-bit integers are the optimizer's count of steps and the dropout's keys; a TPU has
 # them in two halves. 64-bit floats it would have to emulate.
-TYPES = frozenset("PRED S32 S64 U32 U64 BF16 F32 TUPLE".split())
-GRAPH_TYPES = (tf.bool, tf.int32, tf.int64, tf.uint64, tf.bfloat16, tf.float32)
+TYPES = frozenset("PRED S32 S64 U8 U32 U64 BF16 F32 TUPLE".split())
+GRAPH_TYPES = (
+    *(tf.bool, tf.uint8, tf.int32, tf.int64, tf.uint32, tf.uint64),
+    *(tf.bfloat16, tf.float32),
+)
 NUM_REPLICAS = 4
 # Where set, the lowered modules are left in this folder, for compile_for_tpu.py.
 DUMP_FOLDER = os.environ.get("LOWERED_MODULES_DIR", "")

@@ -117,7 +117,7 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
     precision, precision_reason = _choose_precision(config, on_gpu=bool(gpus))
     keras.mixed_precision.set_dtype_policy(precision)
     fusion, jit_reason = _choose_fusion(config, on_gpu=bool(gpus))
-    if fusion == "whole":
+    if fusion == "whole" and not config.tpu:
         jit_reason += f"; compiled steps are {compiled}"
     reasons = (strategy_reason, precision_reason, jit_reason)
     return Runtime(strategy, precision, fusion, cluster, watchdog, reasons)
