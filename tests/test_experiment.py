@@ -451,7 +451,8 @@ def test_mirrored_run_equals_one_device(
     if dropout:
         assert difference > 1e-3, "both runs drew the same masks"
     else:
-        assert difference < 5e-5
+        # At a learning rate of 1e-2; Adam makes much of a gradient that is rounding.
+        assert difference < 2e-4
         losses = [results[n]["after"]["test"]["loss"] for n in ("one", "two")]
         assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from tests import tiny
 from trainer.config import Pooling
-from trainer.modeling import forward as forward_lib
 from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.forward import Forward, Fusion
+from trainer.modeling.pieces import Dropout
 from trainer.modeling.presets import load_preset
 from trainer.training import strategies
 
@@ -167,45 +167,12 @@ def test_gradients_with_dropout_are_those_of_the_same_masks(
         np.testing.assert_allclose(slope, np.linalg.norm(gradient), rtol=2e-2)
 
 
-@pytest.mark.slow
-def test_blocks_do_not_change_the_result(
-    mean_model: keras.Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run() -> Any:
-        forward = Forward(mean_model, fusion="pieces")
-        seed = tf.constant([3, 4])
-        return loss_and_gradients(
-            mean_model, lambda ids, num: forward(ids, num, dropout_seed=seed)
-        )
-
-    whole = run()
-    # Two rows' scores: three blocks of the six.
-    monkeypatch.setattr(forward_lib, "_MAX_SCORES_IN_CACHE", 2 * 2 * LENGTH * LENGTH)
-    assert_equal(run(), whole)
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "scores_per_row", "expected"),
-    (
-        (8, 1_000, 1),
-        (8, 1_000_000, 2),
-        (8, 3_000_000, 8),
-        (8, 5_000_000, 8),
-        (6, 1_000_000, 2),
-        (7, 1_000_000, 7),
-        (1, 1_000_000, 1),
-    ),
-)
-def test_num_blocks(batch_size: int, scores_per_row: int, expected: int) -> None:
-    assert forward_lib._num_blocks(batch_size, scores_per_row) == expected
-
-
 @pytest.mark.parametrize("rate", (0.0, 0.05, 0.1, 0.5))
 def test_dropout_drops_at_the_rate(rate: float) -> None:
     ones = tf.ones([100, 1000])
     shares, means = [], []
     for step in range(20):
-        dropped = forward_lib._Dropout(rate, tf.constant([0, step]))(ones, place=1)
+        dropped = Dropout(rate, tf.constant([0, step]))(ones, place=1)
         shares.append(float(tf.reduce_mean(tf.cast(dropped == 0, tf.float32))))
         means.append(float(tf.reduce_mean(dropped)))
     # Of 2 million draws the standard error is at most 0.0004; the rate itself
@@ -218,8 +185,7 @@ def test_dropout_drops_at_the_rate(rate: float) -> None:
 def test_dropout_masks_differ_by_seed_and_place() -> None:
     ones = tf.ones([10, 33])
     masks = [
-        forward_lib._Dropout(0.3, tf.constant([0, step]))(ones, place=place).numpy()
-        == 0
+        Dropout(0.3, tf.constant([0, step]))(ones, place=place).numpy() == 0
         for step, place in ((0, 1), (0, 2), (1, 1))
     ]
     for first, second in itertools.combinations(masks, 2):
