@@ -108,12 +108,11 @@ def test_steady_rate_leaves_the_first_line_out_where_it_can(
 
 @pytest.mark.parametrize(
     ("shares", "expected"),
-    [([0.5], 0.5), ([0.9, 0.25], 0.25), ([0.9, 0.25, 0.75], 0.5), ([0.9, None], 0.0)],
+    [([0.5], 0.5), ([0.9, 0.25], 0.25), ([0.9, 0.25, 0.75], 0.5), ([None], None)],
 )
 def test_steady_input_wait_leaves_the_first_line_out_where_it_can(
-    shares: list[float | None], expected: float
+    shares: list[float | None], expected: float | None
 ) -> None:
-    """An earlier version's line, which does not have it, counts as 0."""
     records = [{} if s is None else {"input_wait_fraction": s} for s in shares]
     assert results.steady_input_wait(records) == expected
 

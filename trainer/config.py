@@ -38,7 +38,7 @@ GUIDE_SENTENCES = (
     "The movie was terrible and boring.",
 )
 DEFAULT_WARMUP_FRACTION = 0.1
-# What keeps an accelerator busy that only predicts, in a small part of its memory.
+# What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
 ACCELERATOR_STEPS_PER_CALL = 16
 
@@ -306,7 +306,8 @@ class TrainingConfig:
         "most this many tokens, padding included: more short texts, fewer long ones, "
         "always a multiple of 8 (or, if larger, of a power of two up to a quarter of "
         "what fits at --max_length). Each example then weighs 1 / --global_batch_size "
-        "in the gradient, whatever batch it is in, and warmup and decay of the "
+        "in the gradient, whatever batch it is in (--clip_norm comes after, and binds "
+        "sooner for batches of many texts), and warmup and decay of the "
         "learning rate count examples seen / --global_batch_size, so they pass as "
         "without a budget. The number of updates changes, and with it the total of "
         "weight decay and of AdamW's steps, which hardly depend on the gradient's "
@@ -397,7 +398,8 @@ class RuntimeConfig:
         "auto",
         "How the work is spread: `one_device`; `mirrored`, all accelerators of this "
         "machine; `multi_worker`, those of all workers that TF_CONFIG, Slurm or "
-        "Kubernetes name; `tpu`, the one that --tpu names; `auto` picks by what it finds and says why.",
+        "Kubernetes name; `tpu`, the one that --tpu names; `auto` picks by what it "
+        "finds and says why.",
         may_change=True,
     )
     collective_communication: CollectiveCommunication = setting(
@@ -420,7 +422,8 @@ class RuntimeConfig:
     )
     precision: Precision = setting(
         "auto",
-        "Numbers of the forward and backward pass; weights are float32 always. "
+        "Numbers of the forward and backward pass; weights are float32 always, and "
+        "float32 is never rounded to TF32. "
         "`auto`: mixed_bfloat16 on accelerators that have it, else float32.",
         may_change=True,
     )
@@ -450,7 +453,8 @@ class RuntimeConfig:
         "next log line, checkpoint or evaluation is due. Changes no result. A request "
         "to end (SIGTERM) is heeded some calls later, and --cluster_timeout_secs must "
         f"be longer than a call. 0: {ACCELERATOR_STEPS_PER_CALL} where a step is a "
-        "single program (a TPU, or one GPU with XLA), else 1.",
+        "single program (a TPU, or one GPU with XLA), else 1. --logging_steps is a "
+        "limit too.",
         may_change=True,
     )
     compile_cache_dir: str = setting(

@@ -106,12 +106,13 @@ def steady_rate(records: Sequence[Mapping[str, Any]]) -> float:
     return rate
 
 
-def steady_input_wait(records: Sequence[Mapping[str, Any]]) -> float:
+def steady_input_wait(records: Sequence[Mapping[str, Any]]) -> float | None:
     """The share of the training time in which steps waited for their batches.
 
     The mean over the log lines, without the first one as in `steady_rate`. An upper
-    bound: devices that have work queued need not have waited when the host did.
+    bound: devices that have work queued need not have waited when the host did. None:
+    it was not measured, as on a TPU.
     """
-    # Lines that an earlier version wrote do not have it.
-    shares = [record.get("input_wait_fraction", 0.0) for record in records]
-    return statistics.fmean(shares[1:] or shares)
+    name = "input_wait_fraction"
+    shares = [record[name] for record in records if name in record]
+    return statistics.fmean(shares[1:] or shares) if shares else None

@@ -221,14 +221,8 @@ def test_more_rows_than_a_chunk(tmp_path):
     assert train.labels.tolist() == [label for _, label in rows]
 
 
-def test_take_keeps_texts_and_labels_together(tmp_path):
+def test_filter_keeps_texts_and_labels_together(tmp_path):
     train = load(written(tmp_path, "train", *labelled(0, 1, 0, 1))).splits["train"]
-    taken = train.take(np.array([3, 0]))
-    assert len(taken) == 2
-    assert taken.texts.to_pylist() == ["text 3", "text 0"]
-    assert taken.labels.tolist() == [1, 0]
-    assert taken.texts.type == pa.large_string()
-    assert len(train.take(np.array([], int))) == 0
     kept = train.filter(np.array([False, True, False, True]))
     assert kept.texts.to_pylist() == ["text 1", "text 3"]
     assert kept.labels.tolist() == [1, 1]

@@ -210,24 +210,29 @@ def test_rematerialized_layers_keep_nothing_but_their_inputs(
     """Under XLA too, which would find out that it computes the same twice."""
     ids, num_tokens = make_batch()
 
-    def exponentials(rematerialize: bool) -> int:
+    def exponentials(rematerialize: bool) -> tuple[int, int]:
         forward = Forward(mean_model, fusion="whole", rematerialize=rematerialize)
         weights = [v.value for v in mean_model.trainable_variables]
 
         @tf.function(jit_compile=True, autograph=False)
         def compute() -> Any:
             with tf.GradientTape() as tape:
-                loss = loss_of(forward(ids, num_tokens))
+                seed = tf.constant([3, 4])
+                loss = loss_of(forward(ids, num_tokens, dropout_seed=seed))
             return [tf.convert_to_tensor(g) for g in tape.gradient(loss, weights)]
 
         text = compute.experimental_get_compiler_ir()(stage="optimized_hlo")
-        return sum(" exponential(" in line for line in text.splitlines())
+        lines = text.splitlines()
+        # Of the softmax, and of the random numbers: a multiplier of Philox.
+        return sum(" exponential(" in x for x in lines), sum(
+            "constant(3528531795)" in x for x in lines
+        )
 
-    assert exponentials(True) > exponentials(False) > 0
+    again, once = exponentials(True), exponentials(False)
+    assert again[0] > once[0] > 0 and again[1] > once[1] > 0
 
 
 def test_any_length_without_a_static_shape(model: keras.Model) -> None:
-    """As in an export."""
     compute = tf.function(
         Forward(model),
         input_signature=[

@@ -358,7 +358,9 @@ class BatchFeeder:
         with tf.device("CPU:0"):
             self._token_ids = (
                 _mapped(tokens.token_ids.filename, tokens.token_ids.dtype.name)
+                # A TPU's hosts, which make the batches, do not see this machine's.
                 if isinstance(tokens.token_ids, np.memmap)
+                and not isinstance(strategy, tf.distribute.TPUStrategy)
                 else tf.constant(tokens.token_ids)
             )
             self._row_splits = tf.constant(tokens.row_splits)

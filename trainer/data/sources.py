@@ -61,14 +61,6 @@ class TextDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: np.ndarray) -> TextDataset:
-        """The rows at these positions, in this order. indices: int [m]."""
-        return dataclasses.replace(
-            self,
-            texts=self.texts.take(pa.array(indices, pa.int64())),
-            labels=self.labels[indices],
-        )
-
     def filter(self, is_wanted: np.ndarray) -> TextDataset:
         """Some rows, in their order, copied chunk by chunk. is_wanted: bool [n]."""
         return dataclasses.replace(

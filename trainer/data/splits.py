@@ -41,10 +41,6 @@ class Split:
     def __len__(self) -> int:
         return len(self.data)
 
-    def take(self, rows: np.ndarray) -> "Split":
-        """These rows of it, as a split that remembers how many there were."""
-        return Split(self.data.take(rows), self.digests[rows], self.num_available)
-
 
 def content_digests(texts: pa.ChunkedArray) -> np.ndarray:
     """SHA-256 of each text in UTF-8: uint8 [n, 32]."""

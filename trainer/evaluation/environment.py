@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import re
 import resource
 import sys
 import time
@@ -29,6 +30,7 @@ _PACKAGES = (
     "scikit-learn",
 )
 _IMPORTED = time.monotonic()
+_STATUS = pathlib.Path("/proc/self/status")
 
 
 def facts(reasons: Sequence[str]) -> dict[str, str]:
@@ -55,9 +57,13 @@ def peak_memory() -> dict[str, int | None]:
       `peak_host_memory_bytes`; and `peak_device_memory_bytes`, of the GPU that held
       the most, None where there is none that says.
     """
-    # Linux counts in KiB, macOS in bytes.
+    # Not getrusage's where it can be helped, which starts from what the process that started this one held.
+    status = _STATUS.read_text() if _STATUS.is_file() else ""
+    # Linux counts in KiB there and in getrusage, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    host = unit * int(found[1] if found else usage)
     peaks = []
     for device in tf.config.list_logical_devices("GPU"):
         # Not every allocator counts.

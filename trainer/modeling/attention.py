@@ -3,7 +3,8 @@
     attend = Attention(is_token, dropout, pieces)
     attend(query, key, value, place=2)      # each [batch, heads, length, size]
 
-It keeps the probabilities and a byte of random bits for each, and goes from the rows'
+Besides inputs and result it keeps the probabilities and a byte of random bits for each,
+and goes from the rows'
 sums of dO * O (Dao et al. 2022, "FlashAttention", equation 4) instead of those over the
 probabilities' gradients.
 """

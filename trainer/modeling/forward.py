@@ -91,7 +91,7 @@ class Forward:
         is_token = tf.sequence_mask(num_tokens, tf.shape(token_ids)[1])
         x = self._encode(token_ids, is_token, dropout_seed)
         if isinstance(self._classifier, MeanPooledBertTextClassifier):
-            return mean_of_tokens(x, is_token)
+            return _mean_of_tokens(x, is_token)
         return self._backbone.pooled_dense(x[:, 0])
 
     def _encode(
@@ -102,27 +102,27 @@ class Forward:
     ) -> tf.Tensor:
         """The last layer's output: [batch, length, hidden]."""
         backbone = self._backbone
-        dropout = Dropout(backbone.dropout, dropout_seed)
         shape = [*shape_of(token_ids), backbone.hidden_dim]
         pieces = Pieces(compiled=self._fusion == "pieces")
         x = self._embeddings(token_ids, pieces)
-        x = dropout(x, place=1)
-        attend = Attention(is_token, dropout, pieces)
+        x = Dropout(backbone.dropout, dropout_seed)(x, place=1)
+        # The seed is an input of the layers, as are their weights: what computes them
+        # again has to draw again as well, not to keep what was drawn.
+        seed = [] if dropout_seed is None else [tf.convert_to_tensor(dropout_seed)]
         for index, layer in enumerate(backbone.transformer_layers):
-            run = _Layer(
+            run: Callable[..., tf.Tensor] = _Layer(
                 layer,
-                attend,
-                dropout,
+                is_token,
                 pieces,
                 num_heads=backbone.num_heads,
+                dropout=backbone.dropout,
                 shape=shape,
                 place=3 * index + 2,
             )
-            weights = run.weights
+            weights = _weights(layer, backbone.hidden_dim)
             if self._rematerialize:
-                x = _rematerialized(run, barrier=self._fusion == "whole")(x, *weights)
-            else:
-                x = run(x, *weights)
+                run = _rematerialized(run, barrier=self._fusion == "whole")
+            x = run(x, *weights, *seed)
         return tf.reshape(x, shape)
 
     def _embeddings(self, token_ids: tf.Tensor, pieces: Pieces) -> tf.Tensor:
@@ -144,9 +144,11 @@ class Forward:
 
 
 class _Layer:
-    """One transformer layer as a function of its input and its weights.
+    """One transformer layer as a function of its input, its weights and the seed.
 
     Args:
+      is_token: bool [batch, length].
+      dropout: the rate.
       shape: of a batch: batch, length, hidden.
       place: of the first of the three places where it drops.
     """
@@ -154,61 +156,43 @@ class _Layer:
     def __init__(
         self,
         layer: keras.layers.Layer,
-        attend: Attention,
-        dropout: Dropout,
+        is_token: tf.Tensor,
         pieces: Pieces,
         *,
         num_heads: int,
+        dropout: float,
         shape: Sequence[Any],
         place: int,
     ) -> None:
-        attention = layer._self_attention_layer
-        self._dense_layers = (
-            attention._query_dense,
-            attention._key_dense,
-            attention._value_dense,
-            attention._output_dense,
-            layer._feedforward_intermediate_dense,
-            layer._feedforward_output_dense,
-        )
-        self._norms = (layer._self_attention_layer_norm, layer._feedforward_layer_norm)
-        self._attend, self._dropout, self._pieces = attend, dropout, pieces
+        self._activation = _dense_layers(layer)[4].activation
+        self._epsilons = [norm.epsilon for norm in _norms(layer)]
+        self._is_token, self._pieces, self._rate = is_token, pieces, dropout
         self._num_heads, self._shape, self._place = num_heads, shape, place
 
-    @property
-    def weights(self) -> list[tf.Tensor]:
-        """Kernels [in, out], then biases [out], then gammas and betas [hidden]."""
-        hidden = self._shape[-1]
-        dense = self._dense_layers
-        kernels = [_tensor(each.kernel) for each in dense]
-        into = [hidden] * 5 + [dense[4].bias.shape[0]]
-        return [
-            *(tf.reshape(k, [n, -1]) for k, n in zip(kernels, into)),
-            *(tf.reshape(_tensor(each.bias), [-1]) for each in dense),
-            *(_tensor(norm.gamma) for norm in self._norms),
-            *(_tensor(norm.beta) for norm in self._norms),
-        ]
-
-    def __call__(self, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
-        """x: [batch * length, hidden]; the result likewise."""
+    def __call__(self, x: tf.Tensor, *weights_and_seed: tf.Tensor) -> tf.Tensor:
+        """x: [batch * length, hidden]; the result likewise. No seed: no dropout."""
+        weights, seed = weights_and_seed[:16], [*weights_and_seed[16:], None][0]
         kernels = [tf.cast(kernel, x.dtype) for kernel in weights[:6]]
         biases, gammas, betas = weights[6:12], weights[12:14], weights[14:]
-        size = self._shape[-1] // self._num_heads
-        scaled = 1.0 / math.sqrt(size)
+        dropout = Dropout(self._rate, seed)
+        attend = Attention(self._is_token, dropout, self._pieces)
+        scale = math.sqrt(self._num_heads / self._shape[-1])
         query, key, value = (
             self._heads((tf.matmul(x, kernel) + tf.cast(bias, x.dtype)))
             for kernel, bias in zip(kernels[:3], biases)
         )
-        attended = self._attend(
-            query * tf.cast(scaled, x.dtype), key, value, place=self._place
+        query = query * tf.cast(scale, x.dtype)
+        attended = attend(query, key, value, place=self._place)
+        attended = tf.transpose(attended, [0, 2, 1, 3])
+        attended = tf.reshape(attended, [-1, self._shape[-1]])
+        x = self._add(
+            dropout, 0, tf.matmul(attended, kernels[3]), biases[3], x, gammas, betas
         )
-        attended = tf.reshape(
-            tf.transpose(attended, [0, 2, 1, 3]), [-1, self._shape[-1]]
-        )
-        x = self._add(0, tf.matmul(attended, kernels[3]), biases[3], x, gammas, betas)
-        activate = self._pieces.activate(self._dense_layers[4].activation)
+        activate = self._pieces.activate(self._activation)
         wide = activate(tf.matmul(x, kernels[4]), biases[4])
-        return self._add(1, tf.matmul(wide, kernels[5]), biases[5], x, gammas, betas)
+        return self._add(
+            dropout, 1, tf.matmul(wide, kernels[5]), biases[5], x, gammas, betas
+        )
 
     def _heads(self, x: tf.Tensor) -> tf.Tensor:
         """[batch * length, hidden] → [batch, heads, length, size]."""
@@ -217,6 +201,7 @@ class _Layer:
 
     def _add(
         self,
+        dropout: Dropout,
         which: int,
         x: tf.Tensor,
         bias: tf.Tensor,
@@ -225,14 +210,14 @@ class _Layer:
         betas: Sequence[tf.Tensor],
     ) -> tf.Tensor:
         """LayerNorm(residual + dropout(x + bias))."""
-        add = self._pieces.add_and_normalize(self._norms[which].epsilon)
+        add = self._pieces.add_and_normalize(self._epsilons[which])
         bits: tuple[tf.Tensor, ...] = ()
-        if self._dropout.is_on:
-            bits = self._dropout.draw(shape_of(x), place=self._place + 1 + which)
+        if dropout.is_on:
+            bits = dropout.draw(shape_of(x), place=self._place + 1 + which)
         return add(x, bias, residual, gammas[which], betas[which], *bits)
 
 
-def mean_of_tokens(x: tf.Tensor, is_token: tf.Tensor) -> tf.Tensor:
+def _mean_of_tokens(x: tf.Tensor, is_token: tf.Tensor) -> tf.Tensor:
     """The mean of the vectors that are not padding: float32 [batch, hidden].
 
     In float32 also under mixed precision: bfloat16 cannot count past 256.
@@ -258,22 +243,52 @@ def _rematerialized(
 
     @tf.custom_gradient
     def run(*inputs: tf.Tensor) -> Any:
-        def gradient_of(gradient: tf.Tensor) -> list[tf.Tensor]:
+        def gradient_of(gradient: tf.Tensor) -> list[tf.Tensor | None]:
             if barrier:
                 again = gen_xla_ops.xla_optimization_barrier([gradient, *inputs])[1:]
             else:
                 with tf.control_dependencies([gradient]):
                     again = [tf.identity(x) for x in inputs]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(again)
+                tape.watch([x for x in again if x.dtype.is_floating])
                 result = compute(*again)
-            gradients: list[tf.Tensor] = tape.gradient(result, again, gradient)
+            gradients: list[tf.Tensor | None] = tape.gradient(result, again, gradient)
             return gradients
 
         return compute(*inputs), gradient_of
 
     rematerialized: Callable[..., tf.Tensor] = run
     return rematerialized
+
+
+def _weights(layer: keras.layers.Layer, hidden: int) -> list[tf.Tensor]:
+    """Kernels [in, out], then biases [out], then gammas and betas [hidden]."""
+    dense, norms = _dense_layers(layer), _norms(layer)
+    into = [hidden] * 5 + [dense[4].bias.shape[0]]
+    return [
+        *(tf.reshape(_tensor(each.kernel), [n, -1]) for each, n in zip(dense, into)),
+        *(tf.reshape(_tensor(each.bias), [-1]) for each in dense),
+        *(_tensor(norm.gamma) for norm in norms),
+        *(_tensor(norm.beta) for norm in norms),
+    ]
+
+
+def _dense_layers(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
+    """Of query, key, value, attention's output, and the two of the feed-forward."""
+    attention = layer._self_attention_layer
+    return (
+        attention._query_dense,
+        attention._key_dense,
+        attention._value_dense,
+        attention._output_dense,
+        layer._feedforward_intermediate_dense,
+        layer._feedforward_output_dense,
+    )
+
+
+def _norms(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
+    """After attention, and after the feed-forward."""
+    return layer._self_attention_layer_norm, layer._feedforward_layer_norm
 
 
 def _tensor(variable: Any) -> tf.Tensor:

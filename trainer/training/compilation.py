@@ -1,11 +1,11 @@
 """All that a run compiles, before its clock starts.
 
-    secs = compile_steps(
+    compile_steps(
         train_step,
         predict_step,
         train_feed=feeder.rehearsal(plan.from_step(0)),
         predict_feed=feeder.rehearsal(evaluation_plan),
-        variables=[*classifier.variables, *classifier.optimizer.variables],
+        variables=[*classifier.trainable_variables, *classifier.optimizer.variables],
         by_running=True,
     )
 
@@ -38,7 +38,7 @@ def compile_steps(
     variables: Sequence[keras.Variable],
     by_running: bool,
     beat: Callable[[str], None] = lambda waiting_for: None,
-) -> float:
+) -> None:
     """Compiles the steps at the lengths of the feeds, and logs each as it is done.
 
     One after the other: several workers must keep the same order, and XLA chooses a
@@ -51,11 +51,7 @@ def compile_steps(
       by_running: whether the steps have to be run, since XLA compiles what runs first
         and nothing before; otherwise their graphs are made, and nothing is run.
       beat: told what comes next.
-
-    Returns:
-      How long it took, in seconds.
     """
-    start = time.monotonic()
     with _kept(variables if by_running else ()):
         for index in _each_length("train step", train_feed, beat):
             if by_running:
@@ -74,7 +70,6 @@ def compile_steps(
             np.asarray(predict_step(batch))
         else:
             predict_step.trace(batch)
-    return time.monotonic() - start
 
 
 def _each_length(name: str, feed: Feed, beat: Callable[[str], None]) -> Iterator[int]:

@@ -8,7 +8,8 @@
 The steps themselves are compiled (`steps.py`); here is plain Python. All that the
 loop decides follows from the step's number and from what was evaluated, so a run
 that goes on from a checkpoint decides as it would have, and all workers decide alike.
-The steps between two decisions are handed over together, some at a time. The state is saved before an evaluation, which a run that was stopped in it does again.
+The steps between two decisions are handed over together, some at a time. The state is
+saved before an evaluation, which a run that was stopped in it does again.
 """
 
 from __future__ import annotations
@@ -218,9 +219,11 @@ class _Meter:
             "learning_rate": self._learning_rate(state.step - 1),
             "gradient_norm": math.fsum(norms) / len(norms),
             "examples_per_sec": rate,
-            "input_wait_fraction": self._input_wait_secs / max(self._secs, 1e-9),
             "secs_left": (self._plan.total_steps - state.step) * secs_per_step,
         }
+        if math.isfinite(self._input_wait_secs):  # Not measured on a TPU.
+            share = self._input_wait_secs / max(self._secs, 1e-9)
+            values["input_wait_fraction"] = share
         for writer in self._writers:
             writer.write("train", step=state.step, values=values)
         state.pending, self._secs, self._input_wait_secs = [], 0.0, 0.0

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import time
+import math
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import keras
@@ -55,7 +56,8 @@ class TrainStep:
       accumulation_steps: in how many parts a replica computes its share of a batch.
       steps_per_call: how many updates a call can do.
       fusion: what XLA compiles; "whole": on one device all of the step, of several
-        replicas forward and backward pass; "pieces" of these, and the update.
+        replicas forward and backward pass; "pieces" of these, and on one device the
+        update.
       rematerialize: whether to keep only the layers' inputs for the backward pass.
     """
 
@@ -181,7 +183,8 @@ class TrainStep:
     def _now(self, after: Sequence[tf.Tensor]) -> tf.Tensor:
         """Seconds, as float64, when these are there."""
         if isinstance(self._strategy, tf.distribute.TPUStrategy):
-            return tf.zeros([], tf.float64)
+            # Its hosts have no Python to ask.
+            return tf.constant(math.nan, tf.float64)
         # Not tf.timestamp, which refuses to run where kernels are deterministic.
         with tf.control_dependencies(after):
             return tf.numpy_function(time.monotonic, [], tf.float64)

@@ -113,6 +113,8 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
+    # Float32 is float32: an export is compared with the model to 1e-5.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     gpus = tf.config.list_logical_devices("GPU")
     precision, precision_reason = _choose_precision(config, on_gpu=bool(gpus))
     keras.mixed_precision.set_dtype_policy(precision)
