@@ -83,6 +83,8 @@ class TrainStep:
         self._forward = Forward(classifier, fusion=fusion, rematerialize=rematerialize)
         self._fusion = fusion
         self._is_one_program = _is_one_program(fusion, strategy)
+        # One for all lengths, which it does not depend on.
+        self._compiled_apply = _compiled(self._apply, True)
         self._one = _traced_by_length(self._one_impl)
         self._many = _traced_by_length(self._many_impl)
         # A function that the two above share, with what XLA has compiled of it.
@@ -213,7 +215,9 @@ class TrainStep:
         loss, gradients = compute(batch, step, replica)
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         in_pieces = self._fusion == "pieces" and not tf.distribute.has_strategy()
-        return loss, _compiled(self._apply, in_pieces)(gradients)
+        apply = self._compiled_apply if in_pieces else self._apply
+        norm: tf.Tensor = apply(gradients)
+        return loss, norm
 
     def _apply(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Clips and updates; the norm before. One loop over the memory, if compiled."""
