@@ -70,7 +70,15 @@ def test_every_flag_it_names_is_there() -> None:
         run(f"python -m trainer.{name} --help", cwd=ROOT, returncode=1)
         for name in ("main", "predict")
     )
-    others = {"flagfile", "help", "logdir", "num_workers", "rounds"}
+    others = {
+        "flagfile",
+        "help",
+        "logdir",
+        "num_workers",
+        "rounds",
+        "num_steps",
+        "repeats",
+    }
     flags = set(re.findall(r"--(\w+)", README)) - others
     assert len(flags) > 15
     for flag in flags:
