@@ -104,6 +104,7 @@ def benchmark(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, An
             else:
                 content["runs"].append({"contestant": name, "repeat": repeat, **found})
         # After each repeat, for all of them may take hours.
+        content["settings"]["repeats"] = repeat + 1
         _write(options.output_dir, content)
     return content
 
