@@ -45,7 +45,7 @@ class Dropout:
           bits: uint8 of the shape; those below the threshold are dropped.
           threshold: int32 scalar from 0 to 255.
         """
-        seed = tf.random.experimental.stateless_fold_in(self._seed, place)
+        seed = fold_in(self._seed, place)
         size = math.prod(shape)
         # A word more, for the threshold.
         words = tf.random.stateless_uniform(
@@ -61,6 +61,14 @@ class Dropout:
         if not self.is_on:
             return x
         return drop(x, *self.draw(shape_of(x), place=place))
+
+
+def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
+    """Another seed, int32 [2], for each number.
+
+    By Philox always: what TensorFlow would choose differs where XLA compiles it.
+    """
+    return tf.random.experimental.stateless_fold_in(seed, number, alg="philox")
 
 
 def drop(x: tf.Tensor, bits: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:

@@ -26,6 +26,7 @@ import tensorflow as tf
 from trainer.data.batches import Batch
 from trainer.modeling.forward import Forward, Fusion
 from trainer.modeling.optimizers import clip_by_global_norm
+from trainer.modeling.pieces import fold_in
 
 
 class StepNumbers(NamedTuple):
@@ -265,7 +266,6 @@ class TrainStep:
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def _dropout_seed(self, step: tf.Tensor, replica: tf.Tensor) -> tf.Tensor:
-        fold_in = tf.random.experimental.stateless_fold_in
         return fold_in(fold_in(tf.constant([self._seed, 0]), step), replica)
 
 
