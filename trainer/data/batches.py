@@ -142,9 +142,9 @@ def _batch_sizes(
     multiple = rows_multiple(
         tokens_per_batch=tokens_per_batch, max_length=bucket_lengths[-1]
     )
+    # At least one multiple: the config refuses a budget below that.
     return [
-        max(multiple, tokens_per_batch // length // multiple * multiple)
-        for length in bucket_lengths
+        tokens_per_batch // length // multiple * multiple for length in bucket_lengths
     ]
 
 

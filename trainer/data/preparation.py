@@ -10,7 +10,7 @@ The parts are in the modules beside this one; here they are put one after the ot
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -61,7 +61,7 @@ def prepare(
     read = sources.load(config.data)
     parts = splits.make_splits(read, config=config.data, seed=config.training.seed)
     label_names, read_facts = read.label_names, read.facts
-    # The splits are copies of what they need, and Arrow would keep the room.
+    # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()
     encoded = {
@@ -81,14 +81,7 @@ def prepare(
         max_length=config.data.max_length,
         hidden_size=hidden_size,
     )
-    plan = batches.TrainingPlan(
-        lengths,
-        bucket_lengths,
-        seed=config.training.seed,
-        batch_size=config.training.global_batch_size,
-        num_epochs=config.training.num_train_epochs,
-        tokens_per_batch=config.training.tokens_per_batch,
-    )
+    plan = _plan(config, lengths, bucket_lengths)
     facts = {
         **splits.facts(parts, label_names),
         "source": read_facts,
@@ -109,6 +102,19 @@ def prepare(
         plan=plan,
         facts=facts,
         warnings=(*read_facts["warnings"], *_warnings(config, facts)),
+    )
+
+
+def _plan(
+    config: ExperimentConfig, lengths: np.ndarray, bucket_lengths: Sequence[int]
+) -> batches.TrainingPlan:
+    return batches.TrainingPlan(
+        lengths,
+        bucket_lengths,
+        seed=config.training.seed,
+        batch_size=config.training.global_batch_size,
+        num_epochs=config.training.num_train_epochs,
+        tokens_per_batch=config.training.tokens_per_batch,
     )
 
 
