@@ -74,9 +74,10 @@ def prepare_benchmark(spec: Spec) -> Found:
                 f"--dataset={spec['dataset']} must have at least {count} rows; found "
                 f"{len(pool)}; lower --num_steps, --batch_size or --num_rows"
             )
-        rows = pool.take(order[:count])
+        rows = order[:count]
+        texts = pool.texts.take(rows).to_pylist()
         with open(path, "w", encoding="utf-8") as file:
-            for text, label in zip(rows.texts.to_pylist(), rows.labels.tolist()):
+            for text, label in zip(texts, pool.labels[rows].tolist()):
                 file.write(json.dumps({"text": text, "label": label}) + "\n")
     return {"preset": str(folder.absolute()), "label_names": read.label_names}
 
