@@ -17,6 +17,7 @@ from trainer.config import (
     OptimizerConfig,
     PredictConfig,
     RuntimeConfig,
+    ServingConfig,
     TrainingConfig,
     differences,
     sections,
@@ -32,6 +33,7 @@ SECTIONS = {
     "optimizer": OptimizerConfig,
     "training": TrainingConfig,
     "runtime": RuntimeConfig,
+    "serving": ServingConfig,
 }
 # Every setting at a value that is not its default, so that a test can see each of
 # them carried through; what they exclude is in INSTEAD.
@@ -86,6 +88,18 @@ OFF_DEFAULT: dict[str, Any] = dict(
     steps_per_call=4,
     compile_cache_dir="/xla",
     deterministic=False,
+    long_text="windows",
+    max_windows=2,
+    window_overlap=7,
+    export_dir="/models",
+    export_formats=("float32", "int8"),
+    keep_exports=0,
+    max_accuracy_drop=0.5,
+    num_export_examples=9,
+    calibrate=False,
+    decision_metric="mcc",
+    abstain_accuracy=0.9,
+    max_serving_batch_size=3,
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
 INSTEAD: dict[str, Any] = dict(
@@ -118,6 +132,15 @@ MAY_CHANGE = {
     "steps_per_call",
     "compile_cache_dir",
     "deterministic",
+    "export_dir",
+    "export_formats",
+    "keep_exports",
+    "max_accuracy_drop",
+    "num_export_examples",
+    "calibrate",
+    "decision_metric",
+    "abstain_accuracy",
+    "max_serving_batch_size",
 }
 
 
@@ -209,6 +232,38 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(tokens_per_batch=511, max_length=64),
         ["--tokens_per_batch", "at least 512", "tokens_per_batch=511, max_length=64"],
     ),
+    "budget_of_few_windows": (
+        dict(tokens_per_batch=1023, max_length=64, max_windows=2, long_text="windows"),
+        ["--tokens_per_batch", "--max_windows", "at least 1024"],
+    ),
+    "one_window": (dict(max_windows=1), ["--max_windows", "at least 2", "=1"]),
+    "window_of_shared_tokens": (
+        dict(window_overlap=62, max_length=64),
+        ["--window_overlap", "below 62", "[CLS]", ": 62"],
+    ),
+    "overlap_negative": (dict(window_overlap=-2), ["--window_overlap", ": -2"]),
+    "unknown_format": (
+        dict(export_formats=("float32", "onnx")),
+        ["--export_formats", "bfloat16, int8", "float32,onnx"],
+    ),
+    "no_reference_format": (
+        dict(export_formats=("int8",)),
+        ["--export_formats", "must be float32", ": int8"],
+    ),
+    "mean_pooled_huggingface": (
+        dict(export_formats=("float32", "huggingface"), pooling="mean"),
+        ["--export_formats=huggingface", "--pooling=first", "pooling=mean"],
+    ),
+    "drop_above_one": (dict(max_accuracy_drop=1.1), ["--max_accuracy_drop", "1.1"]),
+    "abstain_always": (dict(abstain_accuracy=1.1), ["--abstain_accuracy", "[0, 1]"]),
+    "abstain_without_validation": (
+        dict(abstain_accuracy=0.9, validation_one_in=0),
+        ["--abstain_accuracy", "--validation_dataset", "abstain_accuracy=0.9"],
+    ),
+    "thresholds_without_validation": (
+        dict(decision_metric="mcc", validation_one_in=0),
+        ["--decision_metric", "--validation_one_in", "decision_metric=mcc"],
+    ),
     "no_cache": (dict(cache_dir=""), ["--cache_dir"]),
     "dropout_of_all": (dict(dropout=1.0), ["--dropout", "[0, 1)", "dropout=1.0"]),
     "dropout_negative": (dict(dropout=-0.1), ["--dropout", "dropout=-0.1"]),
@@ -253,6 +308,12 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "no_dropout": dict(dropout=0.0),
     "shortest": dict(max_length=3),
     "least_budget": dict(tokens_per_batch=512, max_length=64),
+    "least_budget_of_windows": dict(
+        tokens_per_batch=1024, max_length=64, max_windows=2, long_text="windows"
+    ),
+    "all_formats": dict(
+        export_formats=("float32", "bfloat16", "int8", "litert", "huggingface")
+    ),
 }
 
 
@@ -263,6 +324,10 @@ def test_settings_that_go_together(changes: dict[str, Any]) -> None:
 
 
 MINIMA = {
+    "max_windows": 2,
+    "keep_exports": 0,
+    "num_export_examples": 0,
+    "max_serving_batch_size": 1,
     "num_train_examples": 0,
     "num_eval_examples": 0,
     "weight_decay": 0,

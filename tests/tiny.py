@@ -146,10 +146,18 @@ def write_hugging_face(folder: pathlib.Path, **config: object) -> str:
     return str(folder)
 
 
-def tokenize(texts: Sequence[str], cache_dir: pathlib.Path) -> TokenizedTexts:
+def tokenize(
+    texts: Sequence[str],
+    cache_dir: pathlib.Path,
+    *,
+    max_length: int = MAX_LENGTH,
+    max_windows: int = 1,
+) -> TokenizedTexts:
     """The texts' ids by the tiny vocabulary."""
     array = pa.chunked_array([pa.array(texts, pa.large_string())])
-    encoder = TextEncoder(VOCABULARY, lowercase=True, max_length=MAX_LENGTH)
+    encoder = TextEncoder(
+        VOCABULARY, lowercase=True, max_length=max_length, max_windows=max_windows
+    )
     return encode_texts(
         array, encoder, digests=content_digests(array), cache_dir=str(cache_dir)
     )

@@ -50,6 +50,8 @@ def _define_one(
 ) -> None:
     name, help_text = field.name, field.metadata["help"]
     default: Any = field.default
+    if isinstance(default, tuple):
+        default = list(default)
     if typing.get_origin(hint) is typing.Literal:
         choices = list(typing.get_args(hint))
         absl_flags.DEFINE_enum(

@@ -81,6 +81,15 @@ def test_bucket_lengths_cost_the_least(
     )
 
 
+def test_a_bucket_for_each_number_of_windows() -> None:
+    """Those of one window are chosen as if there were no other texts."""
+    lengths = np.repeat([16, 20, 128, 256], [9, 5, 1, 70]).astype(np.int32)
+    settings: Any = dict(num_buckets=2, max_length=128)
+    chosen = batches.choose_bucket_lengths(lengths, max_windows=4, **settings)
+    alone = batches.choose_bucket_lengths(lengths[lengths <= 128], **settings)
+    assert chosen == (*alone, 256, 384, 512)
+
+
 def test_attention_makes_long_texts_dear() -> None:
     """A narrow model's attention outweighs the rest, so long texts are padded less."""
     lengths = np.repeat([16, 400], [10, 20]).astype(np.int32)

@@ -194,6 +194,67 @@ def test_head_tail_of_512_is_the_papers() -> None:
     assert encode(encoder, [" ".join(words)]) == [[START, *ids[:128], *ids[-382:], END]]
 
 
+def windows_of(
+    ids: list[int], max_length: int, max_windows: int, overlap: int
+) -> list[int]:
+    """The windows of a text, back to back: said once more, in plain Python."""
+    room = max_length - 2
+    ids = ids[: room + (max_windows - 1) * (room - overlap)]
+    start, windows = 0, []
+    while start + room < len(ids):
+        windows.append(ids[start : start + room])
+        start += room - overlap
+    # The last one ends where the text does.
+    windows.append(ids[max(0, len(ids) - room) :])
+    return [each for window in windows for each in (START, *window, END)]
+
+
+@pytest.mark.parametrize("max_length", [3, 4, 9, 16])
+@pytest.mark.parametrize("max_windows", [2, 4])
+@pytest.mark.parametrize("overlap", [0, 1, 6])
+def test_windows(max_length: int, max_windows: int, overlap: int) -> None:
+    """Of texts of every length, from none to far more words than there is room for."""
+    overlap = min(overlap, max_length - 3)
+    words = [WORDS[i * 7 % len(WORDS)] for i in range(6 * max_length)]
+    texts = [" ".join(words[:count]) for count in range(len(words) + 1)]
+    encoder = make_encoder(
+        max_length=max_length, max_windows=max_windows, window_overlap=overlap
+    )
+    encoded = encoder(tf.constant(texts))
+    ids = [ID_OF[word] for word in words]
+    assert encoded.token_ids.to_list() == [
+        windows_of(ids[:count], max_length, max_windows, overlap)
+        for count in range(len(texts))
+    ]
+    assert encoded.full_lengths.numpy().tolist() == [
+        count + 2 for count in range(len(texts))
+    ]
+    read_whole = encoder.longest_text - 2
+    assert encoded.token_ids[read_whole].numpy().tolist()[-2] == ids[read_whole - 1]
+    assert encoded.token_ids[read_whole + 1].numpy().tolist() == (
+        encoded.token_ids[read_whole].numpy().tolist()
+    )
+
+
+def test_windows_of_the_two_ends_of_a_text() -> None:
+    """What the windows cannot hold is truncated as ever."""
+    words = [WORDS[i * 7 % len(WORDS)] for i in range(100)]
+    ids = [ID_OF[word] for word in words]
+    encoder = make_encoder(
+        max_length=10, max_windows=2, window_overlap=2, truncation="head_tail"
+    )
+    # 14 tokens: a quarter of 16, and the rest from the end.
+    kept = ids[:4] + ids[-10:]
+    assert encode(encoder, [" ".join(words)]) == [
+        [START, *kept[:8], END, START, *kept[-8:], END]
+    ]
+
+
+def test_no_texts_and_no_windows() -> None:
+    encoded = make_encoder(max_windows=3, window_overlap=1)(tf.constant([], tf.string))
+    assert encoded.token_ids.to_list() == []
+
+
 @pytest.mark.parametrize("text", ["", " ", "\u200b\n", b"\x00", b"\xff"])
 def test_nothing_to_read(text: str | bytes) -> None:
     encoder = make_encoder()

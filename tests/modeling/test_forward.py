@@ -251,6 +251,54 @@ def test_any_length_without_a_static_shape(model: keras.Model) -> None:
     assert compute(ids[:0], num_tokens[:0]).shape == [0, 3]
 
 
+@pytest.mark.parametrize("is_static", [True, False])
+def test_windows_are_texts_whose_mean_counts(
+    model: keras.Model, is_static: bool
+) -> None:
+    """Rows of three windows, two, and less than one: as KerasHub's, each by itself."""
+    generator = np.random.default_rng(6)
+    size, num_tokens = 8, np.array([24, 16, 5, 8], np.int32)
+    ids = generator.integers(4, 60, [4, 24]).astype(np.int32)
+    ids[np.arange(24) >= num_tokens[:, np.newaxis]] = 0
+    forward = Forward(model, max_length=size)
+    outputs = lambda *batch: (forward(*batch), forward.embed(*batch))  # noqa: E731
+    if not is_static:
+        specs = [tf.TensorSpec([None] * n, tf.int32) for n in (2, 1)]
+        outputs = tf.function(outputs, input_signature=specs)
+    for width in (24, 16, 8, 5):
+        rows = num_tokens <= width
+        logits, vectors = outputs(
+            tf.constant(ids[rows, :width]), tf.constant(num_tokens[rows])
+        )
+        for row, number in enumerate(num_tokens[rows]):
+            of_windows = []
+            for start in range(0, number, size):
+                window = ids[rows][row : row + 1, start : min(start + size, number)]
+                alone = tf.constant(window), tf.constant([window.shape[1]])
+                of_windows.append(
+                    (model(model_inputs(*alone)), Forward(model).embed(*alone))
+                )
+            expected, expected_vector = (np.mean(x, axis=0) for x in zip(*of_windows))
+            np.testing.assert_allclose(logits[row], expected[0], atol=3e-6)
+            np.testing.assert_allclose(vectors[row], expected_vector[0], atol=3e-6)
+
+
+def test_any_mask_and_segments(model: keras.Model) -> None:
+    """Also padding between the tokens, and a second segment."""
+    ids, _ = make_batch()
+    generator = np.random.default_rng(8)
+    mask = generator.integers(0, 2, ids.shape).astype(np.int32)
+    mask[:, 0] = 1
+    segments = generator.integers(0, 2, ids.shape).astype(np.int32)
+    mask, segments = tf.constant(mask), tf.constant(segments)
+    inputs = {"token_ids": ids, "padding_mask": mask, "segment_ids": segments}
+    forward = Forward(model)
+    pooled = forward.pool(ids, mask > 0, segment_ids=segments)
+    np.testing.assert_allclose(
+        forward.classify(pooled), model(inputs, training=False), atol=3e-6
+    )
+
+
 def test_embed_is_what_the_head_reads(model: keras.Model) -> None:
     forward = Forward(model)
     ids, num_tokens = make_batch()

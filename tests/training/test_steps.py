@@ -68,14 +68,17 @@ def train(
     accumulation_steps: int = 1,
     steps_per_call: int = 1,
     rematerialize: bool = False,
+    max_length: int = tiny.MAX_LENGTH,
     **settings: Any,
 ) -> dict[str, Any]:
     """Losses, gradient norms, weights and predictions after a few steps."""
     texts, labels = tiny.labelled_sentences(NUM_ROWS)
-    tokens = tiny.tokenize(texts, cache_dir)
+    buckets = tuple(range(32, 65, min(max_length, 32)))
+    tokens = tiny.tokenize(
+        texts, cache_dir, max_length=max_length, max_windows=buckets[-1] // max_length
+    )
     strategy = strategy_of(num_replicas)
     model = make_classifier(strategy, preset, **settings)
-    buckets = (32, 64)
     plan = batches.TrainingPlan(
         tokens.lengths, buckets, seed=0, batch_size=BATCH_SIZE, num_epochs=num_epochs
     )
@@ -89,13 +92,14 @@ def train(
         accumulation_steps=accumulation_steps,
         steps_per_call=steps_per_call,
         rematerialize=rematerialize,
+        max_length=max_length,
     )
     feed = feeder(plan.from_step(0))
     results = [
         step(feed.pipelines, feed.order[first : first + steps_per_call])
         for first in range(0, plan.total_steps, steps_per_call)
     ]
-    predict = PredictStep(model, strategy, fusion=fusion)
+    predict = PredictStep(model, strategy, fusion=fusion, max_length=max_length)
     logits = np.zeros([NUM_ROWS, 2])
     evaluation = batches.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
     for rows, batch in feeder(evaluation):
@@ -171,6 +175,35 @@ def test_fast_equals_plain(
         dropout=dropout,
     )
     assert_same(plain, fast, tolerance=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_replicas", "fusion", "accumulation_steps"),
+    [
+        (2, "pieces", 1),
+        pytest.param(1, "whole", 2, marks=pytest.mark.slow),
+    ],
+)
+def test_windows_are_trained_alike_however_they_are_computed(
+    num_replicas: int,
+    fusion: Fusion,
+    accumulation_steps: int,
+    tiny_preset: str,
+    cache_dir: pathlib.Path,
+) -> None:
+    plain = train(1, tiny_preset, cache_dir, max_length=32)
+    other = train(
+        num_replicas,
+        tiny_preset,
+        cache_dir,
+        max_length=32,
+        fusion=fusion,
+        accumulation_steps=accumulation_steps,
+    )
+    assert_same(plain, other, tolerance=2e-5)
+    # What windows change is more than rounding.
+    whole = train(1, tiny_preset, cache_dir)
+    assert np.abs(plain["logits"] - whole["logits"]).max() > 1e-4
 
 
 @pytest.mark.parametrize(

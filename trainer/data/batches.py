@@ -82,6 +82,7 @@ def choose_bucket_lengths(
     *,
     num_buckets: int,
     max_length: int,
+    max_windows: int = 1,
     hidden_size: int = _HIDDEN_SIZE,
 ) -> tuple[int, ...]:
     """The padded lengths at which the texts cost the least, by dynamic programming.
@@ -94,13 +95,16 @@ def choose_bucket_lengths(
 
     Args:
       lengths: int32 [n], lengths in tokens.
-      num_buckets: how many padded lengths there may be at most.
-      max_length: the longest a text can be; always the last bucket's length, so
-        that texts other than these fit as well.
+      num_buckets: how many padded lengths up to `max_length` there may be at most.
+      max_length: the longest a text of one window can be; always a bucket's length,
+        so that texts other than these fit as well.
+      max_windows: the most windows of `max_length` that a text can have.
 
     Returns:
-      Ascending lengths, multiples of LENGTH_MULTIPLE but for `max_length`.
+      Ascending lengths: multiples of LENGTH_MULTIPLE, then `max_length`, and then its
+      multiples, one for each number of windows.
     """
+    lengths = lengths[lengths <= max_length]
     candidates = np.array(
         [0, *range(LENGTH_MULTIPLE, max_length, LENGTH_MULTIPLE), max_length]
     )
@@ -120,7 +124,8 @@ def choose_bucket_lengths(
         least = total.min(axis=0)
         chosen = [(*chosen[i], int(c)) for i, c in zip(before, candidates)]
         finished.append((least[-1], chosen[-1]))
-    return min(finished, key=lambda result: result[0])[1]
+    of_one_window = min(finished, key=lambda result: result[0])[1]
+    return (*of_one_window, *(n * max_length for n in range(2, max_windows + 1)))
 
 
 def rows_multiple(*, tokens_per_batch: int, max_length: int) -> int:

@@ -79,6 +79,7 @@ def prepare(
         lengths,
         num_buckets=config.data.num_buckets,
         max_length=config.data.max_length,
+        max_windows=config.data.num_windows,
         hidden_size=hidden_size,
     )
     plan = _plan(config, lengths, bucket_lengths)
@@ -92,7 +93,7 @@ def prepare(
         ),
     }
     for name, part in encoded.items():
-        facts["splits"][name].update(_length_facts(part))
+        facts["splits"][name].update(_length_facts(part, encoder))
     return PreparedData(
         label_names=label_names,
         splits=parts,
@@ -129,11 +130,11 @@ def summary(data: PreparedData) -> list[str]:
     ]
 
 
-def _length_facts(part: TokenizedTexts) -> dict[str, Any]:
+def _length_facts(part: TokenizedTexts, encoder: TextEncoder) -> dict[str, Any]:
     values = np.percentile(part.full_lengths, _PERCENTS, method="inverted_cdf")
     return {
         "length_percentiles": {str(p): int(v) for p, v in zip(_PERCENTS, values)},
-        "truncated_fraction": float((part.full_lengths > part.lengths).mean()),
+        "truncated_fraction": float((part.full_lengths > encoder.longest_text).mean()),
     }
 
 

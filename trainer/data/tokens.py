@@ -6,8 +6,8 @@
     tokens.token_ids[tokens.row_splits[3]:tokens.row_splits[4]]  # the fourth text
 
 `TextEncoder` computes what Hugging Face's `BertTokenizer` computes, to the id,
-except that text which spells a special token ("[SEP]") is read as text, and
-truncates. `encode_texts` keeps its results on disk, under a fingerprint of all
+except that text which spells a special token ("[SEP]") is read as text. Of a text that
+is too long it keeps a part, or makes several windows, which lie back to back. `encode_texts` keeps its results on disk, under a fingerprint of all
 that they depend on. Where the vocabulary comes from is `modeling/presets.py`'s
 business.
 """
@@ -54,7 +54,8 @@ _LONG_WORD = f"[^ ]{{{_MAX_CHARACTERS_PER_WORD + 1},}}"
 
 
 class EncodedTexts(NamedTuple):
-    """token_ids: ragged int32 [batch, None], from [CLS] to [SEP], truncated.
+    """token_ids: ragged int32 [batch, None], from [CLS] to [SEP], truncated; or
+    several windows of exactly `max_length` tokens, each from [CLS] to [SEP].
     full_lengths: int32 [batch], the number of tokens before truncation, [CLS] and
     [SEP] included."""
 
@@ -71,10 +72,18 @@ class TextEncoder:
       lowercase: whether to lower-case.
       strip_accents: whether to drop combining marks after decomposition (NFD).
         None: as `lowercase`, which is what BERT was trained with.
-      max_length: longest result in tokens, [CLS] and [SEP] included.
+      max_length: longest input of the model in tokens, [CLS] and [SEP] included.
       truncation: which tokens of a longer text are kept. `head_tail` keeps the
         first quarter and the last three, the 128 and 382 of 512 that Sun et al.
         2019 ("How to Fine-Tune BERT for Text Classification?") found best.
+      max_windows: a text longer than `max_length` becomes as many windows as cover
+        it, but at most so many; what these cannot hold is truncated. All windows are
+        full: the last one ends where the text ends. 1: no windows.
+      window_overlap: tokens that a window shares with the next one; the last window
+        may share more.
+
+    Attributes:
+      longest_text: tokens of a text that are read, [CLS] and [SEP] counted once.
 
     Raises:
       ValueError: the vocabulary lacks a special token.
@@ -88,6 +97,8 @@ class TextEncoder:
         strip_accents: bool | None = None,
         max_length: int,
         truncation: Truncation = "head",
+        max_windows: int = 1,
+        window_overlap: int = 0,
     ) -> None:
         ids = {token: index for index, token in enumerate(vocabulary)}
         missing = [t for t in ("[CLS]", "[SEP]", "[UNK]", "[PAD]") if t not in ids]
@@ -108,7 +119,10 @@ class TextEncoder:
         self._start_id, self._end_id = ids["[CLS]"], ids["[SEP]"]
         self._lowercase = lowercase
         self._strip_accents = lowercase if strip_accents is None else strip_accents
-        self._num_head, self._num_tail = _kept_tokens(max_length, truncation)
+        self._overlap, self._has_windows = window_overlap, max_windows > 1
+        stride = max_length - 2 - window_overlap
+        self.longest_text = max_length + (max_windows - 1) * stride
+        self._num_head, self._num_tail = _kept_tokens(self.longest_text, truncation)
         self._wordpiece = tf_text.FastWordpieceTokenizer(
             vocab=list(vocabulary),
             token_out_type=tf.int32,
@@ -124,6 +138,8 @@ class TextEncoder:
             max_length,
             truncation,
         ]
+        if self._has_windows:
+            settings += [max_windows, window_overlap]
         self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
     def __call__(self, texts: tf.Tensor) -> EncodedTexts:
@@ -133,7 +149,10 @@ class TextEncoder:
         pieces = words.with_flat_values(self._wordpiece.tokenize(words.flat_values))
         token_ids = pieces.merge_dims(-2, -1)
         full_lengths = tf.cast(token_ids.row_lengths(), tf.int32) + 2
-        return EncodedTexts(self._add_ends(self._truncate(token_ids)), full_lengths)
+        token_ids = self._truncate(token_ids)
+        if self._has_windows:
+            return EncodedTexts(self._windows(token_ids), full_lengths)
+        return EncodedTexts(self._add_ends(token_ids), full_lengths)
 
     def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
         """Cleans, lower-cases and puts blanks around what is a word by itself."""
@@ -177,6 +196,29 @@ class TextEncoder:
             validate=False,
         )
 
+    def _windows(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Cuts texts into windows with ends of their own, back to back."""
+        lengths = token_ids.row_lengths()
+        size = tf.constant(self.max_length - 2, tf.int64)
+        stride = size - self._overlap
+        num_windows = 1 + tf.maximum(-((size - lengths) // stride), 0)
+        from_last = tf.repeat(lengths - size, num_windows)
+        starts = tf.ragged.range(num_windows).flat_values * stride
+        starts = tf.maximum(tf.minimum(starts, from_last), 0)
+        sizes = tf.repeat(tf.minimum(lengths, size), num_windows)
+        starts += tf.repeat(token_ids.row_starts(), num_windows)
+        positions = tf.ragged.range(starts, starts + sizes)
+        windows = self._add_ends(
+            positions.with_flat_values(
+                tf.gather(token_ids.flat_values, positions.flat_values)
+            )
+        )
+        return tf.RaggedTensor.from_row_lengths(
+            windows.flat_values,
+            num_windows * (tf.minimum(lengths, size) + 2),
+            validate=False,
+        )
+
     def _add_ends(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
         ones = tf.ones([token_ids.nrows(), 1], tf.int32)
         return tf.concat(
@@ -184,10 +226,10 @@ class TextEncoder:
         )
 
 
-def _kept_tokens(max_length: int, truncation: Truncation) -> tuple[int, int]:
+def _kept_tokens(longest: int, truncation: Truncation) -> tuple[int, int]:
     """How many tokens are kept from the start and from the end of a long text."""
-    num_kept = max_length - 2
-    num_head = {"head": num_kept, "tail": 0, "head_tail": max_length // 4}[truncation]
+    num_kept = longest - 2
+    num_head = {"head": num_kept, "tail": 0, "head_tail": longest // 4}[truncation]
     return num_head, num_kept - num_head
 
 

@@ -172,7 +172,7 @@ def weighted_metrics(
             weights @ _gaps_by_bin(labels, logits)
         ).sum(axis=1)
         / total,
-        **_metrics_of_confusion(_weighted_confusion(weights, labels, logits)),
+        **metrics_of_confusion(_weighted_confusion(weights, labels, logits)),
     }
 
 
@@ -408,7 +408,7 @@ def _weighted_confusion(
     return np.reshape(sums, (-1, num_classes, num_classes))
 
 
-def _metrics_of_confusion(confusion: FloatArray) -> dict[str, FloatArray]:
+def metrics_of_confusion(confusion: FloatArray) -> dict[str, FloatArray]:
     """Metrics of confusion matrices [resamples, classes, classes]."""
     correct = np.diagonal(confusion, axis1=1, axis2=2)
     true, predicted = confusion.sum(axis=2), confusion.sum(axis=1)

@@ -43,6 +43,9 @@ class Forward:
         CPU. "whole": the caller compiles all; for accelerators. "none": nothing.
       rematerialize: compute each layer again in the backward pass instead of keeping
         what it computed: memory for time.
+      max_length: a longer row is several windows of this length, back to back, each
+        a text to the encoder; the mean of what comes of them is the row's. None: a
+        row is one window, however long.
     """
 
     def __init__(
@@ -51,11 +54,13 @@ class Forward:
         *,
         fusion: Fusion = "none",
         rematerialize: bool = False,
+        max_length: int | None = None,
     ) -> None:
         self._classifier = classifier
         self._backbone = classifier.backbone
         self._fusion = fusion
         self._rematerialize = rematerialize
+        self._max_length = max_length
 
     def __call__(
         self,
@@ -74,37 +79,89 @@ class Forward:
         Returns:
           float32 [batch, classes].
         """
-        pooled = self.embed(token_ids, num_tokens, dropout_seed=dropout_seed)
+
+        def compute(token_ids: tf.Tensor, is_token: tf.Tensor) -> tf.Tensor:
+            pooled = self.pool(token_ids, is_token, dropout_seed=dropout_seed)
+            return self.classify(pooled, dropout_seed=dropout_seed)
+
+        return self._over_windows(compute, token_ids, num_tokens)
+
+    def embed(self, token_ids: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
+        """The vectors that the head reads: float [batch, hidden]."""
+        return self._over_windows(self.pool, token_ids, num_tokens)
+
+    def pool(
+        self,
+        token_ids: tf.Tensor,
+        is_token: tf.Tensor,
+        *,
+        segment_ids: tf.Tensor | None = None,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The vectors that the head reads, of rows of one window.
+
+        Args:
+          token_ids: int32 [batch, length].
+          is_token: bool [batch, length], false where there is padding.
+          segment_ids: int32 [batch, length]; None: all of the first segment.
+
+        Returns:
+          float [batch, hidden].
+        """
+        x = self._encode(token_ids, is_token, segment_ids, dropout_seed)
+        if isinstance(self._classifier, MeanPooledBertTextClassifier):
+            return _mean_of_tokens(x, is_token)
+        return self._backbone.pooled_dense(x[:, 0])
+
+    def classify(
+        self, pooled: tf.Tensor, *, dropout_seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """The logits of vectors that `pool` gave: float32 [batch, classes]."""
         rate = self._classifier.get_layer("classifier_dropout").rate
         pooled = Dropout(rate, dropout_seed)(pooled, place=0)
         logits = self._classifier.get_layer("logits")(pooled)
         return tf.cast(logits, tf.float32)
 
-    def embed(
+    def _over_windows(
         self,
+        compute: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
         token_ids: tf.Tensor,
         num_tokens: tf.Tensor,
-        *,
-        dropout_seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The vectors that the head reads: float [batch, hidden]."""
-        is_token = tf.sequence_mask(num_tokens, tf.shape(token_ids)[1])
-        x = self._encode(token_ids, is_token, dropout_seed)
-        if isinstance(self._classifier, MeanPooledBertTextClassifier):
-            return _mean_of_tokens(x, is_token)
-        return self._backbone.pooled_dense(x[:, 0])
+        """The mean over each row's windows of what is computed of them."""
+        length = shape_of(token_ids)[1]
+        count = 1 if self._max_length is None else -(-length // self._max_length)
+        if isinstance(count, int) and count == 1:
+            return compute(token_ids, tf.sequence_mask(num_tokens, length))
+        size = length // count
+        starts = tf.range(count) * size
+        num_left = tf.expand_dims(tf.cast(num_tokens, tf.int32), 1) - starts
+        # A row of fewer windows than others has some without a token, which are
+        # computed as if they had one, and do not count.
+        is_there = tf.cast(num_left > 0, tf.float32)
+        num_here = tf.reshape(tf.clip_by_value(num_left, 1, size), [-1])
+        result = tf.cast(
+            compute(
+                tf.reshape(token_ids, [-1, size]), tf.sequence_mask(num_here, size)
+            ),
+            tf.float32,
+        )
+        result = tf.reshape(result, [-1, count, result.shape[-1]])
+        total = tf.reduce_sum(result * tf.expand_dims(is_there, -1), axis=1)
+        return total / tf.reduce_sum(is_there, axis=1, keepdims=True)
 
     def _encode(
         self,
         token_ids: tf.Tensor,
         is_token: tf.Tensor,
+        segment_ids: tf.Tensor | None,
         dropout_seed: tf.Tensor | None,
     ) -> tf.Tensor:
         """The last layer's output: [batch, length, hidden]."""
         backbone = self._backbone
         shape = [*shape_of(token_ids), backbone.hidden_dim]
         pieces = Pieces(compiled=self._fusion == "pieces")
-        x = self._embeddings(token_ids, pieces)
+        x = self._embeddings(token_ids, segment_ids, pieces)
         x = Dropout(backbone.dropout, dropout_seed)(x, place=1)
         # The seed is an input of the layers, as are their weights: what computes them
         # again has to draw again as well, not to keep what was drawn.
@@ -125,15 +182,20 @@ class Forward:
             x = run(x, *weights, *seed)
         return tf.reshape(x, shape)
 
-    def _embeddings(self, token_ids: tf.Tensor, pieces: Pieces) -> tf.Tensor:
-        """Of texts of a single segment, normalized: [batch * length, hidden]."""
+    def _embeddings(
+        self, token_ids: tf.Tensor, segment_ids: tf.Tensor | None, pieces: Pieces
+    ) -> tf.Tensor:
+        """Normalized: [batch * length, hidden]."""
         backbone = self._backbone
         dtype = backbone.compute_dtype
         length = shape_of(token_ids)[1]
         # Rows are taken first, then cast: not the whole table.
         tokens = tf.gather(_tensor(backbone.token_embedding.embeddings), token_ids)
         positions = _tensor(backbone.position_embedding.position_embeddings)[:length]
-        segment = _tensor(backbone.segment_embedding.embeddings)[0]
+        segments = _tensor(backbone.segment_embedding.embeddings)
+        segment = (
+            segments[0] if segment_ids is None else tf.gather(segments, segment_ids)
+        )
         x = tf.cast(tokens, dtype) + tf.cast(positions + segment, dtype)
         norm = backbone.embeddings_layer_norm
         return pieces.normalize(norm.epsilon)(
@@ -164,8 +226,8 @@ class _Layer:
         shape: Sequence[Any],
         place: int,
     ) -> None:
-        self._activation = _dense_layers(layer)[4].activation
-        self._epsilons = [norm.epsilon for norm in _norms(layer)]
+        self._activation = dense_layers(layer)[4].activation
+        self._epsilons = [norm.epsilon for norm in layer_norms(layer)]
         self._is_token, self._pieces, self._rate = is_token, pieces, dropout
         self._num_heads, self._shape, self._place = num_heads, shape, place
 
@@ -220,15 +282,15 @@ class _Layer:
 def _mean_of_tokens(x: tf.Tensor, is_token: tf.Tensor) -> tf.Tensor:
     """The mean of the vectors that are not padding: float32 [batch, hidden].
 
-    In float32 also under mixed precision: bfloat16 cannot count past 256.
+    Zeros where all are. In float32 also under mixed precision: bfloat16 cannot count past 256.
 
     Args:
       x: float [batch, length, hidden].
       is_token: bool [batch, length].
     """
-    mask = tf.cast(is_token, tf.float32)[:, :, tf.newaxis]
+    mask = tf.expand_dims(tf.cast(is_token, tf.float32), -1)
     total = tf.reduce_sum(tf.cast(x, tf.float32) * mask, axis=1)
-    return total / tf.reduce_sum(mask, axis=1)
+    return total / tf.maximum(tf.reduce_sum(mask, axis=1), 1.0)
 
 
 def _rematerialized(
@@ -263,7 +325,7 @@ def _rematerialized(
 
 def _weights(layer: keras.layers.Layer, hidden: int) -> list[tf.Tensor]:
     """Kernels [in, out], then biases [out], then gammas and betas [hidden]."""
-    dense, norms = _dense_layers(layer), _norms(layer)
+    dense, norms = dense_layers(layer), layer_norms(layer)
     into = [hidden] * 5 + [dense[4].bias.shape[0]]
     return [
         *(tf.reshape(_tensor(each.kernel), [n, -1]) for each, n in zip(dense, into)),
@@ -273,7 +335,7 @@ def _weights(layer: keras.layers.Layer, hidden: int) -> list[tf.Tensor]:
     ]
 
 
-def _dense_layers(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
+def dense_layers(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
     """Of query, key, value, attention's output, and the two of the feed-forward."""
     attention = layer._self_attention_layer
     return (
@@ -286,7 +348,7 @@ def _dense_layers(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
     )
 
 
-def _norms(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
+def layer_norms(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
     """After attention, and after the feed-forward."""
     return layer._self_attention_layer_norm, layer._feedforward_layer_norm
 

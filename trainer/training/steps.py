@@ -60,6 +60,7 @@ class TrainStep:
         replicas forward and backward pass; "pieces" of these, and on one device the
         update.
       rematerialize: whether to keep only the layers' inputs for the backward pass.
+      max_length: longer rows are windows of this length; see `Forward`.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class TrainStep:
         steps_per_call: int = 1,
         fusion: Fusion = "none",
         rematerialize: bool = False,
+        max_length: int | None = None,
     ) -> None:
         self.steps_per_call = steps_per_call
         self._classifier = classifier
@@ -81,7 +83,12 @@ class TrainStep:
         self._accumulation_steps = accumulation_steps
         self._seed = seed
         self._variables = classifier.trainable_variables
-        self._forward = Forward(classifier, fusion=fusion, rematerialize=rematerialize)
+        self._forward = Forward(
+            classifier,
+            fusion=fusion,
+            rematerialize=rematerialize,
+            max_length=max_length,
+        )
         self._fusion = fusion
         self._is_one_program = _is_one_program(fusion, strategy)
         # One for all lengths, which it does not depend on.
@@ -275,6 +282,7 @@ class PredictStep:
     Args:
       classifier: made under the strategy's scope.
       fusion: what XLA compiles.
+      max_length: longer rows are windows of this length; see `Forward`.
     """
 
     def __init__(
@@ -283,8 +291,9 @@ class PredictStep:
         strategy: tf.distribute.Strategy,
         *,
         fusion: Fusion = "none",
+        max_length: int | None = None,
     ) -> None:
-        self._forward = Forward(classifier, fusion=fusion)
+        self._forward = Forward(classifier, fusion=fusion, max_length=max_length)
         self._strategy = strategy
         self._is_one_program = _is_one_program(fusion, strategy)
         self._run = _traced_by_length(self._run_impl)
