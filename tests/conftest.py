@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pathlib
+from typing import Iterator
 
 import pytest
 
@@ -16,6 +18,13 @@ tf.config.set_logical_device_configuration(
     [tf.config.LogicalDeviceConfiguration()] * 4,
 )
 tf.config.list_logical_devices()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _let_go() -> Iterator[None]:
+    """Frees the graphs of a module's tests, which hold on to each other."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

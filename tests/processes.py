@@ -15,7 +15,7 @@ from typing import Callable, Sequence
 from trainer.config import ExperimentConfig, settings
 
 Process = subprocess.Popen[bytes]
-TIMEOUT_SECS = 300.0
+TIMEOUT_SECS = 900
 
 
 def command(config: ExperimentConfig, *more: str) -> list[str]:

@@ -22,6 +22,7 @@ import typing
 from typing import Any, Literal, Mapping
 
 Truncation = Literal["head", "tail", "head_tail"]
+LongText = Literal["truncate", "windows"]
 Pooling = Literal["first", "mean"]
 Schedule = Literal["linear", "cosine", "constant"]
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
@@ -29,6 +30,7 @@ CollectiveCommunication = Literal["auto", "ring", "nccl"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 JitCompile = Literal["auto", "on", "off"]
 BestMetric = Literal["accuracy", "f1_macro", "mcc", "loss"]
+DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 BadRows = Literal["error", "skip"]
 InputFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "parquet"]
 
@@ -38,9 +40,12 @@ GUIDE_SENTENCES = (
     "The movie was terrible and boring.",
 )
 DEFAULT_WARMUP_FRACTION = 0.1
+EXPORT_FORMATS = ("float32", "bfloat16", "int8", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
 ACCELERATOR_STEPS_PER_CALL = 16
+# What a model server answers with when no signature is named.
+DEFAULT_SIGNATURE = "serving_default"
 
 
 def setting(
@@ -141,8 +146,26 @@ class DataConfig:
     )
     max_length: int = setting(
         512,
-        "Longest input in tokens, [CLS] and [SEP] included; longer texts are cut "
-        "as --truncation says. BERT's own limit is 512.",
+        "Longest input of the model in tokens, [CLS] and [SEP] included. BERT's own "
+        "limit is 512. What becomes of longer texts, --long_text says.",
+    )
+    long_text: LongText = setting(
+        "truncate",
+        "What becomes of a text longer than --max_length: `truncate` reads a part of "
+        "it; `windows` reads it in overlapping windows and takes the mean of their "
+        "logits, in training, evaluation and the export alike. A text of w windows "
+        "takes the time and memory of w texts.",
+    )
+    max_windows: int = setting(
+        4,
+        "Most windows of a text, for --long_text=windows; a text that needs more is cut "
+        "as --truncation says. Each number of windows that occurs is one more shape to "
+        "compile.",
+    )
+    window_overlap: int = setting(
+        -1,
+        "Tokens that neighbouring windows share, for --long_text=windows. -1: a quarter "
+        "of --max_length.",
     )
     truncation: Truncation = setting(
         "head",
@@ -151,7 +174,7 @@ class DataConfig:
     )
     num_buckets: int = setting(
         6,
-        "Number of padded lengths, in 1 to 16. Each compiles once; more of them pad "
+        "Number of padded lengths up to --max_length, in 1 to 16. Each compiles once; more of them pad "
         "less. They are chosen from the training texts to cost the least, attention's "
         "growing share at longer lengths included.",
     )
@@ -189,6 +212,13 @@ class DataConfig:
             "--max_length must be at least 3: [CLS], one token, [SEP]. "
             f"Received: max_length={self.max_length}",
         )
+        overlap, room = self.window_overlap, self.max_length - 2
+        _require(
+            -1 <= overlap < room,
+            f"--window_overlap must be below {room}, the tokens that a window of "
+            f"--max_length has besides [CLS] and [SEP], or -1. Received: {overlap}",
+        )
+        _require_at_least(self, 2, "max_windows")
         _require(
             1 <= self.num_buckets <= 16,
             f"--num_buckets must be in 1 to 16. Received: {self.num_buckets}",
@@ -205,6 +235,22 @@ class DataConfig:
             f"Received: {','.join(self.label_names)}",
         )
         _require(bool(self.cache_dir), "--cache_dir must name a folder.")
+
+    @property
+    def num_windows(self) -> int:
+        """Most windows of a text; 1 where texts are truncated to a single one."""
+        return self.max_windows if self.long_text == "windows" else 1
+
+    @property
+    def num_shared_tokens(self) -> int:
+        """Tokens that neighbouring windows share, the sentinel -1 resolved."""
+        auto = self.max_length // 4
+        return auto if self.window_overlap == -1 else self.window_overlap
+
+    @property
+    def max_text_length(self) -> int:
+        """Most tokens that one text brings, those of all its windows."""
+        return self.num_windows * self.max_length
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -498,6 +544,79 @@ class RuntimeConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ServingConfig:
+    """What is exported, and how the exported model decides."""
+
+    export_dir: str = setting(
+        "",
+        "Folder of the exported versions, 1, 2, ..., as a model server takes it. Several "
+        "runs may share one: each adds a version. Empty: MODEL_DIR/export.",
+        may_change=True,
+    )
+    export_formats: tuple[str, ...] = setting(
+        ("float32",),
+        "What to export, separated by commas: `float32`, always, as the SavedModel that "
+        "all others are measured by; `bfloat16` and `int8`, smaller SavedModels; "
+        "`litert`, for phones, reads token ids; `huggingface`, a checkpoint for "
+        "transformers (needs --pooling=first).",
+        may_change=True,
+    )
+    keep_exports: int = setting(
+        3, "Keep the newest so many versions of each format. 0: all.", may_change=True
+    )
+    max_accuracy_drop: float = setting(
+        0.01,
+        "A format other than float32 is not published if its accuracy on held-out texts "
+        "is lower by more than this, in [0, 1].",
+        may_change=True,
+    )
+    num_export_examples: int = setting(
+        500,
+        "Held-out texts on which each exported format is checked and timed. 0: all.",
+        may_change=True,
+    )
+    calibrate: bool = setting(
+        True,
+        "Fit a temperature on the validation split and divide the logits by it, so that "
+        "a score of 80% is right in 80% of the cases. Changes no label.",
+        may_change=True,
+    )
+    decision_metric: DecisionMetric = setting(
+        "none",
+        "Choose the classes' decision thresholds so that this metric is best on the "
+        "validation split; `none`: the most probable class is the label.",
+        may_change=True,
+    )
+    abstain_accuracy: float = setting(
+        0.0,
+        "The exported model says `abstain` of texts whose score is so low that, on the "
+        "validation split, the others are right in at least this share of the cases, "
+        "such as 0.95. 0: never.",
+        may_change=True,
+    )
+    max_serving_batch_size: int = setting(
+        32,
+        "Largest batch that a model server shall make of waiting requests; in the "
+        "batching parameters and the warmup requests beside the export.",
+        may_change=True,
+    )
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        _require_at_least(self, 0, "keep_exports", "num_export_examples")
+        _require_at_least(self, 1, "max_serving_batch_size")
+        unknown = [name for name in self.export_formats if name not in EXPORT_FORMATS]
+        _require(
+            not unknown and "float32" in self.export_formats,
+            f"--export_formats must be float32 and any of {', '.join(EXPORT_FORMATS)}, "
+            f"separated by commas. Received: {','.join(self.export_formats)}",
+        )
+        for name in ("max_accuracy_drop", "abstain_accuracy"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"--{name} must be in [0, 1]. Received: {value}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """One run, whole."""
 
@@ -523,6 +642,7 @@ class ExperimentConfig:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
+    serving: ServingConfig = dataclasses.field(default_factory=ServingConfig)
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -532,12 +652,12 @@ class ExperimentConfig:
         ):
             _require(bool(value), f"--{name} is required and was not given.")
         _require_at_least(self, 0, "num_bootstrap_resamples")
-        budget, least = self.training.tokens_per_batch, 8 * self.data.max_length
+        budget, least = self.training.tokens_per_batch, 8 * self.data.max_text_length
         _require(
             budget == 0 or budget >= least,
-            "--tokens_per_batch must hold 8 texts of --max_length, that is at least "
-            f"{least}, or be 0. Received: tokens_per_batch={budget}, "
-            f"max_length={self.data.max_length}",
+            "--tokens_per_batch must hold 8 texts of --max_length (times --max_windows, "
+            f"with windows), that is at least {least}, or be 0. Received: "
+            f"tokens_per_batch={budget}, max_length={self.data.max_length}",
         )
         has_validation = self.data.validation_one_in or self.data.validation_dataset
         _require(
@@ -546,6 +666,20 @@ class ExperimentConfig:
             "--validation_one_in or --validation_dataset. Received: "
             f"early_stopping_patience={self.training.early_stopping_patience}, "
             "validation_one_in=0",
+        )
+        for name in ("decision_metric", "abstain_accuracy"):
+            value = getattr(self.serving, name)
+            _require(
+                bool(has_validation) or value in ("none", 0.0),
+                f"--{name} needs a validation split: set --validation_one_in or "
+                f"--validation_dataset. Received: {name}={value}, validation_one_in=0",
+            )
+        _require(
+            self.model.pooling == "first"
+            or "huggingface" not in self.serving.export_formats,
+            "--export_formats=huggingface needs --pooling=first: transformers' "
+            "classifier reads the first token. Received: "
+            f"pooling={self.model.pooling}",
         )
         _require(
             bool(has_validation) or not self.training.eval_every_steps,
@@ -577,17 +711,32 @@ class PredictConfig:
     """What `python -m trainer.predict` does."""
 
     saved_model: str = setting(
-        "", "Folder of the SavedModel: MODEL_DIR/export/VERSION. Required."
+        "",
+        "Folder of the SavedModel: MODEL_DIR/export/VERSION; or MODEL_DIR/export for "
+        "its newest version. Required.",
+    )
+    verify: bool = setting(
+        False,
+        "First check every file of the model against its manifest.json (sha256). "
+        "Without --input, that is all.",
+    )
+    signature: str = setting(
+        DEFAULT_SIGNATURE,
+        "What to ask the model for: a signature that takes strings, as "
+        "`serving_default` and `classify_text` (label, score, probabilities), "
+        "`tf_example` (the same, by way of serialized tf.train.Examples) and `embed` "
+        "(the vector that the classifier reads).",
     )
     input: str = setting(
         "",
         "File of texts: .txt (a text a line), .csv, .tsv, .jsonl or .parquet, or "
-        "`-` for standard input. Required.",
+        "`-` for standard input. Required, but for --verify.",
     )
     output: str = setting(
         "-",
         "JSONL file to write, an object a text in the input's order; "
-        "`-` for standard output.",
+        "`-` for standard output. A file is written as OUTPUT.partial, which becomes "
+        "OUTPUT at the end; the same command goes on with it after it was stopped.",
     )
     input_format: InputFormat = setting(
         "auto",
@@ -601,10 +750,19 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         _require_choices(self)
-        for name in ("saved_model", "input", "output"):
+        for name in ("saved_model", "signature", "output"):
             _require(
                 bool(getattr(self, name)), f"--{name} is required and was not given."
             )
+        _require(
+            bool(self.input) or self.verify,
+            "--input is required and was not given. Only --verify does without it.",
+        )
+        _require(
+            bool(self.input) or self.output == "-",
+            "--output is for the answers to --input. Received: "
+            f"output={self.output} without --input",
+        )
         _require_at_least(self, 1, "batch_size")
 
 

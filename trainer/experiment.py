@@ -22,10 +22,9 @@ from typing import Any, Mapping
 
 import keras
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
-from trainer import results, storage
+from trainer import handover, results, storage
 from trainer.config import (
     ACCELERATOR_STEPS_PER_CALL,
     EVAL_EXAMPLES_PER_ACCELERATOR,
@@ -33,14 +32,18 @@ from trainer.config import (
     differences,
     settings,
 )
-from trainer.data import batches, preparation, sources, splits, tokens
+from trainer.data import batches, preparation, tokens
 from trainer.data.preparation import PreparedData
 from trainer.evaluation import environment
-from trainer.evaluation.evaluator import Evaluator, Predict
+from trainer.evaluation.evaluator import (
+    Evaluator,
+    Predict,
+    make_evaluator,
+    unlabelled_split,
+)
 from trainer.evaluation.metrics import softmax
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers, presets
-from trainer.serving import export as exports
 from trainer.training import compilation, loop, progress, strategies
 from trainer.training.checkpoints import Checkpoints, RunState
 from trainer.training.interruptions import TerminationSignal
@@ -49,18 +52,6 @@ from trainer.training.watchdog import naming_lost_workers
 
 _logger = logging.getLogger(__name__)
 
-# Texts the export is checked on, besides held-out ones.
-_HOSTILE_TEXTS = (
-    "",
-    "   ",
-    "\u200b\ufffd\x00",
-    "caf\u00e9 na\u00efve \u03a3\u03a3 \u0130 \u4f60\u597d \U0001f600",
-    "a" * 101,
-    "[SEP] [CLS] [MASK]",
-    "word " * 3000,
-)
-_NUM_CHECKED_TEXTS = 64
-_CHECK_BATCH_SIZE = 8
 _CONFIG_FILE = "config.json"
 
 
@@ -96,6 +87,7 @@ def _run(
 ) -> results.RunResult:
     stopwatch = _Stopwatch()
     _check_batch_sizes(config, runtime)
+    handover.check(config)
     preset = presets.load_preset(config.model.preset)
     data = _prepare(config, runtime, preset)
     stopwatch.lap("prepare_data_secs")
@@ -110,32 +102,43 @@ def _run(
         storage.write_text(folder / _CONFIG_FILE, config.to_json())
     _compile(runtime, data, work, evaluators)
     stopwatch.lap("compile_secs")
-    before = _evaluate_before(config, folder, runtime, evaluators, work.predict)
+    before = _evaluate_before(config, folder, runtime, data, evaluators, work.predict)
     stopwatch.lap("evaluate_before_secs")
     state = _train(
         config, folder, data, runtime, termination, work, evaluators, stopwatch
     )
     stopwatch.lap("train_and_validate_secs")
     _logger.info("evaluating after fine-tuning")
-    after = _evaluate(config, runtime, evaluators, work.predict)
+    logits = _predict(runtime, evaluators, work.predict)
+    decision = handover.decide(config, data, logits)
+    after = _evaluate(
+        config,
+        data,
+        evaluators,
+        {name: each / decision.temperature for name, each in logits.items()},
+    )
     stopwatch.lap("evaluate_after_secs")
     if not runtime.is_chief:
         with runtime.watchdog.watching("the chief to export", patiently=True):
             runtime.wait_for_all()
         return results.read(folder)
-    export = _export(config, folder, preset, data, classifier)
-    stopwatch.lap("export_secs")
-    history = results.history(folder)
     content = {
         "title": f"{config.model.preset} on {config.data.dataset}",
         "status": "complete",
         **_before_and_after(config, data, before, after),
+        "decision": handover.decision_facts(data, decision, logits),
         "training": _training_facts(config, data, classifier, state),
-        "history": history,
         "data": data.facts,
         "warnings": warnings,
         "config": dataclasses.asdict(config),
         "environment": environment.facts(runtime.reasons),
+    }
+    export = handover.export(config, preset, data, classifier, decision, content)
+    stopwatch.lap("export_secs")
+    warnings += handover.refusals(config, export)
+    history = results.history(folder)
+    content |= {
+        "history": history,
         "timing": {
             **stopwatch.laps,
             "train_steps_secs": state.train_secs,
@@ -160,6 +163,8 @@ def _prepare(
         strip_accents=preset.strip_accents,
         max_length=config.data.max_length,
         truncation=config.data.truncation,
+        max_windows=config.data.num_windows,
+        window_overlap=config.data.num_shared_tokens,
     )
     data = preparation.prepare(config, encoder, hidden_size=preset.hidden_size)
     for line in (*runtime.reasons, *preparation.summary(data)):
@@ -216,12 +221,12 @@ def _check_batch_sizes(config: ExperimentConfig, runtime: strategies.Runtime) ->
     num_parts = config.training.accumulation_steps
     budget = config.training.tokens_per_batch
     num_rows = batches.rows_multiple(
-        tokens_per_batch=budget, max_length=config.data.max_length
+        tokens_per_batch=budget, max_length=config.data.max_text_length
     )
     if budget and num_rows % (runtime.num_replicas * num_parts):
         raise ValueError(
-            f"--tokens_per_batch={budget} with --max_length={config.data.max_length} "
-            f"makes batches of a multiple of {num_rows} rows, which must be a multiple "
+            f"--tokens_per_batch={budget} with texts of up to "
+            f"{config.data.max_text_length} tokens makes batches of a multiple of {num_rows} rows, which must be a multiple "
             f"of replicas × accumulation steps. Received: {runtime.num_replicas} × "
             f"{num_parts}; change the budget, or use --global_batch_size alone"
         )
@@ -334,8 +339,14 @@ def _make_work(
         steps_per_call=_steps_per_call(config, runtime),
         fusion=runtime.fusion,
         rematerialize=config.runtime.rematerialize,
+        max_length=config.data.max_length,
     )
-    predict_step = PredictStep(classifier, runtime.strategy, fusion=runtime.fusion)
+    predict_step = PredictStep(
+        classifier,
+        runtime.strategy,
+        fusion=runtime.fusion,
+        max_length=config.data.max_length,
+    )
     predict = runtime.watchdog.watched(predict_step, "a step of an evaluation")
     return _Work(classifier, feeder, train_step, predict_step, predict)
 
@@ -372,68 +383,46 @@ def _evaluators(
         for name in ("validation", "test")
         if name in data.splits
     }
-    parts["samples"] = _unlabelled(config, data, config.sample_texts)
+    parts["samples"] = unlabelled_split(
+        config.sample_texts, data, cache_dir=config.data.cache_dir
+    )
     batch_size = _eval_batch_size(config, runtime)
     return {
-        name: _evaluator(
-            data, runtime.strategy, split, encoded, batch_size=batch_size, name=name
+        name: make_evaluator(
+            split, encoded, data, runtime.strategy, batch_size=batch_size, name=name
         )
         for name, (split, encoded) in parts.items()
     }
 
 
-def _evaluator(
-    data: PreparedData,
-    strategy: tf.distribute.Strategy,
-    split: splits.Split,
-    encoded: tokens.TokenizedTexts,
-    *,
-    batch_size: int,
-    name: str,
-) -> Evaluator:
-    feeder = batches.BatchFeeder(
-        encoded, split.data.labels, data.bucket_lengths, strategy
-    )
-    plan = batches.plan_evaluation(
-        encoded.lengths, data.bucket_lengths, batch_size=batch_size
-    )
-    return Evaluator(split, encoded, feeder, plan, name=name)
-
-
-def _unlabelled(
-    config: ExperimentConfig, data: PreparedData, texts: tuple[str, ...]
-) -> tuple[splits.Split, tokens.TokenizedTexts]:
-    """Texts without labels, to be predicted like a split."""
-    array = pa.chunked_array([pa.array(texts, pa.large_string())])
-    digests = splits.content_digests(array)
-    labels = np.zeros(len(texts), np.int32)
-    dataset = sources.TextDataset(array, labels, data.label_names)
-    encoded = tokens.encode_texts(
-        array, data.encoder, digests=digests, cache_dir=config.data.cache_dir
-    )
-    return splits.Split(dataset, digests, len(texts)), encoded
+def _predict(
+    runtime: strategies.Runtime, evaluators: Mapping[str, Evaluator], predict: Predict
+) -> dict[str, np.ndarray]:
+    """The logits of each split and of the sample texts."""
+    with runtime.watchdog.watching("all workers to evaluate"):
+        return {
+            name: evaluator.logits(predict) for name, evaluator in evaluators.items()
+        }
 
 
 def _evaluate(
     config: ExperimentConfig,
-    runtime: strategies.Runtime,
+    data: PreparedData,
     evaluators: Mapping[str, Evaluator],
-    predict: Predict,
+    logits: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Metrics of each split, and predictions of the sample texts under "samples"."""
-    with runtime.watchdog.watching("all workers to evaluate"):
-        result: dict[str, Any] = {
-            name: evaluator.report(
-                predict,
-                num_resamples=config.num_bootstrap_resamples,
-                seed=config.training.seed,
-                max_length=config.data.max_length,
-            )
-            for name, evaluator in evaluators.items()
-            if name != "samples"
-        }
-        samples = evaluators["samples"].logits(predict)
-    result["samples"] = softmax(samples).tolist()
+    result: dict[str, Any] = {
+        name: evaluators[name].report(
+            each,
+            num_resamples=config.num_bootstrap_resamples,
+            seed=config.training.seed,
+            max_length=data.encoder.longest_text,
+        )
+        for name, each in logits.items()
+        if name != "samples"
+    }
+    result["samples"] = softmax(logits["samples"]).tolist()
     return result
 
 
@@ -441,6 +430,7 @@ def _evaluate_before(
     config: ExperimentConfig,
     folder: storage.Path,
     runtime: strategies.Runtime,
+    data: PreparedData,
     evaluators: Mapping[str, Evaluator],
     predict: Predict,
 ) -> dict[str, Any]:
@@ -450,7 +440,8 @@ def _evaluate_before(
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
     _logger.info("evaluating before fine-tuning")
-    result = _evaluate(config, runtime, evaluators, predict)
+    logits = _predict(runtime, evaluators, predict)
+    result = _evaluate(config, data, evaluators, logits)
     if runtime.is_chief:
         storage.write_text(path, json.dumps(result))
     return result
@@ -553,43 +544,6 @@ def _check_same_data(folder: storage.Path, state: RunState, data: PreparedData) 
         )
 
 
-def _export(
-    config: ExperimentConfig,
-    folder: storage.Path,
-    preset: presets.Preset,
-    data: PreparedData,
-    classifier: keras.Model,
-) -> exports.Export:
-    """Publishes the weights as a float32 SavedModel, checked against memory."""
-    with strategies.precision("float32"):
-        served = classifiers.build_classifier(
-            preset,
-            num_classes=len(data.label_names),
-            pooling=config.model.pooling,
-            dropout=0.0,
-            seed=config.training.seed,
-        )
-    for target, source in zip(
-        served.trainable_variables, classifier.trainable_variables, strict=True
-    ):
-        target.assign(source.numpy())
-    held_out = data.splits.get("test", data.splits["train"]).data.texts
-    texts = (*_HOSTILE_TEXTS, *held_out.slice(0, _NUM_CHECKED_TEXTS).to_pylist())
-    strategy = tf.distribute.get_strategy()
-    unlabelled = _unlabelled(config, data, texts)
-    evaluator = _evaluator(
-        data, strategy, *unlabelled, batch_size=_CHECK_BATCH_SIZE, name="export"
-    )
-    return exports.export(
-        served,
-        data.encoder,
-        data.label_names,
-        folder / "export",
-        check_texts=texts,
-        expected_probabilities=softmax(evaluator.logits(PredictStep(served, strategy))),
-    )
-
-
 def _before_and_after(
     config: ExperimentConfig,
     data: PreparedData,
@@ -610,14 +564,14 @@ def _before_and_after(
     return {**metrics, "samples": samples}
 
 
-def _places(folder: storage.Path, export: exports.Export) -> dict[str, Any]:
+def _places(folder: storage.Path, export: Mapping[str, Any]) -> dict[str, Any]:
     """Where the results lie, and the command that uses them."""
     return {
-        "export": dataclasses.asdict(export),
-        "paths": {"report": str(folder / "report.html"), "saved_model": export.path},
+        "export": export,
+        "paths": {"report": str(folder / "report.html"), "saved_model": export["path"]},
         "commands": {
             "predict": f"{_interpreter()} -m trainer.predict "
-            f"--saved_model={export.path} --input=TEXTS.txt --output=-"
+            f"--saved_model={export['path']} --input=TEXTS.txt --output=-"
         },
     }
 

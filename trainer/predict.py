@@ -1,6 +1,12 @@
-"""Classifies a file of texts with an exported SavedModel, an object a text.
+"""Answers a file of texts with an exported SavedModel, an object a text.
 
-python -m trainer.predict --saved_model=DIR --input=FILE --output=FILE
+    python -m trainer.predict --saved_model=runs/a/export --input=a.csv --output=a.jsonl
+
+The newest version in the folder, or the version whose folder is given. Started again
+after it was stopped, it goes on where it was. Other things to ask a model for:
+
+    python -m trainer.predict --saved_model=… --input=a.txt --signature=embed
+    python -m trainer.predict --saved_model=runs/a/export/3 --verify
 """
 
 from __future__ import annotations
@@ -10,12 +16,15 @@ import sys
 
 from trainer import flags
 from trainer.config import PredictConfig
-from trainer.serving import predictor
+from trainer.serving import manifest, predictor
 
 
 def main(config: PredictConfig) -> None:
     try:
-        predictor.predict_file(config)
+        if config.input:
+            predictor.predict_file(config)
+        else:
+            print(manifest.verify(predictor.version_folder(config.saved_model)))
     except BrokenPipeError:
         # Whoever read our output wants no more of it. Python flushes standard output
         # once more when it exits, which must not fail again.

@@ -33,7 +33,9 @@ def test_temperature_is_found_again(num_classes: int, scale: float) -> None:
     # The best there is: the derivative by the inverse temperature is 0.
     probabilities = scipy.special.softmax(logits / temperature, axis=1)
     expected = (probabilities * logits).sum(axis=1).mean()
-    assert expected == pytest.approx(logits[range(len(labels)), labels].mean(), rel=1e-4)
+    assert expected == pytest.approx(
+        logits[range(len(labels)), labels].mean(), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, -1e4])

@@ -1,4 +1,4 @@
-"""The SavedModel: what it takes and gives, when it is published, what it needs."""
+"""What is published, when, under which number; and what lies beside it."""
 
 from __future__ import annotations
 
@@ -8,336 +8,371 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
-from typing import Any, Sequence
+from typing import Any
 
-import keras
 import numpy as np
 import pytest
-import scipy.special
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 from tests import tiny
-from trainer.data.tokens import TextEncoder
-from trainer.modeling.classifier import build_classifier, model_inputs
-from trainer.modeling.presets import load_preset
+from tests.serving import tiny_export
+from tests.serving.tiny_export import DECISION, LABELS
+from trainer import storage
+from trainer.config import ServingConfig
 from trainer.serving import export as export_lib
-from trainer.serving import predictor
+from trainer.serving import formats, manifest, model_card, predictor, warmup
 
-MAX_LENGTH = 32
-# Neither sorted nor ASCII, so that their order and bytes are seen to be kept.
-LABELS = ("pas bon", "bon", "tr\u00e8s bon")
-TEXTS = (*tiny.labelled_sentences(30)[0], "", "caf\u00e9, na\u00efve!", "bad " * 100)
-# The only ones that a server has to be built with; all others are TensorFlow's own.
-TEXT_OPS = {"FastWordpieceTokenizeWithOffsets", "NormalizeUTF8"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Served:
-    """A classifier, and its SavedModel, which is not where it was published."""
-
-    classifier: keras.Model
-    path: pathlib.Path
-    signature: Any
-
-    def __call__(self, *texts: str | bytes) -> np.ndarray:
-        """Probabilities [texts, classes]."""
-        result: np.ndarray = self.outputs(texts)["probabilities"]
-        return result
-
-    def outputs(self, texts: Sequence[str | bytes]) -> dict[str, np.ndarray]:
-        found = self.signature(text=tf.constant(list(texts), tf.string))
-        return {name: value.numpy() for name, value in found.items()}
-
-
-def make_encoder() -> TextEncoder:
-    return TextEncoder(tiny.VOCABULARY, lowercase=True, max_length=MAX_LENGTH)
-
-
-def make_classifier(preset: str, pooling: Any) -> keras.Model:
-    """Three classes, and a head that is sure enough for differences to show."""
-    model = build_classifier(
-        load_preset(preset),
-        num_classes=len(LABELS),
-        pooling=pooling,
-        dropout=0.0,
-        seed=0,
-    )
-    head = model.get_layer("logits")
-    head.kernel.assign(np.random.default_rng(1).normal(0, 1, head.kernel.shape))
-    return model
-
-
-def in_memory(model: keras.Model, texts: Sequence[str]) -> np.ndarray:
-    """The classifier's probabilities [texts, classes], padded to the full length."""
-    ids = make_encoder()(tf.constant(texts)).token_ids
-    padded = ids.to_tensor(shape=[None, MAX_LENGTH])
-    logits = model(model_inputs(padded, ids.row_lengths())).numpy()
-    return scipy.special.softmax(logits.astype(np.float64), axis=1)
-
-
-def publish(
-    model: keras.Model,
-    folder: pathlib.Path,
-    *,
-    texts: Sequence[str] = TEXTS[:3],
-    expected: np.ndarray | None = None,
-) -> export_lib.Export:
-    """Exports, checked on `texts`; `expected`: other than the right probabilities."""
-    return export_lib.export(
-        model,
-        make_encoder(),
-        LABELS,
-        folder,
-        check_texts=texts,
-        expected_probabilities=(
-            in_memory(model, texts) if expected is None else expected
-        ),
-    )
-
-
-@pytest.fixture(scope="module", params=["first", "mean"])
-def served(
-    request: pytest.FixtureRequest,
-    tiny_hugging_face: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Served:
-    """For both poolings; the folder is moved away before it is loaded."""
-    model = make_classifier(tiny_hugging_face, request.param)
-    folder = tmp_path_factory.mktemp("export")
-    published = publish(model, folder / "here")
-    path = folder / "moved" / "5"
-    path.parent.mkdir()
-    shutil.move(published.path, path)
-    loaded = tf.saved_model.load(str(path))
-    # The signature does not keep the model alive by itself.
-    signature = loaded.signatures["serving_default"]
-    signature.loaded = loaded
-    return Served(model, path, signature)
-
-
-def test_signature(served: Served) -> None:
-    assert list(served.signature.loaded.signatures) == ["serving_default"]
-    positional, named = served.signature.structured_input_signature
-    assert positional == ()
-    assert named == {"text": tf.TensorSpec([None], tf.string, name="text")}
-    outputs = {
-        name: (spec.dtype, spec.shape.as_list())
-        for name, spec in served.signature.structured_outputs.items()
-    }
-    assert outputs == {
-        "label": (tf.string, [None]),
-        "score": (tf.float32, [None]),
-        "probabilities": (tf.float32, [None, len(LABELS)]),
-    }
-
-
-def test_probabilities_are_those_in_memory(served: Served) -> None:
-    expected = in_memory(served.classifier, TEXTS)
-    np.testing.assert_allclose(served(*TEXTS), expected, atol=1e-6)
-    assert np.ptp(expected, axis=0).min() > 0.01, "all texts are alike to the model"
-
-
-def test_label_and_score_follow_from_the_probabilities(served: Served) -> None:
-    outputs = served.outputs(TEXTS)
-    best = outputs["probabilities"].argmax(axis=1)
-    labels = [label.decode() for label in outputs["label"]]
-    assert labels == [LABELS[index] for index in best]
-    np.testing.assert_array_equal(
-        outputs["score"], outputs["probabilities"].max(axis=1)
-    )
-    assert len(set(labels)) > 1
-
-
-@pytest.mark.parametrize("size", [0, 1, 2, 33])
-def test_any_batch_size(size: int, served: Served) -> None:
-    outputs = served.outputs(TEXTS[:size])
-    assert outputs["label"].shape == outputs["score"].shape == (size,)
-    assert outputs["probabilities"].shape == (size, len(LABELS))
-    expected = served(*TEXTS)[:size]
-    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-6)
-
-
-def test_length_of_the_others_does_not_matter(served: Served) -> None:
-    together = served("good", "so very dull " * 100, "")
-    for row, text in enumerate(["good", "so very dull " * 100, ""]):
-        np.testing.assert_allclose(together[[row]], served(text), atol=1e-6)
-
-
-def test_truncated_as_in_training(served: Served) -> None:
-    kept = "bad " * (MAX_LENGTH - 2)
-    np.testing.assert_allclose(served(kept + "good wonderful"), served(kept), atol=1e-6)
-    shorter = "bad " * (MAX_LENGTH - 3)
-    assert np.abs(served(shorter + "good") - served(kept)).max() > 1e-3
-
-
-HOSTILE: dict[str, tuple[bytes, str]] = {
-    # What is sent, and a text that is read the same way.
-    "empty": (b"", ""),
-    "blanks": (b" \t\n\xe3\x80\x80", ""),
-    "not_utf8": (b"a \xff\xfe\x80 fi\xc3lm", "a film"),
-    "only_not_utf8": (b"\xff\xfe\xfd", ""),
-    "cut_character": ("good caf\u00e9".encode()[:-1], "good caf"),
-    "surrogate": (b"good \xed\xa0\x80 film", "good film"),
-    "nul": (b"go\0od", "good"),
-    "special_tokens": (b"[SEP] [CLS]", "[ SEP ] [ CLS ]"),
-    "long_text": (b"good " * 200_000, "good " * MAX_LENGTH),
-    "long_word": (b"g" * 1_000_000, "\u4e00"),
-    "long_garbage": (b"\xff" * 1_000_000 + b" good", "good"),
+TEXTS = tuple(tiny.labelled_sentences(40)[0])
+FACTS: dict[str, Any] = {
+    "title": "tiny on a table | of <texts>",
+    "config": {
+        "model": {"preset": "tiny", "pooling": "first"},
+        "data": {
+            "dataset": "files:a.csv",
+            "max_length": 32,
+            "long_text": "truncate",
+            "truncation": "head",
+        },
+    },
+    "data": {"splits": {"test": {"num_examples": 40, "class_counts": {"bon": 40}}}},
+    "data_fingerprint": {"test": "abc"},
+    "metrics": {"test": {"num_examples": 40, "accuracy": 0.75}},
+    "warnings": ["check the labels"],
+    "checked_on": "test",
 }
 
 
-@pytest.mark.parametrize(("sent", "read"), HOSTILE.values(), ids=HOSTILE)
-def test_hostile_texts_are_answered_and_harm_no_others(
-    sent: bytes, read: str, served: Served
-) -> None:
-    found = served("a good film", sent, "so dull.")
-    expected = in_memory(served.classifier, ["a good film", read, "so dull."])
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(served(sent), expected[1:2], atol=1e-6)
+@pytest.fixture(scope="module")
+def source(tiny_hugging_face: str) -> formats.Source:
+    return tiny_export.make_source(tiny_hugging_face)
 
 
-def test_predictor_reads_it(served: Served) -> None:
-    predictions = predictor.load(str(served.path))(["a good film", ""])
-    expected = in_memory(served.classifier, ["a good film", ""])
-    for prediction, row in zip(predictions, expected, strict=True):
-        assert prediction["label"] == LABELS[int(row.argmax())]
-        assert prediction["score"] == pytest.approx(row.max(), abs=1e-6)
-        assert prediction["probabilities"] == pytest.approx(row.tolist(), abs=1e-6)
-
-
-def test_each_weight_is_written_once(served: Served) -> None:
-    variables = served.path / "variables"
-    (data,) = variables.glob("variables.data-*")
-    num_bytes = sum(variable.numpy().nbytes for variable in served.classifier.variables)
-    # Besides the weights there is the graph of objects, 6 KB.
-    assert num_bytes < data.stat().st_size < num_bytes + 10_000
-    saved = [
-        tuple(shape)
-        for name, shape in tf.train.list_variables(str(variables / "variables"))
-        if name.endswith("VARIABLE_VALUE")
-    ]
-    expected = [tuple(variable.shape) for variable in served.classifier.variables]
-    assert sorted(saved) == sorted(expected)
-
-
-def ops_of(saved_model: pathlib.Path) -> set[str]:
-    """The ops of all graphs, and of all functions that they call."""
-    content = saved_model_pb2.SavedModel()
-    content.ParseFromString((saved_model / "saved_model.pb").read_bytes())
-    nodes = [node for graph in content.meta_graphs for node in graph.graph_def.node]
-    for graph in content.meta_graphs:
-        for function in graph.graph_def.library.function:
-            nodes.extend(function.node_def)
-    return {node.op for node in nodes}
-
-
-def test_ops_run_on_any_server(served: Served) -> None:
-    """Which of them are not TensorFlow's is tested in a process without the others."""
-    ops = ops_of(served.path)
-    assert TEXT_OPS < ops, "the functions were not looked into"
-    for op in ops:
-        for unfit in ("PyFunc", "RoundRobinTrim", "Xla", "Nccl", "Collective"):
-            assert unfit not in op
-
-
-_STRANGER = """
-import json, sys
-import tensorflow as tf
-from tensorflow.python.framework import op_def_registry
-
-request = json.load(sys.stdin)
-foreign = [op for op in request["ops"] if op_def_registry.get(op) is None]
-import tensorflow_text
-
-serve = tf.saved_model.load(request["path"]).signatures["serving_default"]
-texts = [bytes.fromhex(text) for text in request["texts"]]
-outputs = serve(text=tf.constant(texts, tf.string))
-print(json.dumps({
-    "foreign": foreign,
-    "labels": [label.decode() for label in outputs["label"].numpy()],
-    "probabilities": outputs["probabilities"].numpy().tolist(),
-    "modules": sorted({name.split(".")[0] for name in sys.modules}),
-}))
-"""
-
-
-@pytest.mark.slow
-def test_a_process_that_knows_nothing_of_this_program(served: Served) -> None:
-    """With TensorFlow and TensorFlow Text alone it gives the same numbers."""
-    texts = [text.encode() for text in TEXTS] + [b"\xff good"]
-    request = {
-        "path": str(served.path),
-        "ops": sorted(ops_of(served.path)),
-        "texts": [text.hex() for text in texts],
-    }
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", _STRANGER],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        cwd="/",
-        env={"PATH": os.environ["PATH"], "TF_CPP_MIN_LOG_LEVEL": "2"},
-    )
-    assert result.returncode == 0, result.stderr
-    answer = json.loads(result.stdout.splitlines()[-1])
-    assert set(answer["foreign"]) == TEXT_OPS
-    assert not {"trainer", "keras_hub", "keras_nlp"} & set(answer["modules"])
-    expected = served.outputs(texts)
-    np.testing.assert_allclose(
-        answer["probabilities"], expected["probabilities"], atol=1e-6
-    )
-    assert answer["labels"] == [label.decode() for label in expected["label"]]
+def make_checks(
+    source: formats.Source, *, num_texts: int = 20, num_unlabelled: int = 2
+) -> export_lib.Checks:
+    """With labels that the classifier gets right, all but every fourth."""
+    texts = TEXTS[:num_texts]
+    logits = tiny_export.logits_in_memory(source, texts)
+    labels = source.decision.labels(logits)[: num_texts - num_unlabelled]
+    labels[::4] = (labels[::4] + 1) % len(LABELS)
+    return export_lib.Checks(texts, labels, source.decision.probabilities(logits))
 
 
 @pytest.fixture(scope="module")
-def classifier(tiny_hugging_face: str) -> keras.Model:
-    return make_classifier(tiny_hugging_face, "first")
+def checks(source: formats.Source) -> export_lib.Checks:
+    return make_checks(source)
 
 
-@pytest.mark.slow
-def test_versions_go_up(classifier: keras.Model, tmp_path: pathlib.Path) -> None:
-    folder = tmp_path / "not" / "there"
-    first = publish(classifier, folder)
-    assert (first.version, first.path) == (1, str(folder / "1"))
-    assert first.num_parity_texts == 3
-    assert 0 <= first.parity_max_difference < 1e-6
-    # A gap stays a gap; numbers are not words; other names are none.
-    for name in ("9", "10", "latest", "11.old", ".12.tmp-x"):
-        (folder / name).mkdir()
-    second = publish(classifier, folder)
-    assert (second.version, second.path) == (11, str(folder / "11"))
-    shutil.rmtree(folder / "10")
-    assert publish(classifier, folder).version == 12
-    assert sorted(os.listdir(folder)) == sorted(
-        ["1", "9", "11", "12", "latest", "11.old", ".12.tmp-x"]
+def publish(
+    source: formats.Source,
+    folder: storage.Path,
+    checks: export_lib.Checks,
+    **settings: Any,
+) -> dict[str, Any]:
+    return export_lib.publish(
+        source, folder, config=ServingConfig(**settings), checks=checks, facts=FACTS
     )
+
+
+@pytest.fixture(scope="module")
+def published(
+    source: formats.Source,
+    checks: export_lib.Checks,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[pathlib.Path, dict[str, Any]]:
+    """All formats; and what was found of them."""
+    folder = tmp_path_factory.mktemp("all") / "not" / "there"
+    names = ("float32", "bfloat16", "int8", "litert", "huggingface")
+    found = publish(source, folder, checks, export_formats=names, max_accuracy_drop=1)
+    return folder, found
+
+
+# How far a format's probabilities may be from the model in memory.
+TOLERANCE = {
+    "float32": 1e-6,
+    "huggingface": 1e-5,
+    "bfloat16": 0.05,
+    "int8": 0.05,
+    "litert": 0.05,
+}
+
+
+def test_formats_and_what_is_said_of_them(
+    published: tuple[pathlib.Path, dict[str, Any]],
+    checks: export_lib.Checks,
+    source: formats.Source,
+) -> None:
+    folder, found = published
+    assert (found["path"], found["version"]) == (str(folder / "1"), 1)
+    assert found["num_parity_texts"] == len(checks.texts)
+    assert [each["format"] for each in found["formats"]] == [
+        "float32",
+        "bfloat16",
+        "int8",
+        "litert",
+        "huggingface",
+    ]
+    right = source.decision.choose(checks.probabilities)[:18] == checks.labels
+    for each in found["formats"]:
+        name = each["format"]
+        place = folder / "1" if name == "float32" else folder / name / "1"
+        assert (each["path"], each["status"]) == (str(place), "published")
+        assert 0 <= each["max_difference"] < TOLERANCE[name], name
+        assert each["num_texts"] == 18
+        assert each["latency_ms"] > 0 and each["texts_per_sec"] > 0
+        classify = formats.reader(name, place, source)
+        answers = classify(checks.texts)
+        difference = np.abs(answers.probabilities - checks.probabilities).max()
+        assert difference == pytest.approx(each["max_difference"], abs=1e-6)
+        accuracy = (answers.labels[:18] == checks.labels).mean()
+        assert each["accuracy"] == pytest.approx(accuracy)
+    reference = found["formats"][0]
+    assert reference["accuracy"] == right.mean() < 1
+    assert reference["num_other_labels"] == 0
+    sizes = {
+        each["format"]: sum(
+            path.stat().st_size
+            for path in pathlib.Path(each["path"]).rglob("*")
+            if "variables.data" in path.name
+        )
+        for each in found["formats"][:3]
+    }
+    assert sizes["bfloat16"] < sizes["float32"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_what_lies_beside_them(
+    published: tuple[pathlib.Path, dict[str, Any]], source: formats.Source
+) -> None:
+    folder, found = published
+    assert sorted(os.listdir(folder)) == sorted(
+        ["1", "bfloat16", "int8", "litert", "huggingface"]
+        + ["latest", "batching_parameters.txt"]
+    )
+    assert (folder / "latest").read_text() == "1\n"
+    batching = (folder / "batching_parameters.txt").read_text()
+    allowed = re.findall(r"^allowed_batch_sizes: (\d+)$", batching, re.MULTILINE)
+    for each in found["formats"]:
+        place = pathlib.Path(each["path"])
+        manifest.verify(place)
+        content = manifest.read(place)
+        assert content["format"] == each["format"]
+        assert content["version"] == 1
+        assert content["accuracy"] == each["accuracy"]
+        assert content["constants"] == {
+            "labels": list(LABELS),
+            "temperature": DECISION.temperature,
+            "decision_thresholds": list(DECISION.thresholds),
+            "abstain_below": DECISION.abstain_below,
+        }
+        assert content["data_fingerprint"] == FACTS["data_fingerprint"]
+        assert content["packages"]["tensorflow"] == tf.__version__
+        assert re.fullmatch(
+            "[0-9a-f]{40}(-dirty)?", content["git_revision"] or "0" * 40
+        )
+        if each["format"] in formats.SAVED_MODELS:
+            sizes = {
+                tf.make_ndarray(tensor).shape[0]
+                for request in warmup.read(place)
+                for tensor in request.inputs.values()
+            }
+            assert sizes == {int(size) for size in allowed}
+            assert set(content["signatures"]) == {
+                request.model_spec.signature_name for request in warmup.read(place)
+            }
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "int8"])
+def test_warm_up_requests_run(
+    name: str, published: tuple[pathlib.Path, dict[str, Any]]
+) -> None:
+    folder, _ = published
+    place = folder / "1" if name == "float32" else folder / name / "1"
+    # Two buckets, and two more sizes of a batch, for five signatures.
+    assert len(warmup.replay(place)) == 5 * (2 + 2)
+
+
+def test_signatures_in_the_manifest_are_those_of_the_model(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    folder, _ = published
+    said = manifest.read(folder / "1")["signatures"]
+    for name, signature in tf.saved_model.load(str(folder / "1")).signatures.items():
+        for kind, specs in (
+            ("inputs", signature.structured_input_signature[1]),
+            ("outputs", signature.structured_outputs),
+        ):
+            assert said[name][kind] == {
+                key: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+                for key, spec in specs.items()
+            }
+
+
+def test_model_card(published: tuple[pathlib.Path, dict[str, Any]]) -> None:
+    folder, _ = published
+    card = (folder / "1" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for words in (
+        "# tiny on a table \\| of &lt;texts>",
+        "Version 1, format float32",
+        "`pas bon`, `bon`, `tr\u00e8s bon`",
+        "Of 40 held-out test texts of `files:a.csv`",
+        "| accuracy | 0.7500 | \u2013 |",
+        "- check the labels",
+        "| `embed` | `text` string [batch] | `embedding` float32 [batch, 16] |",
+        "token_ids` int32 [batch, length]",
+    ):
+        assert words in card, words
+    assert " None" not in card and "\n\n\n" not in card
+    checkpoint = (folder / "huggingface" / "1" / "README.md").read_text()
+    assert checkpoint.startswith("---\nlibrary_name: transformers\n")
+
+
+def test_card_of_a_run_without_held_out_texts(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    folder, _ = published
+    facts = manifest.read(folder / "1") | {"metrics": {}, "checked_on": "train"}
+    card = model_card.render(facts)
+    assert "how good it is was not measured" in card
+    assert "on 18 train texts" in card
+
+
+def test_versions_go_up_and_old_ones_go(
+    source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
+) -> None:
+    folder = tmp_path / "export"
+    # A gap stays a gap; numbers are not words; other names are none.
+    others = ["10.old", ".12.tmp-x", "notes"]
+    for name in ("2", "9", *others):
+        (folder / name).mkdir(parents=True)
+    # A version of which one format alone came to be: its number is taken.
+    (folder / "int8" / "10").mkdir(parents=True)
+    settings: Any = dict(export_formats=("float32", "int8"), max_accuracy_drop=1)
+    assert publish(source, folder, checks, keep_exports=2, **settings)["version"] == 11
+    kept = ["9", "11", "int8", "latest", "batching_parameters.txt", *others]
+    assert sorted(os.listdir(folder)) == sorted(kept)
+    assert sorted(os.listdir(folder / "int8")) == ["10", "11"]
+    assert predictor.version_folder(str(folder)) == folder / "11"
+    assert publish(source, folder, checks, keep_exports=0)["version"] == 12
+    assert {"9", "11", "12"} < set(os.listdir(folder))
+    assert (folder / "latest").read_text() == "12\n"
 
 
 @pytest.mark.parametrize("change", [0.25, -2e-5, float("nan")])
 def test_nothing_is_published_that_differs(
-    change: float, classifier: keras.Model, tmp_path: pathlib.Path
+    change: float,
+    source: formats.Source,
+    checks: export_lib.Checks,
+    tmp_path: pathlib.Path,
 ) -> None:
-    expected = in_memory(classifier, TEXTS[:3])
-    expected[1, 0] += change
+    """Also in the last of several batches."""
+    assert len(checks.texts) > export_lib._CHECK_BATCH_SIZE
+    expected = checks.probabilities.copy()
+    expected[-1, 0] += change
     folder = tmp_path / "export"
     (folder / "4").mkdir(parents=True)
+    (folder / "latest").write_text("4\n")
     with pytest.raises(ValueError, match="was not published") as error:
-        publish(classifier, folder, expected=expected)
-    found = re.search("a difference of ([^ ]+) among 3 texts", str(error.value))
+        publish(source, folder, dataclasses.replace(checks, probabilities=expected))
+    found = re.search("a difference of ([^ ]+) among 20 texts", str(error.value))
     assert found
     # To the rounding of the probabilities themselves.
     difference = pytest.approx(abs(change), abs=1e-6, nan_ok=True)
     assert float(found[1]) == difference
-    assert os.listdir(folder) == ["4"]
+    assert sorted(os.listdir(folder)) == ["4", "latest"]
+    assert (folder / "latest").read_text() == "4\n"
 
 
-def test_all_texts_are_checked(classifier: keras.Model, tmp_path: pathlib.Path) -> None:
-    """Also the last of several batches."""
-    expected = in_memory(classifier, TEXTS)
-    expected[-1, 2] += 0.5
-    with pytest.raises(ValueError, match=f"0.5 among {len(TEXTS)} texts"):
-        publish(classifier, tmp_path, texts=TEXTS, expected=expected)
-    assert os.listdir(tmp_path) == []
+def test_nothing_is_published_that_decides_otherwise(
+    source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
+) -> None:
+    """It is written with other thresholds than it is checked by."""
+    other = dataclasses.replace(source.decision, thresholds=(0.2, 0.4, 0.4))
+    graph = dataclasses.replace(source, decision=other)
+    written = formats.write
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "write", lambda name, at, _: written(name, at, graph))
+        with pytest.raises(ValueError, match="found [1-9][0-9]* other labels"):
+            publish(source, tmp_path / "export", checks)
+    assert os.listdir(tmp_path / "export") == []
+
+
+def test_label_of_a_tie_may_be_either(
+    source: formats.Source, checks: export_lib.Checks
+) -> None:
+    thresholds = np.array(source.decision.thresholds)
+    probabilities = np.stack([thresholds, thresholds + (0, 1e-9, -1e-9)])
+    tied = export_lib.Checks(("a", "b"), np.zeros(2, int), probabilities)
+    for labels in ([0, 1], [2, 2]):
+        assert not export_lib._num_other_labels(np.array(labels), source, tied)
+    sure = dataclasses.replace(tied, probabilities=np.eye(3)[:2])
+    assert export_lib._num_other_labels(np.array([1, 1]), source, sure) == 1
+
+
+def test_format_that_loses_accuracy_is_refused(
+    source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
+) -> None:
+    """One is broken on purpose: bfloat16 gets another head."""
+    make = source.make_classifier
+
+    def broken(policy: str) -> Any:
+        model = make(policy)
+        if policy == "bfloat16":
+            head = model.get_layer("logits")
+            head.kernel.assign(-head.kernel)
+        return model
+
+    source = dataclasses.replace(source, make_classifier=broken)
+    names = ("float32", "bfloat16", "huggingface")
+    found = publish(source, tmp_path, checks, export_formats=names)
+    by_name = {each["format"]: each for each in found["formats"]}
+    assert by_name["bfloat16"]["status"] == "refused"
+    assert by_name["bfloat16"]["path"] is None
+    drop = by_name["float32"]["accuracy"] - by_name["bfloat16"]["accuracy"]
+    assert by_name["bfloat16"]["accuracy_drop"] == drop > 0.01
+    assert by_name["huggingface"]["status"] == "published"
+    assert os.listdir(tmp_path / "bfloat16") == []
+    assert (tmp_path / "latest").read_text() == "1\n"
+
+
+def test_latest_never_names_what_failed(
+    source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
+) -> None:
+    """A later format fails: the version as a whole is not there."""
+    publish(source, tmp_path, checks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "trainer.serving.hugging_face.write",
+            lambda *_, **__: (_ for _ in ()).throw(OSError("no room")),
+        )
+        names = ("float32", "bfloat16", "huggingface")
+        with pytest.raises(OSError, match="no room"):
+            publish(source, tmp_path, checks, export_formats=names, max_accuracy_drop=1)
+    assert (tmp_path / "latest").read_text() == "1\n"
+    assert not (tmp_path / "2").exists()
+    assert os.listdir(tmp_path / "huggingface") == []
+    # Its number is not used again: a server may have seen the format that succeeded.
+    assert os.listdir(tmp_path / "bfloat16") == ["2"]
+    found = publish(source, tmp_path, checks, export_formats=names, max_accuracy_drop=1)
+    assert found["version"] == 3
+
+
+def test_a_changed_file_is_found(
+    published: tuple[pathlib.Path, dict[str, Any]], tmp_path: pathlib.Path
+) -> None:
+    folder, _ = published
+    copy = tmp_path / "moved"
+    shutil.copytree(folder / "1", copy)
+    manifest.verify(copy)
+    warm_up = copy / warmup.FILE
+    warm_up.write_bytes(warm_up.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ValueError, match="tf_serving_warmup_requests"):
+        manifest.verify(copy)
+
+
+@pytest.mark.parametrize(
+    ("largest", "sizes"), [(32, [1, 8, 32]), (1, [1]), (5, [1, 5]), (8, [1, 8])]
+)
+def test_batch_sizes(largest: int, sizes: list[int]) -> None:
+    config = ServingConfig(max_serving_batch_size=largest)
+    assert export_lib._batch_sizes(config) == sizes

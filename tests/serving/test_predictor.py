@@ -4,6 +4,9 @@ import io
 import json
 import os
 import pathlib
+import random
+import re
+import shutil
 import subprocess
 import sys
 
@@ -12,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from tests import processes
 from trainer.config import PredictConfig
-from trainer.serving import predictor
+from trainer.serving import manifest, predictor
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -39,9 +43,41 @@ class LengthModel(tf.Module):
             ),
         }
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve_examples(self, examples):
+        feature = {"text": tf.io.FixedLenFeature([], tf.string)}
+        return self.serve(tf.io.parse_example(examples, feature)["text"])
+
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def label_only(self, text):
-        return {"label": text}
+    def everything(self, text):
+        length = tf.strings.length(text)
+        return {
+            "vector": tf.cast(tf.stack([length, 2 * length], axis=1), tf.bfloat16),
+            "parts": tf.stack([text, text + "\u00e9"], axis=1),
+            "abstain": length < 3,
+            "length": length,
+            "score": tf.where(text == "nan", float("inf"), 0.5),
+            "label": text,
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def one_for_all(self, text):
+        return {"number": tf.size(text)[None, None]}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None], tf.int32, name="token_ids")]
+    )
+    def tokens(self, token_ids):
+        return {"label": token_ids}
+
+    def signatures(self):
+        return {
+            "serving_default": self.serve,
+            "tf_example": self.serve_examples,
+            "everything": self.everything,
+            "one_for_all": self.one_for_all,
+            "tokens": self.tokens,
+        }
 
 
 SHORT = {"label": "short", "score": 0.75, "probabilities": [0.75, 0.25]}
@@ -52,7 +88,8 @@ LONG = {"label": "long", "score": 0.75, "probabilities": [0.25, 0.75]}
 def saved_model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "1"
     model = LengthModel()
-    tf.saved_model.save(model, str(folder), signatures=model.serve)
+    tf.saved_model.save(model, str(folder), signatures=model.signatures())
+    manifest.write(folder, {"version": 1})
     return str(folder)
 
 
@@ -140,7 +177,92 @@ def test_bad_input_leaves_the_old_output(
     for word in words:
         assert word in str(error.value)
     assert output.read_text() == "old"
-    assert os.listdir(output.parent) == ["out.jsonl"]
+    # What was answered is kept, if there was anything.
+    left = {"out.jsonl"}
+    if batch_size == 1 and content.startswith((b"a\n", b'{"text": "a"}', b"text,n\na")):
+        left |= {"out.jsonl.partial", "out.jsonl.partial.json"}
+        assert f"first 1 texts are in {output}.partial" in str(error.value)
+    assert set(os.listdir(output.parent)) == left
+
+
+def test_bad_row_may_be_mended_and_the_rest_answered(saved_model, tmp_path):
+    texts, output = tmp_path / "a.txt", tmp_path / "out.jsonl"
+    config = PredictConfig(
+        saved_model=saved_model, input=str(texts), output=str(output), batch_size=2
+    )
+    texts.write_bytes(b"a\nabc\nb\nabc\n\xff\nabc\n")
+    with pytest.raises(ValueError, match=":5: expected UTF-8"):
+        predictor.predict_file(config)
+    texts.write_bytes(b"a\nabc\nb\nabc\nmended\nb\n")
+
+    assert predictor.predict_file(config) == 6
+
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert lines == [SHORT, LONG, SHORT, LONG, LONG, SHORT]
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", "out.jsonl"]
+
+
+def test_what_was_answered_is_not_answered_again(saved_model, tmp_path, monkeypatch):
+    answered = []
+
+    def failing_later(self, texts):
+        if "abcd" in texts:
+            raise ValueError("stop")
+        answered.append(texts)
+        return usual(self, texts)
+
+    usual = predictor.Predictor.__call__
+    monkeypatch.setattr(predictor.Predictor, "__call__", failing_later)
+    for last, words in [("abcd", "stop"), ("abc", None)]:
+        content = "\n".join(["a", "abc", "b", last]).encode()
+        settings = {"batch_size": 1}
+        if words:
+            with pytest.raises(ValueError, match=words):
+                predicted(saved_model, tmp_path, "a.txt", content, **settings)
+        else:
+            found = predicted(saved_model, tmp_path, "a.txt", content, **settings)
+    assert answered == [["a"], ["abc"], ["b"], ["abc"]]
+    assert found == [SHORT, LONG, SHORT, LONG]
+
+
+def test_partial_of_another_model_is_refused(saved_model, tmp_path):
+    for name in ("same", "other"):
+        shutil.copytree(saved_model, tmp_path / name)
+    manifest.write(tmp_path / "other", {"version": 2})
+    settings = {"saved_model": str(tmp_path / "same"), "batch_size": 1}
+
+    def predict(content, **changes):
+        return predicted(folder=tmp_path, name="a.txt", content=content, **changes)
+
+    with pytest.raises(ValueError, match="NUL"):
+        predict(b"a\nabc\n\0\n", **settings)
+    for changes, words in [
+        ({"saved_model": str(tmp_path / "other")}, "model was [0-9a-f]{64}, is"),
+        ({"signature": "tf_example"}, "signature was serving_default, is tf_example"),
+        ({"batch_size": 2}, "batch_size was 1, is 2"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            predict(b"a\n", **settings | changes)
+    # Where the model lies makes no difference.
+    settings["saved_model"] = saved_model
+    assert predict(b"a\nabc\nabc\n", **settings) == [SHORT, LONG, LONG]
+
+
+def test_models_without_manifest_differ_by_their_weights(saved_model, tmp_path):
+    digests = set()
+    for name in ("short", "brief", "short"):
+        model = LengthModel()
+        model.names.assign([name, "long"])
+        folder = tmp_path / str(len(os.listdir(tmp_path)))
+        shutil.copytree(saved_model, folder)
+        (folder / "manifest.json").unlink()
+        checkpoint = tmp_path / "checkpoint"
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        tf.saved_model.save(model, str(checkpoint))
+        shutil.rmtree(folder / "variables")
+        shutil.copytree(checkpoint / "variables", folder / "variables")
+        digests.add(predictor._digest(folder))
+    assert len(digests) == 2
 
 
 def test_output_keeps_a_link_and_refuses_a_folder(saved_model, tmp_path):
@@ -162,22 +284,114 @@ def test_output_keeps_a_link_and_refuses_a_folder(saved_model, tmp_path):
 
 def test_model_outlives_its_loading(saved_model):
     assert predictor.load(saved_model)(["abc", "é"]) == [LONG, SHORT]
+    assert predictor.load(saved_model)([]) == []
 
 
-def test_saved_model_that_is_none_is_refused(saved_model, tmp_path):
+def test_every_output_of_a_signature_by_name(saved_model):
+    predict = predictor.load(saved_model, signature="everything")
+    (found,) = predict(["é"])
+    assert found == {
+        "label": "é",
+        "score": 0.5,
+        "abstain": True,
+        "length": 2,
+        "parts": ["é", "éé"],
+        "vector": [2.0, 4.0],
+    }
+    order = ["label", "score", "abstain", "length", "parts", "vector"]
+    assert list(found) == order and list(json.loads(json.dumps(found))) == order
+    assert list(SHORT) == list(predictor.load(saved_model)(["a"])[0])
+    with pytest.raises(ValueError, match="finite score. Received: .* 'nan'"):
+        predict(["a", "nan"])
+
+
+def test_texts_as_serialized_examples(saved_model):
+    predict = predictor.load(saved_model, signature="tf_example")
+    assert predict(["abc", "é", ""]) == [LONG, SHORT, SHORT]
+
+
+def test_signature_of_a_file(saved_model, tmp_path):
+    settings = {"signature": "everything"}
+    (line,) = predicted(saved_model, tmp_path, "a.txt", b"abc\n", **settings)
+    assert line["vector"] == [3.0, 6.0] and line["abstain"] is False
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [("tokens", "tokens, one that takes int32 token_ids"), ("x", "x, none of that")],
+)
+def test_signature_that_takes_no_strings_is_refused(saved_model, name, words):
+    with pytest.raises(ValueError, match=words) as error:
+        predictor.load(saved_model, signature=name)
+    usable = "has everything, one_for_all, serving_default, tf_example."
+    assert usable in str(error.value) and saved_model in str(error.value)
+
+
+def test_output_that_is_not_one_a_text_is_refused(saved_model):
+    predict = predictor.load(saved_model, signature="one_for_all")
+    with pytest.raises(ValueError, match=r"one number a text.*\(1, 1\) for 2 texts"):
+        predict(["a", "b"])
+
+
+@pytest.fixture
+def exports(saved_model, tmp_path):
+    """An export folder with three versions, and what is no version."""
+    for name in ("2", "9", "10", ".11.tmp-abc", "bfloat16/12"):
+        shutil.copytree(saved_model, tmp_path / "export" / name)
+    (tmp_path / "export" / "13").mkdir()
+    (tmp_path / "export" / "batching_parameters.txt").write_text("")
+    return tmp_path / "export"
+
+
+def test_newest_version_of_an_export_folder(exports, caplog):
+    caplog.set_level("INFO", "trainer")
+    assert predictor.version_folder(str(exports)) == exports / "10"
+    assert "version 10 (the highest number)" in caplog.text
+    (exports / "latest").write_text("9\n")
+    assert predictor.version_folder(str(exports)) == exports / "9"
+    assert "version 9 (by" in caplog.text
+    assert predictor.version_folder(f"{exports}/") == exports / "9"
+    assert predictor.version_folder(str(exports / "2")) == exports / "2"
+    bfloat16 = exports / "bfloat16"
+    assert predictor.version_folder(str(bfloat16)) == bfloat16 / "12"
+    assert str(predictor.version_folder(f"file://{exports}")) == f"file://{exports}/9"
+    assert predictor.load(str(exports))(["a"]) == [SHORT]
+    assert predictor.load(f"file://{exports}")(["abc"]) == [LONG]
+
+
+@pytest.mark.parametrize("content", ["13\n", "14", "", "../export/9", "x"])
+def test_latest_that_names_no_version_is_refused(exports, content):
+    (exports / "latest").write_text(content)
+    with pytest.raises(ValueError, match="which is no version there") as error:
+        predictor.load(str(exports))
+    assert repr(content.strip()) in str(error.value)
+
+
+def test_verified_before_it_is_loaded(saved_model, tmp_path):
+    folder = tmp_path / "1"
+    shutil.copytree(saved_model, folder)
+    settings = {"verify": True}
+    assert predicted(str(folder), tmp_path, "a.txt", b"a\n", **settings) == [SHORT]
+    (folder / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ValueError, match="saved_model.pb: .* expected, 0 found"):
+        predicted(str(folder), tmp_path, "a.txt", b"a\n", **settings)
+
+
+def test_saved_model_that_is_none_is_refused(tmp_path):
     model = LengthModel()
-    other = {"other": model.serve}
-    tf.saved_model.save(model, str(tmp_path / "other"), signatures=other)
-    tf.saved_model.save(model, str(tmp_path / "output"), signatures=model.label_only)
+    tf.saved_model.save(model, str(tmp_path / "other"), signatures={"o": model.serve})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"no protocol buffer")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "manifest.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
     for folder, words in {
         str(tmp_path / "away"): ["no such folder"],
-        str(tmp_path): ["no saved_model.pb", f"did you mean {tmp_path}/output?"],
-        str(pathlib.Path(saved_model).parent): [f"did you mean {saved_model}?"],
+        str(tmp_path): ["no saved_model.pb", f"did you mean {tmp_path}/weights?"],
+        str(tmp_path / "empty"): ["no saved_model.pb in it"],
+        str(tmp_path / "weights"): ["no saved_model.pb in it"],
         str(tmp_path / "broken"): ["can be loaded"],
-        str(tmp_path / "other"): ["'serving_default'", "with signatures other"],
-        str(tmp_path / "output"): ["inputs text and outputs label"],
+        str(tmp_path / "other"): ["serving_default, none of that name", "has o."],
     }.items():
         with pytest.raises(ValueError) as error:
             predictor.load(folder)
@@ -198,6 +412,60 @@ def test_command_from_pipe_to_pipe(saved_model):
     result = run_command(f"--saved_model={saved_model}", "--input=-", input=b"a\nabc\n")
     assert result.returncode == 0, result.stderr.decode()
     assert list(map(json.loads, result.stdout.splitlines())) == [SHORT, LONG]
+
+
+def test_only_verify_does_without_an_input():
+    assert PredictConfig(saved_model="a", verify=True).input == ""
+    with pytest.raises(ValueError, match="--input is required .* Only --verify"):
+        PredictConfig(saved_model="a")
+    with pytest.raises(ValueError, match="--output is for the answers to --input"):
+        PredictConfig(saved_model="a", verify=True, output="b")
+
+
+def test_command_verifies(saved_model, tmp_path):
+    shutil.copytree(saved_model, tmp_path / "1")
+    result = run_command("--verify", f"--saved_model={tmp_path}")
+    assert result.returncode == 0, result.stderr.decode()
+    assert re.fullmatch(rb"verified: \d+ files, \d+ bytes\n", result.stdout)
+    assert b"version 1" in result.stderr
+    with open(tmp_path / "1" / "saved_model.pb", "ab") as file:
+        file.write(b"0")
+    result = run_command("--verify", f"--saved_model={tmp_path}")
+    assert result.returncode == 2 and result.stdout == b""
+    assert b"saved_model.pb: " in result.stderr and b"Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_killed_command_goes_on(saved_model, tmp_path):
+    texts, output = tmp_path / "a.txt", tmp_path / "out.jsonl"
+    state = tmp_path / "out.jsonl.partial.json"
+    draw = random.Random(0)
+    num_texts = 300_000
+    texts.write_text("".join("x" * (n % 5) + "\n" for n in range(num_texts)))
+    flags = [f"--saved_model={saved_model}", f"--input={texts}", f"--output={output}"]
+
+    def num_answered():
+        return json.loads(state.read_text())["num_texts"] if state.exists() else 0
+
+    before = 0
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trainer.predict", *flags],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=REPOSITORY,
+        )
+        processes.kill_when(process, lambda: num_answered() > before)
+        assert process.returncode == -9
+        before = num_answered()
+        with open(f"{output}.partial", "ab") as file:
+            file.write(b'{"label": "sh'[: draw.randrange(14)])
+    result = run_command(*flags)
+    assert result.returncode == 0, result.stderr.decode()
+    assert f"after {before} texts".encode() in result.stderr
+    assert re.search(rb"Answered 300000 texts, \d+ of them now: \d+ a", result.stderr)
+    lines = [json.dumps(LONG if n % 5 >= 3 else SHORT) + "\n" for n in range(5)]
+    assert output.read_text() == "".join(lines) * (num_texts // 5)
 
 
 def test_command_names_a_bad_row(saved_model):
@@ -225,12 +493,16 @@ def test_command_ends_quietly_when_nobody_reads(saved_model, tmp_path):
     assert b"Broken" not in result.stderr and b"Traceback" not in result.stderr
 
 
-def test_neither_keras_nor_tensorflow_is_loaded_for_help():
-    command = "import sys, trainer.predict; print(*sys.modules)"
+def test_neither_keras_nor_tensorflow_is_loaded_for_help_and_to_verify(saved_model):
+    command = (
+        "import sys, trainer.predict; from trainer.config import PredictConfig; "
+        f"config = PredictConfig(saved_model={saved_model!r}, verify=True); "
+        "trainer.predict.main(config); print(*sys.modules)"
+    )
     modules = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, cwd=REPOSITORY
     ).stdout.split()
-    assert "trainer.serving.predictor" in modules
+    assert "trainer.serving.predictor" in modules and "verified:" in modules
     assert not {"tensorflow", "keras"} & set(modules)
 
 

@@ -690,7 +690,8 @@ def _read_parquet(
     stream.seek(0)
     line = 0
     try:
-        table = pq.ParquetFile(stream)
+        # Otherwise a row group, which may be the whole file, is in memory at once.
+        table = pq.ParquetFile(stream, pre_buffer=False, buffer_size=_CHUNK_BYTES)
         _positions(request, table.schema_arrow.names, line=0)
         for batch in table.iter_batches(_PARQUET_BATCH_ROWS, columns=request.fields):
             columns = [_plain(batch.column(name)) for name in request.fields]

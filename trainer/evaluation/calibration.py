@@ -55,9 +55,12 @@ class Decision:
 
     def labels(self, logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Int64 [n], the classes chosen."""
-        chosen: npt.NDArray[np.int64] = np.argmax(
-            self.probabilities(logits) / self.thresholds, axis=-1
-        )
+        return self.choose(self.probabilities(logits))
+
+    def choose(self, probabilities: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Int64 [n], the classes chosen by probabilities [n, classes]."""
+        ratios = np.asarray(probabilities, np.float64) / self.thresholds
+        chosen: npt.NDArray[np.int64] = np.argmax(ratios, axis=-1)
         return chosen
 
 

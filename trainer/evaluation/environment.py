@@ -39,15 +39,19 @@ def facts(reasons: Sequence[str]) -> dict[str, str]:
     Args:
       reasons: sentences on what was chosen, for strategy, precision and so on.
     """
-    versions = {name: _version(name) for name in _PACKAGES}
     return {
-        "python": platform.python_version(),
-        **versions,
+        **package_versions(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "num_processors": str(len(os.sched_getaffinity(0))),
         "chosen": "; ".join(reasons),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that results depend on, by name."""
+    versions = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **versions}
 
 
 def peak_memory() -> dict[str, int | None]:

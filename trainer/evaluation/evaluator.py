@@ -2,7 +2,7 @@
 
     evaluator = Evaluator(split, tokens, feeder, plan, num_classes=2, name="test")
     logits = evaluator.logits(predict_step)             # float32 [n, 2]
-    facts = evaluator.report(predict_step, num_resamples=1000, max_length=512)
+    facts = evaluator.report(logits, num_resamples=1000, max_length=512)
 
 Every example is predicted exactly once, whatever the batch size and the number of
 replicas: rows that only fill a batch up are left out by their number.
@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import collections
 import functools
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import numpy as np
+import pyarrow as pa
+import tensorflow as tf
 from tqdm import tqdm
 
-from trainer.data.batches import Batch, BatchFeeder, BatchPlan, Feed
-from trainer.data.splits import Split
-from trainer.data.tokens import TokenizedTexts
+from trainer.data.batches import Batch, BatchFeeder, BatchPlan, Feed, plan_evaluation
+from trainer.data.preparation import PreparedData
+from trainer.data.sources import TextDataset
+from trainer.data.splits import Split, content_digests
+from trainer.data.tokens import TokenizedTexts, encode_texts
 from trainer.evaluation import slices
 from trainer.evaluation.metrics import classification_metrics
 
@@ -98,10 +102,14 @@ class Evaluator:
         )
 
     def report(
-        self, predict: Predict, *, num_resamples: int, seed: int, max_length: int
+        self, logits: np.ndarray, *, num_resamples: int, seed: int, max_length: int
     ) -> dict[str, Any]:
-        """Metrics with intervals, accuracy by length, and the surest errors."""
-        logits = self.logits(predict)
+        """Metrics with intervals, accuracy by length, and the surest errors.
+
+        Args:
+          logits: float [n, classes], as `logits` gave them, or what came of those.
+          max_length: how many tokens of a text are read.
+        """
         labels, names = self._data.labels, self._data.label_names
         lengths = self._tokens.full_lengths
         return {
@@ -123,3 +131,35 @@ class Evaluator:
                 label_names=names,
             ),
         }
+
+
+def make_evaluator(
+    split: Split,
+    tokens: TokenizedTexts,
+    data: PreparedData,
+    strategy: tf.distribute.Strategy,
+    *,
+    batch_size: int,
+    name: str,
+) -> Evaluator:
+    """An evaluator at the padded lengths of a run's data.
+
+    Args:
+      batch_size: over all replicas.
+    """
+    buckets = data.bucket_lengths
+    feeder = BatchFeeder(tokens, split.data.labels, buckets, strategy)
+    plan = plan_evaluation(tokens.lengths, buckets, batch_size=batch_size)
+    return Evaluator(split, tokens, feeder, plan, name=name)
+
+
+def unlabelled_split(
+    texts: Sequence[str], data: PreparedData, *, cache_dir: str
+) -> tuple[Split, TokenizedTexts]:
+    """Texts without labels, to be predicted like a split."""
+    array = pa.chunked_array([pa.array(texts, pa.large_string())])
+    digests = content_digests(array)
+    labels = np.zeros(len(texts), np.int32)
+    dataset = TextDataset(array, labels, data.label_names)
+    tokens = encode_texts(array, data.encoder, digests=digests, cache_dir=cache_dir)
+    return Split(dataset, digests, len(texts)), tokens

@@ -28,7 +28,9 @@ class Attention:
     """
 
     def __init__(self, is_token: tf.Tensor, dropout: Dropout, pieces: Pieces) -> None:
-        self._mask = tf.where(is_token, 0.0, _MASKED)[:, tf.newaxis, tf.newaxis]
+        # Not tf.newaxis twice, which TensorFlow Lite cannot convert at unknown shapes.
+        mask = tf.expand_dims(tf.where(is_token, 0.0, _MASKED), 1)
+        self._mask = tf.expand_dims(mask, 1)
         self._dropout = dropout
         self._pieces = pieces
 
@@ -41,6 +43,8 @@ class Attention:
             batch_size, num_heads, length, _ = shape_of(query)
             scores_shape = [batch_size, num_heads, length, length]
             bits = self._dropout.draw(scores_shape, place=place)
+        if not self._pieces.differentiable:
+            return self._forward(query, key, value, *bits)[0]
 
         @tf.custom_gradient
         def run(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor) -> Any:

@@ -46,6 +46,7 @@ class Forward:
       max_length: a longer row is several windows of this length, back to back, each
         a text to the encoder; the mean of what comes of them is the row's. None: a
         row is one window, however long.
+      differentiable: whether there shall be gradients.
     """
 
     def __init__(
@@ -55,12 +56,29 @@ class Forward:
         fusion: Fusion = "none",
         rematerialize: bool = False,
         max_length: int | None = None,
+        differentiable: bool = True,
     ) -> None:
         self._classifier = classifier
         self._backbone = classifier.backbone
         self._fusion = fusion
         self._rematerialize = rematerialize
         self._max_length = max_length
+        self._differentiable = differentiable
+
+    @property
+    def hidden_size(self) -> int:
+        """The width of the vectors that the head reads."""
+        return int(self._backbone.hidden_dim)
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many token ids there are, from 0."""
+        return int(self._backbone.vocabulary_size)
+
+    @property
+    def num_segments(self) -> int:
+        """How many segment ids there are, from 0."""
+        return int(self._backbone.num_segments)
 
     def __call__(
         self,
@@ -160,7 +178,9 @@ class Forward:
         """The last layer's output: [batch, length, hidden]."""
         backbone = self._backbone
         shape = [*shape_of(token_ids), backbone.hidden_dim]
-        pieces = Pieces(compiled=self._fusion == "pieces")
+        pieces = Pieces(
+            compiled=self._fusion == "pieces", differentiable=self._differentiable
+        )
         x = self._embeddings(token_ids, segment_ids, pieces)
         x = Dropout(backbone.dropout, dropout_seed)(x, place=1)
         # The seed is an input of the layers, as are their weights: what computes them
@@ -203,6 +223,34 @@ class Forward:
             _tensor(norm.gamma),
             _tensor(norm.beta),
         )
+
+
+class KerasForward(Forward):
+    """The same by Keras's own layers, for those that `Forward` cannot replace: int8."""
+
+    def __init__(self, classifier: keras.Model, *, max_length: int) -> None:
+        super().__init__(classifier, max_length=max_length, differentiable=False)
+        head_input = classifier.get_layer("classifier_dropout").input
+        self._encoder = keras.Model(classifier.input, head_input)
+
+    def pool(
+        self,
+        token_ids: tf.Tensor,
+        is_token: tf.Tensor,
+        *,
+        segment_ids: tf.Tensor | None = None,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """As `Forward.pool`, to predict only."""
+        assert dropout_seed is None
+        inputs = {
+            "token_ids": token_ids,
+            "padding_mask": tf.cast(is_token, tf.int32),
+            "segment_ids": (
+                tf.zeros_like(token_ids) if segment_ids is None else segment_ids
+            ),
+        }
+        return self._encoder(inputs, training=False)
 
 
 class _Layer:

@@ -87,9 +87,11 @@ class Pieces:
 
     Args:
       compiled: whether XLA makes one loop over the memory of each piece.
+      differentiable: whether there shall be gradients.
     """
 
-    def __init__(self, *, compiled: bool) -> None:
+    def __init__(self, *, compiled: bool, differentiable: bool = True) -> None:
+        self.differentiable = differentiable
         self._compiled = compiled
         self._made: dict[Any, Callable[..., Any]] = {}
 
@@ -138,6 +140,9 @@ class Pieces:
     def _differentiable(
         self, name: Any, compute: Callable[..., tf.Tensor]
     ) -> Callable[..., tf.Tensor]:
+        if not self.differentiable:
+            return self.fused((name, "forward"), compute)
+
         def backward(gradient: tf.Tensor, *inputs: tf.Tensor) -> list[tf.Tensor]:
             watched = [x for x in inputs if x.dtype.is_floating]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -174,4 +179,6 @@ def _layer_norm(
     wide = tf.cast(x, tf.float32)
     centred = wide - tf.reduce_mean(wide, axis=-1, keepdims=True)
     variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-    return tf.cast(centred * tf.math.rsqrt(variance + epsilon) * gamma + beta, x.dtype)
+    normal = centred * tf.math.rsqrt(variance + epsilon)
+    gamma, beta = tf.cast(gamma, tf.float32), tf.cast(beta, tf.float32)
+    return tf.cast(normal * gamma + beta, x.dtype)

@@ -33,7 +33,7 @@ _PACKAGE_SCHEME = "package:"
 # Hugging Face's names. Its "gelu" is the exact one; Google's checkpoints, and so
 # KerasHub's presets, were trained with the tanh approximation (google-research/bert,
 # modeling.py, gelu).
-_ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "gelu": lambda x: keras.activations.gelu(x, approximate=False),
     "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
     "gelu_pytorch_tanh": lambda x: keras.activations.gelu(x, approximate=True),
@@ -173,10 +173,10 @@ def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
             f"--preset={name}: expected model_type 'bert' in {folder}/config.json; "
             f"found {config.get('model_type')!r}; other models are not supported"
         )
-    if config.get("hidden_act", "gelu") not in _ACTIVATIONS:
+    if config.get("hidden_act", "gelu") not in ACTIVATIONS:
         raise ValueError(
             f"--preset={name}: expected hidden_act to be one of "
-            f"{', '.join(_ACTIVATIONS)}; found {config['hidden_act']!r} in "
+            f"{', '.join(ACTIVATIONS)}; found {config['hidden_act']!r} in "
             f"{folder}/config.json"
         )
     if config.get("position_embedding_type", "absolute") != "absolute":
@@ -274,7 +274,7 @@ def _original_name(name: str) -> str:
 
 def _follow_hugging_face(backbone: keras.Model, config: dict[str, Any]) -> None:
     """Sets what a Hugging Face config says and KerasHub's converter leaves out."""
-    activation = _ACTIVATIONS[config.get("hidden_act", "gelu")]
+    activation = ACTIVATIONS[config.get("hidden_act", "gelu")]
     epsilon = float(config.get("layer_norm_eps", 1e-12))
     backbone.get_layer("embeddings_layer_norm").epsilon = epsilon
     for layer in backbone.transformer_layers:

@@ -1,139 +1,299 @@
-"""Classifier → SavedModel that reads text, checked before it is published.
+"""Trained classifier → a numbered version that a model server takes, in each format.
 
-    version = export(
-        classifier, encoder, label_names, "/runs/a/export",
-        check_texts=texts, expected_probabilities=probabilities,
-    )
+    export = publish(source, folder, config=config.serving, checks=checks, facts={...})
+    export["path"]          # /runs/a/export/3
+    export["formats"]       # size, latency and accuracy of each
 
-The SavedModel holds the tokenizer and each weight once. Its `serving_default` takes
-`text` (string [batch]) and gives `label` (string [batch]), `score` (float32 [batch])
-and `probabilities` (float32 [batch, classes], in the order of the labels). It needs
-TensorFlow and tensorflow-text to run, and none of this package.
+    folder/3/               the float32 SavedModel, by which the others are measured
+    folder/int8/3/          another format; a model base path of its own
+    folder/latest           "3": the newest version that is complete
+    folder/batching_parameters.txt
+
+A version is written aside, checked against the model in memory, and renamed in;
+`latest` follows when all is there. A server ignores names that are no numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import logging
 import pathlib
-from typing import Sequence
+import statistics
+import time
+from typing import Any, Mapping, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from trainer import storage
-from trainer.data.tokens import TextEncoder
-from trainer.modeling.classifier import model_inputs
+from trainer.config import EXPORT_FORMATS, ServingConfig
+from trainer.evaluation import environment
+from trainer.serving import formats, manifest, model_card, stock_ops, warmup
+from trainer.serving.formats import Source
 
 # Largest difference of a probability between the SavedModel and the model in memory.
 PARITY_TOLERANCE = 1e-5
+LATEST = "latest"
+_REFERENCE = "float32"
 _CHECK_BATCH_SIZE = 16
+_NUM_TIMED_TEXTS = 20
+_USUAL_BATCH_SIZE = 8
+
+_logger = logging.getLogger(__name__)
+
+Facts = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Export:
-    """A published SavedModel.
+class Checks:
+    """What each format is checked with.
 
     Attributes:
-      path: its folder.
-      version: the folder's name, as a number.
-      parity_max_difference: the largest difference of a probability that the check
-        found.
-      num_parity_texts: how many texts were checked.
+      texts: held-out ones, and then some without a label.
+      labels: int [n], of the first n texts; at least one.
+      probabilities: [len(texts), classes], of the model in memory.
     """
 
-    path: str
-    version: int
-    parity_max_difference: float
-    num_parity_texts: int
+    texts: Sequence[str]
+    labels: np.ndarray
+    probabilities: np.ndarray
 
 
-class ServingModule(tf.Module):
-    """What is saved: the tokenizer, the classifier's variables, and the signature.
-
-    Args:
-      classifier: gives logits; made outside of any strategy, in float32.
-    """
-
-    def __init__(
-        self,
-        classifier: keras.Model,
-        encoder: TextEncoder,
-        label_names: Sequence[str],
-    ) -> None:
-        super().__init__()
-        # The variables themselves: tracking the Keras model would save them twice.
-        self.weights = [variable.value for variable in classifier.variables]
-        self._label_names = tf.constant(list(label_names))
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-        def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            token_ids = encoder(text).token_ids
-            # A batch of no texts has no length either, but BERT reads a first token.
-            length = tf.maximum(token_ids.bounding_shape(axis=1), 1)
-            padded = token_ids.to_tensor(encoder.pad_id, shape=tf.stack([-1, length]))
-            inputs = model_inputs(padded, token_ids.row_lengths())
-            probabilities = tf.nn.softmax(classifier(inputs, training=False))
-            return {
-                "label": tf.gather(
-                    self._label_names, tf.argmax(probabilities, axis=-1)
-                ),
-                "score": tf.reduce_max(probabilities, axis=-1),
-                "probabilities": probabilities,
-            }
-
-        self.serve = serve
-
-
-def export(
-    classifier: keras.Model,
-    encoder: TextEncoder,
-    label_names: Sequence[str],
+def publish(
+    source: Source,
     folder: storage.Path,
     *,
-    check_texts: Sequence[str],
-    expected_probabilities: np.ndarray,
-) -> Export:
+    config: ServingConfig,
+    checks: Checks,
+    facts: Mapping[str, Any],
+) -> Facts:
     """Writes the next version, and publishes it if it computes what it should.
 
     Args:
-      folder: versions are numbered folders in it.
-      expected_probabilities: [len(check_texts), classes], of the model in memory.
+      facts: what manifest and model card say of the run: `title`, `config`,
+        `data_fingerprint`, `data`, `metrics`, `warnings`.
+
+    Returns:
+      For the report: `path`, `version`, `num_parity_texts`, `parity_max_difference` of
+      a probability, and `formats`: what was measured of each, `status` "published" or
+      "refused".
 
     Raises:
-      ValueError: the SavedModel's probabilities differ; nothing is published.
+      ValueError: the SavedModel's answers differ; nothing is published.
     """
-    version = 1 + max(_published_versions(folder), default=0)
+    others = [name for name in EXPORT_FORMATS[1:] if name in config.export_formats]
+    version = 1 + max(_versions(folder, others), default=0)
     target = folder / str(version)
+    facts = {**facts, **_facts(source, version)}
+    sizes = _batch_sizes(config)
     with storage.new_directory(target) as unfinished:
-        module = ServingModule(classifier, encoder, label_names)
-        tf.saved_model.save(
-            module, str(unfinished), signatures={"serving_default": module.serve}
-        )
-        difference = _max_difference(unfinished, check_texts, expected_probabilities)
-        if not difference <= PARITY_TOLERANCE:
-            raise ValueError(
-                f"the export was not published: expected its probabilities within "
-                f"{PARITY_TOLERANCE} of the model in memory; found a difference of "
-                f"{difference:.3g} among {len(check_texts)} texts"
+        first = _write(_REFERENCE, unfinished, source, checks)
+        _refuse_differences(first, checks)
+        _complete(unfinished, source, {**facts, **first}, batch_sizes=sizes)
+        found = [{**first, "status": "published", "path": str(target)}]
+        for name in others:
+            place = folder / name / str(version)
+            found.append(
+                _publish_other(name, place, source, config, checks, facts, first)
             )
-    return Export(str(target), version, difference, len(check_texts))
+    batching = warmup.batching_parameters(sizes)
+    storage.write_text(folder / "batching_parameters.txt", batching)
+    storage.write_text(folder / LATEST, f"{version}\n")
+    for place in (folder, *(folder / name for name in others)):
+        _remove_old(place, keep=config.keep_exports)
+    return {
+        "path": str(target),
+        "version": version,
+        "num_parity_texts": len(checks.texts),
+        "parity_max_difference": first["max_difference"],
+        "formats": found,
+    }
 
 
-def _published_versions(folder: storage.Path) -> list[int]:
+def _publish_other(
+    name: str,
+    place: storage.Path,
+    source: Source,
+    config: ServingConfig,
+    checks: Checks,
+    facts: Facts,
+    reference: Facts,
+) -> Facts:
+    """Publishes a format other than float32, unless too much accuracy is lost."""
+    try:
+        with storage.new_directory(place) as unfinished:
+            found = _write(name, unfinished, source, checks)
+            found["accuracy_drop"] = reference["accuracy"] - found["accuracy"]
+            if found["accuracy_drop"] > config.max_accuracy_drop:
+                raise _Refused(found)
+            sizes = _batch_sizes(config)
+            _complete(unfinished, source, {**facts, **found}, batch_sizes=sizes)
+    except _Refused as refused:
+        found = refused.found
+        _logger.warning(
+            "%s was not published: its accuracy is %.4f, that of float32 %.4f, and "
+            "--max_accuracy_drop=%s",
+            name,
+            found["accuracy"],
+            reference["accuracy"],
+            config.max_accuracy_drop,
+        )
+        return {**found, "status": "refused", "path": None}
+    return {**found, "status": "published", "path": str(place)}
+
+
+class _Refused(Exception):
+    """A format that loses too much. `found`: what was measured of it."""
+
+    def __init__(self, found: Facts) -> None:
+        super().__init__()
+        self.found = found
+
+
+def _write(name: str, folder: pathlib.Path, source: Source, checks: Checks) -> Facts:
+    """Writes a format, and measures what was written."""
+    _logger.info("exporting %s", name)
+    formats.write(name, folder, source)
+    num_bytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    if name in formats.SAVED_MODELS:
+        stock_ops.check(folder)
+    classify = formats.reader(name, folder, source)
+    starts = range(0, len(checks.texts), _CHECK_BATCH_SIZE)
+    progress = tqdm(
+        starts, desc=f"checking {name}", unit="batch", delay=2.0, disable=None
+    )
+    began = time.monotonic()
+    answers = [
+        classify(checks.texts[start : start + _CHECK_BATCH_SIZE]) for start in progress
+    ]
+    secs = time.monotonic() - began
+    probabilities = np.concatenate([answer.probabilities for answer in answers])
+    labels = np.concatenate([answer.labels for answer in answers])
+    held_out = labels[: len(checks.labels)]
+    return {
+        "format": name,
+        "bytes": num_bytes,
+        "latency_ms": _latency_ms(classify, checks.texts),
+        "texts_per_sec": len(checks.texts) / secs,
+        "num_texts": len(checks.labels),
+        "accuracy": float((held_out == checks.labels).mean()),
+        "max_difference": float(np.abs(probabilities - checks.probabilities).max()),
+        "num_other_labels": _num_other_labels(labels, source, checks),
+    }
+
+
+def _num_other_labels(labels: np.ndarray, source: Source, checks: Checks) -> int:
+    """How many labels are not those of the model in memory, near ties left out."""
+    ratios = np.sort(checks.probabilities / source.decision.thresholds, axis=1)
+    rounding = 2 * PARITY_TOLERANCE / min(source.decision.thresholds)
+    is_tie = ratios[:, -1] - ratios[:, -2] <= rounding
+    expected = source.decision.choose(checks.probabilities)
+    return int(((labels != expected) & ~is_tie).sum())
+
+
+def _latency_ms(classify: formats.Classify, texts: Sequence[str]) -> float:
+    """The median time of a text alone, in milliseconds."""
+    times = []
+    for text in texts[:_NUM_TIMED_TEXTS]:
+        start = time.perf_counter()
+        classify([text])
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _refuse_differences(found: Facts, checks: Checks) -> None:
+    difference, others = found["max_difference"], found["num_other_labels"]
+    if not difference <= PARITY_TOLERANCE or others:
+        raise ValueError(
+            f"the export was not published: expected its labels to be those of the "
+            f"model in memory, and its probabilities within {PARITY_TOLERANCE}; found "
+            f"{others} other labels and a difference of {difference:.3g} among "
+            f"{len(checks.texts)} texts"
+        )
+
+
+def _complete(
+    folder: pathlib.Path, source: Source, facts: Facts, *, batch_sizes: Sequence[int]
+) -> None:
+    """Adds warm-up requests, the model card and, last, the manifest."""
+    name = facts["format"]
+    if name in formats.SAVED_MODELS:
+        facts["signatures"] = _signatures(folder)
+        warmup.write(
+            folder,
+            model_name=model_card.MODEL_NAME,
+            encoder=source.encoder,
+            bucket_lengths=source.bucket_lengths,
+            batch_sizes=batch_sizes,
+        )
+    # That of a checkpoint lies where Hugging Face's hub looks for it.
+    card = "README.md" if name == "huggingface" else "MODEL_CARD.md"
+    (folder / card).write_text(model_card.render(facts), encoding="utf-8")
+    manifest.write(folder, facts)
+
+
+def _facts(source: Source, version: int) -> Facts:
+    """What the manifests of all formats of a version say of it."""
+    decision = source.decision
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        "version": version,
+        "created": now.isoformat(timespec="seconds"),
+        "constants": {
+            "labels": list(source.label_names),
+            "temperature": decision.temperature,
+            "decision_thresholds": list(decision.thresholds),
+            "abstain_below": decision.abstain_below,
+        },
+        "bucket_lengths": list(source.bucket_lengths),
+        "git_revision": manifest.git_revision(),
+        "packages": environment.package_versions(),
+    }
+
+
+def _signatures(folder: pathlib.Path) -> Facts:
+    """Name → `inputs` and `outputs`, each name → its dtype and shape, None: any."""
+
+    def tensors(infos: Any) -> Facts:
+        return {
+            name: {
+                "dtype": tf.dtypes.as_dtype(info.dtype).name,
+                "shape": [
+                    n.size if n.size >= 0 else None for n in info.tensor_shape.dim
+                ],
+            }
+            for name, info in sorted(infos.items())
+        }
+
+    return {
+        name: {"inputs": tensors(found.inputs), "outputs": tensors(found.outputs)}
+        for name, found in sorted(stock_ops.read(folder).signature_def.items())
+        if not name.startswith("__")
+    }
+
+
+def _batch_sizes(config: ServingConfig) -> list[int]:
+    """The sizes of batches that a server may make, the largest last."""
+    largest = config.max_serving_batch_size
+    return sorted({min(size, largest) for size in (1, _USUAL_BATCH_SIZE, largest)})
+
+
+def _versions(folder: storage.Path, others: Sequence[str]) -> list[int]:
+    """All that are there, also of single formats."""
+    places = [folder, *(folder / name for name in others)]
+    return [number for place in places for number in _numbers(place)]
+
+
+def _numbers(folder: storage.Path) -> list[int]:
     if not folder.is_dir():
         return []
-    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
 
 
-def _max_difference(
-    saved_model: pathlib.Path, texts: Sequence[str], expected: np.ndarray
-) -> float:
-    serve = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
-    found = [
-        serve(text=tf.constant(texts[start : start + _CHECK_BATCH_SIZE]))[
-            "probabilities"
-        ].numpy()
-        for start in range(0, len(texts), _CHECK_BATCH_SIZE)
-    ]
-    return float(np.abs(np.concatenate(found) - expected).max())
+def _remove_old(folder: storage.Path, *, keep: int) -> None:
+    """Removes all versions but the newest. keep: 0 for all."""
+    for number in _numbers(folder)[: -keep or None] if keep else []:
+        _logger.info("removing version %d of %s", number, folder)
+        storage.remove(folder / str(number))

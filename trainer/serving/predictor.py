@@ -1,39 +1,47 @@
-"""Classifies a file of texts with an exported SavedModel.
+"""Answers a file of texts with an exported SavedModel.
 
     python -m trainer.predict --saved_model=DIR --input=texts.txt --output=out.jsonl
 
 or, from Python:
 
-    predict = load("/runs/imdb/export/1")
+    predict = load("/runs/imdb/export")
     predict(["What a film!"])  # [{"label": "positive", "score": 0.98, ...}]
 
 It needs NumPy, TensorFlow and TensorFlow Text, not Keras: everything else is in the
-SavedModel. Reading files is left to `trainer.data.files`, writing the SavedModel to
-the export.
+SavedModel. Reading files is left to `trainer.data.files`, going on after a kill to
+`resumable`, writing the SavedModel to the export.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import logging
-import os
 import pathlib
 import sys
-from typing import Any, Iterator, TextIO
+import time
+from typing import TYPE_CHECKING, Any, Iterator, Sequence, TextIO
 
 import numpy as np
 from tqdm import tqdm
 
 from trainer import stack
-from trainer.config import PredictConfig
+from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.data import files
+from trainer.serving import manifest, resumable
 
-SIGNATURE = "serving_default"
-INPUT = "text"
-OUTPUTS = ("label", "score", "probabilities")
+if TYPE_CHECKING:  # It imports TensorFlow.
+    from trainer.storage import Path
+
 STANDARD_STREAM = "-"
+SAVED_MODEL = "saved_model.pb"
+# In an export folder: the number of the newest version.
+LATEST = "latest"
+# An input of this name takes serialized tf.train.Examples, with the feature `text`.
+EXAMPLES = "examples"
+_FIRST_OUTPUTS = ("label", "score", "probabilities", "abstain")
 
 _logger = logging.getLogger(__name__)
 
@@ -43,110 +51,215 @@ Prediction = dict[str, Any]
 def predict_file(config: PredictConfig) -> int:
     """Writes one JSON object for each text of the input, in its order.
 
-    Each holds "label", "score" (the probability of that label) and "probabilities"
-    (of all classes, in the model's order). The input is read as it is needed.
+    Each holds the outputs of the signature by name, such as "label", "score" (the
+    probability of that label) and "probabilities" (of all classes, in the model's
+    order). The input is read as it is needed. An output file that was begun by a
+    process that was stopped is gone on with.
 
     Returns:
-      How many texts were classified.
+      How many texts have their line, those of before included.
 
     Raises:
       ValueError: the model or the input cannot be used, or one row of the input. A
-        file is then not written; lines on standard output stay.
+        file is then not written, but what was answered is kept beside it, to go on;
+        lines on standard output stay.
     """
+    folder = version_folder(config.saved_model)
+    if config.verify:
+        _logger.info("%s: %s", folder, manifest.verify(folder))
     batches = _batches(_texts(config), config.batch_size)
     # Read before the model is loaded, so that a wrong input is named at once.
     first = list(itertools.islice(batches, 1))
-    num_texts = 0
-    with _output(config.output) as output, _progress() as progress:
-        predict = load(config.saved_model)
-        for texts in itertools.chain(first, batches):
-            for prediction in predict(texts):
-                output.write(json.dumps(prediction) + "\n")
-            num_texts += len(texts)
-            progress.update(len(texts))
-    _logger.info("Classified %d texts.", num_texts)
-    return num_texts
+    batches = itertools.chain(first, batches)
+    with _output(config, folder) as output:
+        output.skip(batches)
+        num_before = output.num_texts
+        if num_before:
+            _logger.info("Going on after %d texts answered before.", num_before)
+        predict = load(str(folder), signature=config.signature)
+        started = time.monotonic()
+        try:
+            _answer(predict, batches, output)
+        except ValueError as error:
+            raise ValueError(f"{error}{output.keep()}") from error
+    num_now = output.num_texts - num_before
+    _logger.info(
+        "Answered %d texts, %d of them now: %.0f a second.",
+        output.num_texts,
+        num_now,
+        num_now / (time.monotonic() - started),
+    )
+    return output.num_texts
 
 
 class Predictor:
-    """A loaded SavedModel, as a function from texts to their predictions."""
+    """A signature of a loaded SavedModel, as a function from texts to predictions."""
 
     def __init__(self, signature: Any):
         self._signature = signature
+        (self._input,) = signature.structured_input_signature[1]
+        # By name, but the usual ones first and in their order.
+        names = sorted(signature.structured_outputs)
+        first = [name for name in _FIRST_OUTPUTS if name in names]
+        self._outputs = list(dict.fromkeys([*first, *names]))
 
     def __call__(self, texts: list[str]) -> list[Prediction]:
-        """One prediction a text.
+        """One prediction a text: the outputs by name, in a fixed order.
+
+        Strings are str; numbers and truth values are Python's, or lists of them.
 
         Raises:
           ValueError: the model gave a number that is not finite.
         """
         import tensorflow as tf
 
-        outputs = self._signature(**{INPUT: tf.constant(texts, tf.string)})
-        labels, scores, probabilities = (outputs[name].numpy() for name in OUTPUTS)
-        is_finite = np.isfinite(probabilities).all(axis=1) & np.isfinite(scores)
-        if not is_finite.all():
-            text = texts[int(np.argmin(is_finite))]
-            raise ValueError(
-                "the model must give finite probabilities. Received: NaN or infinity "
-                f"for {files.shown(text)}"
-            )
-        return [
-            {
-                "label": label.decode("utf-8"),
-                "score": float(score),
-                "probabilities": row.tolist(),
-            }
-            for label, score, row in zip(labels, scores, probabilities)
-        ]
+        rows = [_example(text) for text in texts] if self._input == EXAMPLES else texts
+        found = self._signature(**{self._input: tf.constant(rows, tf.string)})
+        columns = [_column(name, found[name], texts) for name in self._outputs]
+        return [dict(zip(self._outputs, row)) for row in zip(*columns, strict=True)]
 
 
-def load(saved_model: str) -> Predictor:
+def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
     """Loads a SavedModel.
+
+    Args:
+      saved_model: a version's folder, or an export folder: then its newest version.
+      signature: one that takes one string a row.
 
     Raises:
       ValueError: there is none, or one without the signature.
     """
-    _check_folder(pathlib.Path(saved_model))
+    folder = version_folder(saved_model)
+    if not (folder / SAVED_MODEL).is_file():
+        raise _no_saved_model(folder, f"no {SAVED_MODEL} in it")
     stack.load()
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 
     try:
-        model = tf.saved_model.load(saved_model)
+        model = tf.saved_model.load(str(folder))
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
             "--saved_model must be a SavedModel that can be loaded. Received: "
-            f"{saved_model}: {error}"
+            f"{folder}: {error}"
         ) from error
-    _check_signature(model.signatures, saved_model)
-    return Predictor(model.signatures[SIGNATURE])
+    _check_signature(model.signatures, signature, folder)
+    return Predictor(model.signatures[signature])
 
 
-def _check_folder(folder: pathlib.Path) -> None:
-    if (folder / "saved_model.pb").is_file():
+def version_folder(location: str) -> Path:
+    """The folder of one version of a model, to load or to verify.
+
+    Args:
+      location: such a folder, or one of numbered ones; then it is the one that the
+        file `latest` names, else the highest number.
+
+    Raises:
+      ValueError: there is none.
+    """
+    folder = _place(location)
+    if _is_version(folder):
+        return folder
+    if not folder.is_dir():
+        raise _no_saved_model(folder, "no such folder")
+    latest = folder / LATEST
+    if latest.is_file():
+        number, reason = latest.read_text(encoding="utf-8").strip(), f"by {latest}"
+        if not number.isdecimal() or not _is_version(folder / number):
+            raise _no_saved_model(
+                latest, f"it names {files.shown(number)}, which is no version there"
+            )
+    else:
+        versions = [path.name for path in folder.iterdir() if _is_version(path)]
+        numbers = [name for name in versions if name.isdecimal()]
+        if not numbers:
+            hint = f" (did you mean {folder / max(versions)}?)" if versions else ""
+            raise _no_saved_model(folder, f"no {SAVED_MODEL} in it{hint}")
+        number, reason = max(numbers, key=int), "the highest number"
+    _logger.info("%s: version %s (%s).", folder, number, reason)
+    return folder / number
+
+
+def _place(location: str) -> Path:
+    if "://" not in location:
+        return pathlib.Path(location).expanduser()
+    stack.load()
+    from trainer import storage
+
+    return storage.path(location)
+
+
+def _is_version(folder: Path) -> bool:
+    # Either: one of them may be what a copy lacks, and formats other than TensorFlow's
+    # have a manifest alone.
+    return any((folder / name).is_file() for name in (SAVED_MODEL, manifest.FILE_NAME))
+
+
+def _no_saved_model(place: Path, found: str) -> ValueError:
+    return ValueError(
+        "--saved_model must be the folder of a SavedModel, or one of numbered ones. "
+        f"Received: {place}: {found}"
+    )
+
+
+def _check_signature(signatures: Any, name: str, folder: Path) -> None:
+    inputs = {
+        each: signatures[each].structured_input_signature[1] for each in signatures
+    }
+    usable = [each for each in inputs if _takes_strings(inputs[each])]
+    if name in usable:
         return
-    versions = sorted(str(path.parent) for path in folder.glob("*/saved_model.pb"))
-    found = "no saved_model.pb in it" if folder.is_dir() else "no such folder"
-    hint = f" (did you mean {versions[-1]}?)" if versions else ""
+    found = "none of that name"
+    if name in inputs:
+        found = "one that takes " + ", ".join(
+            f"{spec.dtype.name} {each}" for each, spec in inputs[name].items()
+        )
     raise ValueError(
-        f"--saved_model must be the folder of a SavedModel. Received: {folder}: "
-        f"{found}{hint}"
+        f"--signature must be one that takes a string a row; {folder} has "
+        f"{', '.join(sorted(usable)) or 'none'}. Received: {name}, {found}"
     )
 
 
-def _check_signature(signatures: Any, saved_model: str) -> None:
-    found = f"signatures {', '.join(sorted(signatures)) or 'none'}"
-    if SIGNATURE in signatures:
-        inputs = signatures[SIGNATURE].structured_input_signature[1]
-        outputs = signatures[SIGNATURE].structured_outputs
-        if set(inputs) == {INPUT} and set(OUTPUTS) <= set(outputs):
-            return
-        found = f"inputs {', '.join(inputs)} and outputs {', '.join(outputs)}"
-    raise ValueError(
-        f"--saved_model must have a signature {SIGNATURE!r} with the input {INPUT} "
-        f"and the outputs {', '.join(OUTPUTS)}. Received: {saved_model} with {found}"
-    )
+def _takes_strings(inputs: Any) -> bool:
+    specs = [(spec.dtype.name, spec.shape.rank) for spec in inputs.values()]
+    return specs == [("string", 1)]
+
+
+def _example(text: str) -> bytes:
+    import tensorflow as tf
+
+    value = tf.train.BytesList(value=[text.encode("utf-8")])
+    features = tf.train.Features(feature={"text": tf.train.Feature(bytes_list=value)})
+    serialized: bytes = tf.train.Example(features=features).SerializeToString()
+    return serialized
+
+
+def _column(name: str, output: Any, texts: list[str]) -> list[Any]:
+    """One output as Python values, a value or nested list a text."""
+    values = output.numpy()
+    if values.shape[:1] != (len(texts),):
+        raise ValueError(
+            f"the model must give one {name} a text. Received: shape {values.shape} "
+            f"for {len(texts)} texts"
+        )
+    if output.dtype.is_floating:
+        # What Python's own floats are; bfloat16 would stay NumPy's.
+        values = values.astype(np.float64)
+        is_finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        if not is_finite.all():
+            text = texts[int(np.argmin(is_finite))]
+            raise ValueError(
+                f"the model must give a finite {name}. Received: NaN or infinity "
+                f"for {files.shown(text)}"
+            )
+    plain: list[Any] = _decoded(values.tolist())
+    return plain
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(each) for each in value]
+    return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
 def _texts(config: PredictConfig) -> Iterator[str]:
@@ -172,33 +285,75 @@ def _batches(texts: Iterator[str], batch_size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _progress() -> Any:
-    return tqdm(desc="Predicting", unit=" texts", delay=1, file=sys.stderr)
+class _Stream:
+    """Lines to what cannot be gone on with: standard output, a pipe, a device."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.num_texts = 0
+
+    def skip(self, batches: Iterator[list[str]]) -> None:
+        """Skips none."""
+
+    def append(self, texts: Sequence[str], lines: Sequence[str]) -> None:
+        """Writes the lines of a batch."""
+        self._stream.writelines(f"{line}\n" for line in lines)
+        self.num_texts += len(texts)
+
+    def keep(self) -> str:
+        """There is nothing to say of lines that are gone out."""
+        return ""
+
+
+_Output = _Stream | resumable.ResumableOutput
+
+
+def _answer(predict: Predictor, batches: Iterator[list[str]], output: _Output) -> None:
+    with tqdm(
+        desc="Predicting",
+        unit=" texts",
+        delay=1,
+        file=sys.stderr,
+        initial=output.num_texts,
+    ) as progress:
+        for texts in batches:
+            output.append(texts, [json.dumps(each) for each in predict(texts)])
+            progress.update(len(texts))
 
 
 @contextlib.contextmanager
-def _output(path: str) -> Iterator[TextIO]:
-    """A stream to write: a file gets its name only if the block ends well."""
-    if path == STANDARD_STREAM:
-        yield sys.stdout
+def _output(config: PredictConfig, folder: Path) -> Iterator[_Output]:
+    """Where to write: a file gets its name only if the block ends well."""
+    if config.output == STANDARD_STREAM:
+        yield _Stream(sys.stdout)
         sys.stdout.flush()
         return
     # A link stays a link, and its file is replaced.
-    target = pathlib.Path(path).resolve()
+    target = pathlib.Path(config.output).resolve()
     if target.is_dir():
-        raise ValueError(f"--output must be a file. Received: the folder {path}")
+        raise ValueError(
+            f"--output must be a file. Received: the folder {config.output}"
+        )
     if target.exists() and not target.is_file():
         # A pipe or device cannot be replaced, only written to.
         with open(target, "w", encoding="utf-8") as stream:
-            yield stream
+            yield _Stream(stream)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    belongs_to = {"model": _digest(folder), "signature": config.signature}
+    with resumable.opened(target, belongs_to, batch_size=config.batch_size) as output:
+        yield output
+
+
+def _digest(folder: Path) -> str:
+    """Tells one model from another, wherever it lies."""
+    names = [manifest.FILE_NAME]
+    if not (folder / manifest.FILE_NAME).is_file():
+        # The index holds a checksum of each variable.
+        names = [SAVED_MODEL, "variables/variables.index"]
+    digest = hashlib.sha256()
+    for name in names:
+        if (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                digest.update(file.read())
+    return digest.hexdigest()

@@ -293,7 +293,9 @@ class PredictStep:
         fusion: Fusion = "none",
         max_length: int | None = None,
     ) -> None:
-        self._forward = Forward(classifier, fusion=fusion, max_length=max_length)
+        self._forward = Forward(
+            classifier, fusion=fusion, max_length=max_length, differentiable=False
+        )
         self._strategy = strategy
         self._is_one_program = _is_one_program(fusion, strategy)
         self._run = _traced_by_length(self._run_impl)

@@ -1,0 +1,806 @@
+"""The local server: TensorFlow Serving's REST API, its limits, and the demo page."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import math
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent import futures
+from typing import Any, Iterator
+
+import httpx2
+import pytest
+import tensorflow as tf
+import uvicorn
+from playwright import sync_api as playwright
+
+from scripts import serve_local
+
+ROOT = pathlib.Path(__file__).parent.parent
+SCRIPT = ROOT / "scripts" / "serve_local.py"
+TIMEOUT_SECS = 120.0
+LABELS = ["negative", "positive"]
+MAX_REQUEST_BYTES = 20_000
+MAX_BATCH_SIZE = 8
+PREDICT = "/v1/models/tiny:predict"
+
+
+class CountingModel(tf.Module):
+    """Logits are how often a text has the words "good" and "bad"."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        counts = [
+            tf.reduce_sum(tf.cast(tf.strings.split(text) == word, tf.float32), axis=1)
+            for word in ("bad", "good")
+        ]
+        return self._outputs(tf.stack(counts, axis=1))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int32, name)
+            for name in ("token_ids", "padding_mask", "segment_ids")
+        ]
+    )
+    def classify_tokens(
+        self, token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        total = tf.reduce_sum(token_ids * padding_mask + segment_ids, axis=1)
+        return self._outputs(tf.cast(tf.stack([-total, total], axis=1), tf.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def embed(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        length = tf.cast(tf.strings.length(text), tf.float32)
+        return {"embedding": tf.stack([0.1 * length, 1 / length, tf.sqrt(-length)], 1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def repeat(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        tf.debugging.Assert(tf.reduce_all(text != "fail"), ["told to fail"])
+        return {
+            "text_bytes": text,
+            "text": text,
+            "length": tf.strings.length(text),
+            "scaled": tf.cast(tf.strings.length(text), tf.float64) * 0.7,
+            "half": tf.cast(tf.strings.length(text), tf.int64) // 2,
+        }
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, "a"),
+            tf.TensorSpec([None], tf.bool, "b"),
+        ]
+    )
+    def total(self, a: tf.Tensor, b: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"total": tf.reduce_sum(tf.where(b, a, 0.0))}
+
+    def _outputs(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = tf.nn.softmax(logits)
+        return {
+            "label": tf.gather(tf.constant(LABELS), tf.argmax(logits, axis=1)),
+            "score": tf.reduce_max(probabilities, axis=1),
+            "probabilities": probabilities,
+            "abstain": tf.reduce_max(probabilities, axis=1) < 0.6,
+        }
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A version's folder, with a manifest."""
+    folder = tmp_path_factory.mktemp("export") / "3"
+    model = CountingModel()
+    signatures = {
+        "serving_default": model.classify,
+        "tokens": model.classify_tokens,
+        "embed": model.embed,
+        "repeat": model.repeat,
+        "total": model.total,
+    }
+    tf.saved_model.save(model, str(folder), signatures)
+    manifest = {"constants": {"labels": LABELS}}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(saved_model: pathlib.Path) -> serve_local.Model:
+    return serve_local.Model(saved_model, "tiny")
+
+
+@contextlib.contextmanager
+def running(model: Any, **options: Any) -> Iterator[str]:
+    """A server in a thread of this process; gives its URL."""
+    limits = {"max_request_bytes": MAX_REQUEST_BYTES, "max_batch_size": MAX_BATCH_SIZE}
+    app = serve_local.make_app(model, **(limits | {"labels": LABELS} | options))
+    listener = serve_local.bind("127.0.0.1", 0)
+    listener.listen()
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(TIMEOUT_SECS)
+        listener.close()
+
+
+@pytest.fixture(scope="module")
+def url(model: serve_local.Model) -> Iterator[str]:
+    with running(model) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=url, timeout=TIMEOUT_SECS) as client:
+        yield client
+
+
+def ask(client: httpx2.Client, **request: Any) -> Any:
+    response = client.post(PREDICT, json=request)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/json"
+    return response.json()
+
+
+def softmax(*logits: float) -> list[float]:
+    powers = [math.exp(logit) for logit in logits]
+    return [power / sum(powers) for power in powers]
+
+
+def test_rows_hold_all_outputs_by_name(client: httpx2.Client) -> None:
+    answer = ask(client, instances=["good good film", "bad", "film"])
+
+    assert list(answer) == ["predictions"]
+    rows = answer["predictions"]
+    assert [row["label"] for row in rows] == ["positive", "negative", "negative"]
+    assert [row["abstain"] for row in rows] == [False, False, True]
+    expected = [softmax(0, 2), softmax(1, 0), softmax(0, 0)]
+    for row, probabilities in zip(rows, expected):
+        assert row["probabilities"] == pytest.approx(probabilities, abs=1e-6)
+        assert row["score"] == max(row["probabilities"])
+
+
+def test_requests_that_mean_the_same(client: httpx2.Client) -> None:
+    text = "good na\u00efve \U0001f600"
+    encoded = {"b64": base64.b64encode(text.encode()).decode()}
+    unpadded = {"b64": encoded["b64"].rstrip("=")}
+    expected = ask(client, instances=[text])
+    for instance in ({"text": text}, encoded, unpadded, {"text": encoded}):
+        assert ask(client, instances=[instance]) == expected
+    ((row,),) = expected.values()
+    columns = {name: [value] for name, value in row.items()}
+    for inputs in ([text], {"text": [text]}, [encoded], {"text": [unpadded]}):
+        assert ask(client, inputs=inputs) == {"outputs": columns}
+
+
+def test_several_inputs(client: httpx2.Client) -> None:
+    rows = [
+        {"token_ids": [1, 2], "padding_mask": [1, 0], "segment_ids": [0, 0]},
+        {"token_ids": [1, 2], "padding_mask": [1, 1], "segment_ids": [0, -5]},
+    ]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    by_row = ask(client, signature_name="tokens", instances=rows)["predictions"]
+    by_column = ask(client, signature_name="tokens", inputs=columns)["outputs"]
+
+    assert [row["label"] for row in by_row] == ["positive", "negative"]
+    assert by_row[0]["probabilities"] == pytest.approx(softmax(-1, 1), abs=1e-6)
+    for name, column in by_column.items():
+        assert column == [row[name] for row in by_row]
+
+
+def test_a_single_output_has_no_name_and_numbers_may_not_be_finite(
+    client: httpx2.Client,
+) -> None:
+    for request, name in (
+        ({"instances": ["ab", ""]}, "predictions"),
+        ({"inputs": ["ab", ""]}, "outputs"),
+    ):
+        response = client.post(PREDICT, json={"signature_name": "embed", **request})
+        assert response.status_code == 200
+        # The shortest digits of float32, and a point in all of them.
+        rows = ("[0.2, 0.5, NaN]", "[0.0, Infinity, -0.0]")
+        assert "".join(response.text.split()) == (
+            '{"' + name + '":[' + ",".join(rows).replace(" ", "") + "]}"
+        )
+
+
+def test_bytes_strings_and_numbers(client: httpx2.Client) -> None:
+    text = '"\u00e9"\n\\ <b>'
+    raw = b"\xff\xfe\x00"
+    instances = [text, {"b64": base64.b64encode(raw).decode()}]
+    response = client.post(
+        PREDICT, json={"signature_name": "repeat", "instances": instances}
+    )
+
+    # Strings are passed on as they are, which is why there is _bytes.
+    assert raw[:2] in response.content
+    rows = json.loads(response.content.decode(errors="replace"))["predictions"]
+    assert [base64.b64decode(row["text_bytes"]["b64"]) for row in rows] == [
+        text.encode(),
+        raw,
+    ]
+    assert rows[0]["text"] == text
+    assert [row["length"] for row in rows] == [len(text.encode()), 3]
+    assert [row["half"] for row in rows] == [len(text.encode()) // 2, 1]
+    assert [row["scaled"] for row in rows] == [len(text.encode()) * 0.7, 3 * 0.7]
+
+
+def test_bytes_that_are_not_utf8_reach_the_model(client: httpx2.Client) -> None:
+    body = b'{"signature_name": "repeat", "instances": ["\xff"]}'
+    (row,) = json.loads(client.post(PREDICT, content=body).content.decode("latin-1"))[
+        "predictions"
+    ]
+    assert base64.b64decode(row["text_bytes"]["b64"]) == b"\xff"
+
+
+def test_no_rows(client: httpx2.Client) -> None:
+    """Column format allows it, and row format does not, as in TensorFlow Serving."""
+    outputs = ask(client, inputs={"text": []})["outputs"]
+    assert outputs == dict.fromkeys(["abstain", "label", "probabilities", "score"], [])
+    response = client.post(PREDICT, json={"instances": []})
+    assert response.status_code == 400
+    assert response.json() == {
+        "error": "JSON Value: {\n    \"instances\": []\n} No values in 'instances' array"
+    }
+
+
+def test_what_follows_the_object_is_not_read(client: httpx2.Client) -> None:
+    body = b' \n{"instances": ["good"]} and more'
+    assert client.post(PREDICT, content=body).json() == ask(client, instances=["good"])
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (b"", "JSON Parse error: The document is empty"),
+    (b'{"instances": }', "JSON Parse error: Expecting value at offset: 14"),
+    ('{"\u00e9": ]'.encode(), "JSON Parse error: Expecting value at offset: 7"),
+    (
+        b'{"instances": ["\\ud800"]}',
+        "*JSON Parse error: The surrogate pair in string is invalid.",
+    ),
+    (b'{"inputs": ' + b"[" * 5000, "*JSON Parse error: "),
+    ([1], "JSON Value: [1] Is not object"),
+    ({}, "Missing 'inputs' or 'instances' key"),
+    (
+        {"instances": ["a"], "inputs": ["a"]},
+        'JSON Value: {\n    "instances": ["a"],\n    "inputs": ["a"]\n} Not formatted '
+        "correctly expecting only one of 'inputs' or 'instances' keys to exist ",
+    ),
+    (
+        {"instances": "a"},
+        'JSON Value: {\n    "instances": "a"\n} Expecting \'instances\' to be an list/array',
+    ),
+    (
+        {"signature_name": 1, "instances": ["a"]},
+        "*not formatted correctly. 'signature_name' key must be a string value.",
+    ),
+    (
+        {"signature_name": "none", "instances": ["a"]},
+        'Serving signature name: "none" not found in signature def',
+    ),
+    (
+        {"instances": ["a", 5]},
+        "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: "
+        "JSON Value: 5 Type: Number is not of expected type: string",
+    ),
+    (
+        {"instances": [{"text": None}]},
+        "Failed to process element: 0 key: text of 'instances' list. Error: "
+        "INVALID_ARGUMENT: JSON Value: null Type: Null is not of expected type: string",
+    ),
+    (
+        {"inputs": {"text": [True]}},
+        "JSON Value: true Type: True is not of expected type: string",
+    ),
+    (
+        {"instances": [{"texts": "a"}]},
+        "Failed to process element: 0 key: texts of 'instances' list. Error: "
+        "INVALID_ARGUMENT: JSON object: does not have named input: texts",
+    ),
+    (
+        {"instances": [{"text": "a"}, "b"]},
+        "Expecting object but got list at item 1 of input list",
+    ),
+    (
+        {"instances": ["a", {"text": "b"}]},
+        "Expecting value/list but got object at item 1 of input list",
+    ),
+    ({"inputs": {"texts": ["a"]}}, "Missing named input: text in 'inputs' object."),
+    (
+        {"instances": [{"b64": "?"}]},
+        "*Error: INVALID_ARGUMENT: Unable to base64 decode",
+    ),
+    (
+        {"inputs": [{"b64": 1}]},
+        'JSON Value: {\n    "b64": 1\n} not formatted correctly for base64 data',
+    ),
+    (
+        {"inputs": ["a", ["b"]]},
+        "Encountered list at unexpected level: 1 expected < 1",
+    ),
+    (
+        {"inputs": [["a"], "b"]},
+        'JSON Value: "b" found at incorrect level: 2 in the JSON DOM. Expected at level: 2',
+    ),
+    (
+        {"inputs": [["a", "b"], ["c"]]},
+        "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
+    ),
+    (
+        {"inputs": "a"},
+        "input text must have the shape (None,), None being any size. Received: ()",
+    ),
+    (
+        {"signature_name": "tokens", "instances": [[1]]},
+        "instances is a plain list, but expecting list of objects as multiple input "
+        "tensors required as per tensorinfo_map",
+    ),
+    (
+        {"signature_name": "tokens", "inputs": [[1]]},
+        "inputs is a plain value/list, but expecting an object as multiple input "
+        "tensors required as per tensorinfo_map",
+    ),
+    (
+        {"signature_name": "tokens", "instances": [{"token_ids": [1]}]},
+        "Failed to process element: 0 of 'instances' list. JSON object: {\n"
+        '    "token_ids": [1]\n} keys must be equal to: '
+        "padding_mask,segment_ids,token_ids",
+    ),
+    (
+        {
+            "signature_name": "tokens",
+            "instances": [{"token_ids": [1]}, {"token_ids": [1, 2]}],
+        },
+        "*keys must be equal to: padding_mask,segment_ids,token_ids",
+    ),
+    (
+        {"signature_name": "tokens", "instances": [{"token_ids": [1.5]}]},
+        "*Value: 1.5 Type: Number is not of expected type: int32",
+    ),
+    (
+        {"signature_name": "tokens", "instances": [{"token_ids": [2**31]}]},
+        "*Type: Number is not of expected type: int32",
+    ),
+    (
+        {"signature_name": "tokens", "instances": [{"token_ids": [True]}]},
+        "*Type: True is not of expected type: int32",
+    ),
+    (
+        {"signature_name": "tokens", "instances": [{"b64": "YQ=="}]},
+        "*is not of expected type: int32",
+    ),
+    (
+        {"instances": ["a", ["b"]]},
+        "*Error: INVALID_ARGUMENT: Expecting shape [] but got: [1]",
+    ),
+    (
+        {"instances": [["a"], ["b", "c"]]},
+        "*Error: INVALID_ARGUMENT: Expecting tensor size: 1 but got: 2",
+    ),
+    (
+        {"instances": ["a"] * (MAX_BATCH_SIZE + 1)},
+        f"Task size {MAX_BATCH_SIZE + 1} is larger than maximum input batch size {MAX_BATCH_SIZE}",
+    ),
+    (
+        {"inputs": {"text": ["a"] * (MAX_BATCH_SIZE + 1)}},
+        f"Task size {MAX_BATCH_SIZE + 1} is larger than maximum input batch size {MAX_BATCH_SIZE}",
+    ),
+    ({"signature_name": "repeat", "instances": ["a", "fail"]}, "*told to fail"),
+    (
+        {"signature_name": "total", "instances": [{"a": 1, "b": True}]},
+        "Tensor name: total has no shape information ",
+    ),
+]
+
+
+@pytest.mark.parametrize("request_, expected", REFUSED, ids=range(len(REFUSED)))
+def test_bad_requests_are_400(
+    client: httpx2.Client, request_: Any, expected: str
+) -> None:
+    """With TensorFlow Serving's words; "*": somewhere in them."""
+    body = request_ if isinstance(request_, bytes) else json.dumps(request_).encode()
+    response = client.post(PREDICT, content=body)
+    assert response.status_code == 400
+    answer = response.json()
+    assert list(answer) == ["error"]
+    if expected.startswith("*"):
+        assert expected[1:] in answer["error"]
+    else:
+        assert answer["error"] == expected
+
+
+def test_a_wrong_value_is_shown_in_part(client: httpx2.Client) -> None:
+    response = client.post(PREDICT, json={"instances": "x" * 10_000})
+    assert len(response.json()["error"]) < 400
+
+
+BODY = b'{"instances": ["a"]}'
+
+
+@pytest.mark.parametrize(
+    "method, path, code, expected",
+    [
+        (
+            "POST",
+            "/v1/models/other:predict",
+            404,
+            "Servable not found for request: Latest(other)",
+        ),
+        (
+            "POST",
+            "/v1/models/tiny/versions/7:predict",
+            404,
+            "Servable not found for request: Specific(tiny, 7)",
+        ),
+        (
+            "POST",
+            "/v1/models/tiny/labels/stable:predict",
+            400,
+            "Unrecognized servable version label: stable",
+        ),
+        (
+            "POST",
+            "/v1/models/tiny:classify",
+            400,
+            "Expected classification signature method_name to be "
+            "tensorflow/serving/classify. Was: tensorflow/serving/predict",
+        ),
+        (
+            "POST",
+            "/v1/models/tiny:guess",
+            400,
+            "Malformed request: POST /v1/models/tiny:guess",
+        ),
+        ("POST", "/v1/models/tiny", 400, "Malformed request: POST /v1/models/tiny"),
+        ("GET", PREDICT, 400, f"Malformed request: GET {PREDICT}"),
+        ("PUT", PREDICT, 400, f"Malformed request: PUT {PREDICT}"),
+        ("GET", "/v1/models/other", 404, "Could not find any versions of model other"),
+        (
+            "GET",
+            "/v1/models/tiny/versions/7",
+            404,
+            "Could not find version 7 of model tiny",
+        ),
+        (
+            "GET",
+            "/v1/models/other/metadata",
+            404,
+            "Servable not found for request: Latest(other)",
+        ),
+        ("GET", "/v1/models", 400, "Missing model name in request."),
+        (
+            "GET",
+            "/favicon.ico",
+            404,
+            "there is nothing at /favicon.ico: the demo is at /, the model at "
+            "/v1/models/tiny",
+        ),
+    ],
+)
+def test_wrong_paths(
+    client: httpx2.Client, method: str, path: str, code: int, expected: str
+) -> None:
+    response = client.request(method, path, content=BODY)
+    assert (response.status_code, response.json()) == (code, {"error": expected})
+
+
+def test_a_version_may_be_named(client: httpx2.Client) -> None:
+    response = client.post("/v1/models/tiny/versions/3:predict", content=BODY)
+    assert response.json() == client.post(PREDICT, content=BODY).json()
+
+
+@pytest.mark.parametrize("path", ["", "/versions/3"])
+def test_status(client: httpx2.Client, path: str) -> None:
+    health = {"error_code": "OK", "error_message": ""}
+    assert client.get(f"/v1/models/tiny{path}").json() == {
+        "model_version_status": [
+            {"version": "3", "state": "AVAILABLE", "status": health}
+        ]
+    }
+
+
+def test_metadata(client: httpx2.Client) -> None:
+    answer = client.get("/v1/models/tiny/metadata").json()
+    assert answer == client.get("/v1/models/tiny/versions/3/metadata").json()
+    assert answer["model_spec"] == {
+        "name": "tiny",
+        "signature_name": "",
+        "version": "3",
+    }
+    signature = answer["metadata"]["signature_def"]["signature_def"]["embed"]
+    assert signature["method_name"] == "tensorflow/serving/predict"
+    assert signature["inputs"] == {
+        "text": {
+            "dtype": "DT_STRING",
+            "tensor_shape": {
+                "dim": [{"size": "-1", "name": ""}],
+                "unknown_rank": False,
+            },
+            "name": "embed_text:0",
+        }
+    }
+    dims = signature["outputs"]["embedding"]["tensor_shape"]["dim"]
+    assert [dim["size"] for dim in dims] == ["-1", "3"]
+
+
+class NeverCalled:
+    """A model that no request may reach."""
+
+    name, version = "tiny", 3
+
+
+@pytest.mark.parametrize(
+    "header, body",
+    [
+        (f"Content-Length: {MAX_REQUEST_BYTES + 1}", b""),
+        (
+            "Transfer-Encoding: chunked",
+            b"%x\r\n%s" % (10 * MAX_REQUEST_BYTES, b" " * (MAX_REQUEST_BYTES + 1)),
+        ),
+    ],
+    ids=["declared", "chunked"],
+)
+def test_a_huge_body_is_refused_before_its_end(header: str, body: bytes) -> None:
+    with running(NeverCalled()) as url:
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with socket.create_connection(address, TIMEOUT_SECS) as connection:
+            start = f"POST {PREDICT} HTTP/1.1\r\nHost: tiny\r\n{header}\r\n\r\n"
+            connection.sendall(start.encode() + body)
+            answer = b"".join(iter(lambda: connection.recv(100_000), b""))
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ")
+    # Else the server would go on receiving.
+    assert b"connection: close" in head.lower()
+    assert json.loads(content) == {
+        "error": f"a request must have at most {MAX_REQUEST_BYTES} bytes "
+        "(--max_request_bytes). Send fewer or shorter instances at a time."
+    }
+
+
+def test_what_nobody_thought_of_is_500() -> None:
+    with running(NeverCalled()) as url:
+        response = httpx2.post(url + PREDICT, content=BODY)
+    assert response.status_code == 500
+    assert "no attribute 'inputs'" in response.json()["error"]
+
+
+def test_status_while_the_model_is_busy(url: str, model: serve_local.Model) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    class Slow:
+        name, version = model.name, model.version
+        inputs, status = model.inputs, model.status
+
+        def predict(self, *arguments: Any) -> Any:
+            begun.set()
+            assert may_end.wait(TIMEOUT_SECS)
+            return model.predict(*arguments)
+
+    with running(Slow()) as url, futures.ThreadPoolExecutor() as pool:
+        answer = pool.submit(httpx2.post, url + PREDICT, content=BODY, timeout=None)
+        try:
+            assert begun.wait(TIMEOUT_SECS)
+            assert httpx2.get(url + "/v1/models/tiny").status_code == 200
+            assert not answer.done()
+        finally:
+            may_end.set()
+        assert answer.result(TIMEOUT_SECS).status_code == 200
+
+
+def make_versions(folder: pathlib.Path, *names: str, latest: str = "") -> None:
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / "saved_model.pb").touch()
+    if latest:
+        (folder / "latest").write_text(latest + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "names, latest, expected",
+    [
+        (["9", "10"], "", "10"),
+        (["9", "10"], "9", "9"),
+        (["9", "bfloat16", "11.tmp"], "", "9"),
+    ],
+)
+def test_which_version_is_served(
+    tmp_path: pathlib.Path, names: list[str], latest: str, expected: str
+) -> None:
+    make_versions(tmp_path, *names, latest=latest)
+    (tmp_path / "12").mkdir()  # Not yet complete.
+    assert serve_local.find_version(tmp_path) == tmp_path / expected
+    assert serve_local.find_version(tmp_path / expected) == tmp_path / expected
+
+
+def test_wrong_command_lines(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def error_of(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            serve_local.main(arguments)
+        assert stopped.value.code == 2
+        return capsys.readouterr().err
+
+    assert "there is no saved_model.pb" in error_of(f"--saved_model={tmp_path}")
+    make_versions(tmp_path, "1", latest="2")
+    assert "must hold the number of a version" in error_of(f"--saved_model={tmp_path}")
+    folder = f"--saved_model={tmp_path / '1'}"
+    assert "--max_batch_size must be at least 1" in error_of(
+        folder, "--max_batch_size=0"
+    )
+    assert "must be without / and :" in error_of(folder, "--name=a:b")
+    assert "a SavedModel that can be loaded" in error_of(folder, "--port=0")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        error = error_of(folder, f"--port={port}")
+    assert (
+        f"Received: 127.0.0.1, {port}: " in error and "Address already in use" in error
+    )
+
+
+def test_names_of_classes(tmp_path: pathlib.Path, saved_model: pathlib.Path) -> None:
+    assert serve_local.read_labels(saved_model) == LABELS
+    assert serve_local.read_labels(tmp_path) == []
+    (tmp_path / "manifest.json").write_text('{"constants": {}}', encoding="utf-8")
+    with pytest.raises(ValueError, match="must hold constants.labels"):
+        serve_local.read_labels(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own(saved_model: pathlib.Path) -> None:
+    """As a user starts it: says when it is ready, answers, ends at Ctrl-C."""
+    process = subprocess.Popen(
+        [sys.executable, SCRIPT, f"--saved_model={saved_model.parent}", "--port=0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("model, version 3, is served at http://127.0.0.1:"), line
+        url = line.split()[6].rstrip("/")
+        answer = httpx2.post(
+            f"{url}/v1/models/model:predict", json={"instances": ["good"]}
+        )
+        assert answer.json()["predictions"][0]["label"] == "positive"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=TIMEOUT_SECS)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, output) == (0, "")
+    assert "Traceback" not in errors
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(names)} is installed")
+    with playwright.sync_playwright() as started:
+        # Without a sandbox, for in a container Chromium often may not make one.
+        launched = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: playwright.Browser) -> Iterator[playwright.Page]:
+    """An empty page; fails if anything was logged as an error, or loaded from afar."""
+    with contextlib.closing(browser.new_context()) as context:
+        opened = context.new_page()
+        problems: list[str] = []
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        opened.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith(("http://127.0.0.1:", "data:"))
+                else problems.append(request.url)
+            ),
+        )
+        yield opened
+        assert not problems
+
+
+def classify(page: playwright.Page, text: str) -> None:
+    page.get_by_label("Your text").fill(text)
+    page.get_by_role("button", name="Classify").click()
+
+
+def wait_for_words(page: playwright.Page) -> None:
+    playwright.expect(page.get_by_role("status")).to_contain_text("Classified in")
+
+
+def test_page_shows_label_probabilities_and_words(
+    page: playwright.Page, url: str, tmp_path: pathlib.Path
+) -> None:
+    page.goto(url)
+    wait_for_words(page)  # Of the example that is there.
+    # Longer than a batch, so that words are asked for several times.
+    neutral = "<b>film</b> & so on and so forth it goes"
+    classify(page, f"good good {neutral} bad")
+    playwright.expect(page.locator("#words")).to_contain_text(neutral)
+    wait_for_words(page)
+
+    assert page.locator("#label").inner_text() == "positive"
+    positive, negative = softmax(2, 1)
+    assert page.locator("#score").inner_text() == f"{positive:.1%}"
+    assert page.locator("#abstain").inner_text() == "The model does not abstain."
+    rows = page.locator("#classes li").all()
+    assert [row.inner_text().split() for row in rows] == [
+        ["positive", f"{positive:.1%}"],
+        ["negative", f"{negative:.1%}"],
+    ]
+    words = page.locator("#words .word")
+    # What is typed is text, and leaving out a word changes its logit by one.
+    assert " ".join(words.all_inner_texts()) == f"good good {neutral} bad"
+    changes = words.evaluate_all("words => words.map(word => word.title)")
+    assert changes == ["+1.00", "+1.00", *["+0.00"] * 9, "\u22121.00"]
+    directions = words.evaluate_all("words => words.map(word => word.className.trim())")
+    assert directions[:3] == ["word for strong", "word for strong", "word"]
+    assert directions[-1] == "word against strong"
+    colours = words.evaluate_all(
+        "words => words.map(word => getComputedStyle(word).backgroundColor)"
+    )
+    assert colours[0] == colours[1] and len({*colours}) == 3
+    page.get_by_text("The strongest words").click()
+    cells = page.locator("#strongest td").all_inner_texts()
+    assert cells[:3] == ["good", "for", "+1.00"]
+    assert cells[-3:] == ["bad", "against", "\u22121.00"]
+    assert page.screenshot(path=tmp_path / "page.png", full_page=True)
+
+
+def test_page_says_when_the_model_abstains(page: playwright.Page, url: str) -> None:
+    page.goto(url)
+    classify(page, "film")
+    playwright.expect(page.get_by_text("The model abstains")).to_be_visible()
+
+
+def test_page_looks_at_the_first_words_only(page: playwright.Page, url: str) -> None:
+    page.goto(url)
+    classify(page, " ".join(["good"] * 101))
+    playwright.expect(page.get_by_text("Only the first 100 of the 101")).to_be_visible()
+    wait_for_words(page)
+    assert page.locator("#words .word").count() == 100
+
+
+def test_page_says_what_is_wrong(page: playwright.Page, model: Any) -> None:
+    """An empty text, a request that is refused, a server that is gone."""
+    alert = page.get_by_role("alert")
+    with running(model, labels=()) as url:
+        page.goto(url)
+        wait_for_words(page)
+        classify(page, "good")
+        playwright.expect(page.locator("#label")).to_have_text("positive")
+        # Without a manifest only the label shown has a name.
+        assert page.locator("#classes .name").all_inner_texts() == [
+            "positive",
+            "class 0",
+        ]
+        classify(page, " ")
+        playwright.expect(page.get_by_text("Type a text first.")).to_be_visible()
+        playwright.expect(page.locator("#result")).to_be_hidden()
+        classify(page, "good " * MAX_REQUEST_BYTES)
+        playwright.expect(alert).to_contain_text("answered 413: a request must have at")
+    classify(page, "good")
+    playwright.expect(alert).to_contain_text("The server cannot be reached")
+
+
+def test_page_cannot_be_ended_by_names(page: playwright.Page, model: Any) -> None:
+    hostile = "</script><script>document.title = 'hacked'</script>"
+    with running(model, labels=("negative", hostile)) as url:
+        page.goto(url)
+        wait_for_words(page)
+        assert page.title() == "Try the model"
+        assert hostile in page.locator("#classes .name").all_inner_texts()

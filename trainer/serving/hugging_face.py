@@ -1,0 +1,167 @@
+"""Classifier → Hugging Face checkpoint, the temperature folded into its head.
+
+    write(folder, classifier, preset, label_names,
+          temperature=1.3, max_length=128, truncation="head")
+
+    # elsewhere, with PyTorch and transformers:
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    inputs = AutoTokenizer.from_pretrained(folder)(texts, truncation=True, padding=True,
+                                                   return_tensors="pt")
+    model(**inputs).logits.softmax(-1)      # the calibrated probabilities
+
+What a checkpoint cannot say: truncation to `head_tail` (written as `head`, with a
+warning), windows over long texts, decision thresholds, the abstain band.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any, Sequence
+
+import keras
+import numpy as np
+from safetensors.numpy import save_file
+
+from trainer.config import Truncation
+from trainer.modeling.classifier import MeanPooledBertTextClassifier
+from trainer.modeling.forward import dense_layers, layer_norms
+from trainer.modeling.presets import ACTIVATIONS, Preset
+from trainer.serving import tokenizer_files
+
+# In the order of `dense_layers` and `layer_norms`.
+_DENSE_NAMES = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
+_NORM_NAMES = ("attention.output.LayerNorm", "output.LayerNorm")
+
+
+def write(
+    folder: pathlib.Path,
+    classifier: keras.Model,
+    preset: Preset,
+    label_names: Sequence[str],
+    *,
+    temperature: float,
+    max_length: int,
+    truncation: Truncation,
+) -> None:
+    """Writes config.json, model.safetensors and the tokenizer's files.
+
+    Args:
+      folder: is there, and holds nothing by these names.
+      classifier: a KerasHub BertTextClassifier, in float32.
+      preset: what it was made of: vocabulary, dropout.
+      temperature: what the logits are divided by before softmax.
+      max_length: longest input in tokens, [CLS] and [SEP] included.
+
+    Raises:
+      ValueError: the classifier's head is not Hugging Face's.
+    """
+    if isinstance(classifier, MeanPooledBertTextClassifier):
+        raise ValueError(
+            "a Hugging Face checkpoint needs --pooling=first: its "
+            "BertForSequenceClassification reads the first token. Received: a "
+            "classifier made with --pooling=mean"
+        )
+    tokenizer_files.write(folder, preset, max_length=max_length, truncation=truncation)
+    config = _config(classifier.backbone, preset, label_names)
+    tokenizer_files.write_json(folder / "config.json", config)
+    save_file(
+        _tensors(classifier, temperature),
+        folder / "model.safetensors",
+        # Without it older releases of transformers refuse the file.
+        metadata={"format": "pt"},
+    )
+
+
+def _config(
+    backbone: keras.Model, preset: Preset, label_names: Sequence[str]
+) -> dict[str, Any]:
+    """Of a BertForSequenceClassification; dropout as the preset's own."""
+    source = preset.hugging_face or {}
+    dropout = source.get("hidden_dropout_prob", 0.1)
+    return {
+        "architectures": ["BertForSequenceClassification"],
+        "model_type": "bert",
+        "vocab_size": backbone.vocabulary_size,
+        "hidden_size": backbone.hidden_dim,
+        "num_hidden_layers": backbone.num_layers,
+        "num_attention_heads": backbone.num_heads,
+        "intermediate_size": backbone.intermediate_dim,
+        "max_position_embeddings": backbone.max_sequence_length,
+        "type_vocab_size": backbone.num_segments,
+        "position_embedding_type": "absolute",
+        "hidden_act": _activation_name(backbone),
+        "layer_norm_eps": backbone.embeddings_layer_norm.epsilon,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": source.get(
+            "attention_probs_dropout_prob", dropout
+        ),
+        "classifier_dropout": source.get("classifier_dropout"),
+        "initializer_range": 0.02,
+        "pad_token_id": preset.vocabulary.index("[PAD]"),
+        "problem_type": "single_label_classification",
+        "id2label": dict(enumerate(label_names)),
+        "label2id": {name: index for index, name in enumerate(label_names)},
+    }
+
+
+def _activation_name(backbone: keras.Model) -> str:
+    """Hugging Face's name of what the feed-forward layers compute."""
+    activation = dense_layers(backbone.transformer_layers[0])[4].activation
+    points = np.linspace(-4.0, 4.0, 101, dtype=np.float32)
+    found = np.asarray(activation(points))
+    for name, candidate in ACTIVATIONS.items():
+        # The two forms of GELU are up to 5e-4 apart.
+        if np.abs(np.asarray(candidate(points)) - found).max() < 1e-5:
+            return name
+    raise ValueError(
+        f"a Hugging Face checkpoint needs one of the activations "
+        f"{', '.join(ACTIVATIONS)}. Received: {activation}"
+    )
+
+
+def _tensors(classifier: keras.Model, temperature: float) -> dict[str, np.ndarray]:
+    """All weights by Hugging Face's names, float32."""
+    backbone = classifier.backbone
+    embeddings = backbone.embeddings_layer_norm
+    result = {
+        f"bert.embeddings.{name}.weight": _numpy(table)
+        for name, table in (
+            ("word_embeddings", backbone.token_embedding.embeddings),
+            ("position_embeddings", backbone.position_embedding.position_embeddings),
+            ("token_type_embeddings", backbone.segment_embedding.embeddings),
+        )
+    }
+    result |= _norm("bert.embeddings.LayerNorm", embeddings)
+    for index, layer in enumerate(backbone.transformer_layers):
+        prefix = f"bert.encoder.layer.{index}"
+        for name, dense in zip(_DENSE_NAMES, dense_layers(layer), strict=True):
+            result |= _dense(f"{prefix}.{name}", dense)
+        for name, norm in zip(_NORM_NAMES, layer_norms(layer), strict=True):
+            result |= _norm(f"{prefix}.{name}", norm)
+    result |= _dense("bert.pooler.dense", backbone.pooled_dense)
+    head = _dense("classifier", classifier.get_layer("logits"))
+    return result | {name: value / temperature for name, value in head.items()}
+
+
+def _dense(name: str, layer: keras.layers.Layer) -> dict[str, np.ndarray]:
+    """Weight [out, in] and bias [out], heads side by side."""
+    bias = _numpy(layer.bias).reshape(-1)
+    kernel = _numpy(layer.kernel).reshape(-1, len(bias))
+    return {f"{name}.weight": np.ascontiguousarray(kernel.T), f"{name}.bias": bias}
+
+
+def _norm(name: str, layer: keras.layers.Layer) -> dict[str, np.ndarray]:
+    weight, bias = _numpy(layer.gamma), _numpy(layer.beta)
+    return {f"{name}.weight": weight, f"{name}.bias": bias}
+
+
+def _numpy(weight: Any) -> np.ndarray:
+    """float32; of a variable, or of a sum of several (LoRA)."""
+    return np.asarray(weight.numpy(), np.float32)

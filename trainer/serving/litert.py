@@ -1,0 +1,190 @@
+"""Classifier → LiteRT (TensorFlow Lite) model for phones: token ids to probabilities.
+
+    write(folder, classifier, preset, label_names,
+          temperature=1.3, max_length=128, truncation="head")
+    Model(folder)(token_ids, num_tokens)            # probabilities [batch, classes]
+
+`model.tflite` holds built-in operations only, one copy of the weights, and takes any
+batch size and length. Tokenizing is the app's: the tokenizer's files lie beside, with
+`labels.txt` and a README.md that says how. Needs the extra `litert` to run, not to
+write.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import string
+from typing import Literal, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import LongText, Truncation
+from trainer.modeling.forward import Forward
+from trainer.modeling.presets import Preset
+from trainer.serving import tokenizer_files
+
+MODEL_FILE = "model.tflite"
+
+Weights = Literal["float32", "int8"]
+
+_README = string.Template("""\
+# Text classifier for LiteRT
+
+`model.tflite` has one signature, `serving_default`, at any batch size and length:
+
+| | name | type | shape |
+|---|---|---|---|
+| input | `token_ids` | int32 | [batch, length] |
+| input | `num_tokens` | int32 | [batch] |
+| output | `probabilities` | float32 | [batch, $num_classes] |
+
+- `token_ids`: rows from [CLS] to [SEP], padded at the end with $pad_id ([PAD]). The
+  tokenizer is `tokenizer.json`, in the format of Hugging Face's `tokenizers`;
+  `vocab.txt` is its vocabulary.
+- Texts of more than $max_length tokens: $longer_texts.
+- `num_tokens`: how many tokens of a row are not padding.
+- `probabilities`: calibrated, in the order of `labels.txt`. Weights are $weights.
+
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+    from tokenizers import Tokenizer
+
+    ids = Tokenizer.from_file("tokenizer.json").encode("A fine film.").ids
+    run = Interpreter("model.tflite").get_signature_runner()
+    run(token_ids=np.array([ids], np.int32), num_tokens=np.array([len(ids)], np.int32))
+""")
+
+_LONGER_TEXTS = {
+    "head": "`tokenizer.json` keeps their start, as was done in training",
+    "tail": "`tokenizer.json` keeps their end, as was done in training",
+    "head_tail": "`tokenizer.json` keeps their start; the model was trained on their "
+    "first {num_head} tokens and their last, {max_length} in all, and is better at that",
+    "windows": "`tokenizer.json` keeps their start; the model was trained on, and takes, "
+    "overlapping windows of {max_length} tokens, each from [CLS] to [SEP], back to back "
+    "in one row",
+}
+
+
+def check_installed() -> None:
+    """Raises ValueError where there is nothing to run a LiteRT model with."""
+    if importlib.util.find_spec("ai_edge_litert") is None:
+        raise ValueError(
+            "the export format litert needs the package ai-edge-litert to be checked, "
+            "which is not installed; install it with `pip install ai-edge-litert`, or "
+            "leave litert out of --export_formats"
+        )
+
+
+def write(
+    folder: pathlib.Path,
+    classifier: keras.Model,
+    preset: Preset,
+    label_names: Sequence[str],
+    *,
+    temperature: float,
+    max_length: int,
+    truncation: Truncation,
+    long_text: LongText = "truncate",
+    weights: Weights = "int8",
+) -> None:
+    """Writes the model, the tokenizer's files, the labels and how to use them.
+
+    Args:
+      folder: is there, and holds nothing by these names.
+      classifier: in float32, made outside of any strategy.
+      preset: what it was made of, for its vocabulary.
+      temperature: what the logits are divided by before softmax.
+      max_length: longest input in tokens, [CLS] and [SEP] included.
+      long_text: `windows`: a row of more than `max_length` tokens is several windows
+        of so many, back to back, as `TextEncoder` makes them.
+      weights: int8: a quarter of the size; activations stay float32, but are
+        quantized, each row by its own range, before they are multiplied with weights.
+    """
+    window_length = max_length if long_text == "windows" else None
+    forward = Forward(classifier, fusion="none", max_length=window_length)
+    (folder / MODEL_FILE).write_bytes(
+        _convert(forward, classifier, temperature, weights)
+    )
+    tokenizer_files.write(folder, preset, max_length=max_length, truncation=truncation)
+    (folder / "labels.txt").write_text(
+        "".join(f"{name}\n" for name in label_names), encoding="utf-8"
+    )
+    readme = _README.substitute(
+        num_classes=len(label_names),
+        pad_id=preset.vocabulary.index("[PAD]"),
+        max_length=max_length,
+        longer_texts=_LONGER_TEXTS[
+            "windows" if long_text == "windows" else truncation
+        ].format(max_length=max_length, num_head=max_length // 4),
+        weights=weights,
+    )
+    (folder / "README.md").write_text(readme, encoding="utf-8")
+
+
+class Model:
+    """Runs what `write` wrote, without TensorFlow.
+
+    Args:
+      num_threads: of the processor; None: as LiteRT chooses.
+
+    Raises:
+      ValueError: LiteRT is not installed.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, num_threads: int | None = None) -> None:
+        check_installed()
+        from ai_edge_litert.interpreter import Interpreter
+
+        path = str(folder / MODEL_FILE)
+        interpreter = Interpreter(model_path=path, num_threads=num_threads)
+        self._run = interpreter.get_signature_runner()
+
+    def __call__(self, token_ids: np.ndarray, num_tokens: np.ndarray) -> np.ndarray:
+        """The probabilities.
+
+        Args:
+          token_ids: int [batch, length].
+          num_tokens: int [batch], how many of them are not padding.
+
+        Returns:
+          float32 [batch, classes].
+        """
+        found = self._run(
+            token_ids=np.asarray(token_ids, np.int32),
+            num_tokens=np.asarray(num_tokens, np.int32),
+        )
+        probabilities: np.ndarray = found["probabilities"]
+        return probabilities
+
+
+def _convert(
+    forward: Forward, classifier: keras.Model, temperature: float, weights: Weights
+) -> bytes:
+    """The flatbuffer."""
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None, None], tf.int32, name="token_ids"),
+            tf.TensorSpec([None], tf.int32, name="num_tokens"),
+        ],
+    )
+    def compute(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = forward(token_ids, num_tokens)
+        return {"probabilities": tf.nn.softmax(logits / temperature)}
+
+    module = tf.Module()
+    # The variables themselves: of a Keras model the converter makes variables of the
+    # model, which nothing would give their values.
+    module.weights = [variable.value for variable in classifier.variables]
+    module.compute = compute
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [compute.get_concrete_function()], module
+    )
+    if weights == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    model: bytes = converter.convert()
+    return model

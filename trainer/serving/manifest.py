@@ -1,0 +1,174 @@
+"""What a version folder holds, written beside it, so that a copy can be checked.
+
+    write(folder, {"version": 3, "metrics": {...}})     # with sha256 of every file
+    read(folder)["metrics"]
+    verify(folder)       # Verified(num_files=6, num_bytes=90123456), or ValueError
+
+`manifest.json` lists every file of the folder but itself. This module needs Python
+alone, so that a folder is checked before TensorFlow is loaded. What else a manifest
+says of its version is left to the export.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import subprocess
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
+
+if TYPE_CHECKING:  # It imports TensorFlow.
+    from trainer.storage import Path
+
+FILE_NAME = "manifest.json"
+FORMAT_VERSION = 1
+_CHUNK_BYTES = 2**20
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_GIT_SECS = 10.0
+
+
+class Verified(NamedTuple):
+    """How much was found as the manifest has it, the manifest not counted."""
+
+    num_files: int
+    num_bytes: int
+
+    def __str__(self) -> str:
+        return f"verified: {self.num_files} files, {self.num_bytes} bytes"
+
+
+def write(folder: pathlib.Path, facts: Mapping[str, Any]) -> None:
+    """Writes the manifest of a folder that is otherwise complete.
+
+    Args:
+      folder: not published yet; what is changed in it later no longer verifies.
+      facts: what JSON can hold; "format_version" and "files" are added.
+    """
+    files = {
+        name: _measured(path)
+        for name, path in sorted(_files(folder))
+        if name != FILE_NAME
+    }
+    content = {"format_version": FORMAT_VERSION, **facts, "files": files}
+    text = json.dumps(content, indent=2) + "\n"
+    (folder / FILE_NAME).write_text(text, encoding="utf-8")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What `write` wrote.
+
+    Raises:
+      ValueError: there is no manifest, or one that cannot be read.
+    """
+    place = folder / FILE_NAME
+    if not place.is_file():
+        raise ValueError(
+            f"expected a {FILE_NAME} beside the model. Received: {folder}, without "
+            "one; export again, or copy the folder whole"
+        )
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+        found = content["format_version"]
+        files = {
+            name: (f["sha256"], f["bytes"]) for name, f in content["files"].items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{place}: expected a manifest. Received: a file that is damaged "
+            f"({type(error).__name__}: {error}); copy the folder again, or export again"
+        ) from error
+    if found != FORMAT_VERSION or not files:
+        raise ValueError(
+            f"{place}: expected files, and format_version {FORMAT_VERSION}. Received: "
+            f"{len(files)} files, format_version {found}; check it with the version of "
+            "this program that wrote it, or export again"
+        )
+    result: dict[str, Any] = content
+    return result
+
+
+def verify(folder: Path) -> Verified:
+    """Checks that a folder holds the files of its manifest, each as it was, and no more.
+
+    Raises:
+      ValueError: it does not; each file that is missing, changed or new is named.
+    """
+    expected = read(folder)["files"]
+    found = dict(_files(folder))
+    del found[FILE_NAME]
+    flaws = []
+    for name in sorted({*expected, *found}):
+        if name not in found:
+            flaws.append(f"{name}: missing")
+        elif name not in expected:
+            flaws.append(f"{name}: not in the manifest")
+        elif flaw := _difference(found[name], expected[name]):
+            flaws.append(f"{name}: {flaw}")
+    if flaws:
+        lines = "\n  ".join(flaws)
+        raise ValueError(
+            f"{folder} must hold what its {FILE_NAME} lists. Received: {len(flaws)} of "
+            f"{len({*expected, *found})} files otherwise:\n  {lines}\n"
+            "Copy the folder again from where it was exported, into an empty one; if "
+            "it is like this there too, export again"
+        )
+    return Verified(len(expected), sum(file["bytes"] for file in expected.values()))
+
+
+def git_revision(folder: pathlib.Path = _PACKAGE) -> str | None:
+    """The commit that a folder's repository is at, by default this package's.
+
+    Returns:
+      The whole hash, with "-dirty" behind it where tracked files were changed. None:
+      no repository tracks the folder, or there is no git to ask.
+    """
+    try:
+        # An installed package may lie in a repository that knows nothing of it.
+        _git(folder, "ls-files", "--error-unmatch", ".")
+        return _git(
+            folder, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: pathlib.Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "--no-optional-locks", "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=_GIT_SECS,
+    ).stdout.strip()
+
+
+def _files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every file in a folder and those below it, with its name from there."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path, f"{prefix}{path.name}/")
+        else:
+            yield prefix + path.name, path
+
+
+def _difference(path: Path, expected: Mapping[str, Any]) -> str:
+    """How a file differs from what the manifest says of it; "" where it does not."""
+    try:
+        found = _measured(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if found["bytes"] != expected["bytes"]:
+        return f"{expected['bytes']} bytes expected, {found['bytes']} found"
+    if found["sha256"] != expected["sha256"]:
+        return f"sha256 {expected['sha256']} expected, {found['sha256']} found"
+    return ""
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """A file's entry in the manifest."""
+    digest, num_bytes = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            num_bytes += len(chunk)
+    return {"sha256": digest.hexdigest(), "bytes": num_bytes}

@@ -1,0 +1,198 @@
+"""What a model server runs: text in, decision out, as one TensorFlow graph.
+
+    module = ServingModule(
+        forward, variables, encoder, label_names,
+        bucket_lengths=(64, 128, 512), decision=decision,
+    )
+    tf.saved_model.save(module, folder, signatures=module.signatures())
+
+| signature | inputs | outputs |
+|---|---|---|
+| `serving_default`, `classify_text` | `text`: string [batch], UTF-8 | the decision |
+| `tf_example` | `examples`: string [batch], tf.train.Example with a bytes `text` | the same |
+| `tokens` | `token_ids`, `padding_mask`, `segment_ids`: int32 [batch, length] | the same |
+| `embed` | `text`: string [batch] | `embedding`: float32 [batch, hidden] |
+
+The decision is `label`: string [batch]; `score`: float32 [batch], the probability of
+that label; `probabilities`: float32 [batch, classes], in the order of the labels; and
+`abstain`: bool [batch], whether the score is too low to act on. A batch may have any
+size, 0 included. Any bytes are answered: what is not UTF-8 is left out. A serialized
+example without `text`, or ids that the model does not have, are an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence
+
+import tensorflow as tf
+
+from trainer.data.tokens import TextEncoder
+from trainer.evaluation.calibration import Decision
+from trainer.modeling.forward import Forward
+
+Outputs = dict[str, tf.Tensor]
+
+
+class ServingModule(tf.Module):
+    """What is saved: the tokenizer, the weights, the decision, the signatures.
+
+    Texts are grouped by the bucket that they fall in, each group padded to that
+    bucket's length: a short text costs what short texts cost, whatever is in the
+    batch with it.
+
+    Args:
+      forward: the classifier; made outside of any strategy.
+      variables: those that it reads, tf.Variables, each once.
+      bucket_lengths: padded lengths in tokens, ascending; the last one is the longest
+        that a text can have, all windows included.
+
+    Attributes:
+      temperature, decision_thresholds, abstain_below: float32 variables, as in
+        `Decision`; assigned to a loaded SavedModel they take effect.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        variables: Sequence[tf.Variable],
+        encoder: TextEncoder,
+        label_names: Sequence[str],
+        *,
+        bucket_lengths: Sequence[int],
+        decision: Decision,
+    ) -> None:
+        super().__init__()
+        # The variables themselves: tracking the Keras model would save them twice.
+        self.weights = list(variables)
+        self.temperature = _constant(decision.temperature)
+        self.decision_thresholds = _constant(decision.thresholds)
+        self.abstain_below = _constant(decision.abstain_below)
+        self._label_names = tf.constant(list(label_names))
+        self._forward, self._encoder = forward, encoder
+        self._bucket_lengths = tf.constant(bucket_lengths, tf.int32)
+        self._hidden_size = forward.hidden_size
+
+        @tf.function(input_signature=[_strings("text")], autograph=False)
+        def classify_text(text: tf.Tensor) -> Outputs:
+            return self._classified(text)
+
+        @tf.function(input_signature=[_strings("examples")], autograph=False)
+        def tf_example(examples: tf.Tensor) -> Outputs:
+            features = {"text": tf.io.FixedLenFeature([], tf.string)}
+            return self._classified(tf.io.parse_example(examples, features)["text"])
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, None], tf.int32, name=name)
+                for name in ("token_ids", "padding_mask", "segment_ids")
+            ],
+            autograph=False,
+        )
+        def tokens(
+            token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
+        ) -> Outputs:
+            checks = self._checks(token_ids, segment_ids)
+            with tf.control_dependencies(checks):
+                vectors = forward.pool(
+                    tf.identity(token_ids), padding_mask != 0, segment_ids=segment_ids
+                )
+            return self._decided(forward.classify(vectors))
+
+        @tf.function(input_signature=[_strings("text")], autograph=False)
+        def embed(text: tf.Tensor) -> Outputs:
+            return {
+                "embedding": self._by_bucket(text, forward.embed, self._hidden_size)
+            }
+
+        self.classify_text, self.tf_example = classify_text, tf_example
+        self.tokens, self.embed = tokens, embed
+
+    def signatures(self) -> dict[str, Any]:
+        """Name → function, as tf.saved_model.save takes them."""
+        return {
+            "serving_default": self.classify_text,
+            "classify_text": self.classify_text,
+            "tf_example": self.tf_example,
+            "tokens": self.tokens,
+            "embed": self.embed,
+        }
+
+    def _classified(self, text: tf.Tensor) -> Outputs:
+        num_classes = self._label_names.shape[0]
+        return self._decided(self._by_bucket(text, self._forward, num_classes))
+
+    def _decided(self, logits: tf.Tensor) -> Outputs:
+        probabilities = tf.nn.softmax(logits / self.temperature)
+        chosen = tf.argmax(probabilities / self.decision_thresholds, axis=-1)
+        score = tf.gather(probabilities, chosen, axis=1, batch_dims=1)
+        return {
+            "label": tf.gather(self._label_names, chosen),
+            "score": score,
+            "probabilities": probabilities,
+            "abstain": score < self.abstain_below,
+        }
+
+    def _by_bucket(
+        self,
+        text: tf.Tensor,
+        compute: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        width: int,
+    ) -> tf.Tensor:
+        """What is computed of token ids and their numbers: float32 [batch, width]."""
+        token_ids = self._encoder(text).token_ids
+        lengths = tf.cast(token_ids.row_lengths(), tf.int32)
+        bucket_of_row = tf.searchsorted(self._bucket_lengths, lengths)
+        # Only those that there are.
+        buckets = tf.unique(bucket_of_row).y
+
+        def add(index: tf.Tensor, result: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = tf.where(bucket_of_row == buckets[index])
+            length = self._bucket_lengths[buckets[index]]
+            ids = tf.gather(token_ids, rows[:, 0]).to_tensor(
+                self._encoder.pad_id, shape=tf.stack([-1, length])
+            )
+            found = compute(ids, tf.gather(lengths, rows[:, 0]))
+            found = tf.cast(found, tf.float32)
+            return index + 1, tf.tensor_scatter_nd_update(result, rows, found)
+
+        nothing = tf.zeros(tf.stack([tf.size(text), width]), tf.float32)
+        _, result = tf.while_loop(
+            lambda index, _: index < tf.size(buckets),
+            add,
+            (0, nothing),
+            shape_invariants=(tf.TensorShape([]), tf.TensorShape([None, width])),
+            # One after the other, each on all cores.
+            parallel_iterations=1,
+        )
+        return result
+
+    def _checks(
+        self, token_ids: tf.Tensor, segment_ids: tf.Tensor
+    ) -> list[tf.Operation]:
+        """Of what a GPU would not find, or not say in words."""
+        length, longest = tf.shape(token_ids)[1], self._encoder.max_length
+        return [
+            tf.debugging.Assert(
+                tf.logical_and(length >= 1, length <= longest),
+                [f"token_ids must have 1 to {longest} columns. Received:", length],
+            ),
+            *_within("token_ids", token_ids, self._forward.vocabulary_size),
+            *_within("segment_ids", segment_ids, self._forward.num_segments),
+        ]
+
+
+def _within(name: str, values: tf.Tensor, end: int) -> list[tf.Operation]:
+    is_known = tf.reduce_all(tf.logical_and(values >= 0, values < end))
+    return [
+        tf.debugging.Assert(
+            is_known, [f"{name} must be in 0 to {end - 1}. Received:", values]
+        )
+    ]
+
+
+def _strings(name: str) -> tf.TensorSpec:
+    return tf.TensorSpec([None], tf.string, name=name)
+
+
+def _constant(value: float | Sequence[float]) -> tf.Variable:
+    return tf.Variable(value, trainable=False, dtype=tf.float32)
