@@ -314,7 +314,7 @@ def test_budget_of_tokens(tmp_path: pathlib.Path, tiny_preset: str) -> None:
         (
             {"tokens_per_batch": 400, "accumulation_steps": 4},
             4,
-            ["--tokens_per_batch=400", "--max_length=48", "4 × 4"],
+            ["--tokens_per_batch=400", "48 tokens", "4 × 4"],
         ),
     ],
 )
