@@ -26,8 +26,13 @@ from trainer.config import (
     ModelConfig,
     OptimizerConfig,
     RuntimeConfig,
+    ServingConfig,
     TrainingConfig,
 )
+from trainer.data import preparation
+from trainer.data.tokens import TextEncoder
+from trainer.modeling.presets import load_preset
+from trainer.serving import manifest, predictor
 
 NUM_REVIEWS = 240
 _EXECUTABLE = [sys.executable, "-m"]
@@ -120,6 +125,67 @@ def test_learns_and_reports(finished: tuple[ExperimentConfig, Any]) -> None:
     assert "<svg" in page or "data:image/svg" in page
     for line in (str(folder / "report.html"), " -m trainer.predict "):
         assert line in result.summary
+
+
+def test_long_texts_in_windows_decided_and_exported(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """The numbers of the report are those that its export gives."""
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        data=dict(max_length=12, long_text="windows", max_windows=3, num_buckets=1),
+        serving=ServingConfig(
+            export_dir=str(tmp_path / "models"),
+            export_formats=("float32", "bfloat16"),
+            max_accuracy_drop=1,
+            decision_metric="f1_macro",
+            abstain_accuracy=0.9,
+        ),
+    )
+    report = experiment.run(config).report
+    assert report["data"]["bucket_lengths"] == [12, 24, 36]
+    # 3 windows of 10 tokens, of which neighbours share 3, and their ends.
+    truncated = report["data"]["splits"]["test"]["truncated_fraction"]
+    assert 0 < truncated < 0.8
+    assert report["export"]["path"] == str(tmp_path / "models" / "1")
+    assert [f["format"] for f in report["export"]["formats"]] == ["float32", "bfloat16"]
+    decision = report["decision"]
+    quality = decision["quality"]["validation"]
+    assert decision["split"] == "validation" and decision["temperature"] != 1
+    assert quality["after"]["loss"] < quality["before"]["loss"]
+    assert quality["after"]["loss"] == pytest.approx(
+        report["after"]["validation"]["loss"], rel=1e-5
+    )
+    # As it is served: the test split, predicted from the export.
+    data = preparation.prepare(config, windows_encoder(config, tiny_preset))
+    test = data.splits["test"].data
+    answers = predictor.load(str(tmp_path / "models"))(test.texts.to_pylist())
+    names = [data.label_names[label] for label in test.labels]
+    is_right = [a["label"] == name for a, name in zip(answers, names, strict=True)]
+    assert np.mean(is_right) == pytest.approx(decision["quality"]["test"]["accuracy"])
+    covered = 1 - np.mean([answer["abstain"] for answer in answers])
+    assert covered == pytest.approx(decision["quality"]["test"]["coverage"])
+    losses = [
+        -np.log(answer["probabilities"][label])
+        for answer, label in zip(answers, test.labels)
+    ]
+    assert np.mean(losses) == pytest.approx(report["after"]["test"]["loss"], rel=1e-4)
+    facts = manifest.read(tmp_path / "models" / "1")
+    assert facts["metrics"]["test"]["loss"] == report["after"]["test"]["loss"]
+    assert facts["data_fingerprint"] == report["data"]["fingerprint"]
+    card = (tmp_path / "models" / "1" / "MODEL_CARD.md").read_text()
+    assert "in up to 3 overlapping windows" in card
+
+
+def windows_encoder(config: ExperimentConfig, preset: str) -> TextEncoder:
+    return TextEncoder(
+        load_preset(preset).vocabulary,
+        lowercase=True,
+        max_length=config.data.max_length,
+        max_windows=config.data.num_windows,
+        window_overlap=config.data.num_shared_tokens,
+    )
 
 
 def test_metrics_file_has_every_log_line(

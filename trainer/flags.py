@@ -125,7 +125,8 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
             _exit_now(exit_codes.RESTART)
         except KeyboardInterrupt:
             sys.stderr.write(
-                "stopped; a training run goes on when its command is given again\n"
+                "stopped; a training run, and predicting to a file, goes on when its "
+                "command is given again\n"
             )
             sys.exit(exit_codes.INTERRUPTED)
 

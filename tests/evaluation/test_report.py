@@ -76,6 +76,30 @@ def _data(label_names):
     }
 
 
+def _format(name, **changes):
+    return {
+        "format": name,
+        "status": "published",
+        "path": f"runs/toy/export/{name}/1",
+        "latency_ms": 71.5,
+        "texts_per_sec": 9.25,
+        "num_texts": 500,
+        "max_difference": 3e-7,
+        **changes,
+    }
+
+
+def _quality(**changes):
+    calibrations = (("before", 0.125), ("after", 0.015))
+    return {
+        "num_examples": 90,
+        **{when: {"expected_calibration_error": error} for when, error in calibrations},
+        "accuracy": 0.85,
+        "accuracy_of_covered": 0.95,
+        **changes,
+    }
+
+
 def _full_report(label_names=NAMES):
     report = {
         "title": "tiny BERT on toy reviews",
@@ -113,6 +137,20 @@ def _full_report(label_names=NAMES):
             "version": 1,
             "parity_max_difference": 2.4e-7,
             "num_parity_texts": 32,
+            "formats": [
+                _format("float32", bytes=90_900_000, accuracy=0.84),
+                _format("int8", bytes=23_700_000, accuracy=0.5, status="refused"),
+            ],
+        },
+        "decision": {
+            "temperature": 1.25,
+            "thresholds": [0.25, 0.75],
+            "abstain_below": 0.8,
+            "split": "validation",
+            "quality": {
+                "validation": _quality(coverage=0.9, accuracy_of_abstained=0.625),
+                "test": _quality(coverage=1.0, accuracy_of_abstained=None),
+            },
         },
         "warnings": ["13.4% of the texts were truncated."],
         "config": {"model_dir": "runs/toy", "data": {"label_names": list(label_names)}},
@@ -238,6 +276,7 @@ def test_hostile_texts_and_labels_stay_text():
     "absent",
     [
         ["export"],
+        ["decision"],
         ["samples", "history", "training", "data", "warnings", "paths", "commands"],
         ["config", "environment", "timing"],
         ["before"],
@@ -280,6 +319,30 @@ def test_time_and_memory_are_in_units_for_people():
         assert row in text
     # A device that does not tell has no row.
     assert "Peak device memory" not in text
+
+
+def test_what_is_exported_and_how_it_decides():
+    text = _Page(report_lib.render_html(_full_report())).text
+    for words in (
+        "by the temperature 1.250, fitted on the validation texts",
+        "threshold (0.250, 0.750)",
+        "Where the score is below 80.0%, it says that it abstains.",
+        "Calibration error as trained 12.5% 12.5%",
+        "with the temperature 1.5% 1.5%",
+        "Texts not abstained from 90.0% 100.0%",
+        "of the others right 62.5% \N{EN DASH}",
+        "float32 90.9 MB 71.5 ms 9.25 texts/s 84.0% 3e-07",
+        "int8 refused 23.7 MB 71.5 ms 9.25 texts/s 50.0%",
+        "Accuracy on 500 held-out texts",
+    ):
+        assert words in text, words
+
+
+def test_an_export_that_decides_plainly():
+    report = _full_report()
+    report["decision"] |= {"abstain_below": 0.0, "split": None, "quality": {}}
+    text = _Page(report_lib.render_html(report)).text
+    assert "It never abstains." in text and "fitted on" not in text
 
 
 def test_rendering_is_pure():

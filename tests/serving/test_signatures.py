@@ -318,7 +318,6 @@ def test_each_text_costs_what_its_bucket_costs(tiny_hugging_face: str) -> None:
     recorder = Recorder(source.make_classifier("float32"))
     module = ServingModule(
         recorder,
-        [],
         source.encoder,
         LABELS,
         bucket_lengths=source.bucket_lengths,

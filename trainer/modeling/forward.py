@@ -66,6 +66,11 @@ class Forward:
         self._differentiable = differentiable
 
     @property
+    def variables(self) -> list[tf.Variable]:
+        """All that it reads."""
+        return [variable.value for variable in self._classifier.variables]
+
+    @property
     def hidden_size(self) -> int:
         """The width of the vectors that the head reads."""
         return int(self._backbone.hidden_dim)
@@ -196,7 +201,7 @@ class Forward:
                 shape=shape,
                 place=3 * index + 2,
             )
-            weights = _weights(layer, backbone.hidden_dim)
+            weights = self._weights(layer)
             if self._rematerialize:
                 run = _rematerialized(run, barrier=self._fusion == "whole")
             x = run(x, *weights, *seed)
@@ -210,7 +215,7 @@ class Forward:
         dtype = backbone.compute_dtype
         length = shape_of(token_ids)[1]
         # Rows are taken first, then cast: not the whole table.
-        tokens = tf.gather(_tensor(backbone.token_embedding.embeddings), token_ids)
+        tokens = self.rows(backbone.token_embedding.embeddings, token_ids)
         positions = _tensor(backbone.position_embedding.position_embeddings)[:length]
         segments = _tensor(backbone.segment_embedding.embeddings)
         segment = (
@@ -224,33 +229,24 @@ class Forward:
             _tensor(norm.beta),
         )
 
+    def kernel(self, dense: keras.layers.Layer) -> tf.Tensor:
+        """What a layer's inputs are multiplied with: float [in, out]."""
+        num_outputs = math.prod(dense.bias.shape)
+        return tf.reshape(_tensor(dense.kernel), [-1, num_outputs])
 
-class KerasForward(Forward):
-    """The same by Keras's own layers, for those that `Forward` cannot replace: int8."""
+    def rows(self, table: keras.Variable, indices: tf.Tensor) -> tf.Tensor:
+        """Rows of a table [rows, size] at any indices: float [..., size]."""
+        return tf.gather(_tensor(table), indices)
 
-    def __init__(self, classifier: keras.Model, *, max_length: int) -> None:
-        super().__init__(classifier, max_length=max_length, differentiable=False)
-        head_input = classifier.get_layer("classifier_dropout").input
-        self._encoder = keras.Model(classifier.input, head_input)
-
-    def pool(
-        self,
-        token_ids: tf.Tensor,
-        is_token: tf.Tensor,
-        *,
-        segment_ids: tf.Tensor | None = None,
-        dropout_seed: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        """As `Forward.pool`, to predict only."""
-        assert dropout_seed is None
-        inputs = {
-            "token_ids": token_ids,
-            "padding_mask": tf.cast(is_token, tf.int32),
-            "segment_ids": (
-                tf.zeros_like(token_ids) if segment_ids is None else segment_ids
-            ),
-        }
-        return self._encoder(inputs, training=False)
+    def _weights(self, layer: keras.layers.Layer) -> list[tf.Tensor]:
+        """Kernels [in, out], then biases [out], then gammas and betas [hidden]."""
+        dense, norms = dense_layers(layer), layer_norms(layer)
+        return [
+            *(self.kernel(each) for each in dense),
+            *(tf.reshape(_tensor(each.bias), [-1]) for each in dense),
+            *(_tensor(norm.gamma) for norm in norms),
+            *(_tensor(norm.beta) for norm in norms),
+        ]
 
 
 class _Layer:
@@ -369,18 +365,6 @@ def _rematerialized(
 
     rematerialized: Callable[..., tf.Tensor] = run
     return rematerialized
-
-
-def _weights(layer: keras.layers.Layer, hidden: int) -> list[tf.Tensor]:
-    """Kernels [in, out], then biases [out], then gammas and betas [hidden]."""
-    dense, norms = dense_layers(layer), layer_norms(layer)
-    into = [hidden] * 5 + [dense[4].bias.shape[0]]
-    return [
-        *(tf.reshape(_tensor(each.kernel), [n, -1]) for each, n in zip(dense, into)),
-        *(tf.reshape(_tensor(each.bias), [-1]) for each in dense),
-        *(_tensor(norm.gamma) for norm in norms),
-        *(_tensor(norm.beta) for norm in norms),
-    ]
 
 
 def dense_layers(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:

@@ -25,9 +25,10 @@ from trainer.data.tokens import TextEncoder
 from trainer.evaluation.calibration import Decision
 from trainer.evaluation.metrics import softmax
 from trainer.modeling.classifier import build_classifier
-from trainer.modeling.forward import Forward, KerasForward
+from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset, load_preset
 from trainer.serving import hugging_face, litert
+from trainer.serving.quantization import Int8Forward
 from trainer.serving.signatures import ServingModule
 
 SAVED_MODELS = ("float32", "bfloat16", "int8")
@@ -97,15 +98,12 @@ def _write_saved_model(name: str, folder: pathlib.Path, source: Source) -> None:
     max_length = source.data.max_length
     if name == "int8":
         classifier = source.make_classifier("float32")
-        # Keras quantizes each input row by its own range as well. The head is left.
-        classifier.backbone.quantize("int8")
-        forward: Forward = KerasForward(classifier, max_length=max_length)
+        forward: Forward = Int8Forward(classifier, max_length=max_length)
     else:
         classifier = source.make_classifier(name)
         forward = Forward(classifier, max_length=max_length, differentiable=False)
     module = ServingModule(
         forward,
-        [variable.value for variable in classifier.variables],
         source.encoder,
         source.label_names,
         bucket_lengths=source.bucket_lengths,

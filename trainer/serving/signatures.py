@@ -1,7 +1,7 @@
 """What a model server runs: text in, decision out, as one TensorFlow graph.
 
     module = ServingModule(
-        forward, variables, encoder, label_names,
+        forward, encoder, label_names,
         bucket_lengths=(64, 128, 512), decision=decision,
     )
     tf.saved_model.save(module, folder, signatures=module.signatures())
@@ -42,7 +42,6 @@ class ServingModule(tf.Module):
 
     Args:
       forward: the classifier; made outside of any strategy.
-      variables: those that it reads, tf.Variables, each once.
       bucket_lengths: padded lengths in tokens, ascending; the last one is the longest
         that a text can have, all windows included.
 
@@ -54,7 +53,6 @@ class ServingModule(tf.Module):
     def __init__(
         self,
         forward: Forward,
-        variables: Sequence[tf.Variable],
         encoder: TextEncoder,
         label_names: Sequence[str],
         *,
@@ -63,7 +61,7 @@ class ServingModule(tf.Module):
     ) -> None:
         super().__init__()
         # The variables themselves: tracking the Keras model would save them twice.
-        self.weights = list(variables)
+        self.weights = forward.variables
         self.temperature = _constant(decision.temperature)
         self.decision_thresholds = _constant(decision.thresholds)
         self.abstain_below = _constant(decision.abstain_below)
