@@ -159,6 +159,10 @@ class Model:
             )
         except tf.errors.OpError as error:
             raise Status(Code(error.error_code), error.message) from error
+        except UnicodeDecodeError as error:
+            # TensorFlow's Python cannot hand on a message that quotes other bytes.
+            message = error.object.decode("utf-8", errors="replace")
+            raise Status(Code.INVALID_ARGUMENT, message) from error
         return {name: outputs[name].numpy() for name in sorted(outputs)}
 
     def status(self) -> dict[str, Any]:

@@ -78,6 +78,10 @@ def test_every_flag_it_names_is_there() -> None:
         "rounds",
         "num_steps",
         "repeats",
+        "rm",
+        "mount",
+        "enable_batching",
+        "batching_parameters_file",
     }
     flags = set(re.findall(r"--(\w+)", README)) - others
     assert len(flags) > 15

@@ -331,8 +331,8 @@ def test_what_is_exported_and_how_it_decides():
         "with the temperature 1.5% 1.5%",
         "Texts not abstained from 90.0% 100.0%",
         "of the others right 62.5% \N{EN DASH}",
-        "float32 90.9 MB 71.5 ms 9.25 texts/s 84.0% 3e-07",
-        "int8 refused 23.7 MB 71.5 ms 9.25 texts/s 50.0%",
+        "float32 90.9 MB 72 ms 9.2 texts/s 84.0% 3e-07",
+        "int8 refused 23.7 MB 72 ms 9.2 texts/s 50.0%",
         "Accuracy on 500 held-out texts",
     ):
         assert words in text, words
