@@ -141,6 +141,7 @@ def test_long_texts_in_windows_decided_and_exported(
             max_accuracy_drop=1,
             decision_metric="f1_macro",
             abstain_accuracy=0.9,
+            num_export_examples=7,
         ),
     )
     report = experiment.run(config).report
@@ -164,6 +165,11 @@ def test_long_texts_in_windows_decided_and_exported(
     names = [data.label_names[label] for label in test.labels]
     is_right = [a["label"] == name for a, name in zip(answers, names, strict=True)]
     assert np.mean(is_right) == pytest.approx(decision["quality"]["test"]["accuracy"])
+    # The export was checked on texts from all over the split.
+    rows = np.linspace(0, len(test) - 1, 7).round().astype(int)
+    checked = report["export"]["formats"][0]
+    assert checked["num_texts"] == 7
+    assert checked["accuracy"] == pytest.approx(np.mean(np.array(is_right)[rows]))
     covered = 1 - np.mean([answer["abstain"] for answer in answers])
     assert covered == pytest.approx(decision["quality"]["test"]["coverage"])
     losses = [

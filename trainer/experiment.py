@@ -34,7 +34,7 @@ from trainer.config import (
 )
 from trainer.data import batches, preparation, tokens
 from trainer.data.preparation import PreparedData
-from trainer.evaluation import environment
+from trainer.evaluation import calibration, environment
 from trainer.evaluation.evaluator import (
     Evaluator,
     Predict,
@@ -108,14 +108,8 @@ def _run(
         config, folder, data, runtime, termination, work, evaluators, stopwatch
     )
     stopwatch.lap("train_and_validate_secs")
-    _logger.info("evaluating after fine-tuning")
-    logits = _predict(runtime, evaluators, work.predict)
-    decision = handover.decide(config, data, logits)
-    after = _evaluate(
-        config,
-        data,
-        evaluators,
-        {name: each / decision.temperature for name, each in logits.items()},
+    decision, logits, after = _evaluate_after(
+        config, runtime, data, evaluators, work.predict
     )
     stopwatch.lap("evaluate_after_secs")
     if not runtime.is_chief:
@@ -139,13 +133,7 @@ def _run(
     history = results.history(folder)
     content |= {
         "history": history,
-        "timing": {
-            **stopwatch.laps,
-            "train_steps_secs": state.train_secs,
-            "train_examples_per_sec": results.steady_rate(history["train"]),
-            "input_wait_fraction": results.steady_input_wait(history["train"]),
-            **environment.peak_memory(),
-        },
+        "timing": _timing(stopwatch, state, history),
         **_places(folder, export),
     }
     result = results.write(folder, content)
@@ -447,6 +435,21 @@ def _evaluate_before(
     return result
 
 
+def _evaluate_after(
+    config: ExperimentConfig,
+    runtime: strategies.Runtime,
+    data: PreparedData,
+    evaluators: Mapping[str, Evaluator],
+    predict: Predict,
+) -> tuple[calibration.Decision, dict[str, np.ndarray], dict[str, Any]]:
+    """How the trained model decides, its logits, and what the two of them give."""
+    _logger.info("evaluating after fine-tuning")
+    logits = _predict(runtime, evaluators, predict)
+    decision = handover.decide(config, data, logits)
+    scaled = {name: each / decision.temperature for name, each in logits.items()}
+    return decision, logits, _evaluate(config, data, evaluators, scaled)
+
+
 def _train(
     config: ExperimentConfig,
     folder: storage.Path,
@@ -562,6 +565,18 @@ def _before_and_after(
         for when, found in (("before", before), ("after", after))
     }
     return {**metrics, "samples": samples}
+
+
+def _timing(
+    stopwatch: _Stopwatch, state: RunState, history: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        **stopwatch.laps,
+        "train_steps_secs": state.train_secs,
+        "train_examples_per_sec": results.steady_rate(history["train"]),
+        "input_wait_fraction": results.steady_input_wait(history["train"]),
+        **environment.peak_memory(),
+    }
 
 
 def _places(folder: storage.Path, export: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,9 +172,10 @@ def _checks(
 ) -> exports.Checks:
     """Held-out and hostile texts, and what the classifier makes of them."""
     held_out = data.splits[_held_out(data)].data
-    count = config.serving.num_export_examples or len(held_out)
-    known = held_out.texts.slice(0, count).to_pylist()
-    texts = (*known, *_HOSTILE_TEXTS)
+    # From all over it: a data set may hold one class after the other.
+    count = min(config.serving.num_export_examples or len(held_out), len(held_out))
+    rows = np.linspace(0, len(held_out) - 1, count).round().astype(np.int64)
+    texts = (*held_out.texts.take(rows).to_pylist(), *_HOSTILE_TEXTS)
     strategy = tf.distribute.get_strategy()
     split, tokens = unlabelled_split(texts, data, cache_dir=config.data.cache_dir)
     evaluator = make_evaluator(
@@ -183,7 +184,7 @@ def _checks(
     predict = PredictStep(classifier, strategy, max_length=config.data.max_length)
     return exports.Checks(
         texts,
-        held_out.labels[: len(known)],
+        held_out.labels[rows],
         decision.probabilities(evaluator.logits(predict)),
     )
 
