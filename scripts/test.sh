@@ -14,4 +14,5 @@ bash scripts/install.sh
 .venv/bin/python -m mypy
 # Last, so that its closing line is the last line. Two at a time, each file's tests in
 # one process: more would need more than 16 GB.
-exec .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --durations=15 "$@"
+exec .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile \
+    --no-loadscope-reorder --durations=15 "$@"
