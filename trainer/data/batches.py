@@ -21,7 +21,7 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.tokens import TokenizedTexts
+from trainer.data.tokens import TokenizedTexts, without_autotuning
 
 # Bucket lengths are multiples of this, which suits both matrix units and caches.
 LENGTH_MULTIPLE = 16
@@ -431,12 +431,13 @@ class BatchFeeder:
         )
         dataset = dataset.map(
             lambda rows, weights: self._batch(rows, weights, length=length),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=_PREFETCHED_BATCHES,
             deterministic=True,
         )
         # Without an end, or several workers would agree at each step whether there
         # is a next batch; the plan knows.
-        return dataset.repeat().prefetch(_PREFETCHED_BATCHES * num_local)
+        dataset = dataset.repeat().prefetch(_PREFETCHED_BATCHES * num_local)
+        return dataset.with_options(without_autotuning())
 
     def _batch(self, rows: tf.Tensor, weights: tf.Tensor, *, length: int) -> Batch:
         starts = tf.gather(self._row_splits, rows)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 from typing import Iterator, NamedTuple, Sequence
 
@@ -32,6 +33,7 @@ from trainer.config import Truncation
 # Increased whenever the same text would give other ids than before.
 _ENCODING_VERSION = 1
 _ROWS_PER_CALL = 128
+_PREFETCHED_BLOCKS = 2
 
 # Chinese characters as BERT's own tokenizer delimits them (google-research/bert,
 # tokenization.py, _is_chinese_char); Hugging Face's starts the last but two at 2B920.
@@ -316,8 +318,11 @@ def _encode_into(
         lambda: _blocks(texts), output_signature=tf.TensorSpec([None], tf.string)
     )
     dataset = dataset.map(
-        encoder, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    ).prefetch(tf.data.AUTOTUNE)
+        encoder,
+        num_parallel_calls=len(os.sched_getaffinity(0)),
+        deterministic=True,
+    )
+    dataset = dataset.prefetch(_PREFETCHED_BLOCKS).with_options(without_autotuning())
     lengths, full_lengths = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
     progress = tqdm(
         total=len(texts),
@@ -334,6 +339,17 @@ def _encode_into(
             progress.update(len(lengths[-1]))
     np.save(folder / "row_splits.npy", np.cumsum(np.concatenate(lengths)))
     np.save(folder / "full_lengths.npy", np.concatenate(full_lengths))
+
+
+def without_autotuning() -> tf.data.Options:
+    """Options of a pipeline whose numbers are all given.
+
+    With autotuning an iterator has a thread that looks up every minute, and whoever
+    deletes the iterator now and then waits for that.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _blocks(texts: pa.ChunkedArray) -> Iterator[list[bytes]]:
