@@ -39,7 +39,7 @@ sys.path[:0] = [str(_ROOT), str(_SCRIPTS)]
 _ENVIRONMENT = dict(os.environ)
 
 import benchmark_report  # noqa: E402
-from trainer.evaluation import environment  # noqa: E402
+from trainer import environment  # noqa: E402
 
 # What a contestant is told, and what one run of it found.
 Spec = Mapping[str, Any]

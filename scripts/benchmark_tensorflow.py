@@ -141,7 +141,7 @@ def _encoder(spec: Spec) -> Any:
         preset.vocabulary,
         lowercase=preset.lowercase,
         strip_accents=preset.strip_accents,
-        max_length=spec["max_length"],
+        window_length=spec["max_length"],
     )
 
 

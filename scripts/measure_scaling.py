@@ -35,11 +35,11 @@ import pyarrow as pa  # noqa: E402
 import scaling  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from trainer.config import DataConfig, OptimizerConfig, RuntimeConfig  # noqa: E402
-from trainer.data import batches, sources, splits, tokens  # noqa: E402
-from trainer.evaluation import environment  # noqa: E402
+from trainer.data import batches, plans, sources, splits, tokens  # noqa: E402
+from trainer import environment  # noqa: E402
 from trainer.modeling import classifier as classifiers  # noqa: E402
 from trainer.modeling import optimizers, presets  # noqa: E402
-from trainer.training import strategies  # noqa: E402
+from trainer.runtime import strategies  # noqa: E402
 from trainer.training.checkpoints import Checkpoints, RunState  # noqa: E402
 
 _WORKER_TIMEOUT_SECS = 600.0
@@ -73,7 +73,7 @@ def measure_input(
             preset.vocabulary,
             lowercase=preset.lowercase,
             strip_accents=preset.strip_accents,
-            max_length=length,
+            window_length=length,
         )
         secs, encoded = _timed_encoding(texts, encoder, folder, options.num_repeats)
         rates[str(length)] = len(texts) / secs
@@ -108,7 +108,7 @@ def _feed_rate(encoded: tokens.TokenizedTexts, length: int, repeats: int) -> flo
         (length,),
         tf.distribute.get_strategy(),
     )
-    plan = batches.plan_epoch(
+    plan = plans.plan_epoch(
         encoded.lengths, (length,), seed=0, epoch=0, batch_size=scaling.BATCH_SIZE
     )
 

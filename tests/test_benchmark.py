@@ -11,7 +11,7 @@ import pytest
 from scripts import benchmark, benchmark_contestant, benchmark_report
 from scripts.benchmark_report import Measure, Spread
 from tests import tiny
-from trainer.data import batches
+from trainer.data import plans
 
 RATE = Measure("examples_per_sec", "examples/s", 2, better="more")
 TIME = Measure("latency_ms", "a text, ms", 1, better="less")
@@ -79,7 +79,7 @@ def test_tables_show_what_was_measured_and_nothing_else() -> None:
 def test_peers_get_the_batches_of_the_program() -> None:
     lengths = np.random.default_rng(1).integers(3, 129, 64)
     buckets = (32, 80, 128)
-    plan = batches.plan_epoch(lengths, buckets, seed=0, epoch=0, batch_size=8)
+    plan = plans.plan_epoch(lengths, buckets, seed=0, epoch=0, batch_size=8)
     found = benchmark_contestant.bucketed_batches(lengths, buckets, batch_size=8)
     assert sorted(np.concatenate([rows for rows, _ in found])) == list(range(64))
     assert all(lengths[rows].max() <= length for rows, length in found)

@@ -188,7 +188,7 @@ def windows_encoder(config: ExperimentConfig, preset: str) -> TextEncoder:
     return TextEncoder(
         load_preset(preset).vocabulary,
         lowercase=True,
-        max_length=config.data.max_length,
+        window_length=config.data.max_length,
         max_windows=config.data.num_windows,
         window_overlap=config.data.num_shared_tokens,
     )

@@ -25,7 +25,7 @@ from absl import flags as absl_flags
 from scripts import launch_local
 from trainer import exit_codes, flags
 from trainer.config import ExperimentConfig
-from trainer.training import cluster
+from trainer.runtime import cluster
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCRIPTS = ROOT / "scripts"

@@ -150,13 +150,13 @@ def tokenize(
     texts: Sequence[str],
     cache_dir: pathlib.Path,
     *,
-    max_length: int = MAX_LENGTH,
+    window_length: int = MAX_LENGTH,
     max_windows: int = 1,
 ) -> TokenizedTexts:
     """The texts' ids by the tiny vocabulary."""
     array = pa.chunked_array([pa.array(texts, pa.large_string())])
     encoder = TextEncoder(
-        VOCABULARY, lowercase=True, max_length=max_length, max_windows=max_windows
+        VOCABULARY, lowercase=True, window_length=window_length, max_windows=max_windows
     )
     return encode_texts(
         array, encoder, digests=content_digests(array), cache_dir=str(cache_dir)

@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import handover, results, storage
+from trainer import environment, handover, results, storage
 from trainer.config import (
     ACCELERATOR_STEPS_PER_CALL,
     EVAL_EXAMPLES_PER_ACCELERATOR,
@@ -32,9 +32,9 @@ from trainer.config import (
     differences,
     settings,
 )
-from trainer.data import batches, preparation, tokens
+from trainer.data import batches, plans, preparation, tokens
 from trainer.data.preparation import PreparedData
-from trainer.evaluation import calibration, environment
+from trainer.evaluation import calibration
 from trainer.evaluation.evaluator import (
     Evaluator,
     Predict,
@@ -44,11 +44,12 @@ from trainer.evaluation.evaluator import (
 from trainer.evaluation.metrics import softmax
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers, presets
-from trainer.training import compilation, loop, progress, strategies
+from trainer.runtime import strategies
+from trainer.training import compilation, loop, progress
 from trainer.training.checkpoints import Checkpoints, RunState
-from trainer.training.interruptions import TerminationSignal
+from trainer.runtime.interruptions import TerminationSignal
 from trainer.training.steps import PredictStep, TrainStep
-from trainer.training.watchdog import naming_lost_workers
+from trainer.runtime.watchdog import naming_lost_workers
 
 _logger = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def _prepare(
         preset.vocabulary,
         lowercase=preset.lowercase,
         strip_accents=preset.strip_accents,
-        max_length=config.data.max_length,
+        window_length=config.data.max_length,
         truncation=config.data.truncation,
         max_windows=config.data.num_windows,
         window_overlap=config.data.num_shared_tokens,
@@ -208,8 +209,8 @@ def _check_same_run(folder: storage.Path, config: ExperimentConfig) -> None:
 def _check_batch_sizes(config: ExperimentConfig, runtime: strategies.Runtime) -> None:
     num_parts = config.training.accumulation_steps
     budget = config.training.tokens_per_batch
-    num_rows = batches.rows_multiple(
-        tokens_per_batch=budget, max_length=config.data.max_text_length
+    num_rows = plans.rows_multiple(
+        tokens_per_batch=budget, max_text_length=config.data.max_text_length
     )
     if budget and num_rows % (runtime.num_replicas * num_parts):
         raise ValueError(
@@ -327,13 +328,13 @@ def _make_work(
         steps_per_call=_steps_per_call(config, runtime),
         fusion=runtime.fusion,
         rematerialize=config.runtime.rematerialize,
-        max_length=config.data.max_length,
+        window_length=config.data.max_length,
     )
     predict_step = PredictStep(
         classifier,
         runtime.strategy,
         fusion=runtime.fusion,
-        max_length=config.data.max_length,
+        window_length=config.data.max_length,
     )
     predict = runtime.watchdog.watched(predict_step, "a step of an evaluation")
     return _Work(classifier, feeder, train_step, predict_step, predict)
@@ -405,7 +406,7 @@ def _evaluate(
             each,
             num_resamples=config.num_bootstrap_resamples,
             seed=config.training.seed,
-            max_length=data.encoder.longest_text,
+            longest_text=data.encoder.longest_text,
         )
         for name, each in logits.items()
         if name != "samples"
@@ -475,7 +476,7 @@ def _train(
     validation = evaluators.get("validation")
     schedule = work.classifier.optimizer._learning_rate
 
-    def feed(plan: batches.BatchPlan) -> batches.Feed:
+    def feed(plan: plans.BatchPlan) -> batches.Feed:
         made = work.feeder(plan)
         stopwatch.start_training()
         return made

@@ -26,7 +26,7 @@ from absl import logging as absl_logging
 
 from trainer import config as config_lib
 from trainer import exit_codes
-from trainer.training.interruptions import Preempted, WorkerLost
+from trainer.runtime.interruptions import Preempted, WorkerLost
 
 Config = TypeVar("Config")
 

@@ -25,8 +25,9 @@ from trainer.evaluation.evaluator import make_evaluator, unlabelled_split
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import presets
 from trainer.serving import export as exports
-from trainer.serving import formats, litert
-from trainer.training import strategies
+from trainer.serving import formats
+from trainer.serving.formats import litert
+from trainer.runtime import strategies
 from trainer.training.steps import PredictStep
 
 _logger = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ def _checks(
     evaluator = make_evaluator(
         split, tokens, data, strategy, batch_size=_CHECK_BATCH_SIZE, name="export"
     )
-    predict = PredictStep(classifier, strategy, max_length=config.data.max_length)
+    predict = PredictStep(classifier, strategy, window_length=config.data.max_length)
     return exports.Checks(
         texts,
         held_out.labels[rows],

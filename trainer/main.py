@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from trainer import flags, stack
 from trainer.config import ExperimentConfig
-from trainer.training import compile_cache
+from trainer.runtime import compile_cache
 
 
 def main(config: ExperimentConfig) -> None:

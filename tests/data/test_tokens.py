@@ -58,7 +58,7 @@ def bert(minilm: Preset) -> TextEncoder:
         minilm.vocabulary,
         lowercase=minilm.lowercase,
         strip_accents=minilm.strip_accents,
-        max_length=UNLIMITED,
+        window_length=UNLIMITED,
     )
 
 
@@ -67,7 +67,7 @@ def make_encoder(
 ) -> TextEncoder:
     """An encoder of the tiny vocabulary, unless told otherwise."""
     return TextEncoder(
-        vocabulary, **dict(lowercase=True, max_length=UNLIMITED) | settings
+        vocabulary, **dict(lowercase=True, window_length=UNLIMITED) | settings
     )
 
 
@@ -153,9 +153,9 @@ def test_all_reviews_equal_the_library(bert: TextEncoder) -> None:
     assert digest == stored["lengths_sha256"]
 
 
-def truncated(ids: list[int], max_length: int, truncation: str) -> list[int]:
+def truncated(ids: list[int], window_length: int, truncation: str) -> list[int]:
     """[CLS], what is kept of `ids`, [SEP]: said once more, in plain Python."""
-    room = max_length - 2
+    room = window_length - 2
     if len(ids) <= room:
         kept = ids
     elif truncation == "head":
@@ -163,23 +163,23 @@ def truncated(ids: list[int], max_length: int, truncation: str) -> list[int]:
     elif truncation == "tail":
         kept = ids[len(ids) - room :]
     else:
-        num_head = max_length // 4
+        num_head = window_length // 4
         kept = ids[:num_head] + ids[len(ids) - (room - num_head) :]
     return [START, *kept, END]
 
 
-@pytest.mark.parametrize("max_length", [3, 4, 5, 9, 16, 27])
+@pytest.mark.parametrize("window_length", [3, 4, 5, 9, 16, 27])
 @pytest.mark.parametrize("truncation", ["head", "tail", "head_tail"])
-def test_truncation(max_length: int, truncation: str) -> None:
+def test_truncation(window_length: int, truncation: str) -> None:
     """Texts of every length, from none to far more words than there is room for."""
     # In turn, so that neither a run nor its reverse looks like its neighbour.
-    words = [WORDS[i * 7 % len(WORDS)] for i in range(3 * max_length)]
+    words = [WORDS[i * 7 % len(WORDS)] for i in range(3 * window_length)]
     texts = [" ".join(words[:count]) for count in range(len(words) + 1)]
-    encoder = make_encoder(max_length=max_length, truncation=truncation)
+    encoder = make_encoder(window_length=window_length, truncation=truncation)
     encoded = encoder(tf.constant(texts))
     ids = [ID_OF[word] for word in words]
     assert encoded.token_ids.to_list() == [
-        truncated(ids[:count], max_length, truncation) for count in range(len(texts))
+        truncated(ids[:count], window_length, truncation) for count in range(len(texts))
     ]
     assert encoded.full_lengths.numpy().tolist() == [
         count + 2 for count in range(len(texts))
@@ -190,15 +190,15 @@ def test_head_tail_of_512_is_the_papers() -> None:
     """Sun et al. 2019: the first 128 and the last 382 tokens."""
     words = [WORDS[i * 7 % len(WORDS)] for i in range(1000)]
     ids = [ID_OF[word] for word in words]
-    encoder = make_encoder(max_length=512, truncation="head_tail")
+    encoder = make_encoder(window_length=512, truncation="head_tail")
     assert encode(encoder, [" ".join(words)]) == [[START, *ids[:128], *ids[-382:], END]]
 
 
 def windows_of(
-    ids: list[int], max_length: int, max_windows: int, overlap: int
+    ids: list[int], window_length: int, max_windows: int, overlap: int
 ) -> list[int]:
     """The windows of a text, back to back: said once more, in plain Python."""
-    room = max_length - 2
+    room = window_length - 2
     ids = ids[: room + (max_windows - 1) * (room - overlap)]
     start, windows = 0, []
     while start + room < len(ids):
@@ -209,21 +209,21 @@ def windows_of(
     return [each for window in windows for each in (START, *window, END)]
 
 
-@pytest.mark.parametrize("max_length", [3, 4, 9, 16])
+@pytest.mark.parametrize("window_length", [3, 4, 9, 16])
 @pytest.mark.parametrize("max_windows", [2, 4])
 @pytest.mark.parametrize("overlap", [0, 1, 6])
-def test_windows(max_length: int, max_windows: int, overlap: int) -> None:
+def test_windows(window_length: int, max_windows: int, overlap: int) -> None:
     """Of texts of every length, from none to far more words than there is room for."""
-    overlap = min(overlap, max_length - 3)
-    words = [WORDS[i * 7 % len(WORDS)] for i in range(6 * max_length)]
+    overlap = min(overlap, window_length - 3)
+    words = [WORDS[i * 7 % len(WORDS)] for i in range(6 * window_length)]
     texts = [" ".join(words[:count]) for count in range(len(words) + 1)]
     encoder = make_encoder(
-        max_length=max_length, max_windows=max_windows, window_overlap=overlap
+        window_length=window_length, max_windows=max_windows, window_overlap=overlap
     )
     encoded = encoder(tf.constant(texts))
     ids = [ID_OF[word] for word in words]
     assert encoded.token_ids.to_list() == [
-        windows_of(ids[:count], max_length, max_windows, overlap)
+        windows_of(ids[:count], window_length, max_windows, overlap)
         for count in range(len(texts))
     ]
     assert encoded.full_lengths.numpy().tolist() == [
@@ -241,7 +241,7 @@ def test_windows_of_the_two_ends_of_a_text() -> None:
     words = [WORDS[i * 7 % len(WORDS)] for i in range(100)]
     ids = [ID_OF[word] for word in words]
     encoder = make_encoder(
-        max_length=10, max_windows=2, window_overlap=2, truncation="head_tail"
+        window_length=10, max_windows=2, window_overlap=2, truncation="head_tail"
     )
     # 14 tokens: a quarter of 16, and the rest from the end.
     kept = ids[:4] + ids[-10:]
@@ -288,7 +288,7 @@ def test_invalid_bytes_disturb_nothing_else(damaged: bytes) -> None:
 
 def test_a_megabyte_of_text() -> None:
     text = "good bad, " * 100_000
-    encoder = make_encoder(max_length=8, truncation="tail")
+    encoder = make_encoder(window_length=8, truncation="tail")
     encoded = encoder(tf.constant([text, "good"]))
     end_of_text = [ID_OF[word] for word in ("good", "bad", ",")] * 2
     assert encoded.token_ids.to_list() == [
@@ -398,8 +398,8 @@ def entries(cache_dir: pathlib.Path) -> list[pathlib.Path]:
 # 300 texts are more than are encoded in one call.
 @pytest.mark.parametrize("texts", [TEXTS, tiny.labelled_sentences(300)[0]])
 def test_encode_texts(texts: list[str], cache_dir: pathlib.Path) -> None:
-    encoder = make_encoder(max_length=9)
-    tokens = cached(texts, cache_dir, max_length=9)
+    encoder = make_encoder(window_length=9)
+    tokens = cached(texts, cache_dir, window_length=9)
     expected = encode(encoder, texts)
     assert rows_of(tokens) == expected
     assert tokens.row_splits[0] == 0 and tokens.row_splits.dtype == np.int64
@@ -438,7 +438,7 @@ OTHER_ENTRIES: dict[str, dict[str, Any]] = {
     "order": dict(texts=TEXTS[::-1]),
     "fewer": dict(texts=TEXTS[:-1]),
     "truncation": dict(truncation="tail"),
-    "max_length": dict(max_length=8),
+    "max_length": dict(window_length=8),
     "lowercase": dict(lowercase=False, strip_accents=True),
     "strip_accents": dict(strip_accents=False),
     "vocabulary": dict(vocabulary=(*tiny.VOCABULARY, "zebra")),
@@ -458,7 +458,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_what_changes_the_fingerprint(
     change: dict[str, Any], shared_cache: pathlib.Path
 ) -> None:
-    settings: dict[str, Any] = dict(texts=TEXTS, max_length=9)
+    settings: dict[str, Any] = dict(texts=TEXTS, window_length=9)
     cached(cache_dir=shared_cache, **settings)
     before = entries(shared_cache)
     cached(cache_dir=shared_cache, **settings)

@@ -40,7 +40,7 @@ def _metrics(label_names=NAMES):
             labels,
             logits.argmax(axis=1),
             generator.integers(20, 600, size=400),
-            max_length=512,
+            longest_text=512,
         ),
     }
     # The pictures are drawn from report.json.

@@ -48,7 +48,7 @@ def _measured(num_examples, skill, *, label_names=NAMES):
             labels, logits, label_names=label_names, num_resamples=100, seed=0
         ),
         "accuracy_by_length": slices.accuracy_by_length(
-            labels, logits.argmax(axis=1), lengths, max_length=512
+            labels, logits.argmax(axis=1), lengths, longest_text=512
         ),
         "most_confident_errors": slices.most_confident_errors(
             texts, labels, logits, lengths, label_names=label_names, limit=3

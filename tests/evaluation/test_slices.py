@@ -8,15 +8,15 @@ import pytest
 from trainer.evaluation import slices
 
 
-def _by_length(lengths, *, max_length=512, is_correct=None):
+def _by_length(lengths, *, longest_text=512, is_correct=None):
     predicted = np.ones(len(lengths), int) if is_correct is None else is_correct
     return slices.accuracy_by_length(
-        np.ones(len(lengths), int), predicted, lengths, max_length=max_length
+        np.ones(len(lengths), int), predicted, lengths, longest_text=longest_text
     )
 
 
 @pytest.mark.parametrize(
-    "lengths, max_length, expected",
+    "lengths, longest_text, expected",
     [
         # Reviews: the usual bins, and what was truncated.
         (
@@ -42,8 +42,8 @@ def _by_length(lengths, *, max_length=512, is_correct=None):
         ([], 512, {}),
     ],
 )
-def test_bins_follow_the_lengths(lengths, max_length, expected):
-    bins = _by_length(lengths, max_length=max_length)
+def test_bins_follow_the_lengths(lengths, longest_text, expected):
+    bins = _by_length(lengths, longest_text=longest_text)
     assert {each["name"]: each["count"] for each in bins} == expected
     for each in bins:
         assert each["is_truncated"] == each["name"].startswith("over")
@@ -62,7 +62,7 @@ def test_accuracy_and_wilson_interval_of_a_bin():
 
 def test_sizes_must_agree():
     with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\)"):
-        slices.accuracy_by_length([0, 1], [0, 1], [5, 6, 7], max_length=8)
+        slices.accuracy_by_length([0, 1], [0, 1], [5, 6, 7], longest_text=8)
     with pytest.raises(ValueError, match="Received: 1, 2, 2, 2"):
         slices.most_confident_errors(
             ["one"], [0, 1], np.eye(2), [3, 3], label_names=("no", "yes")

@@ -19,7 +19,7 @@ from trainer.modeling.classifier import (
     model_inputs,
 )
 from trainer.modeling.presets import Preset, load_preset
-from trainer.training import strategies
+from trainer.runtime import strategies
 
 POOLINGS = get_args(Pooling)
 LENGTHS = (2, 9, 17, 5)

@@ -16,7 +16,7 @@ from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.forward import Forward, Fusion
 from trainer.modeling.pieces import Dropout
 from trainer.modeling.presets import load_preset
-from trainer.training import strategies
+from trainer.runtime import strategies
 
 FUSIONS = get_args(Fusion)
 LENGTHS = (24, 9, 17, 5, 24, 2)
@@ -260,7 +260,7 @@ def test_windows_are_texts_whose_mean_counts(
     size, num_tokens = 8, np.array([24, 16, 5, 8], np.int32)
     ids = generator.integers(4, 60, [4, 24]).astype(np.int32)
     ids[np.arange(24) >= num_tokens[:, np.newaxis]] = 0
-    forward = Forward(model, max_length=size)
+    forward = Forward(model, window_length=size)
     outputs = lambda *batch: (forward(*batch), forward.embed(*batch))  # noqa: E731
     if not is_static:
         specs = [tf.TensorSpec([None] * n, tf.int32) for n in (2, 1)]

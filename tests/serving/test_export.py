@@ -342,7 +342,7 @@ def test_latest_never_names_what_failed(
     publish(source, tmp_path, checks)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "trainer.serving.hugging_face.write",
+            "trainer.serving.formats.hugging_face.write",
             lambda *_, **__: (_ for _ in ()).throw(OSError("no room")),
         )
         names = ("float32", "bfloat16", "huggingface")

@@ -293,7 +293,7 @@ class Recorder(Forward):
     """Notes the shapes that it is called with, at each call of the graph."""
 
     def __init__(self, classifier: keras.Model) -> None:
-        super().__init__(classifier, max_length=MAX_LENGTH)
+        super().__init__(classifier, window_length=MAX_LENGTH)
         self.shapes: list[tuple[int, ...]] = []
 
     def __call__(

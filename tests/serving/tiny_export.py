@@ -16,7 +16,7 @@ from trainer.evaluation.calibration import Decision
 from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.presets import load_preset
 from trainer.serving import formats
-from trainer.training import strategies
+from trainer.runtime import strategies
 
 MAX_LENGTH = 32
 BUCKET_LENGTHS = (16, MAX_LENGTH)
@@ -32,7 +32,7 @@ def make_encoder(*, max_windows: int = 1) -> TextEncoder:
     return TextEncoder(
         tiny.VOCABULARY,
         lowercase=True,
-        max_length=MAX_LENGTH,
+        window_length=MAX_LENGTH,
         max_windows=max_windows,
         window_overlap=OVERLAP,
     )

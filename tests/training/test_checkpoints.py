@@ -16,7 +16,7 @@ from trainer.config import OptimizerConfig
 from trainer.modeling import classifier as classifier_lib
 from trainer.modeling import optimizers
 from trainer.modeling.presets import load_preset
-from trainer.training import strategies
+from trainer.runtime import strategies
 from trainer.training.checkpoints import Checkpoints, RunState
 
 # Every field has another value than at the start; the floats have no short form.

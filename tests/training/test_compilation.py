@@ -12,7 +12,7 @@ import pytest
 
 from tests import tiny
 from tests.training.test_steps import make_classifier, strategy_of
-from trainer.data import batches
+from trainer.data import batches, plans
 from trainer.modeling.forward import Fusion
 from trainer.training import compilation
 from trainer.training.steps import PredictStep, TrainStep
@@ -44,10 +44,10 @@ def test_compiles_all_there_is_and_keeps_the_weights(
     strategy = strategy_of(num_replicas)
     model = make_classifier(strategy, tiny_preset, dropout=0.1)
     feeder = batches.BatchFeeder(tokens, labels, BUCKETS, strategy)
-    plan = batches.TrainingPlan(
+    plan = plans.TrainingPlan(
         tokens.lengths, BUCKETS, seed=0, batch_size=8, num_epochs=2
     ).from_step(0)
-    evaluation = batches.plan_evaluation(tokens.lengths, BUCKETS, batch_size=6)
+    evaluation = plans.plan_evaluation(tokens.lengths, BUCKETS, batch_size=6)
     step = TrainStep(
         model,
         strategy,

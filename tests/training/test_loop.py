@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from trainer.config import TrainingConfig
-from trainer.data.batches import BatchPlan, Feed, TrainingPlan
+from trainer.data.batches import Feed
+from trainer.data.plans import BatchPlan, TrainingPlan
 from trainer.training import loop
 from trainer.training.checkpoints import RunState
-from trainer.training.interruptions import Preempted, TerminationSignal
+from trainer.runtime.interruptions import Preempted, TerminationSignal
 from trainer.training.steps import StepNumbers
 
 STEPS_PER_EPOCH = 5

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from tests import tiny
 from trainer.config import OptimizerConfig
-from trainer.data import batches
+from trainer.data import batches, plans
 from trainer.modeling import classifier as classifier_lib
 from trainer.modeling import optimizers
-from trainer.training import strategies
+from trainer.runtime import strategies
 from trainer.modeling.forward import Fusion
 from trainer.training.steps import PredictStep, StepNumbers, TrainStep
 
@@ -68,18 +68,21 @@ def train(
     accumulation_steps: int = 1,
     steps_per_call: int = 1,
     rematerialize: bool = False,
-    max_length: int = tiny.MAX_LENGTH,
+    window_length: int = tiny.MAX_LENGTH,
     **settings: Any,
 ) -> dict[str, Any]:
     """Losses, gradient norms, weights and predictions after a few steps."""
     texts, labels = tiny.labelled_sentences(NUM_ROWS)
-    buckets = tuple(range(32, 65, min(max_length, 32)))
+    buckets = tuple(range(32, 65, min(window_length, 32)))
     tokens = tiny.tokenize(
-        texts, cache_dir, max_length=max_length, max_windows=buckets[-1] // max_length
+        texts,
+        cache_dir,
+        window_length=window_length,
+        max_windows=buckets[-1] // window_length,
     )
     strategy = strategy_of(num_replicas)
     model = make_classifier(strategy, preset, **settings)
-    plan = batches.TrainingPlan(
+    plan = plans.TrainingPlan(
         tokens.lengths, buckets, seed=0, batch_size=BATCH_SIZE, num_epochs=num_epochs
     )
     feeder = batches.BatchFeeder(tokens, labels, buckets, strategy)
@@ -92,16 +95,16 @@ def train(
         accumulation_steps=accumulation_steps,
         steps_per_call=steps_per_call,
         rematerialize=rematerialize,
-        max_length=max_length,
+        window_length=window_length,
     )
     feed = feeder(plan.from_step(0))
     results = [
         step(feed.pipelines, feed.order[first : first + steps_per_call])
         for first in range(0, plan.total_steps, steps_per_call)
     ]
-    predict = PredictStep(model, strategy, fusion=fusion, max_length=max_length)
+    predict = PredictStep(model, strategy, fusion=fusion, window_length=window_length)
     logits = np.zeros([NUM_ROWS, 2])
-    evaluation = batches.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
+    evaluation = plans.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
     for rows, batch in feeder(evaluation):
         logits[rows[rows >= 0]] = predict(batch).numpy()[rows >= 0]
     return {
@@ -191,12 +194,12 @@ def test_windows_are_trained_alike_however_they_are_computed(
     tiny_preset: str,
     cache_dir: pathlib.Path,
 ) -> None:
-    plain = train(1, tiny_preset, cache_dir, max_length=32)
+    plain = train(1, tiny_preset, cache_dir, window_length=32)
     other = train(
         num_replicas,
         tiny_preset,
         cache_dir,
-        max_length=32,
+        window_length=32,
         fusion=fusion,
         accumulation_steps=accumulation_steps,
     )
@@ -291,7 +294,7 @@ def one_batch(rows: list[int], cache_dir: pathlib.Path, length: int) -> batches.
     """A batch of these rows, -1 for none, padded to a length."""
     texts, labels = tiny.labelled_sentences(NUM_ROWS)
     tokens = tiny.tokenize(texts, cache_dir)
-    plan = batches.BatchPlan(np.zeros(1, np.int32), np.array([rows]))
+    plan = plans.BatchPlan(np.zeros(1, np.int32), np.array([rows]))
     feeder = batches.BatchFeeder(tokens, labels, (length,), strategy_of(1))
     return next(iter(feeder(plan)))[1]
 

@@ -31,7 +31,7 @@ from trainer.config import ExperimentConfig
 from trainer.data import batches, preparation, tokens
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers, presets
-from trainer.training import strategies
+from trainer.runtime import strategies
 from trainer.training.steps import PredictStep, TrainStep
 
 # What the steps are made of today, none of which talks to a host, has a size that
@@ -265,7 +265,7 @@ def test_steps_of_a_run(
     )
     preset = presets.load_preset(folder)
     encoder = tokens.TextEncoder(
-        preset.vocabulary, lowercase=True, max_length=config.data.max_length
+        preset.vocabulary, lowercase=True, window_length=config.data.max_length
     )
     data = preparation.prepare(config, encoder)
     classifier = experiment._build(config, preset, data)

@@ -17,7 +17,7 @@ import tensorflow as tf  # isort: skip
 
 from tests import absent_tpu, processes, tiny
 from tests.training.test_steps import make_classifier
-from trainer.data import batches
+from trainer.data import batches, plans
 from trainer.training.steps import TrainStep
 
 CORES = absent_tpu.Cores("worker", num_hosts=2, cores_per_host=2)
@@ -48,7 +48,7 @@ def main(preset: str, folder: pathlib.Path) -> None:
     devices = [core for host in CORES.devices("CPU") for core in host]
     texts, labels = tiny.labelled_sentences(27)
     tokens = tiny.tokenize(texts, folder / "cache")
-    plan = batches.TrainingPlan(
+    plan = plans.TrainingPlan(
         tokens.lengths, BUCKETS, seed=0, batch_size=8, num_epochs=2
     ).from_step(0)
 

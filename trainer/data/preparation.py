@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import ExperimentConfig
-from trainer.data import batches, sources, splits
+from trainer.data import plans, sources, splits
 from trainer.data.splits import Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 
@@ -42,7 +42,7 @@ class PreparedData:
     tokens: Mapping[str, TokenizedTexts]
     encoder: TextEncoder
     bucket_lengths: tuple[int, ...]
-    plan: batches.TrainingPlan
+    plan: plans.TrainingPlan
     facts: Mapping[str, Any]
     warnings: tuple[str, ...]
 
@@ -75,10 +75,10 @@ def prepare(
         for name, split in parts.items()
     }
     lengths = encoded["train"].lengths
-    bucket_lengths = batches.choose_bucket_lengths(
+    bucket_lengths = plans.choose_bucket_lengths(
         lengths,
         num_buckets=config.data.num_buckets,
-        max_length=config.data.max_length,
+        window_length=config.data.max_length,
         max_windows=config.data.num_windows,
         hidden_size=hidden_size,
     )
@@ -88,7 +88,7 @@ def prepare(
         "source": read_facts,
         "fingerprint": splits.fingerprint(parts),
         "bucket_lengths": list(bucket_lengths),
-        "padded_fraction": batches.padded_fraction(
+        "padded_fraction": plans.padded_fraction(
             plan.from_step(0), lengths, bucket_lengths
         ),
     }
@@ -108,8 +108,8 @@ def prepare(
 
 def _plan(
     config: ExperimentConfig, lengths: np.ndarray, bucket_lengths: Sequence[int]
-) -> batches.TrainingPlan:
-    return batches.TrainingPlan(
+) -> plans.TrainingPlan:
+    return plans.TrainingPlan(
         lengths,
         bucket_lengths,
         seed=config.training.seed,

@@ -1,6 +1,6 @@
 """Texts to BERT token ids: one TensorFlow graph for training and for serving.
 
-    encoder = TextEncoder(vocabulary, lowercase=True, max_length=128)
+    encoder = TextEncoder(vocabulary, lowercase=True, window_length=128)
     encoder(tf.constant(["A fine film."])).token_ids    # ragged int32 [batch, None]
     tokens = encode_texts(texts, encoder, digests=digests, cache_dir="/cache")
     tokens.token_ids[tokens.row_splits[3]:tokens.row_splits[4]]  # the fourth text
@@ -57,7 +57,7 @@ _LONG_WORD = f"[^ ]{{{_MAX_CHARACTERS_PER_WORD + 1},}}"
 
 class EncodedTexts(NamedTuple):
     """token_ids: ragged int32 [batch, None], from [CLS] to [SEP], truncated; or
-    several windows of exactly `max_length` tokens, each from [CLS] to [SEP].
+    several windows of exactly `window_length` tokens, each from [CLS] to [SEP].
     full_lengths: int32 [batch], the number of tokens before truncation, [CLS] and
     [SEP] included."""
 
@@ -74,11 +74,11 @@ class TextEncoder:
       lowercase: whether to lower-case.
       strip_accents: whether to drop combining marks after decomposition (NFD).
         None: as `lowercase`, which is what BERT was trained with.
-      max_length: longest input of the model in tokens, [CLS] and [SEP] included.
+      window_length: longest input of the model in tokens, [CLS] and [SEP] included.
       truncation: which tokens of a longer text are kept. `head_tail` keeps the
         first quarter and the last three, the 128 and 382 of 512 that Sun et al.
         2019 ("How to Fine-Tune BERT for Text Classification?") found best.
-      max_windows: a text longer than `max_length` becomes as many windows as cover
+      max_windows: a text longer than `window_length` becomes as many windows as cover
         it, but at most so many; what these cannot hold is truncated. All windows are
         full: the last one ends where the text ends. 1: no windows.
       window_overlap: tokens that a window shares with the next one; the last window
@@ -97,7 +97,7 @@ class TextEncoder:
         *,
         lowercase: bool,
         strip_accents: bool | None = None,
-        max_length: int,
+        window_length: int,
         truncation: Truncation = "head",
         max_windows: int = 1,
         window_overlap: int = 0,
@@ -116,14 +116,14 @@ class TextEncoder:
                 "the preset's vocabulary must name each token once. Received: "
                 f"{', '.join(map(repr, doubled[:5]))} more than once"
             )
-        self.max_length = max_length
+        self.window_length = window_length
         self.pad_id = ids["[PAD]"]
         self._start_id, self._end_id = ids["[CLS]"], ids["[SEP]"]
         self._lowercase = lowercase
         self._strip_accents = lowercase if strip_accents is None else strip_accents
         self._overlap, self._has_windows = window_overlap, max_windows > 1
-        stride = max_length - 2 - window_overlap
-        self.longest_text = max_length + (max_windows - 1) * stride
+        stride = window_length - 2 - window_overlap
+        self.longest_text = window_length + (max_windows - 1) * stride
         self._num_head, self._num_tail = _kept_tokens(self.longest_text, truncation)
         self._wordpiece = tf_text.FastWordpieceTokenizer(
             vocab=list(vocabulary),
@@ -137,7 +137,7 @@ class TextEncoder:
             list(vocabulary),
             self._lowercase,
             self._strip_accents,
-            max_length,
+            window_length,
             truncation,
         ]
         if self._has_windows:
@@ -201,7 +201,7 @@ class TextEncoder:
     def _windows(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """Cuts texts into windows with ends of their own, back to back."""
         lengths = token_ids.row_lengths()
-        size = tf.constant(self.max_length - 2, tf.int64)
+        size = tf.constant(self.window_length - 2, tf.int64)
         stride = size - self._overlap
         num_windows = 1 + tf.maximum(-((size - lengths) // stride), 0)
         from_last = tf.repeat(lengths - size, num_windows)

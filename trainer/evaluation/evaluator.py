@@ -2,7 +2,7 @@
 
     evaluator = Evaluator(split, tokens, feeder, plan, num_classes=2, name="test")
     logits = evaluator.logits(predict_step)             # float32 [n, 2]
-    facts = evaluator.report(logits, num_resamples=1000, max_length=512)
+    facts = evaluator.report(logits, num_resamples=1000, longest_text=512)
 
 Every example is predicted exactly once, whatever the batch size and the number of
 replicas: rows that only fill a batch up are left out by their number.
@@ -19,7 +19,8 @@ import pyarrow as pa
 import tensorflow as tf
 from tqdm import tqdm
 
-from trainer.data.batches import Batch, BatchFeeder, BatchPlan, Feed, plan_evaluation
+from trainer.data.batches import Batch, BatchFeeder, Feed
+from trainer.data.plans import BatchPlan, plan_evaluation
 from trainer.data.preparation import PreparedData
 from trainer.data.sources import TextDataset
 from trainer.data.splits import Split, content_digests
@@ -102,13 +103,13 @@ class Evaluator:
         )
 
     def report(
-        self, logits: np.ndarray, *, num_resamples: int, seed: int, max_length: int
+        self, logits: np.ndarray, *, num_resamples: int, seed: int, longest_text: int
     ) -> dict[str, Any]:
         """Metrics with intervals, accuracy by length, and the surest errors.
 
         Args:
           logits: float [n, classes], as `logits` gave them, or what came of those.
-          max_length: how many tokens of a text are read.
+          longest_text: how many tokens of a text are read.
         """
         labels, names = self._data.labels, self._data.label_names
         lengths = self._tokens.full_lengths
@@ -121,7 +122,7 @@ class Evaluator:
                 seed=seed,
             ),
             "accuracy_by_length": slices.accuracy_by_length(
-                labels, logits.argmax(axis=1), lengths, max_length=max_length
+                labels, logits.argmax(axis=1), lengths, longest_text=longest_text
             ),
             "most_confident_errors": slices.most_confident_errors(
                 self._data.texts,

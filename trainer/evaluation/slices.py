@@ -1,7 +1,7 @@
 """Where a classifier is right and where it errs: by length, and its worst errors.
 
     predicted = logits.argmax(axis=1)
-    accuracy_by_length(labels, predicted, lengths, max_length=512)
+    accuracy_by_length(labels, predicted, lengths, longest_text=512)
     # [{"name": "129 to 256", "count": 310, "accuracy": 0.83, ...}, ...]
     most_confident_errors(texts, labels, logits, lengths, label_names=label_names)
 
@@ -38,18 +38,18 @@ def accuracy_by_length(
     predicted: npt.ArrayLike,
     lengths: npt.ArrayLike,
     *,
-    max_length: int,
+    longest_text: int,
 ) -> list[dict[str, Any]]:
     """Accuracy in bins of text length.
 
-    Bins end at powers of two and at `max_length`; what is longer, and was
+    Bins end at powers of two and at `longest_text`; what is longer, and was
     truncated, is a bin of its own. Empty bins are left out.
 
     Args:
       labels: int [n].
       predicted: int [n].
       lengths: int [n], tokens of each text before truncation.
-      max_length: tokens that are kept of a text.
+      longest_text: tokens that are kept of a text.
 
     Returns:
       A dict a bin, shortest first: name ("129 to 256"), lower (exclusive), upper
@@ -63,11 +63,11 @@ def accuracy_by_length(
             "labels, predicted and lengths must have one value an example. Received: "
             f"shapes {is_correct.shape} and {length_array.shape}"
         )
-    edges = _length_edges(length_array, max_length)
+    edges = _length_edges(length_array, longest_text)
     bin_of_example = np.searchsorted(edges, length_array)
     return [
         {
-            **_bin_facts(edges, int(index), max_length),
+            **_bin_facts(edges, int(index), longest_text),
             **_accuracy_facts(is_correct[bin_of_example == index]),
         }
         for index in np.unique(bin_of_example)
@@ -133,16 +133,16 @@ def shorten_middle(text: str, *, limit: int = MAX_SHOWN_CHARACTERS) -> str:
     return f"{first} […{num_left_out} characters left out…] {last}"
 
 
-def _length_edges(lengths: npt.NDArray[Any], max_length: int) -> list[int]:
+def _length_edges(lengths: npt.NDArray[Any], longest_text: int) -> list[int]:
     """Upper ends of the bins, ascending; the last bin has none."""
     if not lengths.size:
-        return [max_length]
+        return [longest_text]
     first = float(np.quantile(lengths, _MIN_FIRST_BIN_FRACTION, method="inverted_cdf"))
-    powers = [2**exponent for exponent in range(max_length.bit_length())]
-    return [power for power in powers if first <= power < max_length] + [max_length]
+    powers = [2**exponent for exponent in range(longest_text.bit_length())]
+    return [power for power in powers if first <= power < longest_text] + [longest_text]
 
 
-def _bin_facts(edges: Sequence[int], index: int, max_length: int) -> dict[str, Any]:
+def _bin_facts(edges: Sequence[int], index: int, longest_text: int) -> dict[str, Any]:
     lower = edges[index - 1] if index else 0
     upper = edges[index] if index < len(edges) else None
     if upper is None:
@@ -155,7 +155,7 @@ def _bin_facts(edges: Sequence[int], index: int, max_length: int) -> dict[str, A
         "name": name,
         "lower": lower,
         "upper": upper,
-        "is_truncated": lower >= max_length,
+        "is_truncated": lower >= longest_text,
     }
 
 

@@ -43,7 +43,7 @@ class Forward:
         CPU. "whole": the caller compiles all; for accelerators. "none": nothing.
       rematerialize: compute each layer again in the backward pass instead of keeping
         what it computed: memory for time.
-      max_length: a longer row is several windows of this length, back to back, each
+      window_length: a longer row is several windows of this length, back to back, each
         a text to the encoder; the mean of what comes of them is the row's. None: a
         row is one window, however long.
       differentiable: whether there shall be gradients.
@@ -55,14 +55,14 @@ class Forward:
         *,
         fusion: Fusion = "none",
         rematerialize: bool = False,
-        max_length: int | None = None,
+        window_length: int | None = None,
         differentiable: bool = True,
     ) -> None:
         self._classifier = classifier
         self._backbone = classifier.backbone
         self._fusion = fusion
         self._rematerialize = rematerialize
-        self._max_length = max_length
+        self._window_length = window_length
         self._differentiable = differentiable
 
     @property
@@ -153,7 +153,7 @@ class Forward:
     ) -> tf.Tensor:
         """The mean over each row's windows of what is computed of them."""
         length = shape_of(token_ids)[1]
-        count = 1 if self._max_length is None else -(-length // self._max_length)
+        count = 1 if self._window_length is None else -(-length // self._window_length)
         if isinstance(count, int) and count == 1:
             return compute(token_ids, tf.sequence_mask(num_tokens, length))
         size = length // count

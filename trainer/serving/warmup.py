@@ -155,7 +155,7 @@ def text_of_length(encoder: TextEncoder, length: int) -> str:
     if found != length:
         raise ValueError(
             "a bucket must be of a length that a text can have, at most "
-            f"{encoder.max_length} tokens, or that of several windows. Received: a "
+            f"{encoder.window_length} tokens, or that of several windows. Received: a "
             f"bucket of {length}, where the nearest text has {found} tokens"
         )
     return text
@@ -187,7 +187,7 @@ def _row(encoder: TextEncoder, length: int) -> dict[str, np.ndarray]:
     features = tf.train.Features(feature={"text": feature})
     example = tf.train.Example(features=features).SerializeToString()
     row = {"text": np.array([text], object), "examples": np.array([example], object)}
-    if length <= encoder.max_length:
+    if length <= encoder.window_length:
         token_ids = _token_ids(encoder, text)[np.newaxis]
         row["token_ids"] = token_ids
         row["padding_mask"] = np.ones_like(token_ids)

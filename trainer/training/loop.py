@@ -23,10 +23,11 @@ from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence
 import numpy as np
 
 from trainer.config import TrainingConfig
-from trainer.data.batches import BatchPlan, Feed, TrainingPlan
+from trainer.data.batches import Feed
+from trainer.data.plans import BatchPlan, TrainingPlan
 from trainer.evaluation import metrics as metrics_lib
 from trainer.training.checkpoints import RunState
-from trainer.training.interruptions import Preempted, TerminationSignal
+from trainer.runtime.interruptions import Preempted, TerminationSignal
 from trainer.training.progress import Writer
 from trainer.training.steps import StepNumbers
 

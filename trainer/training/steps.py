@@ -60,7 +60,7 @@ class TrainStep:
         replicas forward and backward pass; "pieces" of these, and on one device the
         update.
       rematerialize: whether to keep only the layers' inputs for the backward pass.
-      max_length: longer rows are windows of this length; see `Forward`.
+      window_length: longer rows are windows of this length; see `Forward`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TrainStep:
         steps_per_call: int = 1,
         fusion: Fusion = "none",
         rematerialize: bool = False,
-        max_length: int | None = None,
+        window_length: int | None = None,
     ) -> None:
         self.steps_per_call = steps_per_call
         self._classifier = classifier
@@ -87,7 +87,7 @@ class TrainStep:
             classifier,
             fusion=fusion,
             rematerialize=rematerialize,
-            max_length=max_length,
+            window_length=window_length,
         )
         self._fusion = fusion
         self._is_one_program = _is_one_program(fusion, strategy)
@@ -282,7 +282,7 @@ class PredictStep:
     Args:
       classifier: made under the strategy's scope.
       fusion: what XLA compiles.
-      max_length: longer rows are windows of this length; see `Forward`.
+      window_length: longer rows are windows of this length; see `Forward`.
     """
 
     def __init__(
@@ -291,10 +291,10 @@ class PredictStep:
         strategy: tf.distribute.Strategy,
         *,
         fusion: Fusion = "none",
-        max_length: int | None = None,
+        window_length: int | None = None,
     ) -> None:
         self._forward = Forward(
-            classifier, fusion=fusion, max_length=max_length, differentiable=False
+            classifier, fusion=fusion, window_length=window_length, differentiable=False
         )
         self._strategy = strategy
         self._is_one_program = _is_one_program(fusion, strategy)

@@ -34,8 +34,8 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from trainer import exit_codes
-from trainer.training.cluster import Cluster
-from trainer.training.interruptions import WorkerLost
+from trainer.runtime.cluster import Cluster
+from trainer.runtime.interruptions import WorkerLost
 
 Result = TypeVar("Result")
 

@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from tests import processes
 from trainer import exit_codes
-from trainer.training import cluster as clusters
-from trainer.training import watchdog
-from trainer.training.interruptions import WorkerLost
+from trainer.runtime import cluster as clusters
+from trainer.runtime import watchdog
+from trainer.runtime.interruptions import WorkerLost
 
 _TIMEOUT_SECS = 8
 
@@ -33,8 +33,8 @@ import os, pathlib, sys, time
 import trainer
 from trainer import flags
 from trainer.config import RuntimeConfig
-from trainer.training import strategies
-from trainer.training.watchdog import naming_lost_workers
+from trainer.runtime import strategies
+from trainer.runtime.watchdog import naming_lost_workers
 
 ready, hangs = pathlib.Path(sys.argv[1]), sys.argv[2] == "hangs"
 

@@ -11,7 +11,7 @@ import time
 import pytest
 import tensorflow as tf
 
-from trainer.evaluation import environment
+from trainer import environment
 
 STATUS = pathlib.Path("/proc/self/status")
 
@@ -40,7 +40,7 @@ def test_peak_device_memory_is_the_largest_that_a_device_tells(
 
 def test_secs_since_start_are_those_of_the_process() -> None:
     code = (
-        "import time; time.sleep(0.5); from trainer.evaluation import environment;"
+        "import time; time.sleep(0.5); from trainer import environment;"
         "print(environment.secs_since_start(), flush=True)"
     )
     start = time.monotonic()

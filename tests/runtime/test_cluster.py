@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainer.training import cluster
+from trainer.runtime import cluster
 
 WORKERS = ["a:1", "b:2", "c:3"]
 # Two nodes with two tasks each, as srun tells its third task.

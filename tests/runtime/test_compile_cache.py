@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from trainer.training import compile_cache
+from trainer.runtime import compile_cache
 
 KEEP = (
     "import os, sys\n"
-    "from trainer.training import compile_cache\n"
+    "from trainer.runtime import compile_cache\n"
     "def keep(folder, deterministic=True):\n"
     "    return compile_cache.keep_compiled(folder, deterministic=deterministic)\n"
 )

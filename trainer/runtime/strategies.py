@@ -25,10 +25,10 @@ import tensorflow as tf
 
 from trainer.config import RuntimeConfig
 from trainer.modeling.forward import Fusion
-from trainer.training import cluster as clusters
-from trainer.training import compile_cache, tpus
-from trainer.training.cluster import Cluster
-from trainer.training.watchdog import (
+from trainer.runtime import cluster as clusters
+from trainer.runtime import compile_cache, tpus
+from trainer.runtime.cluster import Cluster
+from trainer.runtime.watchdog import (
     Watchdog,
     configure_heartbeats,
     naming_lost_workers,

@@ -1,6 +1,6 @@
 """A classifier whose weights are stored in 8 bits: a quarter of the size.
 
-    forward = Int8Forward(classifier, max_length=512)
+    forward = Int8Forward(classifier, window_length=512)
     forward(token_ids, num_tokens)      # as `Forward`, nearly
     forward.variables                   # what to save
 
@@ -26,11 +26,11 @@ class Int8Forward(Forward):
 
     Args:
       classifier: in float32.
-      max_length: as of `Forward`.
+      window_length: as of `Forward`.
     """
 
-    def __init__(self, classifier: keras.Model, *, max_length: int) -> None:
-        super().__init__(classifier, max_length=max_length, differentiable=False)
+    def __init__(self, classifier: keras.Model, *, window_length: int) -> None:
+        super().__init__(classifier, window_length=window_length, differentiable=False)
         backbone = classifier.backbone
         self._stored: dict[int, _Int8] = {}
         for layer in backbone.transformer_layers:

@@ -20,7 +20,7 @@ from trainer.data.tokens import TextEncoder
 from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import load_preset
-from trainer.serving import litert
+from trainer.serving.formats import litert
 
 LABELS = ("pas bon", "bon", "tr\u00e8s bon")
 MAX_LENGTH = 32
@@ -58,7 +58,7 @@ def write(
         load_preset(preset),
         LABELS,
         temperature=TEMPERATURE,
-        max_length=MAX_LENGTH,
+        window_length=MAX_LENGTH,
         truncation=truncation,
         long_text=long_text,
         weights=weights,
@@ -148,7 +148,7 @@ def test_windows_are_pooled_in_the_model(
         weights="float32",
         long_text="windows",
     )
-    forward = Forward(classifier, max_length=MAX_LENGTH)
+    forward = Forward(classifier, window_length=MAX_LENGTH)
     ids, _ = make_rows(3, 3 * MAX_LENGTH)
     num_tokens = np.int32([3 * MAX_LENGTH, MAX_LENGTH, 5])
     logits = forward(tf.constant(ids), tf.constant(num_tokens))
@@ -182,7 +182,7 @@ def test_an_app_needs_the_folder_and_litert_alone(
     text = "A lovely FILM, caf\u00e9! " + "good " * 50
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     ids = tokenizer.encode(text).ids
-    encoder = TextEncoder(tiny.VOCABULARY, lowercase=True, max_length=MAX_LENGTH)
+    encoder = TextEncoder(tiny.VOCABULARY, lowercase=True, window_length=MAX_LENGTH)
     assert ids == encoder(tf.constant([text])).token_ids[0].numpy().tolist()
     process = subprocess.run(
         [sys.executable, "-c", FRESH_PROCESS, json.dumps(ids)],

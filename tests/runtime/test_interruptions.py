@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from trainer.training.interruptions import Preempted, TerminationSignal
+from trainer.runtime.interruptions import Preempted, TerminationSignal
 
 
 def terminate() -> None:

@@ -18,8 +18,8 @@ import tensorflow as tf
 from tests import absent_tpu, processes, tiny
 from tests.training.test_steps import make_classifier
 from trainer.config import RuntimeConfig
-from trainer.data import batches
-from trainer.training import strategies, tpus
+from trainer.data import batches, plans
+from trainer.runtime import strategies, tpus
 from trainer.training.steps import PredictStep, TrainStep
 
 
@@ -144,7 +144,7 @@ def test_steps_can_be_handed_to_a_tpu(
     feeder = batches.BatchFeeder(
         tiny.tokenize(texts, tmp_path), labels, (64,), strategy
     )
-    plan = batches.plan_evaluation(feeder_lengths(feeder), (64,), batch_size=8)
+    plan = plans.plan_evaluation(feeder_lengths(feeder), (64,), batch_size=8)
     feed = feeder(plan)
     ((_, batch),) = feed
     assert [part.shape for part in batch.token_ids.values] == [(2, 64)] * 4

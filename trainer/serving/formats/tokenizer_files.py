@@ -1,6 +1,6 @@
 """The tokenizer as files, for programs that are not this one.
 
-    write(folder, preset, max_length=128, truncation="head")
+    write(folder, preset, window_length=128, truncation="head")
 
 Beside a model that takes token ids they let a program make those that `TextEncoder`
 makes: `tokenizer.json` is read by Hugging Face's `tokenizers` (Rust, Python, and its
@@ -32,12 +32,12 @@ _MAX_CHARACTERS_PER_WORD = 100
 
 
 def write(
-    folder: pathlib.Path, preset: Preset, *, max_length: int, truncation: Truncation
+    folder: pathlib.Path, preset: Preset, *, window_length: int, truncation: Truncation
 ) -> None:
     """Writes vocab.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json.
 
     Args:
-      max_length: longest result in tokens, [CLS] and [SEP] included.
+      window_length: longest result in tokens, [CLS] and [SEP] included.
       truncation: `head_tail` is written as `head`, with a warning.
     """
     if truncation == "head_tail":
@@ -45,7 +45,7 @@ def write(
             "%s: these tokenizers cannot keep head and tail of a text: those of more "
             "than %d tokens are cut at the end there, and get other probabilities",
             folder,
-            max_length,
+            window_length,
         )
     side = "left" if truncation == "tail" else "right"
     special = {k: v for k, v in _SPECIAL_TOKENS.items() if v in preset.vocabulary}
@@ -59,13 +59,15 @@ def write(
             "do_lower_case": preset.lowercase,
             "strip_accents": preset.strip_accents,
             "tokenize_chinese_chars": True,
-            "model_max_length": max_length,
+            "model_max_length": window_length,
             "truncation_side": side,
             **special,
         },
     )
     write_json(folder / "special_tokens_map.json", special)
-    write_json(folder / "tokenizer.json", _tokenizer(preset, special, max_length, side))
+    write_json(
+        folder / "tokenizer.json", _tokenizer(preset, special, window_length, side)
+    )
 
 
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
@@ -75,7 +77,7 @@ def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
 
 
 def _tokenizer(
-    preset: Preset, special: Mapping[str, str], max_length: int, side: str
+    preset: Preset, special: Mapping[str, str], window_length: int, side: str
 ) -> dict[str, Any]:
     """As Hugging Face's `tokenizers` writes a BERT's, truncation set."""
     ids = {token: index for index, token in enumerate(preset.vocabulary)}
@@ -87,7 +89,7 @@ def _tokenizer(
         "version": "1.0",
         "truncation": {
             "direction": side.capitalize(),
-            "max_length": max_length,
+            "max_length": window_length,
             "strategy": "LongestFirst",
             "stride": 0,
         },

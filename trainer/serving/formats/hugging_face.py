@@ -1,7 +1,7 @@
 """Classifier → Hugging Face checkpoint, the temperature folded into its head.
 
     write(folder, classifier, preset, label_names,
-          temperature=1.3, max_length=128, truncation="head")
+          temperature=1.3, window_length=128, truncation="head")
 
     # elsewhere, with PyTorch and transformers:
     model = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -26,7 +26,7 @@ from trainer.config import Truncation
 from trainer.modeling.classifier import MeanPooledBertTextClassifier
 from trainer.modeling.forward import dense_layers, layer_norms
 from trainer.modeling.presets import ACTIVATIONS, Preset
-from trainer.serving import tokenizer_files
+from trainer.serving.formats import tokenizer_files
 
 # In the order of `dense_layers` and `layer_norms`.
 _DENSE_NAMES = (
@@ -47,7 +47,7 @@ def write(
     label_names: Sequence[str],
     *,
     temperature: float,
-    max_length: int,
+    window_length: int,
     truncation: Truncation,
 ) -> None:
     """Writes config.json, model.safetensors and the tokenizer's files.
@@ -57,7 +57,7 @@ def write(
       classifier: a KerasHub BertTextClassifier, in float32.
       preset: what it was made of: vocabulary, dropout.
       temperature: what the logits are divided by before softmax.
-      max_length: longest input in tokens, [CLS] and [SEP] included.
+      window_length: longest input in tokens, [CLS] and [SEP] included.
 
     Raises:
       ValueError: the classifier's head is not Hugging Face's.
@@ -68,7 +68,9 @@ def write(
             "BertForSequenceClassification reads the first token. Received: a "
             "classifier made with --pooling=mean"
         )
-    tokenizer_files.write(folder, preset, max_length=max_length, truncation=truncation)
+    tokenizer_files.write(
+        folder, preset, window_length=window_length, truncation=truncation
+    )
     config = _config(classifier.backbone, preset, label_names)
     tokenizer_files.write_json(folder / "config.json", config)
     save_file(

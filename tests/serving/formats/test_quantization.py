@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.serving import tiny_export
 from trainer.modeling.forward import Forward, dense_layers
-from trainer.serving.quantization import Int8Forward
+from trainer.serving.formats.quantization import Int8Forward
 
 
 @pytest.fixture(scope="module", params=["first", "mean"])
@@ -19,7 +19,7 @@ def forwards(
 ) -> tuple[Any, Forward, Int8Forward]:
     """A classifier, called in float32 and in 8 bits."""
     classifier = tiny_export.make_classifier(tiny_hugging_face, request.param)
-    return classifier, Forward(classifier), Int8Forward(classifier, max_length=32)
+    return classifier, Forward(classifier), Int8Forward(classifier, window_length=32)
 
 
 def test_each_number_is_off_by_half_a_step_at_most(
@@ -46,7 +46,7 @@ def test_a_column_of_zeros(tiny_hugging_face: str) -> None:
     kernel = dense.kernel.numpy()
     kernel[:, 3] = 0
     dense.kernel.assign(kernel)
-    found = Int8Forward(classifier, max_length=32).kernel(dense).numpy()
+    found = Int8Forward(classifier, window_length=32).kernel(dense).numpy()
     assert np.isfinite(found).all() and (found[:, 3] == 0).all()
 
 

@@ -27,8 +27,8 @@ from trainer.evaluation.metrics import softmax
 from trainer.modeling.classifier import build_classifier
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset, load_preset
-from trainer.serving import hugging_face, litert
-from trainer.serving.quantization import Int8Forward
+from trainer.serving.formats import hugging_face, litert
+from trainer.serving.formats.quantization import Int8Forward
 from trainer.serving.signatures import ServingModule
 
 SAVED_MODELS = ("float32", "bfloat16", "int8")
@@ -71,7 +71,7 @@ def write(name: str, folder: pathlib.Path, source: Source) -> None:
     classifier = source.make_classifier("float32")
     settings: dict[str, Any] = {
         "temperature": source.decision.temperature,
-        "max_length": source.data.max_length,
+        "window_length": source.data.max_length,
         "truncation": source.data.truncation,
     }
     arguments = folder, classifier, source.preset, source.label_names
@@ -95,13 +95,13 @@ def reader(name: str, folder: pathlib.Path, source: Source) -> Classify:
 
 
 def _write_saved_model(name: str, folder: pathlib.Path, source: Source) -> None:
-    max_length = source.data.max_length
+    window_length = source.data.max_length
     if name == "int8":
         classifier = source.make_classifier("float32")
-        forward: Forward = Int8Forward(classifier, max_length=max_length)
+        forward: Forward = Int8Forward(classifier, window_length=window_length)
     else:
         classifier = source.make_classifier(name)
-        forward = Forward(classifier, max_length=max_length, differentiable=False)
+        forward = Forward(classifier, window_length=window_length, differentiable=False)
     module = ServingModule(
         forward,
         source.encoder,
@@ -153,7 +153,7 @@ def _hugging_face_reader(folder: pathlib.Path, source: Source) -> Classify:
         preset.vocabulary,
         lowercase=preset.lowercase,
         strip_accents=preset.strip_accents,
-        max_length=source.data.max_length,
+        window_length=source.data.max_length,
         truncation=source.data.truncation,
     )
     forward = Forward(classifier)

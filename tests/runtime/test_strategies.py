@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import RuntimeConfig
-from trainer.training import strategies
+from trainer.runtime import strategies
 
 pytestmark = pytest.mark.skipif(
     bool(tf.config.list_physical_devices("GPU")),

@@ -1,7 +1,7 @@
 """Classifier → LiteRT (TensorFlow Lite) model for phones: token ids to probabilities.
 
     write(folder, classifier, preset, label_names,
-          temperature=1.3, max_length=128, truncation="head")
+          temperature=1.3, window_length=128, truncation="head")
     Model(folder)(token_ids, num_tokens)            # probabilities [batch, classes]
 
 `model.tflite` holds built-in operations only, one copy of the weights, and takes any
@@ -24,7 +24,7 @@ import tensorflow as tf
 from trainer.config import LongText, Truncation
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset
-from trainer.serving import tokenizer_files
+from trainer.serving.formats import tokenizer_files
 
 MODEL_FILE = "model.tflite"
 
@@ -44,7 +44,7 @@ _README = string.Template("""\
 - `token_ids`: rows from [CLS] to [SEP], padded at the end with $pad_id ([PAD]). The
   tokenizer is `tokenizer.json`, in the format of Hugging Face's `tokenizers`;
   `vocab.txt` is its vocabulary.
-- Texts of more than $max_length tokens: $longer_texts.
+- Texts of more than $window_length tokens: $longer_texts.
 - `num_tokens`: how many tokens of a row are not padding.
 - `probabilities`: calibrated, in the order of `labels.txt`. Weights are $weights.
 
@@ -61,9 +61,9 @@ _LONGER_TEXTS = {
     "head": "`tokenizer.json` keeps their start, as was done in training",
     "tail": "`tokenizer.json` keeps their end, as was done in training",
     "head_tail": "`tokenizer.json` keeps their start; the model was trained on their "
-    "first {num_head} tokens and their last, {max_length} in all, and is better at that",
+    "first {num_head} tokens and their last, {window_length} in all, and is better at that",
     "windows": "`tokenizer.json` keeps their start; the model was trained on, and takes, "
-    "overlapping windows of {max_length} tokens, each from [CLS] to [SEP], back to back "
+    "overlapping windows of {window_length} tokens, each from [CLS] to [SEP], back to back "
     "in one row",
 }
 
@@ -85,7 +85,7 @@ def write(
     label_names: Sequence[str],
     *,
     temperature: float,
-    max_length: int,
+    window_length: int,
     truncation: Truncation,
     long_text: LongText = "truncate",
     weights: Weights = "int8",
@@ -97,28 +97,33 @@ def write(
       classifier: in float32, made outside of any strategy.
       preset: what it was made of, for its vocabulary.
       temperature: what the logits are divided by before softmax.
-      max_length: longest input in tokens, [CLS] and [SEP] included.
-      long_text: `windows`: a row of more than `max_length` tokens is several windows
+      window_length: longest input in tokens, [CLS] and [SEP] included.
+      long_text: `windows`: a row of more than `window_length` tokens is several windows
         of so many, back to back, as `TextEncoder` makes them.
       weights: int8: a quarter of the size; activations stay float32, but are
         quantized, each row by its own range, before they are multiplied with weights.
     """
-    window_length = max_length if long_text == "windows" else None
-    forward = Forward(classifier, fusion="none", max_length=window_length)
+    forward = Forward(
+        classifier,
+        fusion="none",
+        window_length=window_length if long_text == "windows" else None,
+    )
     (folder / MODEL_FILE).write_bytes(
         _convert(forward, classifier, temperature, weights)
     )
-    tokenizer_files.write(folder, preset, max_length=max_length, truncation=truncation)
+    tokenizer_files.write(
+        folder, preset, window_length=window_length, truncation=truncation
+    )
     (folder / "labels.txt").write_text(
         "".join(f"{name}\n" for name in label_names), encoding="utf-8"
     )
     readme = _README.substitute(
         num_classes=len(label_names),
         pad_id=preset.vocabulary.index("[PAD]"),
-        max_length=max_length,
+        window_length=window_length,
         longer_texts=_LONGER_TEXTS[
             "windows" if long_text == "windows" else truncation
-        ].format(max_length=max_length, num_head=max_length // 4),
+        ].format(window_length=window_length, num_head=window_length // 4),
         weights=weights,
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")

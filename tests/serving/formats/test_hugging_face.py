@@ -23,7 +23,7 @@ from trainer.data.tokens import TextEncoder
 from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset, load_preset
-from trainer.serving import hugging_face
+from trainer.serving.formats import hugging_face
 
 LABELS = ("pas bon", "tr\u00e8s bon")
 MAX_LENGTH = 24
@@ -56,7 +56,7 @@ def write(
     classifier: keras.Model,
     preset: Preset,
     *,
-    max_length: int = MAX_LENGTH,
+    window_length: int = MAX_LENGTH,
     truncation: Truncation = "head",
 ) -> pathlib.Path:
     folder.mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ def write(
         preset,
         LABELS,
         temperature=TEMPERATURE,
-        max_length=max_length,
+        window_length=window_length,
         truncation=truncation,
     )
     return folder
@@ -154,7 +154,10 @@ def test_tokenizer_files_give_the_programs_ids(
     folder = write(tmp_path, make_classifier(preset), preset, truncation=truncation)
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     encoder = TextEncoder(
-        preset.vocabulary, lowercase=True, max_length=MAX_LENGTH, truncation=truncation
+        preset.vocabulary,
+        lowercase=True,
+        window_length=MAX_LENGTH,
+        truncation=truncation,
     )
     expected = encoder(tf.constant(TEXTS)).token_ids.to_list()
     assert [tokenizer.encode(text).ids for text in TEXTS] == expected
@@ -201,7 +204,7 @@ def test_transformers_gives_the_same_probabilities(
         tmp_path / "written",
         classifier,
         preset,
-        max_length=REVIEW_LENGTH,
+        window_length=REVIEW_LENGTH,
         truncation=truncation,
     )
     texts = reviews()
@@ -209,7 +212,7 @@ def test_transformers_gives_the_same_probabilities(
         preset.vocabulary,
         lowercase=preset.lowercase,
         strip_accents=preset.strip_accents,
-        max_length=REVIEW_LENGTH,
+        window_length=REVIEW_LENGTH,
         truncation=truncation,
     )
     ids = encoder(tf.constant(texts)).token_ids
