@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import types
@@ -19,7 +21,7 @@ import pytest
 import tensorflow as tf
 
 from tests import processes, tiny
-from trainer import exit_codes, experiment, storage
+from trainer import exit_codes, experiment, folder_lock, storage
 from trainer.config import (
     DataConfig,
     ExperimentConfig,
@@ -29,10 +31,8 @@ from trainer.config import (
     ServingConfig,
     TrainingConfig,
 )
-from trainer.data import preparation
-from trainer.data.tokens import TextEncoder
-from trainer.modeling.presets import load_preset
 from trainer.serving import manifest, predictor
+from trainer.stages import prepare, resolve
 
 NUM_REVIEWS = 240
 _EXECUTABLE = [sys.executable, "-m"]
@@ -159,22 +159,27 @@ def test_long_texts_in_windows_decided_and_exported(
         report["after"]["validation"]["loss"], rel=1e-5
     )
     # As it is served: the test split, predicted from the export.
-    data = preparation.prepare(config, windows_encoder(config, tiny_preset))
-    test = data.splits["test"].data
-    answers = predictor.load(str(tmp_path / "models"))(test.texts.to_pylist())
-    names = [data.label_names[label] for label in test.labels]
+    data = prepare.read_texts(config.data, seed=config.training.seed)
+    rows = data.splits["test"].rows
+    labels = data.pool.labels[rows]
+    answers = predictor.load(str(tmp_path / "models"))(
+        data.pool.texts.take(rows).to_pylist()
+    )
+    names = [data.label_names[label] for label in labels]
     is_right = [a["label"] == name for a, name in zip(answers, names, strict=True)]
     assert np.mean(is_right) == pytest.approx(decision["quality"]["test"]["accuracy"])
     # The export was checked on texts from all over the split.
-    rows = np.linspace(0, len(test) - 1, 7).round().astype(int)
+    checked_rows = np.linspace(0, len(rows) - 1, 7).round().astype(int)
     checked = report["export"]["formats"][0]
     assert checked["num_texts"] == 7
-    assert checked["accuracy"] == pytest.approx(np.mean(np.array(is_right)[rows]))
+    assert checked["accuracy"] == pytest.approx(
+        np.mean(np.array(is_right)[checked_rows])
+    )
     covered = 1 - np.mean([answer["abstain"] for answer in answers])
     assert covered == pytest.approx(decision["quality"]["test"]["coverage"])
     losses = [
         -np.log(answer["probabilities"][label])
-        for answer, label in zip(answers, test.labels)
+        for answer, label in zip(answers, labels)
     ]
     assert np.mean(losses) == pytest.approx(report["after"]["test"]["loss"], rel=1e-4)
     facts = manifest.read(tmp_path / "models" / "1")
@@ -182,16 +187,6 @@ def test_long_texts_in_windows_decided_and_exported(
     assert facts["data_fingerprint"] == report["data"]["fingerprint"]
     card = (tmp_path / "models" / "1" / "MODEL_CARD.md").read_text()
     assert "in up to 3 overlapping windows" in card
-
-
-def windows_encoder(config: ExperimentConfig, preset: str) -> TextEncoder:
-    return TextEncoder(
-        load_preset(preset).vocabulary,
-        lowercase=True,
-        window_length=config.data.max_length,
-        max_windows=config.data.num_windows,
-        window_overlap=config.data.num_shared_tokens,
-    )
 
 
 def test_metrics_file_has_every_log_line(
@@ -216,6 +211,92 @@ def test_a_finished_run_is_left_alone(
     written = report.stat().st_mtime_ns
     assert experiment.run(config).summary == result.summary
     assert report.stat().st_mtime_ns == written
+
+
+def test_a_second_process_on_the_same_folder_is_refused(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    config, _ = finished
+    place = storage.path(config.model_dir)
+    with folder_lock.held(place, flag="model_dir"):
+        with pytest.raises(ValueError, match=f"process {os.getpid()} on .* uses it"):
+            experiment.run(config)
+    experiment.run(config)
+
+
+def test_finished_on_data_that_were_mended_is_refused_and_the_way_on_works(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config = make_config(tmp_path, tiny_preset, training={"num_train_epochs": 1})
+    first = experiment.run(config)
+    reviews = tmp_path / "reviews.csv"
+    before = reviews.read_text()
+    reviews.write_text(before.replace("bad\n", "good\n", 1))
+    with pytest.raises(ValueError, match="other data; .* split changed since") as error:
+        experiment.run(config)
+    assert "another --model_dir" in str(error.value)
+    # Both ways that the message names.
+    other = dataclasses.replace(config, model_dir=str(tmp_path / "other"))
+    assert experiment.run(other).report["data"] != first.report["data"]
+    reviews.write_text(before)
+    assert experiment.run(config) == first
+
+
+def test_finished_with_other_serving_settings_is_published_again(
+    tmp_path: pathlib.Path, tiny_preset: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the best weights: nothing is trained."""
+    config = make_config(tmp_path, tiny_preset, training={"num_train_epochs": 2})
+    first = experiment.run(config)
+    changed = processes.replaced(
+        config,
+        "serving",
+        export_formats=("float32", "int8"),
+        max_accuracy_drop=1.0,
+        calibrate=False,
+    )
+    with caplog.at_level(logging.INFO, logger="trainer"):
+        second = experiment.run(changed)
+    assert "publishing again with --export_formats=float32,int8" in caplog.text
+    assert "--calibrate=False" in caplog.text
+    assert second.report["export"]["version"] == 2
+    formats = [f["format"] for f in second.report["export"]["formats"]]
+    assert formats == ["float32", "int8"]
+    assert first.report["decision"]["temperature"] != 1
+    assert second.report["decision"]["temperature"] == 1
+    for part in ("before", "training"):
+        assert second.report[part] == first.report[part]
+    records = first.report["history"]["train"]
+    assert second.report["history"]["train"] == records
+    # Applied now: nothing is left to do.
+    assert experiment.run(changed).report == second.report
+    # Without its weights there is nothing to publish.
+    storage.remove(storage.path(config.model_dir) / "checkpoints")
+    with pytest.raises(ValueError, match="no checkpoint in .*calibrate|calibrate"):
+        experiment.run(config)
+    assert experiment.run(changed).report == second.report
+
+
+def test_an_evaluation_of_other_data_is_not_taken_for_before(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """Killed before its first checkpoint, and started again on mended data."""
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        training={"num_train_epochs": 1, "save_every_steps": 0},
+    )
+    (process,) = [processes.start(config)]
+    before = tmp_path / "run" / "before.json"
+    processes.kill_when(process, before.is_file)
+    tiny.write_reviews(tmp_path / "reviews.csv", count=2 * NUM_REVIEWS, seed=5)
+    if (tmp_path / "run" / "checkpoints" / "latest").is_dir():
+        shutil.rmtree(tmp_path / "run" / "checkpoints")  # It was too quick.
+    report = experiment.run(config).report
+    for split in ("validation", "test"):
+        num_texts = report["data"]["splits"][split]["num_examples"]
+        assert report["before"][split]["num_examples"] == num_texts
+        assert report["after"][split]["num_examples"] == num_texts
 
 
 def test_other_settings_in_the_same_folder_are_refused(
@@ -330,8 +411,8 @@ def test_what_auto_stands_for(
     )
     cpu = dict(has_accelerators=False, is_on_tpu=False, num_replicas=1)
     device: Any = types.SimpleNamespace(**{"fusion": "none"} | cpu | runtime)
-    assert experiment._eval_batch_size(config, device) == eval_batch_size
-    assert experiment._steps_per_call(config, device) == steps_per_call
+    assert resolve.eval_batch_size(config.training, device) == eval_batch_size
+    assert resolve.steps_per_call(config.runtime, device) == steps_per_call
 
 
 @pytest.mark.slow
@@ -405,7 +486,11 @@ def test_budget_that_replicas_cannot_share(
     )
     runtime = types.SimpleNamespace(num_replicas=num_replicas)
     with pytest.raises(ValueError) as caught:
-        experiment._check_batch_sizes(config, runtime)  # type: ignore[arg-type]
+        resolve.check_train_batch_size(
+            config.training,
+            runtime,  # type: ignore[arg-type]
+            max_text_length=config.data.max_text_length,
+        )
     for word in words:
         assert word in str(caught.value)
 
@@ -491,7 +576,7 @@ def test_full_disk_ends_with_a_message(
     assert "Traceback" not in output
     if not is_a_checkpoint:
         return
-    match = re.search(r"latest/(step-\d+) is there to go on from", error)
+    match = re.search(r"latest/(step-\d+) is there to resume from", error)
     assert match and output.split().count(f"{match[1]}.index") == 1, output
     assert "temp" not in output.splitlines()[-1]
 
@@ -556,7 +641,7 @@ def test_killed_and_started_again_equals_undisturbed(
         processes.kill_when(processes.start(killed), moment)
         assert not (folder / "report.json").exists()
     (output,) = processes.finish([processes.start(killed)])
-    assert "going on from step" in output
+    assert "resuming from step" in output
 
     assert_equal_weights(tmp_path / "undisturbed", folder)
     one, other = (

@@ -9,16 +9,21 @@ from __future__ import annotations
 import csv
 import json
 import pathlib
-from typing import Sequence
+from typing import Any, Sequence
 
 import keras
 import keras_nlp
 import numpy as np
 import pyarrow as pa
+import tensorflow as tf
 from safetensors.numpy import save_file
 
 from trainer.data.splits import content_digests
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
+from trainer.modeling import classifier as classifiers
+from trainer.modeling.forward import Forward, Fusion
+from trainer.tasks.single_label import SingleLabel
+from trainer.training.steps import PredictStep, TrainStep
 
 GOOD = "good great fine lovely wonderful superb moving bright".split()
 BAD = "bad awful poor boring terrible dull weak dreadful".split()
@@ -144,6 +149,47 @@ def write_hugging_face(folder: pathlib.Path, **config: object) -> str:
         json.dumps({"do_lower_case": True, "tokenizer_class": "BertTokenizer"})
     )
     return str(folder)
+
+
+def make_train_step(
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    *,
+    fusion: Fusion = "none",
+    rematerialize: bool = False,
+    window_length: int | None = None,
+    **settings: Any,
+) -> TrainStep:
+    """The training step of a classifier, as a run makes it."""
+    forward = Forward(
+        model,
+        fusion=fusion,
+        rematerialize=rematerialize,
+        window_length=window_length,
+    )
+    objective = SingleLabel().objective(model, forward)
+    return TrainStep(model, objective, strategy, fusion=fusion, **settings)
+
+
+def make_predict_step(
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    *,
+    fusion: Fusion = "none",
+    window_length: int | None = None,
+) -> PredictStep:
+    """The predict step of a classifier, as a run makes it."""
+    forward = Forward(
+        model, fusion=fusion, window_length=window_length, differentiable=False
+    )
+    return PredictStep(forward, strategy, fusion=fusion)
+
+
+def compile_classifier(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer
+) -> None:
+    """Compiles it for one label a text."""
+    classifiers.compile_classifier(model, optimizer, loss=SingleLabel().loss())
 
 
 def tokenize(

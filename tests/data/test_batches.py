@@ -16,7 +16,7 @@ from tensorflow.python.framework import config
 
 from tests import tiny
 from trainer.data import plans
-from trainer.data.batches import Batch, BatchFeeder
+from trainer.data.batches import Batch, BatchFeeder, Inputs
 from trainer.data.plans import BatchPlan, TrainingPlan
 from trainer.data.tokens import TokenizedTexts
 from trainer.runtime import strategies
@@ -47,19 +47,22 @@ def padded_by_hand(
 ) -> Batch:
     """A global batch in plain Python."""
     num_real = sum(row >= 0 for row in rows)
-    result: dict[str, list[Any]] = {name: [] for name in Batch._fields}
+    names = ("token_ids", "num_tokens", "targets", "weights")
+    result: dict[str, list[Any]] = {name: [] for name in names}
     for row in rows:
         text = row if row >= 0 else rows[0]
         ids = tokens.token_ids[tokens.row_splits[text] : tokens.row_splits[text + 1]]
         padding = [tokens.pad_id] * (length - len(ids))
         result["token_ids"].append([*ids.tolist(), *padding])
         result["num_tokens"].append(len(ids))
-        result["labels"].append(labels[text])
+        result["targets"].append(labels[text])
         result["weights"].append(1 / num_real if row >= 0 else 0.0)
     return Batch(
-        token_ids=np.array(result["token_ids"], np.int32),
-        num_tokens=np.array(result["num_tokens"], np.int32),
-        labels=np.array(result["labels"], np.int32),
+        inputs=Inputs(
+            token_ids=np.array(result["token_ids"], np.int32),
+            num_tokens=np.array(result["num_tokens"], np.int32),
+        ),
+        targets=np.array(result["targets"], np.int32),
         weights=np.array(result["weights"], np.float32),
     )
 
@@ -87,14 +90,15 @@ def test_replicas_batches_are_the_plans_rows(
         length = BUCKETS[plan.buckets[step]]
         assert rows.tolist() == plan.rows[step].tolist()
         expected = padded_by_hand(tokens, labels, rows, length)
-        for name, whole in expected._asdict().items():
-            parts = strategy.experimental_local_results(getattr(batch, name))
+        flat = zip(tf.nest.flatten(expected), tf.nest.flatten(batch), strict=True)
+        for name, (whole, replicas) in enumerate(flat):
+            parts = strategy.experimental_local_results(replicas)
             assert len(parts) == num_replicas
             for part in parts:
                 assert part.shape == (batch_size // num_replicas, *whole.shape[1:])
                 assert part.dtype == whole.dtype, name
             together = np.concatenate([part.numpy() for part in parts])
-            np.testing.assert_array_equal(together, whole, err_msg=name)
+            np.testing.assert_array_equal(together, whole, err_msg=str(name))
     assert num_batches == len(plan)
 
 
@@ -121,7 +125,7 @@ def test_batches_by_budget(
     for rows, batch in feeder(plan.from_step(0)):
         found = [
             np.concatenate([p.numpy() for p in strategy.experimental_local_results(t)])
-            for t in batch
+            for t in tf.nest.flatten(batch)
         ]
         token_ids, num_tokens, found_labels, weights = found
         shapes.add(token_ids.shape)
@@ -165,7 +169,10 @@ def test_cached_tokens_are_read_through_a_map(tmp_path: pathlib.Path) -> None:
     )
     plan = BatchPlan(np.zeros(1, np.int32), np.array([[3, 77_000]]))
     ((_, batch),) = feeder(plan)
-    assert batch.token_ids.numpy().tolist() == [[0] * length, [*range(1, length + 1)]]
+    assert batch.inputs.token_ids.numpy().tolist() == [
+        [0] * length,
+        [*range(1, length + 1)],
+    ]
     assert str(path) in pathlib.Path("/proc/self/maps").read_text()
     assert resident_kib() - before < 64 * 1024
 
@@ -192,8 +199,8 @@ def test_mapped_tokens_give_the_same_batches(
         for t in (in_memory, mapped)
     )
     for a, b in zip(one, other, strict=True):
-        np.testing.assert_array_equal(a.token_ids, b.token_ids)
-        np.testing.assert_array_equal(a.num_tokens, b.num_tokens)
+        np.testing.assert_array_equal(a.inputs.token_ids, b.inputs.token_ids)
+        np.testing.assert_array_equal(a.inputs.num_tokens, b.inputs.num_tokens)
 
 
 def test_weights_sum_to_one_and_repeated_rows_have_none(
@@ -207,7 +214,9 @@ def test_weights_sum_to_one_and_repeated_rows_have_none(
         weights = batch.weights.numpy()
         assert weights.sum() == pytest.approx(1.0, abs=1e-6)
         assert (weights[rows < 0] == 0).all() and (weights[rows >= 0] > 0).all()
-        assert (batch.num_tokens.numpy() > 2).all(), "a row of nothing but padding"
+        assert (
+            batch.inputs.num_tokens.numpy() > 2
+        ).all(), "a row of nothing but padding"
         num_repeated += int((rows < 0).sum())
     assert num_repeated == -NUM_TEXTS % 8
 
@@ -223,7 +232,7 @@ def test_a_step_is_traced_once_a_bucket(
     traced: list[tuple[int | None, ...]] = []
 
     def on_replica(batch: Batch) -> tf.Tensor:
-        traced.append(tuple(batch.token_ids.shape))
+        traced.append(tuple(batch.inputs.token_ids.shape))
         return tf.reduce_sum(batch.weights)
 
     @tf.function  # type: ignore[untyped-decorator]
@@ -251,7 +260,7 @@ def test_a_feeder_carries_out_several_plans(
     training = iter(feeder(plan))
     seen = []
     for step in range(len(plan)):
-        seen.append(next(training)[1].labels.numpy() - 100)
+        seen.append(next(training)[1].targets.numpy() - 100)
         if step == 2:
             assert len(list(feeder(evaluation))) == len(evaluation)
     np.testing.assert_array_equal(seen, plans.fill(plan.rows)[0])

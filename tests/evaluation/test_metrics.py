@@ -12,6 +12,7 @@ import sklearn.metrics
 
 from trainer import config
 from trainer.evaluation import metrics as metrics_lib
+from trainer.tasks.single_label_decision import Predictions, softmax
 
 NAMES = ("negative", "positive", "neutral", "mixed")
 
@@ -30,10 +31,15 @@ def _examples(
     return labels, (8 * logits).round() / 8
 
 
+def _predicted(num_examples: int, *, seed: int) -> tuple[np.ndarray, Predictions]:
+    labels, logits = _examples(num_examples, 2, seed=seed)
+    return labels, Predictions(logits)
+
+
 def _metrics(labels, logits, num_classes=2, num_resamples=200):
     return metrics_lib.classification_metrics(
         labels,
-        logits,
+        Predictions(logits),
         label_names=NAMES[:num_classes],
         num_resamples=num_resamples,
         seed=0,
@@ -60,7 +66,7 @@ def test_point_values_are_scikit_learns(num_classes):
     # No ties here: rounding breaks them differently in logits and probabilities.
     logits += np.random.default_rng(1).normal(scale=1e-3, size=logits.shape)
     metrics = _metrics(labels, logits, num_classes)
-    probabilities = metrics_lib.softmax(logits)
+    probabilities = softmax(logits)
     predicted = logits.argmax(axis=1)
     is_binary = num_classes == 2
     one_hot = np.eye(num_classes)[labels]
@@ -101,15 +107,17 @@ def test_point_values_are_scikit_learns(num_classes):
 
 def test_binary_brier_score_is_twice_scikit_learns():
     labels, logits = _examples(300, 2)
-    halved = sklearn.metrics.brier_score_loss(labels, metrics_lib.softmax(logits)[:, 1])
+    halved = sklearn.metrics.brier_score_loss(labels, softmax(logits)[:, 1])
     assert _metrics(labels, logits)["brier_score"] == pytest.approx(2 * halved)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 4])
 def test_weighted_metrics_with_weights_one_equal_the_point_values(num_classes):
     labels, logits = _examples(300, num_classes)
-    weighted = metrics_lib.weighted_metrics(np.ones((2, 300)), labels, logits)
-    points = metrics_lib.point_values(labels, logits)
+    weighted = metrics_lib.weighted_metrics(
+        np.ones((2, 300)), labels, Predictions(logits)
+    )
+    points = metrics_lib.point_values(labels, Predictions(logits))
     assert set(weighted) == set(points)
     for name, values in weighted.items():
         assert values == pytest.approx([points[name]] * 2), name
@@ -119,8 +127,10 @@ def test_weighted_metrics_with_weights_one_equal_the_point_values(num_classes):
 def test_weighted_metrics_equal_the_point_values_at_edge_cases(name):
     labels, logits = map(np.array, EDGE_CASES[name])
     ones = np.ones((1, len(labels)))
-    points = metrics_lib.point_values(labels, logits)
-    for metric, values in metrics_lib.weighted_metrics(ones, labels, logits).items():
+    points = metrics_lib.point_values(labels, Predictions(logits))
+    for metric, values in metrics_lib.weighted_metrics(
+        ones, labels, Predictions(logits)
+    ).items():
         if points[metric] is not None:
             assert values[0] == pytest.approx(points[metric]), metric
 
@@ -129,10 +139,10 @@ def test_weighted_metrics_equal_the_point_values_at_edge_cases(name):
 def test_whole_weights_equal_repeated_examples(num_classes):
     labels, logits = _examples(60, num_classes)
     weights = np.random.default_rng(1).integers(4, size=(5, 60))
-    weighted = metrics_lib.weighted_metrics(weights, labels, logits)
+    weighted = metrics_lib.weighted_metrics(weights, labels, Predictions(logits))
     for index, row in enumerate(weights):
         points = metrics_lib.point_values(
-            np.repeat(labels, row), np.repeat(logits, row, axis=0)
+            np.repeat(labels, row), Predictions(np.repeat(logits, row, axis=0))
         )
         assert {name: values[index] for name, values in weighted.items()} == (
             pytest.approx(points)
@@ -212,7 +222,7 @@ def test_calibration_error_of_known_bins():
 
 def test_reliability_counts_every_example_also_at_the_ends():
     logits = np.array([[0.0, 0.0], [0.0, 1e3], [1e3, 0.0]])
-    bins = metrics_lib.reliability_bins(np.array([0, 1, 1]), logits)
+    bins = metrics_lib.reliability_bins(np.array([0, 1, 1]), Predictions(logits))
     assert sum(each["count"] for each in bins) == 3
     assert bins[-1]["count"] == 2
 
@@ -228,11 +238,11 @@ def test_accuracy_interval_is_close_to_wilsons():
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     # Accuracy and AUC of the generator, from many examples; then 100 small draws.
-    truth = metrics_lib.point_values(*_examples(200_000, 2, seed=99))
+    truth = metrics_lib.point_values(*_predicted(200_000, seed=99))
     num_covered = dict.fromkeys(("accuracy", "f1_macro", "roc_auc", "loss"), 0)
     for seed in range(100):
         intervals = metrics_lib.bootstrap_intervals(
-            *_examples(200, 2, seed=seed), num_resamples=200, seed=seed
+            *_predicted(200, seed=seed), num_resamples=200, seed=seed
         )
         for name in num_covered:
             low, high = intervals[name]
@@ -244,11 +254,17 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 
 def test_intervals_depend_on_the_seed_only(monkeypatch):
     labels, logits = _examples(100, 3)
-    first = metrics_lib.bootstrap_intervals(labels, logits, num_resamples=50, seed=1)
-    other = metrics_lib.bootstrap_intervals(labels, logits, num_resamples=50, seed=2)
+    first = metrics_lib.bootstrap_intervals(
+        labels, Predictions(logits), num_resamples=50, seed=1
+    )
+    other = metrics_lib.bootstrap_intervals(
+        labels, Predictions(logits), num_resamples=50, seed=2
+    )
     # Memory allows only 7 resamples at once: another cut, the same draws.
     monkeypatch.setattr(metrics_lib, "_MAX_RESAMPLED_NUMBERS", 700)
-    in_parts = metrics_lib.bootstrap_intervals(labels, logits, num_resamples=50, seed=1)
+    in_parts = metrics_lib.bootstrap_intervals(
+        labels, Predictions(logits), num_resamples=50, seed=1
+    )
     assert in_parts == first != other
 
 
@@ -260,14 +276,16 @@ def test_no_resamples_give_no_intervals():
 def test_bootstrap_is_quick():
     labels, logits = _examples(5000, 2)
     started = time.process_time()
-    metrics_lib.bootstrap_intervals(labels, logits, num_resamples=1000, seed=0)
+    metrics_lib.bootstrap_intervals(
+        labels, Predictions(logits), num_resamples=1000, seed=0
+    )
     # 1 to 2 seconds of one core; ten times that would be a loop over examples.
     assert time.process_time() - started < 15
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
 def test_softmax_sums_to_one(scale):
-    probabilities = metrics_lib.softmax(np.float32([[1, -1, 0], [0, 0, 0]]) * scale)
+    probabilities = softmax(np.float32([[1, -1, 0], [0, 0, 0]]) * scale)
     assert probabilities.dtype == np.float64
     assert probabilities.sum(axis=-1) == pytest.approx([1.0, 1.0])
     assert probabilities[1] == pytest.approx([1 / 3] * 3)
@@ -291,7 +309,7 @@ def test_softmax_sums_to_one(scale):
 def test_wrong_input_is_named(labels, logits, names, message):
     with pytest.raises(ValueError, match=message):
         metrics_lib.classification_metrics(
-            labels, logits, label_names=names, num_resamples=0, seed=0
+            labels, Predictions(logits), label_names=names, num_resamples=0, seed=0
         )
 
 
@@ -322,6 +340,6 @@ def test_interval_of_the_calibration_error_is_freed_of_its_bias() -> None:
     low, high = metrics["confidence_intervals_95"]["expected_calibration_error"]
     assert 0.0 <= low < metrics["expected_calibration_error"] < high < 0.2
     weights = generator.multinomial(400, np.full(400, 1 / 400), size=300)
-    resampled = metrics_lib.weighted_metrics(weights, labels, logits)
+    resampled = metrics_lib.weighted_metrics(weights, labels, Predictions(logits))
     values = resampled["expected_calibration_error"]
     assert values.mean() > 1.2 * metrics["expected_calibration_error"]

@@ -12,6 +12,7 @@ import pytest
 
 from trainer.evaluation import figures
 from trainer.evaluation import metrics as metrics_lib
+from trainer.tasks.single_label_decision import Predictions
 from trainer.evaluation import report as report_lib
 from trainer.evaluation import slices
 
@@ -45,13 +46,22 @@ def _measured(num_examples, skill, *, label_names=NAMES):
     texts = [f"text number {index} of this split" for index in range(num_examples)]
     return {
         **metrics_lib.classification_metrics(
-            labels, logits, label_names=label_names, num_resamples=100, seed=0
+            labels,
+            Predictions(logits),
+            label_names=label_names,
+            num_resamples=100,
+            seed=0,
         ),
         "accuracy_by_length": slices.accuracy_by_length(
             labels, logits.argmax(axis=1), lengths, longest_text=512
         ),
         "most_confident_errors": slices.most_confident_errors(
-            texts, labels, logits, lengths, label_names=label_names, limit=3
+            texts,
+            labels,
+            Predictions(logits),
+            lengths,
+            label_names=label_names,
+            limit=3,
         ),
     }
 
@@ -298,7 +308,11 @@ def test_undefined_metrics_are_dashes():
     report = _full_report()
     for of_splits in (report["before"], report["after"]):
         of_splits["test"] = metrics_lib.classification_metrics(
-            [1, 1], [[0.0, 1.0]] * 2, label_names=NAMES, num_resamples=0, seed=0
+            [1, 1],
+            Predictions([[0.0, 1.0]] * 2),
+            label_names=NAMES,
+            num_resamples=0,
+            seed=0,
         )
     page = _Page(report_lib.render_html(report))
     assert "Area under the ROC curve – –" in page.text

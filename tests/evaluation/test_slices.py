@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trainer.evaluation import slices
+from trainer.tasks.single_label_decision import Predictions
 
 
 def _by_length(lengths, *, longest_text=512, is_correct=None):
@@ -65,7 +66,7 @@ def test_sizes_must_agree():
         slices.accuracy_by_length([0, 1], [0, 1], [5, 6, 7], longest_text=8)
     with pytest.raises(ValueError, match="Received: 1, 2, 2, 2"):
         slices.most_confident_errors(
-            ["one"], [0, 1], np.eye(2), [3, 3], label_names=("no", "yes")
+            ["one"], [0, 1], Predictions(np.eye(2)), [3, 3], label_names=("no", "yes")
         )
 
 
@@ -74,7 +75,7 @@ def _errors(**arguments):
     return slices.most_confident_errors(
         ["right", "unsure", "sure", "right too", "unsure too"],
         [0, 0, 1, 1, 1],
-        [[9, 0], [0, 1], [3, 0], [0, 9], [1, 0]],
+        Predictions([[9, 0], [0, 1], [3, 0], [0, 9], [1, 0]]),
         [3, 4, 5, 6, 7],
         label_names=("negative", "positive"),
         **arguments,
@@ -100,7 +101,11 @@ def test_errors_are_limited():
 
 def test_no_errors():
     assert not slices.most_confident_errors(
-        ["fine"], [0], [[1.0, 0.0]], [3], label_names=("negative", "positive")
+        ["fine"],
+        [0],
+        Predictions([[1.0, 0.0]]),
+        [3],
+        label_names=("negative", "positive"),
     )
 
 

@@ -20,6 +20,7 @@ from trainer.modeling.classifier import (
 )
 from trainer.modeling.presets import Preset, load_preset
 from trainer.runtime import strategies
+from trainer.tasks.single_label import SingleLabel
 
 POOLINGS = get_args(Pooling)
 LENGTHS = (2, 9, 17, 5)
@@ -251,7 +252,7 @@ def test_mean_and_its_head_are_float32_under_bfloat16(preset: Preset) -> None:
 def test_compiled_loss_is_per_example_and_from_logits(preset: Preset) -> None:
     model = build(preset)
     optimizer = keras.optimizers.SGD()
-    compile_classifier(model, optimizer)
+    compile_classifier(model, optimizer, loss=SingleLabel().loss())
     assert model.optimizer is optimizer
     logits = np.array([[4.0, 1.0], [-2.0, 3.0], [0.0, 0.0]], np.float32)
     labels = np.array([0, 0, 1])

@@ -20,7 +20,6 @@ from tests.training.test_steps import make_classifier
 from trainer.config import RuntimeConfig
 from trainer.data import batches, plans
 from trainer.runtime import strategies, tpus
-from trainer.training.steps import PredictStep, TrainStep
 
 
 @pytest.fixture(autouse=True)
@@ -147,9 +146,9 @@ def test_steps_can_be_handed_to_a_tpu(
     plan = plans.plan_evaluation(feeder_lengths(feeder), (64,), batch_size=8)
     feed = feeder(plan)
     ((_, batch),) = feed
-    assert [part.shape for part in batch.token_ids.values] == [(2, 64)] * 4
+    assert [part.shape for part in batch.inputs.token_ids.values] == [(2, 64)] * 4
 
-    train_step = TrainStep(
+    train_step = tiny.make_train_step(
         classifier,
         strategy,
         clip_norm=1.0,
@@ -175,7 +174,7 @@ def test_steps_can_be_handed_to_a_tpu(
     assert several["While"] == 1 + (accumulation_steps > 1)
     assert not {"PyFunc", "EagerPyFunc", "PyFuncStateless"} & several.keys()
 
-    predict_step = PredictStep(classifier, strategy)
+    predict_step = tiny.make_predict_step(classifier, strategy)
     found = operations(predict_step._run.get_concrete_function(batch))
     assert found["TPUReplicateMetadata"] == 1 and not found["CrossReplicaSum"]
 

@@ -19,6 +19,7 @@ from tests.serving import tiny_export
 from tests.serving.tiny_export import DECISION, LABELS
 from trainer import storage
 from trainer.config import ServingConfig
+from trainer.modeling import weights as weights_lib
 from trainer.serving import export as export_lib
 from trainer.serving import formats, manifest, model_card, predictor, warmup
 
@@ -55,7 +56,24 @@ def make_checks(
     logits = tiny_export.logits_in_memory(source, texts)
     labels = source.decision.labels(logits)[: num_texts - num_unlabelled]
     labels[::4] = (labels[::4] + 1) % len(LABELS)
-    return export_lib.Checks(texts, labels, source.decision.probabilities(logits))
+    classifier = source.make_classifier("float32")
+    trained = {p: v.numpy() for p, v in weights_lib.by_path(classifier).items()}
+    probabilities = source.decision.probabilities(logits)
+    return export_lib.Checks(texts, labels, probabilities, trained)
+
+
+@pytest.mark.parametrize("path", ["pooled_dense/kernel", "logits/bias"])
+def test_a_weight_that_was_not_copied_is_refused(
+    path: str,
+    source: formats.Source,
+    checks: export_lib.Checks,
+    tmp_path: pathlib.Path,
+) -> None:
+    """Also one that no answer of this model depends on: it would be served one day."""
+    other = dict(checks.weights) | {path: checks.weights[path] + 1e-3}
+    with pytest.raises(ValueError, match=f"not published.* other ones for {path}"):
+        publish(source, tmp_path, dataclasses.replace(checks, weights=other))
+    assert not (tmp_path / "1").exists() and not (tmp_path / "latest").exists()
 
 
 @pytest.fixture(scope="module")

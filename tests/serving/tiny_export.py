@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests import tiny
 from trainer.config import DataConfig
 from trainer.data.tokens import TextEncoder
-from trainer.evaluation.calibration import Decision
+from trainer.tasks.single_label_decision import Decision
 from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.presets import load_preset
 from trainer.serving import formats

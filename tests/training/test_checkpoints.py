@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import tiny
 from trainer.config import OptimizerConfig
 from trainer.modeling import classifier as classifier_lib
 from trainer.modeling import optimizers
+from trainer.modeling import weights as weights_lib
 from trainer.modeling.presets import load_preset
 from trainer.runtime import strategies
 from trainer.training.checkpoints import Checkpoints, RunState
@@ -56,7 +58,7 @@ def make_classifier(
         )
         optimizer = optimizers.build_optimizer(OptimizerConfig(), total_steps=20)
         optimizers.exclude_from_weight_decay(optimizer, model.trainable_variables)
-        classifier_lib.compile_classifier(model, optimizer)
+        tiny.compile_classifier(model, optimizer)
         for variable in (*model.variables, *optimizer.variables):
             numbers = generator.normal(0, 10, variable.shape)
             variable.assign(numbers.astype(variable.dtype))
@@ -230,10 +232,34 @@ def test_checkpoint_of_fewer_variables_is_refused(
 ) -> None:
     """Those it holds fit, but the model has one more."""
     model = make_classifier(tiny_preset)
-    weights = [v.value for v in model.variables if v.name != "seed_generator_state"]
-    tf.train.Checkpoint(weights=weights[:-1]).write(str(tmp_path / "best" / "step-3"))
-    with pytest.raises(ValueError, match="use another --model_dir"):
+    named = {path: v.value for path, v in weights_lib.by_path(model).items()}
+    del named["logits/bias"]
+    named["adapter/kernel"] = named.pop("pooled_dense/kernel")
+    tf.train.Checkpoint(weights=named).write(str(tmp_path / "best" / "step-3"))
+    with pytest.raises(ValueError) as caught:
         Checkpoints(tmp_path, model, RunState(best_step=3)).restore_best()
+    for words in (
+        "missing weights/logits/bias [2], weights/pooled_dense/kernel [16, 16]",
+        "too many weights/adapter/kernel [16, 16]",
+        "use another --model_dir",
+    ):
+        assert words in str(caught.value)
+
+
+def test_variables_are_keyed_by_their_paths(
+    tiny_preset: str, tmp_path: pathlib.Path
+) -> None:
+    """So that a frozen or added layer moves no other's weights."""
+    model, state = make_classifier(tiny_preset), RunState()
+    checkpoints = Checkpoints(tmp_path, model, state)
+    checkpoints.save_latest()
+    saved = {
+        weights_lib.name_of_key(key)
+        for key, _ in tf.train.list_variables(checkpoints.latest_path)
+    }
+    assert {f"weights/{path}" for path in weights_lib.by_path(model)} <= saved
+    assert {f"optimizer/{v.path}" for v in model.optimizer.variables} <= saved
+    assert "optimizer/adam_w/iteration" in saved
 
 
 def test_seed_generators_are_left_out(tiny_preset: str, tmp_path: pathlib.Path) -> None:
@@ -379,7 +405,7 @@ def test_without_room_the_last_good_one_stays(
     message = str(error.value)
     assert message.startswith(f"{tmp_path}/latest/step-6: expected to write")
     assert "make room" in message
-    assert f"{tmp_path}/latest/step-6 is there to go on from" in message
+    assert f"{tmp_path}/latest/step-6 is there to resume from" in message
     assert sorted(path.name for path in (tmp_path / "latest").iterdir()) == whole
     state = RunState()
     assert Checkpoints(tmp_path, model, state).restore_latest() and state.step == 6

@@ -15,7 +15,6 @@ from tests.training.test_steps import make_classifier, strategy_of
 from trainer.data import batches, plans
 from trainer.modeling.forward import Fusion
 from trainer.training import compilation
-from trainer.training.steps import PredictStep, TrainStep
 
 BUCKETS = (32, 64)
 
@@ -48,7 +47,7 @@ def test_compiles_all_there_is_and_keeps_the_weights(
         tokens.lengths, BUCKETS, seed=0, batch_size=8, num_epochs=2
     ).from_step(0)
     evaluation = plans.plan_evaluation(tokens.lengths, BUCKETS, batch_size=6)
-    step = TrainStep(
+    step = tiny.make_train_step(
         model,
         strategy,
         clip_norm=0.5,
@@ -56,7 +55,7 @@ def test_compiles_all_there_is_and_keeps_the_weights(
         steps_per_call=steps_per_call,
         fusion=fusion,
     )
-    predict = PredictStep(model, strategy, fusion=fusion)
+    predict = tiny.make_predict_step(model, strategy, fusion=fusion)
     variables = [*model.trainable_variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in model.variables + variables]
     beats: list[str] = []

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import tiny
 from trainer.config import OptimizerConfig
-from trainer.data.batches import Batch
+from trainer.data.batches import Batch, Inputs
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers, presets
-from trainer.training.steps import TrainStep
 
 REFERENCE = pathlib.Path(__file__).parent.parent / "reference" / "training_steps.npz"
 
@@ -37,12 +37,13 @@ def test_training_equals_hugging_face() -> None:
     )
     optimizer = optimizers.build_optimizer(config, total_steps=num_steps)
     optimizers.exclude_from_weight_decay(optimizer, model.trainable_variables)
-    classifiers.compile_classifier(model, optimizer)
-    step = TrainStep(model, tf.distribute.get_strategy(), clip_norm=1.0, seed=0)
+    tiny.compile_classifier(model, optimizer)
+    step = tiny.make_train_step(
+        model, tf.distribute.get_strategy(), clip_norm=1.0, seed=0
+    )
     batches = Batch(
-        token_ids=stored["token_ids"],
-        num_tokens=stored["num_tokens"],
-        labels=stored["labels"],
+        inputs=Inputs(stored["token_ids"], stored["num_tokens"]),
+        targets=stored["labels"],
         weights=np.full([num_steps, 4], 0.25, np.float32),
     )
     pipeline = iter(tf.data.Dataset.from_tensor_slices(batches))

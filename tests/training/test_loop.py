@@ -15,6 +15,7 @@ from trainer.config import TrainingConfig
 from trainer.data.batches import Feed
 from trainer.data.plans import BatchPlan, TrainingPlan
 from trainer.training import loop
+from trainer.tasks.single_label import ClassScoring
 from trainer.training.checkpoints import RunState
 from trainer.runtime.interruptions import Preempted, TerminationSignal
 from trainer.training.steps import StepNumbers
@@ -111,6 +112,7 @@ def run(
         train_step=recorder.step,
         learning_rate=lambda step: step / 100,
         evaluate=recorder.evaluate if validation else None,
+        scoring=ClassScoring(),
         state=recorder.state,
         checkpoints=recorder,
         writers=[recorder],

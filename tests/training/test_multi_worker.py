@@ -129,7 +129,7 @@ def test_preempted_and_restarted_on_other_numbers_of_workers(
         assert saved_at[-1] >= step
         assert (folder / f"checkpoints/latest/step-{saved_at[-1]}.index").is_file()
     outputs = processes.finish(processes.start_workers([config] * 2))
-    assert all(f"going on from step {saved_at[-1]} " in output for output in outputs)
+    assert all(f"resuming from step {saved_at[-1]} " in output for output in outputs)
     assert_close_weights(one_device, config)
     reports = [read(c, "report.json") for c in (one_device, config)]
     assert reports[0]["training"] == reports[1]["training"]

@@ -18,7 +18,7 @@ from trainer.modeling import classifier as classifier_lib
 from trainer.modeling import optimizers
 from trainer.runtime import strategies
 from trainer.modeling.forward import Fusion
-from trainer.training.steps import PredictStep, StepNumbers, TrainStep
+from trainer.training.steps import StepNumbers, TrainStep
 
 NUM_ROWS = 27  # Not a multiple of the batch size: the last batch is uneven.
 BATCH_SIZE = 8
@@ -53,7 +53,7 @@ def make_classifier(
         config = OptimizerConfig(learning_rate=1e-2, num_warmup_steps=2, **settings)
         optimizer = optimizers.build_optimizer(config, total_steps=12)
         optimizers.exclude_from_weight_decay(optimizer, model.trainable_variables)
-        classifier_lib.compile_classifier(model, optimizer)
+        tiny.compile_classifier(model, optimizer)
     return model
 
 
@@ -86,7 +86,7 @@ def train(
         tokens.lengths, buckets, seed=0, batch_size=BATCH_SIZE, num_epochs=num_epochs
     )
     feeder = batches.BatchFeeder(tokens, labels, buckets, strategy)
-    step = TrainStep(
+    step = tiny.make_train_step(
         model,
         strategy,
         clip_norm=clip_norm,
@@ -102,7 +102,9 @@ def train(
         step(feed.pipelines, feed.order[first : first + steps_per_call])
         for first in range(0, plan.total_steps, steps_per_call)
     ]
-    predict = PredictStep(model, strategy, fusion=fusion, window_length=window_length)
+    predict = tiny.make_predict_step(
+        model, strategy, fusion=fusion, window_length=window_length
+    )
     logits = np.zeros([NUM_ROWS, 2])
     evaluation = plans.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
     for rows, batch in feeder(evaluation):
@@ -274,7 +276,7 @@ def test_waiting_for_input_is_measured(
     def after_half_a_second(index: tf.Tensor, batch: batches.Batch) -> batches.Batch:
         secs = tf.cast(index == 2, tf.float64) / 2
         with tf.control_dependencies([tf.numpy_function(time.sleep, [secs], [])]):
-            return batches.Batch(*(tf.identity(tensor) for tensor in batch))
+            return tf.nest.map_structure(tf.identity, batch)
 
     dataset = tf.data.Dataset.from_tensors(batch).repeat().enumerate()
     dataset = dataset.map(after_half_a_second)
@@ -282,7 +284,9 @@ def test_waiting_for_input_is_measured(
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
     pipelines = [iter(dataset.with_options(options))]
-    step = TrainStep(model, strategy_of(1), clip_norm=0.0, seed=0, steps_per_call=4)
+    step = tiny.make_train_step(
+        model, strategy_of(1), clip_norm=0.0, seed=0, steps_per_call=4
+    )
     several = step(pipelines, np.zeros(4, np.int32)).input_wait_secs.numpy()
     pipelines = [iter(dataset.with_options(options))]
     single = [step(pipelines, np.zeros(1, np.int32)) for _ in range(4)]
@@ -312,11 +316,11 @@ def test_padding_changes_nothing(tiny_preset: str, cache_dir: pathlib.Path) -> N
     """
     padded = one_batch([4, 2, 9, -1, -1, -1, -1, -1], cache_dir, 64)
     plain = one_batch([4, 2, 9], cache_dir, 64)
-    longest = int(max(plain.num_tokens))
+    longest = int(max(plain.inputs.num_tokens))
     assert longest < 64
 
     model = make_classifier(strategy_of(1), tiny_preset)
-    step = TrainStep(model, strategy_of(1), clip_norm=0.2, seed=0)
+    step = tiny.make_train_step(model, strategy_of(1), clip_norm=0.2, seed=0)
     (loss,), (norm,), *_ = one_step(step, padded)
 
     expected = make_classifier(strategy_of(1), tiny_preset)
@@ -329,10 +333,12 @@ def test_padding_changes_nothing(tiny_preset: str, cache_dir: pathlib.Path) -> N
     variables = [variable.value for variable in expected.trainable_variables]
     with tf.GradientTape() as tape:
         logits = expected(
-            classifier_lib.model_inputs(plain.token_ids[:, :longest], plain.num_tokens)
+            classifier_lib.model_inputs(
+                plain.inputs.token_ids[:, :longest], plain.inputs.num_tokens
+            )
         )
         expected_loss = tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(plain.labels, logits)
+            tf.nn.sparse_softmax_cross_entropy_with_logits(plain.targets, logits)
         )
     # Dense: of IndexedSlices TensorFlow takes the norm without adding up what belongs
     # to the same row.
@@ -356,7 +362,9 @@ def test_dropout_is_a_function_of_seed_step_and_replica(
     state = [v.numpy() for v in model.non_trainable_variables]
 
     def loss(*, seed: int, step: int, replica: int) -> float:
-        train_step = TrainStep(model, strategy_of(1), clip_norm=0.0, seed=seed)
+        train_step = tiny.make_train_step(
+            model, strategy_of(1), clip_norm=0.0, seed=seed
+        )
         return float(train_step._loss_and_gradients(batch, step, replica)[0])
 
     cases = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (0, 2, 0)]

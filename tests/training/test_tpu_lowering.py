@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import types
 from typing import Any, Callable, Iterator
 
 import keras
@@ -25,13 +26,15 @@ from tensorflow.compiler.xla.service import hlo_pb2
 from tensorflow.python.eager.polymorphic_function import compiler_ir
 from tensorflow.python.framework import kernels
 
+from tests import tiny
 from tests.test_experiment import make_config
-from trainer import experiment
 from trainer.config import ExperimentConfig
-from trainer.data import batches, preparation, tokens
+from trainer.data import batches
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers, presets
 from trainer.runtime import strategies
+from trainer.stages import build, prepare
+from trainer.tasks.single_label import SingleLabel
 from trainer.training.steps import PredictStep, TrainStep
 
 # What the steps are made of today, none of which talks to a host, has a size that
@@ -162,7 +165,8 @@ def on_replica(step: TrainStep | PredictStep) -> Callable[..., Any]:
 
     def compute(replica: tf.Tensor, *batch: tf.Tensor) -> Any:
         with OneOfSeveral(tf.distribute.get_strategy(), replica):
-            return step._replica_step(batches.Batch(*batch))
+            specs = batch_specs(1, 1)
+            return step._replica_step(tf.nest.pack_sequence_as(specs, batch))
 
     return compute
 
@@ -170,9 +174,11 @@ def on_replica(step: TrainStep | PredictStep) -> Callable[..., Any]:
 def batch_specs(batch_size: int, length: int) -> batches.Batch:
     """What `lower` needs to know of a batch."""
     return batches.Batch(
-        token_ids=tf.TensorSpec([batch_size, length], tf.int32),
-        num_tokens=tf.TensorSpec([batch_size], tf.int32),
-        labels=tf.TensorSpec([batch_size], tf.int32),
+        inputs=batches.Inputs(
+            token_ids=tf.TensorSpec([batch_size, length], tf.int32),
+            num_tokens=tf.TensorSpec([batch_size], tf.int32),
+        ),
+        targets=tf.TensorSpec([batch_size], tf.int32),
         weights=tf.TensorSpec([batch_size], tf.float32),
     )
 
@@ -187,7 +193,7 @@ def check_steps(
 ) -> None:
     """Checks train and predict step on batches of these shapes."""
     strategy = tf.distribute.get_strategy()
-    train_step = TrainStep(
+    train_step = tiny.make_train_step(
         classifier,
         strategy,
         clip_norm=config.optimizer.clip_norm,
@@ -196,7 +202,9 @@ def check_steps(
         fusion="whole",
     )
     replica = tf.TensorSpec([], tf.int32)
-    module = check(f"{name}_train", on_replica(train_step), replica, *specs)
+    module = check(
+        f"{name}_train", on_replica(train_step), replica, *tf.nest.flatten(specs)
+    )
     # All of it is there: dropout, parts, sums over replicas, update of variables.
     opcodes = [instruction.opcode for instruction in instructions(module)]
     num_variables = len(classifier.trainable_variables)
@@ -207,8 +215,10 @@ def check_steps(
     assert num_updated >= 3 * num_variables + 1, "weights, two moments each, the step"
     assert_precision(module, is_mixed=is_mixed)
 
-    predict_step = PredictStep(classifier, strategy)
-    module = check(f"{name}_predict", on_replica(predict_step), replica, *specs)
+    predict_step = tiny.make_predict_step(classifier, strategy)
+    module = check(
+        f"{name}_predict", on_replica(predict_step), replica, *tf.nest.flatten(specs)
+    )
     assert not module.input_output_alias.entries
     assert_precision(module, is_mixed=is_mixed)
 
@@ -264,16 +274,19 @@ def test_steps_of_a_run(
         training=dict(accumulation_steps=accumulation_steps),
     )
     preset = presets.load_preset(folder)
-    encoder = tokens.TextEncoder(
-        preset.vocabulary, lowercase=True, window_length=config.data.max_length
+    data = prepare.make_material(config.data, config.training, preset)
+    run: Any = types.SimpleNamespace(
+        config=config,
+        resolved=types.SimpleNamespace(dropout=config.model.dropout),
+        task=SingleLabel(),
     )
-    data = preparation.prepare(config, encoder)
-    classifier = experiment._build(config, preset, data)
+    classifier = build.make_classifier(run, data)
     feeder = batches.BatchFeeder(
-        data.tokens["train"],
-        data.splits["train"].data.labels,
+        data.tokens,
+        data.texts.pool.labels,
         data.bucket_lengths,
         tf.distribute.get_strategy(),
+        rows=data.splits["train"].rows,
     )
     rows, alone = data.plan.from_step(0).rows, tf.distribute.InputContext()
     assert len(data.bucket_lengths) == 2
@@ -313,7 +326,7 @@ def test_steps_of_bert_base(
     )
     optimizer = optimizers.build_optimizer(config.optimizer, total_steps=100)
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
-    classifiers.compile_classifier(classifier, optimizer)
+    tiny.compile_classifier(classifier, optimizer)
     for length in (128, 512):
         specs = batch_specs(8, length)
         check_steps(f"base_{length}", config, classifier, specs, is_mixed=True)

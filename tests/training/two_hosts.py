@@ -18,7 +18,6 @@ import tensorflow as tf  # isort: skip
 from tests import absent_tpu, processes, tiny
 from tests.training.test_steps import make_classifier
 from trainer.data import batches, plans
-from trainer.training.steps import TrainStep
 
 CORES = absent_tpu.Cores("worker", num_hosts=2, cores_per_host=2)
 BUCKETS = (32, 64)
@@ -58,7 +57,8 @@ def main(preset: str, folder: pathlib.Path) -> None:
     expected = batches.BatchFeeder(tokens, labels, BUCKETS, one_device)(plan)
     for (rows, batch), (expected_rows, whole) in zip(fed, expected, strict=True):
         np.testing.assert_array_equal(rows, expected_rows)
-        for parts, tensor in zip(batch, whole, strict=True):
+        flat = (tf.nest.flatten(batch), tf.nest.flatten(whole))
+        for parts, tensor in zip(*flat, strict=True):
             assert [part.device for part in parts.values] == devices
             assert [part.shape[0] for part in parts.values] == [2] * len(devices)
             gathered = strategy.gather(parts, axis=0)
@@ -66,7 +66,7 @@ def main(preset: str, folder: pathlib.Path) -> None:
 
     # Each core has the weights, and a step that TensorFlow can hand to a TPU.
     classifier = make_classifier(strategy, preset, dropout=0.1)
-    step = TrainStep(classifier, strategy, clip_norm=1.0, seed=0)
+    step = tiny.make_train_step(classifier, strategy, clip_norm=1.0, seed=0)
     graph = step._one.get_concrete_function(batch, tf.constant(0)).graph
     kinds = [operation.type for operation in graph.get_operations()]
     assert kinds.count("CrossReplicaSum") == len(classifier.trainable_variables)

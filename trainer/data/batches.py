@@ -22,20 +22,31 @@ from trainer.data.tokens import TokenizedTexts, without_autotuning
 _PREFETCHED_BATCHES = 2
 
 
-class Batch(NamedTuple):
-    """What one replica gets for one step, as tensors of static shape.
+class Inputs(NamedTuple):
+    """What a model reads, as tensors of static shape.
 
     Attributes:
       token_ids: int32 [batch, length], filled up with [PAD].
       num_tokens: int32 [batch], how many of them are not padding; at least 2.
-      labels: int32 [batch].
-      weights: float32 [batch], 1 / (real rows of the global batch), so that they sum
-        to 1 over all replicas, or 1 / (nominal batch size); 0 for a repeated row.
     """
 
     token_ids: Any
     num_tokens: Any
-    labels: Any
+
+
+class Batch(NamedTuple):
+    """What one replica gets for one step, as tensors of static shape.
+
+    Attributes:
+      inputs: what the model reads.
+      targets: what it shall answer, as the task has it: int32 [batch] for one label
+        a text.
+      weights: float32 [batch], 1 / (real rows of the global batch), so that they sum
+        to 1 over all replicas, or 1 / (nominal batch size); 0 for a repeated row.
+    """
+
+    inputs: Inputs
+    targets: Any
     weights: Any
 
 
@@ -78,7 +89,7 @@ class Feed:
 
 
 class BatchFeeder:
-    """Carries out plans over one split's tokens: puts batches on the devices.
+    """Carries out plans over one split of a pool: puts batches on the devices.
 
     Each bucket is a tf.data pipeline of its own, of static shape, that makes ready
     the bucket's next batches while the devices work; the plan says which is next.
@@ -86,7 +97,10 @@ class BatchFeeder:
     the interpreter's lock, and can lock up when its iterator is deleted.
 
     Args:
-      labels: int32 [n].
+      tokens: of a pool of texts.
+      targets: int32 [n], of the same texts.
+      rows: int64 [m], the pool's rows that the plans' rows 0 to m - 1 are: a split.
+        None: all of the pool.
       nominal_batch_size: each row weighs 1 / this, whatever the size of its batch.
         None: the weights of each batch sum to 1.
     """
@@ -94,16 +108,18 @@ class BatchFeeder:
     def __init__(
         self,
         tokens: TokenizedTexts,
-        labels: np.ndarray,
+        targets: np.ndarray,
         bucket_lengths: Sequence[int],
         strategy: tf.distribute.Strategy,
         *,
+        rows: np.ndarray | None = None,
         nominal_batch_size: int | None = None,
     ) -> None:
         self._nominal_batch_size = nominal_batch_size
         self._bucket_lengths = bucket_lengths
         self._strategy = strategy
         self._pad_id = tokens.pad_id
+        self._rows = np.arange(len(tokens)) if rows is None else rows
         with tf.device("CPU:0"):
             self._token_ids = (
                 _mapped(tokens.token_ids.filename, tokens.token_ids.dtype.name)
@@ -113,7 +129,7 @@ class BatchFeeder:
                 else tf.constant(tokens.token_ids)
             )
             self._row_splits = tf.constant(tokens.row_splits)
-            self._labels = tf.constant(labels, tf.int32)
+            self._targets = tf.constant(targets, tf.int32)
 
     def __call__(self, plan: BatchPlan) -> Feed:
         """Makes the pipelines that carry a plan out."""
@@ -164,6 +180,7 @@ class BatchFeeder:
         num_local = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * num_local
         filled, weights = fill(rows, self._nominal_batch_size)
+        pool_rows = self._rows[filled]
 
         def local_parts(values: np.ndarray) -> np.ndarray:
             parts = values.reshape(len(values), context.num_replicas_in_sync, -1)
@@ -171,7 +188,7 @@ class BatchFeeder:
             return local.reshape(-1, local.shape[-1])
 
         dataset = tf.data.Dataset.from_tensor_slices(
-            (local_parts(filled), local_parts(weights))
+            (local_parts(pool_rows), local_parts(weights))
         )
         dataset = dataset.map(
             lambda rows, weights: self._batch(rows, weights, length=length),
@@ -194,9 +211,11 @@ class BatchFeeder:
             tf.gather(tf.convert_to_tensor(self._token_ids), index), tf.int32
         )
         return Batch(
-            token_ids=tf.where(is_token, token_ids, self._pad_id),
-            num_tokens=tf.cast(num_tokens, tf.int32),
-            labels=tf.gather(self._labels, rows),
+            inputs=Inputs(
+                token_ids=tf.where(is_token, token_ids, self._pad_id),
+                num_tokens=tf.cast(num_tokens, tf.int32),
+            ),
+            targets=tf.gather(self._targets, rows),
             weights=weights,
         )
 
@@ -227,9 +246,11 @@ def _padding(
     """One replica's shares of batches of nothing but padding, without end."""
     share = batch_size // context.num_replicas_in_sync
     batch = Batch(
-        token_ids=np.zeros([share, length], np.int32),
-        num_tokens=np.full([share], length, np.int32),
-        labels=np.zeros([share], np.int32),
+        inputs=Inputs(
+            token_ids=np.zeros([share, length], np.int32),
+            num_tokens=np.full([share], length, np.int32),
+        ),
+        targets=np.zeros([share], np.int32),
         weights=np.zeros([share], np.float32),
     )
     return tf.data.Dataset.from_tensors(batch).repeat()

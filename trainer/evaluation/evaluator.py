@@ -1,8 +1,8 @@
-"""One split, predicted by whatever model there is now, and what comes of it.
+"""One split, predicted by the present weights of a model, and scored.
 
-    evaluator = Evaluator(split, tokens, feeder, plan, num_classes=2, name="test")
+    evaluator = make_evaluator(pool, rows, tokens, ..., name="test")
     logits = evaluator.logits(predict_step)             # float32 [n, 2]
-    facts = evaluator.report(logits, num_resamples=1000, longest_text=512)
+    report = evaluator.report(logits, num_resamples=1000, seed=0, longest_text=512)
 
 Every example is predicted exactly once, whatever the batch size and the number of
 replicas: rows that only fill a batch up are left out by their number.
@@ -15,18 +15,14 @@ import functools
 from typing import Any, Callable, Sequence
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 from tqdm import tqdm
 
 from trainer.data.batches import Batch, BatchFeeder, Feed
 from trainer.data.plans import BatchPlan, plan_evaluation
-from trainer.data.preparation import PreparedData
-from trainer.data.sources import TextDataset
-from trainer.data.splits import Split, content_digests
-from trainer.data.tokens import TokenizedTexts, encode_texts
-from trainer.evaluation import slices
-from trainer.evaluation.metrics import classification_metrics
+from trainer.data.splits import Pool
+from trainer.data.tokens import TokenizedTexts
+from trainer.tasks.task import Scoring
 
 # Gives what numpy.asarray makes float32 [batch, classes] of, which may mean to wait.
 Predict = Callable[[Batch], Any]
@@ -38,27 +34,37 @@ class Evaluator:
     """Evaluates models on one split.
 
     Args:
+      rows: int64 [n], the split's rows in the pool.
+      tokens: of the pool.
       plan: batches that hold every row of the split once.
       name: what the progress line calls the split.
 
     Attributes:
       plan: the same.
+      labels: int32 [n], of the split.
     """
 
     def __init__(
         self,
-        split: Split,
+        pool: Pool,
+        rows: np.ndarray,
         tokens: TokenizedTexts,
         feeder: BatchFeeder,
         plan: BatchPlan,
         *,
+        scoring: Scoring,
+        label_names: Sequence[str],
         name: str,
     ) -> None:
-        self._data = split.data
-        self._tokens = tokens
+        self._pool = pool
+        self._rows = rows
+        self._full_lengths = tokens.full_lengths[rows]
         self._feeder = feeder
-        self.plan = plan
+        self._scoring = scoring
+        self._label_names = label_names
         self._name = name
+        self.plan = plan
+        self.labels = pool.labels[rows]
 
     @functools.cached_property
     def _feed(self) -> Feed:
@@ -68,7 +74,7 @@ class Evaluator:
 
     def logits(self, predict: Predict) -> np.ndarray:
         """Float32 [n, classes], in the split's order."""
-        result = np.full([len(self._data), len(self._data.label_names)], np.nan)
+        result = np.full([len(self._rows), len(self._label_names)], np.nan)
         progress = tqdm(
             self._feed,
             desc=f"evaluating {self._name}",
@@ -93,74 +99,75 @@ class Evaluator:
         return result.astype(np.float32)
 
     def metrics(self, predict: Predict) -> dict[str, Any]:
-        """The metrics alone, without intervals: for evaluations on the way."""
-        return classification_metrics(
-            self._data.labels,
-            self.logits(predict),
-            label_names=self._data.label_names,
-            num_resamples=0,
-            seed=0,
+        """The metrics alone, without intervals: for evaluations during training."""
+        return self._scoring.metrics(
+            self.labels, self.logits(predict), label_names=self._label_names
         )
 
     def report(
         self, logits: np.ndarray, *, num_resamples: int, seed: int, longest_text: int
     ) -> dict[str, Any]:
-        """Metrics with intervals, accuracy by length, and the surest errors.
+        """What the report says of the split, as `Scoring.report` has it.
 
         Args:
-          logits: float [n, classes], as `logits` gave them, or what came of those.
+          logits: float [n, classes], as `logits` gave them, or scaled.
           longest_text: how many tokens of a text are read.
         """
-        labels, names = self._data.labels, self._data.label_names
-        lengths = self._tokens.full_lengths
-        return {
-            **classification_metrics(
-                labels,
-                logits,
-                label_names=names,
-                num_resamples=num_resamples,
-                seed=seed,
-            ),
-            "accuracy_by_length": slices.accuracy_by_length(
-                labels, logits.argmax(axis=1), lengths, longest_text=longest_text
-            ),
-            "most_confident_errors": slices.most_confident_errors(
-                self._data.texts,
-                labels,
-                logits,
-                lengths,
-                label_names=names,
-            ),
-        }
+        return self._scoring.report(
+            self.labels,
+            logits,
+            label_names=self._label_names,
+            texts=_Rows(self._pool, self._rows),
+            lengths=self._full_lengths,
+            longest_text=longest_text,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+
+
+class _Rows(Sequence[Any]):
+    """Some texts of a pool, none of them copied."""
+
+    def __init__(self, pool: Pool, rows: np.ndarray) -> None:
+        self._pool, self._rows = pool, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._pool.texts[int(self._rows[index])]
 
 
 def make_evaluator(
-    split: Split,
+    pool: Pool,
+    rows: np.ndarray,
     tokens: TokenizedTexts,
-    data: PreparedData,
+    bucket_lengths: Sequence[int],
     strategy: tf.distribute.Strategy,
     *,
     batch_size: int,
+    scoring: Scoring,
+    label_names: Sequence[str],
     name: str,
 ) -> Evaluator:
-    """An evaluator at the padded lengths of a run's data.
+    """An evaluator of some rows of a pool.
 
     Args:
-      batch_size: over all replicas.
+      rows: int64 [n].
+      tokens: of the pool.
+      bucket_lengths: padded lengths in tokens, ascending.
+      batch_size: examples, over all replicas.
     """
-    buckets = data.bucket_lengths
-    feeder = BatchFeeder(tokens, split.data.labels, buckets, strategy)
-    plan = plan_evaluation(tokens.lengths, buckets, batch_size=batch_size)
-    return Evaluator(split, tokens, feeder, plan, name=name)
-
-
-def unlabelled_split(
-    texts: Sequence[str], data: PreparedData, *, cache_dir: str
-) -> tuple[Split, TokenizedTexts]:
-    """Texts without labels, to be predicted like a split."""
-    array = pa.chunked_array([pa.array(texts, pa.large_string())])
-    digests = content_digests(array)
-    labels = np.zeros(len(texts), np.int32)
-    dataset = TextDataset(array, labels, data.label_names)
-    tokens = encode_texts(array, data.encoder, digests=digests, cache_dir=cache_dir)
-    return Split(dataset, digests, len(texts)), tokens
+    feeder = BatchFeeder(tokens, pool.labels, bucket_lengths, strategy, rows=rows)
+    lengths = tokens.lengths[rows]
+    plan = plan_evaluation(lengths, bucket_lengths, batch_size=batch_size)
+    return Evaluator(
+        pool,
+        rows,
+        tokens,
+        feeder,
+        plan,
+        scoring=scoring,
+        label_names=label_names,
+        name=name,
+    )

@@ -1,11 +1,14 @@
 """How good a classifier is: point values, calibration, 95% confidence intervals.
 
     metrics = classification_metrics(
-        labels, logits, label_names=("negative", "positive"), num_resamples=1000, seed=0
+        labels, predictions, label_names=("negative", "positive"), num_resamples=1000,
+        seed=0,
     )
     metrics["accuracy"]                          # 0.823
     metrics["confidence_intervals_95"]["accuracy"]  # [0.798, 0.846]
     score(metrics, "loss")                       # higher is better: -metrics["loss"]
+
+How logits become probabilities and a label is the task's (`tasks/single_label.py`).
 
 Every value is a plain Python number, list or dict, ready for JSON; what is
 undefined is None, never NaN. Point values come from scikit-learn where it has
@@ -19,11 +22,12 @@ pictures in `figures.py`.
 from __future__ import annotations
 
 import collections
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Protocol, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import scipy.special
+
+from trainer.messages import message
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -42,10 +46,27 @@ NUM_CALIBRATION_BINS = 15
 _MAX_RESAMPLED_NUMBERS = 4 * 1024 * 1024
 
 
-def softmax(logits: npt.ArrayLike) -> FloatArray:
-    """Probabilities, float64 [..., classes], of logits [..., classes]."""
-    values = np.asarray(logits, dtype=np.float64)
-    return np.asarray(scipy.special.softmax(values, axis=-1))
+class ClassPredictions(Protocol):
+    """What a model says of n examples, each of one class."""
+
+    @property
+    def probabilities(self) -> FloatArray:
+        """float64 [n, classes]."""
+
+    @property
+    def log_probabilities(self) -> FloatArray:
+        """float64 [n, classes], finite also where a probability is rounded to 0."""
+
+    @property
+    def predicted(self) -> IntArray:
+        """int64 [n], the labels that are given."""
+
+    def log_odds(self, index: int) -> FloatArray:
+        """log(p / (1 - p)) of class `index`, float64 [n].
+
+        It ranks as the probability does, but without the ties of probabilities that
+        have been rounded to 0 or 1.
+        """
 
 
 def score(metrics: Mapping[str, Any], name: str) -> float:
@@ -56,15 +77,17 @@ def score(metrics: Mapping[str, Any], name: str) -> float:
     """
     if name not in SCORE_SIGNS:
         raise ValueError(
-            f"a checkpoint is chosen by one of {', '.join(SCORE_SIGNS)}. "
-            f"Received: {name!r}"
+            message(
+                f"a checkpoint is chosen by one of {', '.join(SCORE_SIGNS)}",
+                received=repr(name),
+            )
         )
     return SCORE_SIGNS[name] * float(metrics[name])
 
 
 def classification_metrics(
     labels: npt.ArrayLike,
-    logits: npt.ArrayLike,
+    predictions: ClassPredictions,
     *,
     label_names: Sequence[str],
     num_resamples: int,
@@ -72,7 +95,6 @@ def classification_metrics(
 ) -> dict[str, Any]:
     """All metrics of one split.
 
-    The predicted class is that of the highest logit, the first of them at a tie.
     Macro averages run over the classes that occur, as a label or a prediction;
     there the precision of a class never predicted, and the recall of one that
     only predictions hold, count as 0 (scikit-learn's default). MCC is 0 where
@@ -80,8 +102,8 @@ def classification_metrics(
 
     Args:
       labels: int [n], each in [0, classes).
-      logits: float [n, classes], finite.
-      label_names: the classes' names, in the order of the logits.
+      predictions: of the same n examples.
+      label_names: the classes' names, in the order of the probabilities.
       num_resamples: bootstrap resamples behind each interval; 0: no intervals.
       seed: of the resamples.
 
@@ -108,56 +130,58 @@ def classification_metrics(
     Raises:
       ValueError: for no examples, or arrays that do not fit together.
     """
-    label_array, logit_array = _checked(labels, logits, label_names)
-    num_examples, bins = len(label_array), reliability_bins(label_array, logit_array)
+    label_array = _checked(labels, predictions, label_names)
+    num_examples = len(label_array)
     return {
         "num_examples": num_examples,
-        **point_values(label_array, logit_array),
+        **point_values(label_array, predictions),
         "majority_class_accuracy": float(np.bincount(label_array).max() / num_examples),
-        "per_class": _per_class(label_array, logit_array, label_names),
-        "confusion_matrix": _confusion_matrix(label_array, logit_array).tolist(),
-        "reliability": bins,
+        "per_class": _per_class(label_array, predictions, label_names),
+        "confusion_matrix": _confusion_matrix(label_array, predictions).tolist(),
+        "reliability": reliability_bins(label_array, predictions),
         "confidence_intervals_95": bootstrap_intervals(
-            label_array, logit_array, num_resamples=num_resamples, seed=seed
+            label_array, predictions, num_resamples=num_resamples, seed=seed
         ),
     }
 
 
-def point_values(labels: IntArray, logits: FloatArray) -> dict[str, float | None]:
+def point_values(
+    labels: IntArray, predictions: ClassPredictions
+) -> dict[str, float | None]:
     """The metrics that have an interval, for examples that all weigh the same.
 
     Args:
       labels: int [n].
-      logits: float [n, classes].
+      predictions: of the same n examples.
     """
-    predicted = logits.argmax(axis=1)
+    predicted = predictions.predicted
     precision, recall, f1, _ = _scikit_learn().precision_recall_fscore_support(
         labels, predicted, average="macro", zero_division=0
     )
     return {
-        "loss": float(_losses(labels, logits).mean()),
+        "loss": float(_losses(labels, predictions).mean()),
         "accuracy": float(_scikit_learn().accuracy_score(labels, predicted)),
         "precision_macro": float(precision),
         "recall_macro": float(recall),
         "f1_macro": float(f1),
         "mcc": _mcc(labels, predicted),
-        "roc_auc": _roc_auc(labels, logits),
-        "brier_score": float(_squared_errors(labels, logits).mean()),
+        "roc_auc": _roc_auc(labels, predictions),
+        "brier_score": float(_squared_errors(labels, predictions).mean()),
         "expected_calibration_error": _expected_calibration_error(
-            reliability_bins(labels, logits)
+            reliability_bins(labels, predictions)
         ),
     }
 
 
 def weighted_metrics(
-    weights: npt.NDArray[Any], labels: IntArray, logits: FloatArray
+    weights: npt.NDArray[Any], labels: IntArray, predictions: ClassPredictions
 ) -> dict[str, FloatArray]:
     """The metrics of `point_values`, for many weightings of the examples at once.
 
     Args:
       weights: number [resamples, n], not negative: how often each example counts.
       labels: int [n].
-      logits: float [n, classes].
+      predictions: of the same n examples.
 
     Returns:
       Metric name → float64 [resamples]; ROC AUC is NaN where one class alone has
@@ -165,19 +189,19 @@ def weighted_metrics(
     """
     total = weights.sum(axis=1)
     return {
-        "loss": weights @ _losses(labels, logits) / total,
-        "brier_score": weights @ _squared_errors(labels, logits) / total,
-        "roc_auc": _weighted_roc_auc(weights, labels, logits),
+        "loss": weights @ _losses(labels, predictions) / total,
+        "brier_score": weights @ _squared_errors(labels, predictions) / total,
+        "roc_auc": _weighted_roc_auc(weights, labels, predictions),
         "expected_calibration_error": np.abs(
-            weights @ _gaps_by_bin(labels, logits)
+            weights @ _gaps_by_bin(labels, predictions)
         ).sum(axis=1)
         / total,
-        **metrics_of_confusion(_weighted_confusion(weights, labels, logits)),
+        **metrics_of_confusion(_weighted_confusion(weights, labels, predictions)),
     }
 
 
 def bootstrap_intervals(
-    labels: IntArray, logits: FloatArray, *, num_resamples: int, seed: int
+    labels: IntArray, predictions: ClassPredictions, *, num_resamples: int, seed: int
 ) -> dict[str, list[float]]:
     """95% intervals by the percentile bootstrap over examples (Efron 1979).
 
@@ -189,7 +213,7 @@ def bootstrap_intervals(
 
     Args:
       labels: int [n].
-      logits: float [n, classes].
+      predictions: of the same n examples.
       num_resamples: how many; 0: no intervals.
       seed: of NumPy's default generator.
 
@@ -197,16 +221,16 @@ def bootstrap_intervals(
       Metric name → [low, high]. Empty for 0 resamples.
     """
     generator = np.random.default_rng(seed)
-    num_examples, num_classes = logits.shape
+    num_examples, num_classes = predictions.probabilities.shape
     num_at_once = max(1, _MAX_RESAMPLED_NUMBERS // max(num_examples, num_classes**2))
     resampled = collections.defaultdict(list)
     for start in range(0, num_resamples, num_at_once):
         size = min(num_at_once, num_resamples - start)
         weights = _resample_counts(generator, size=size, num_examples=num_examples)
-        for name, values in weighted_metrics(weights, labels, logits).items():
+        for name, values in weighted_metrics(weights, labels, predictions).items():
             resampled[name].append(values)
     intervals = {}
-    for name, point_value in point_values(labels, logits).items():
+    for name, point_value in point_values(labels, predictions).items():
         values = np.concatenate(resampled[name] or [np.empty(0)])
         values = values[~np.isnan(values)]
         if name == "expected_calibration_error" and len(values):
@@ -216,13 +240,15 @@ def bootstrap_intervals(
     return intervals
 
 
-def reliability_bins(labels: IntArray, logits: FloatArray) -> list[dict[str, Any]]:
+def reliability_bins(
+    labels: IntArray, predictions: ClassPredictions
+) -> list[dict[str, Any]]:
     """Equal-width bins of confidence, the probability of the predicted class.
 
     Returns:
       A dict a bin: lower, upper, count, mean_confidence, accuracy.
     """
-    confidence, is_correct, bin_of_example = _binned(labels, logits)
+    confidence, is_correct, bin_of_example = _binned(labels, predictions)
     edges = np.linspace(0.0, 1.0, NUM_CALIBRATION_BINS + 1)
     bins = []
     for index in range(NUM_CALIBRATION_BINS):
@@ -240,79 +266,77 @@ def reliability_bins(labels: IntArray, logits: FloatArray) -> list[dict[str, Any
     return bins
 
 
-def _gaps_by_bin(labels: IntArray, logits: FloatArray) -> FloatArray:
+def _gaps_by_bin(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
     """Each example's correctness less confidence, in its bin's column, [n, bins]."""
-    confidence, is_correct, bin_of_example = _binned(labels, logits)
+    confidence, is_correct, bin_of_example = _binned(labels, predictions)
     in_bin = bin_of_example[:, np.newaxis] == np.arange(NUM_CALIBRATION_BINS)
     return np.asarray(in_bin * (is_correct - confidence)[:, np.newaxis])
 
 
 def _binned(
-    labels: IntArray, logits: FloatArray
+    labels: IntArray, predictions: ClassPredictions
 ) -> tuple[FloatArray, npt.NDArray[np.bool_], IntArray]:
     """Confidence, whether the prediction is right, and the bin, each [n]."""
-    confidence = softmax(logits).max(axis=1)
-    is_correct = logits.argmax(axis=1) == labels
+    rows = np.arange(len(labels))
+    confidence = predictions.probabilities[rows, predictions.predicted]
+    is_correct = predictions.predicted == labels
     inner_edges = np.linspace(0.0, 1.0, NUM_CALIBRATION_BINS + 1)[1:-1]
     return confidence, is_correct, np.digitize(confidence, inner_edges, right=True)
 
 
 def _checked(
-    labels: npt.ArrayLike, logits: npt.ArrayLike, label_names: Sequence[str]
-) -> tuple[IntArray, FloatArray]:
-    """labels as int64 [n] and logits as float64 [n, classes], or ValueError."""
-    label_array, logit_array = np.asarray(labels), np.asarray(logits, np.float64)
+    labels: npt.ArrayLike, predictions: ClassPredictions, label_names: Sequence[str]
+) -> IntArray:
+    """labels as int64 [n], or ValueError."""
+    label_array = np.asarray(labels)
     if not label_array.size:
-        raise ValueError("metrics need at least one example. Received: no labels")
+        raise ValueError(
+            message("metrics need at least one example", received="no labels")
+        )
     if label_array.ndim != 1 or label_array.dtype.kind not in "iu":
         raise ValueError(
-            "labels must be integers of shape [n]. Received: "
-            f"shape={label_array.shape}, dtype={label_array.dtype}"
+            message(
+                "labels must be integers of shape [n]",
+                received=f"shape={label_array.shape}, dtype={label_array.dtype}",
+            )
         )
     num_classes = len(label_names)
     if num_classes < 2 or len(set(label_names)) < num_classes:
         raise ValueError(
-            f"label_names must be two different names or more. Received: {label_names}"
+            message(
+                "label_names must be two different names or more", received=label_names
+            )
         )
-    if logit_array.shape != (len(label_array), num_classes):
+    shape = predictions.probabilities.shape
+    if shape != (len(label_array), num_classes):
         raise ValueError(
-            f"logits must have the shape [{len(label_array)}, {num_classes}]: labels, "
-            f"label_names. Received: shape={logit_array.shape}"
+            message(
+                f"logits must have the shape [{len(label_array)}, {num_classes}]: "
+                "labels, label_names",
+                received=f"shape={shape}",
+            )
         )
     if label_array.min() < 0 or label_array.max() >= num_classes:
         raise ValueError(
-            f"labels must be in 0 to {num_classes - 1}. Received: "
-            f"{label_array.min()} to {label_array.max()}"
+            message(
+                f"labels must be in 0 to {num_classes - 1}",
+                received=f"{label_array.min()} to {label_array.max()}",
+            )
         )
-    if not np.isfinite(logit_array).all():
-        first = int(np.flatnonzero(~np.isfinite(logit_array).all(axis=1))[0])
-        raise ValueError(
-            "logits must be finite: the training has diverged, or the weights are "
-            f"damaged. Received: {logit_array[first]} for example {first}"
-        )
-    return label_array.astype(np.int64), logit_array
+    return label_array.astype(np.int64)
 
 
-def _losses(labels: IntArray, logits: FloatArray) -> FloatArray:
+def _losses(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
     """Negative log-likelihood of each example, [n], in nats."""
-    log_probabilities = scipy.special.log_softmax(logits, axis=1)
-    return np.asarray(-log_probabilities[np.arange(len(labels)), labels])
+    rows = np.arange(len(labels))
+    return np.asarray(-predictions.log_probabilities[rows, labels])
 
 
-def _squared_errors(labels: IntArray, logits: FloatArray) -> FloatArray:
+def _squared_errors(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
     """Brier's score of each example, [n], in 0 to 2."""
-    one_hot = np.eye(logits.shape[1])[labels]
-    return np.asarray(((softmax(logits) - one_hot) ** 2).sum(axis=1))
-
-
-def _log_odds(logits: FloatArray, index: int) -> FloatArray:
-    """log(p / (1 - p)) of class `index`, [n].
-
-    It ranks as the probability does, but without the ties of probabilities that
-    have been rounded to 0 or 1.
-    """
-    others = np.delete(logits, index, axis=1)
-    return np.asarray(logits[:, index] - scipy.special.logsumexp(others, axis=1))
+    probabilities = predictions.probabilities
+    one_hot = np.eye(probabilities.shape[1])[labels]
+    return np.asarray(((probabilities - one_hot) ** 2).sum(axis=1))
 
 
 def _scikit_learn() -> Any:
@@ -322,18 +346,18 @@ def _scikit_learn() -> Any:
     return sklearn.metrics
 
 
-def _ranked_classes(logits: FloatArray) -> range:
+def _ranked_classes(predictions: ClassPredictions) -> range:
     """The classes whose ROC curves count: of two, one says all."""
-    num_classes = logits.shape[1]
+    num_classes = predictions.probabilities.shape[1]
     return range(1, 2) if num_classes == 2 else range(num_classes)
 
 
-def _roc_auc(labels: IntArray, logits: FloatArray) -> float | None:
-    if len(np.unique(labels)) < logits.shape[1]:
+def _roc_auc(labels: IntArray, predictions: ClassPredictions) -> float | None:
+    if len(np.unique(labels)) < predictions.probabilities.shape[1]:
         return None
     areas = [
-        _scikit_learn().roc_auc_score(labels == index, _log_odds(logits, index))
-        for index in _ranked_classes(logits)
+        _scikit_learn().roc_auc_score(labels == index, predictions.log_odds(index))
+        for index in _ranked_classes(predictions)
     ]
     return float(np.mean(areas))
 
@@ -345,21 +369,23 @@ def _mcc(labels: IntArray, predicted: IntArray) -> float:
     return float(_scikit_learn().matthews_corrcoef(labels, predicted))
 
 
-def _confusion_matrix(labels: IntArray, logits: FloatArray) -> IntArray:
+def _confusion_matrix(labels: IntArray, predictions: ClassPredictions) -> IntArray:
     return np.asarray(
         _scikit_learn().confusion_matrix(
-            labels, logits.argmax(axis=1), labels=np.arange(logits.shape[1])
+            labels,
+            predictions.predicted,
+            labels=np.arange(predictions.probabilities.shape[1]),
         )
     )
 
 
 def _per_class(
-    labels: IntArray, logits: FloatArray, label_names: Sequence[str]
+    labels: IntArray, predictions: ClassPredictions, label_names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     columns = _scikit_learn().precision_recall_fscore_support(
         labels,
-        logits.argmax(axis=1),
-        labels=np.arange(logits.shape[1]),
+        predictions.predicted,
+        labels=np.arange(len(label_names)),
         average=None,
         zero_division=np.nan,
     )
@@ -399,11 +425,11 @@ def _resample_counts(
 
 
 def _weighted_confusion(
-    weights: npt.NDArray[Any], labels: IntArray, logits: FloatArray
+    weights: npt.NDArray[Any], labels: IntArray, predictions: ClassPredictions
 ) -> FloatArray:
     """Weight of each (true, predicted) pair: float64 [resamples, classes, classes]."""
-    num_classes = logits.shape[1]
-    cells = labels * num_classes + logits.argmax(axis=1)
+    num_classes = predictions.probabilities.shape[1]
+    cells = labels * num_classes + predictions.predicted
     sums = [np.bincount(cells, row, minlength=num_classes**2) for row in weights]
     return np.reshape(sums, (-1, num_classes, num_classes))
 
@@ -446,13 +472,13 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 
 
 def _weighted_roc_auc(
-    weights: npt.NDArray[Any], labels: IntArray, logits: FloatArray
+    weights: npt.NDArray[Any], labels: IntArray, predictions: ClassPredictions
 ) -> FloatArray:
     """Mean area over the classes that have weight, NaN without: [resamples]."""
     areas = np.array(
         [
-            _weighted_area(weights, labels == index, _log_odds(logits, index))
-            for index in _ranked_classes(logits)
+            _weighted_area(weights, labels == index, predictions.log_odds(index))
+            for index in _ranked_classes(predictions)
         ]
     )
     is_defined = ~np.isnan(areas)

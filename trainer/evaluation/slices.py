@@ -1,9 +1,8 @@
 """Where a classifier is right and where it errs: by length, and its worst errors.
 
-    predicted = logits.argmax(axis=1)
-    accuracy_by_length(labels, predicted, lengths, longest_text=512)
+    accuracy_by_length(labels, predictions.predicted, lengths, longest_text=512)
     # [{"name": "129 to 256", "count": 310, "accuracy": 0.83, ...}, ...]
-    most_confident_errors(texts, labels, logits, lengths, label_names=label_names)
+    most_confident_errors(texts, labels, predictions, lengths, label_names=label_names)
 
 Both return plain dicts, ready for JSON. Metrics over a whole split are in
 `metrics.py`, pictures in `figures.py`.
@@ -16,7 +15,7 @@ from typing import Any, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from trainer.evaluation import metrics as metrics_lib
+from trainer.evaluation.metrics import ClassPredictions
 
 MAX_SHOWN_CHARACTERS = 400
 # The first bin of lengths holds at least this share of the examples, so that bins
@@ -77,7 +76,7 @@ def accuracy_by_length(
 def most_confident_errors(
     texts: Sequence[str],
     labels: npt.ArrayLike,
-    logits: npt.ArrayLike,
+    predictions: ClassPredictions,
     lengths: npt.ArrayLike,
     *,
     label_names: Sequence[str],
@@ -90,7 +89,7 @@ def most_confident_errors(
     Args:
       texts: n texts.
       labels: int [n].
-      logits: float [n, classes].
+      predictions: of the same n examples.
       lengths: int [n], tokens of each text before truncation.
       label_names: the classes' names.
       limit: how many to return at most.
@@ -100,14 +99,13 @@ def most_confident_errors(
       predicted (names), score (probability of the predicted class), length.
     """
     label_array, length_array = np.asarray(labels), np.asarray(lengths)
-    probabilities = metrics_lib.softmax(logits)
-    predicted = np.asarray(logits).argmax(axis=1)
+    predicted = predictions.predicted
     if not len(texts) == len(label_array) == len(predicted) == len(length_array):
         raise ValueError(
-            "texts, labels, logits and lengths must be of one size. Received: "
+            "texts, labels, predictions and lengths must be of one size. Received: "
             f"{len(texts)}, {len(label_array)}, {len(predicted)}, {len(length_array)}"
         )
-    scores = probabilities[np.arange(len(predicted)), predicted]
+    scores = predictions.probabilities[np.arange(len(predicted)), predicted]
     errors = np.flatnonzero(predicted != label_array)
     surest = errors[np.argsort(-scores[errors], kind="stable")][:limit]
     return [

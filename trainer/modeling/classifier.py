@@ -100,14 +100,10 @@ def build_classifier(
 
 
 def compile_classifier(
-    classifier: keras.Model, optimizer: keras.optimizers.Optimizer
+    classifier: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    loss: keras.losses.Loss,
 ) -> None:
-    """Compiles it with a loss per example, from logits."""
-    classifier.compile(
-        optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="none"
-        ),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        jit_compile=False,
-    )
+    """Compiles it with a task's loss, which is one number an example."""
+    classifier.compile(optimizer=optimizer, loss=loss, jit_compile=False)

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
+from trainer.modeling import weights as weights_lib
 from trainer.modeling.attention import Attention
 from trainer.modeling.classifier import MeanPooledBertTextClassifier
 from trainer.modeling.pieces import Dropout, Pieces, shape_of
@@ -66,9 +67,10 @@ class Forward:
         self._differentiable = differentiable
 
     @property
-    def variables(self) -> list[tf.Variable]:
-        """All that it reads."""
-        return [variable.value for variable in self._classifier.variables]
+    def variables(self) -> dict[str, tf.Variable]:
+        """All that it reads, by path."""
+        named = weights_lib.by_path(self._classifier)
+        return {path: variable.value for path, variable in named.items()}
 
     @property
     def hidden_size(self) -> int:

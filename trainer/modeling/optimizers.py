@@ -118,7 +118,12 @@ class AdamW(keras.optimizers.AdamW):
 
     def __init__(self, *, learning_rate: Any, weight_decay: float) -> None:
         super().__init__(
-            learning_rate=learning_rate, weight_decay=weight_decay, epsilon=1e-8
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            epsilon=1e-8,
+            # Keras would number it, and with it the paths of its variables, by which
+            # checkpoints go.
+            name="adam_w",
         )
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:

@@ -30,13 +30,20 @@ from tqdm import tqdm
 from trainer import storage
 from trainer.config import EXPORT_FORMATS, ServingConfig
 from trainer import environment
+from trainer.messages import message
+from trainer.modeling import weights
 from trainer.serving import formats, manifest, model_card, stock_ops, warmup
 from trainer.serving.formats import Source
 
-# Largest difference of a probability between the SavedModel and the model in memory.
-PARITY_TOLERANCE = 1e-5
+# Largest difference of a probability between the SavedModel, which computes in float32,
+# and the trained model, by the precision that this computed in. bfloat16 has 8 bits:
+# the quickstart's model was 0.007 off in it at most.
+PARITY_TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 0.05}
 LATEST = "latest"
 _REFERENCE = "float32"
+# Where a SavedModel keeps its variables, and under which name ServingModule has them.
+_VARIABLES = "variables/variables"
+_WEIGHTS = "weights"
 _CHECK_BATCH_SIZE = 16
 _NUM_TIMED_TEXTS = 20
 _USUAL_BATCH_SIZE = 8
@@ -53,12 +60,22 @@ class Checks:
     Attributes:
       texts: held-out ones, and then some without a label.
       labels: int [n], of the first n texts; at least one.
-      probabilities: [len(texts), classes], of the model in memory.
+      probabilities: [len(texts), classes], what the trained model itself gave.
+      weights: of the trained model, by path.
+      precision: that the model computed the probabilities in, "float32" or
+        "mixed_bfloat16".
     """
 
     texts: Sequence[str]
     labels: np.ndarray
     probabilities: np.ndarray
+    weights: Mapping[str, np.ndarray]
+    precision: str = "float32"
+
+    @property
+    def tolerance(self) -> float:
+        """How far an exact export's probabilities may be from these."""
+        return PARITY_TOLERANCES[self.precision]
 
 
 def publish(
@@ -90,6 +107,7 @@ def publish(
     sizes = _batch_sizes(config)
     with storage.new_directory(target) as unfinished:
         first = _write(_REFERENCE, unfinished, source, checks)
+        _refuse_other_weights(unfinished, checks)
         _refuse_differences(first, checks)
         _complete(unfinished, source, {**facts, **first}, batch_sizes=sizes)
         found = [{**first, "status": "published", "path": str(target)}]
@@ -186,9 +204,7 @@ def _write(name: str, folder: pathlib.Path, source: Source, checks: Checks) -> F
 
 def _num_other_labels(labels: np.ndarray, source: Source, checks: Checks) -> int:
     """How many labels are not those of the model in memory, near ties left out."""
-    ratios = np.sort(checks.probabilities / source.decision.thresholds, axis=1)
-    rounding = 2 * PARITY_TOLERANCE / min(source.decision.thresholds)
-    is_tie = ratios[:, -1] - ratios[:, -2] <= rounding
+    is_tie = source.decision.is_tie(checks.probabilities, rounding=checks.tolerance)
     expected = source.decision.choose(checks.probabilities)
     return int(((labels != expected) & ~is_tie).sum())
 
@@ -203,14 +219,38 @@ def _latency_ms(classify: formats.Classify, texts: Sequence[str]) -> float:
     return statistics.median(times)
 
 
-def _refuse_differences(found: Facts, checks: Checks) -> None:
-    difference, others = found["max_difference"], found["num_other_labels"]
-    if not difference <= PARITY_TOLERANCE or others:
+def _refuse_other_weights(folder: pathlib.Path, checks: Checks) -> None:
+    """Raises ValueError unless the variables are the model's, bit for bit."""
+    reader = tf.train.load_checkpoint(str(folder / _VARIABLES))
+    keys = {weights.name_of_key(key): key for key in reader.get_variable_to_shape_map()}
+    names = {f"{_WEIGHTS}/{path}": path for path in checks.weights}
+    wrong = [
+        path
+        for name, path in names.items()
+        if name not in keys
+        or not np.array_equal(reader.get_tensor(keys[name]), checks.weights[path])
+    ]
+    if wrong:
         raise ValueError(
-            f"the export was not published: expected its labels to be those of the "
-            f"model in memory, and its probabilities within {PARITY_TOLERANCE}; found "
-            f"{others} other labels and a difference of {difference:.3g} among "
-            f"{len(checks.texts)} texts"
+            message(
+                "the export was not published: its weights must be those that were "
+                "trained",
+                received=f"other ones for {', '.join(wrong[:5])}"
+                f"{' ...' * (len(wrong) > 5)}",
+            )
+        )
+
+
+def _refuse_differences(measured: Facts, checks: Checks) -> None:
+    difference, others = measured["max_difference"], measured["num_other_labels"]
+    if not difference <= checks.tolerance or others:
+        raise ValueError(
+            message(
+                "the export was not published: its labels must be those of the model "
+                f"in memory, and its probabilities within {checks.tolerance}",
+                received=f"{others} other labels and a difference of {difference:.3g} "
+                f"among {len(checks.texts)} texts",
+            )
         )
 
 
@@ -243,9 +283,7 @@ def _facts(source: Source, version: int) -> Facts:
         "created": now.isoformat(timespec="seconds"),
         "constants": {
             "labels": list(source.label_names),
-            "temperature": decision.temperature,
-            "decision_thresholds": list(decision.thresholds),
-            "abstain_below": decision.abstain_below,
+            **decision.constants(),
         },
         "bucket_lengths": list(source.bucket_lengths),
         "git_revision": manifest.git_revision(),

@@ -27,8 +27,8 @@ from typing import Any, Callable, Sequence
 import tensorflow as tf
 
 from trainer.data.tokens import TextEncoder
-from trainer.evaluation.calibration import Decision
 from trainer.modeling.forward import Forward
+from trainer.tasks.task import Decision
 
 Outputs = dict[str, tf.Tensor]
 
@@ -46,8 +46,8 @@ class ServingModule(tf.Module):
         that a text can have, all windows included.
 
     Attributes:
-      temperature, decision_thresholds, abstain_below: float32 variables, as in
-        `Decision`; assigned to a loaded SavedModel they take effect.
+      temperature, decision_thresholds, abstain_below: float32 variables, the
+        decision's constants; assigned to a loaded SavedModel they take effect.
     """
 
     def __init__(
@@ -62,9 +62,14 @@ class ServingModule(tf.Module):
         super().__init__()
         # The variables themselves: tracking the Keras model would save them twice.
         self.weights = forward.variables
-        self.temperature = _constant(decision.temperature)
-        self.decision_thresholds = _constant(decision.thresholds)
-        self.abstain_below = _constant(decision.abstain_below)
+        self._constants = {
+            name: tf.Variable(value, trainable=False, dtype=tf.float32)
+            for name, value in decision.constants().items()
+        }
+        # As attributes, to be found in a loaded SavedModel by these names.
+        for name, variable in self._constants.items():
+            setattr(self, name, variable)
+        self._decision = decision
         self._label_names = tf.constant(list(label_names))
         self._forward, self._encoder = forward, encoder
         self._bucket_lengths = tf.constant(bucket_lengths, tf.int32)
@@ -120,15 +125,9 @@ class ServingModule(tf.Module):
         return self._decided(self._by_bucket(text, self._forward, num_classes))
 
     def _decided(self, logits: tf.Tensor) -> Outputs:
-        probabilities = tf.nn.softmax(logits / self.temperature)
-        chosen = tf.argmax(probabilities / self.decision_thresholds, axis=-1)
-        score = tf.gather(probabilities, chosen, axis=1, batch_dims=1)
-        return {
-            "label": tf.gather(self._label_names, chosen),
-            "score": score,
-            "probabilities": probabilities,
-            "abstain": score < self.abstain_below,
-        }
+        return self._decision.graph_outputs(
+            logits, self._constants, label_names=self._label_names
+        )
 
     def _by_bucket(
         self,
@@ -190,7 +189,3 @@ def _within(name: str, values: tf.Tensor, end: int) -> list[tf.Operation]:
 
 def _strings(name: str) -> tf.TensorSpec:
     return tf.TensorSpec([None], tf.string, name=name)
-
-
-def _constant(value: float | Sequence[float]) -> tf.Variable:
-    return tf.Variable(value, trainable=False, dtype=tf.float32)

@@ -1,4 +1,4 @@
-"""The run's state on disk: the latest to go on from, the best weights to keep.
+"""The run's state on disk: the latest to resume from, the best weights to keep.
 
     state = RunState()
     checkpoints = Checkpoints(folder, classifier, state)
@@ -6,7 +6,7 @@
     checkpoints.save_latest()       # folder/latest/step-500.index and .data-…
 
 A checkpoint holds weights, the optimizer's variables and the host's state in one, so
-that no kill can leave them of different steps. TensorFlow's format has a checksum for
+that no kill can leave them of different steps. Variables are keyed by their paths. TensorFlow's format has a checksum for
 each tensor and each block of the index: before one is used all of it is read, and the
 one before it is taken where something is torn, missing or changed.
 """
@@ -17,12 +17,14 @@ import dataclasses
 import json
 import logging
 import re
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 import keras
 import tensorflow as tf
 
 from trainer import storage
+from trainer.messages import message
+from trainer.modeling import weights as weights_lib
 
 _logger = logging.getLogger(__name__)
 _INDEX_FILE = re.compile(r"step-([0-9]+)\.index")
@@ -100,21 +102,19 @@ class Checkpoints:
         self._state = state
         self._is_chief = is_chief
         self._wait_for_all = wait_for_all
-        weights = [
-            variable.value
-            for variable in classifier.variables
-            if variable.name != "seed_generator_state"
-        ]
-        optimizer = [variable.value for variable in classifier.optimizer.variables]
+        named = weights_lib.by_path(classifier)
+        weights = {path: variable.value for path, variable in named.items()}
+        optimizer = {v.path: v.value for v in classifier.optimizer.variables}
         self._latest = _Series(
             folder / "latest",
-            tf.train.Checkpoint(weights=weights, optimizer=optimizer, state=state),
+            {"weights": weights, "optimizer": optimizer},
+            state=state,
             keep=keep,
             io_device=io_device,
         )
         self._best = _Series(
             folder / "best",
-            tf.train.Checkpoint(weights=weights),
+            {"weights": weights},
             keep=keep + 1,
             io_device=io_device,
         )
@@ -144,8 +144,11 @@ class Checkpoints:
             _logger.warning("%s: taking the one before it", damaged[-1])
         if damaged:
             raise ValueError(
-                "expected a whole checkpoint to go on from; found none: "
-                f"{'; '.join(damaged)}; remove --model_dir to start anew"
+                message(
+                    "expected a whole checkpoint to resume from",
+                    received=f"none: {'; '.join(damaged)}",
+                    mend="remove --model_dir to start anew",
+                )
             )
         return False
 
@@ -161,9 +164,12 @@ class Checkpoints:
         damage = self._best.damage(step)
         if damage is not None:
             raise ValueError(
-                f"expected the best weights, of step {step}; found "
-                f"{self._best.prefix(step)} damaged ({damage}); remove the newest of "
-                f"{self._latest.folder} to evaluate again, or --model_dir to start anew"
+                message(
+                    f"expected the best weights, of step {step}",
+                    received=f"{self._best.prefix(step)} damaged ({damage})",
+                    mend=f"remove the newest of {self._latest.folder} to evaluate "
+                    "again, or --model_dir to start anew",
+                )
             )
         self._best.restore(step)
         return True
@@ -196,14 +202,17 @@ class _Series:
     def __init__(
         self,
         folder: storage.Path,
-        checkpoint: tf.train.Checkpoint,
+        variables: Mapping[str, Mapping[str, tf.Variable]],
         *,
+        state: RunState | None = None,
         keep: int,
         io_device: str | None,
     ) -> None:
         self.folder = folder
         self._options = tf.train.CheckpointOptions(experimental_io_device=io_device)
-        self._checkpoint = checkpoint
+        self._variables = variables
+        host = {} if state is None else {"state": state}
+        self._checkpoint = tf.train.Checkpoint(**variables, **host)
         self._keep = keep
 
     def steps(self) -> list[int]:
@@ -223,9 +232,14 @@ class _Series:
             self.remove_unfinished()
             last = self.steps()
             raise ValueError(
-                f"{self.prefix(step)}: expected to write a checkpoint; found "
-                f"{_first_line(error)}; make room, or use another --model_dir; "
-                f"{self.prefix(last[0]) if last else 'nothing'} is there to go on from"
+                message(
+                    "expected to write a checkpoint",
+                    place=self.prefix(step),
+                    received=_first_line(error),
+                    mend="make room, or use another --model_dir; "
+                    f"{self.prefix(last[0]) if last else 'nothing'} is there to "
+                    "resume from",
+                )
             ) from error
         for old in self.steps()[self._keep :]:
             self._remove(old)
@@ -244,14 +258,33 @@ class _Series:
 
     def restore(self, step: int) -> None:
         """Sets the variables, all of them or ValueError."""
-        try:
-            status = self._checkpoint.read(self.prefix(step), options=self._options)
-            status.assert_existing_objects_matched()
-        except (AssertionError, ValueError) as error:
+        self._refuse_other_variables(step)
+        status = self._checkpoint.read(self.prefix(step), options=self._options)
+        status.assert_existing_objects_matched()
+
+    def _refuse_other_variables(self, step: int) -> None:
+        """Raises ValueError where variables differ in name or shape, and names them."""
+        reader = tf.compat.v1.train.NewCheckpointReader(self.prefix(step))
+        there = {
+            f"{weights_lib.name_of_key(key)} {list(shape)}"
+            for key, shape in reader.get_variable_to_shape_map().items()
+            if key.startswith(tuple(f"{kind}/" for kind in self._variables))
+        }
+        expected = [
+            f"{kind}/{path} {list(variable.shape)}"
+            for kind, variables in self._variables.items()
+            for path, variable in variables.items()
+        ]
+        difference = weights_lib.difference(expected, there)
+        if difference:
             raise ValueError(
-                f"{self.prefix(step)}: expected a checkpoint of this model; found one "
-                f"with other variables ({error}); use another --model_dir"
-            ) from error
+                message(
+                    "expected a checkpoint of this model",
+                    place=self.prefix(step),
+                    received=f"one of other variables: {difference}",
+                    mend="use another --model_dir",
+                )
+            )
 
     def remove_unfinished(self) -> None:
         """Removes what a killed process had not finished writing or removing."""

@@ -55,8 +55,8 @@ def compile_steps(
     with _kept(variables if by_running else ()):
         for index in _each_length("train step", train_feed, beat):
             if by_running:
-                found = train_step(train_feed.pipelines, train_feed.order[[index]])
-                np.asarray(found.losses)
+                step = train_step(train_feed.pipelines, train_feed.order[[index]])
+                np.asarray(step.losses)
             else:
                 train_step.trace(next(train_feed.pipelines[index]))
         if train_step.steps_per_call > 1 and by_running:

@@ -25,14 +25,13 @@ import numpy as np
 from trainer.config import TrainingConfig
 from trainer.data.batches import Feed
 from trainer.data.plans import BatchPlan, TrainingPlan
-from trainer.evaluation import metrics as metrics_lib
+from trainer.tasks.task import Scoring
 from trainer.training.checkpoints import RunState
+from trainer.messages import message
 from trainer.runtime.interruptions import Preempted, TerminationSignal
 from trainer.training.progress import Writer
 from trainer.training.steps import StepNumbers
 
-# What is written of each evaluation on the way.
-VALIDATION_METRICS = ("loss", "accuracy", "f1_macro", "mcc")
 # Of a call that ended so many steps ago the host waits to know whether to stop: so it
 # is never further ahead of the devices than this, or one call.
 _MAX_STEPS_AHEAD = 2
@@ -63,6 +62,7 @@ class TrainingLoop:
       learning_rate: of a step from 0.
       evaluate: gives the validation metrics of the current weights; None: there is
         no validation split.
+      scoring: which of these are written, and how two of them compare.
       state: updated in place.
       termination: what tells the process to end.
       clock: seconds.
@@ -73,6 +73,7 @@ class TrainingLoop:
     train_step: Callable[..., StepNumbers]
     learning_rate: Callable[[int], float]
     evaluate: Callable[[], Mapping[str, Any]] | None
+    scoring: Scoring
     state: RunState
     checkpoints: Saver
     writers: Sequence[Writer]
@@ -156,10 +157,10 @@ class TrainingLoop:
             metrics = self.evaluate()
         state = self.state
         state.evaluated_step = state.step
-        values = {name: metrics[name] for name in VALIDATION_METRICS}
+        values = {name: metrics[name] for name in self.scoring.progress_metrics}
         for writer in self.writers:
             writer.write("validation", step=state.step, values=values)
-        score = metrics_lib.score(metrics, self.config.best_metric)
+        score = self.scoring.score(metrics, self.config.best_metric)
         if state.best_score is None or score > state.best_score:
             state.best_score, state.best_step = score, state.step
             state.num_evaluations_since_best = 0
@@ -232,12 +233,12 @@ class _Meter:
 
     def pause(self, latest_path: str | None) -> None:
         """Waits for the steps under way, checks them, and stops the clock."""
-        for first, found, weights in self._under_way:
-            losses, norms, waits = (np.asarray(numbers) for numbers in found[:3])
+        for first, numbers, weights in self._under_way:
+            losses, norms, waits = (np.asarray(tensor) for tensor in numbers[:3])
             # Divided by the weights' sums, which are 1 unless there is a budget of
             # tokens: means over examples.
             for step, pair in enumerate(zip(losses / weights, norms), first):
-                self._state.pending.append([float(number) for number in pair])
+                self._state.pending.append([float(value) for value in pair])
                 _require_finite(
                     step, self._state.pending[-1], self._learning_rate, latest_path
                 )
@@ -261,9 +262,12 @@ def _require_finite(
     loss, norm = numbers
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise FloatingPointError(
-            f"training diverged at step {step}: expected a finite loss and gradient; "
-            f"found loss {loss}, gradient norm {norm}, at learning rate "
-            f"{learning_rate(step - 1):.3g}; the last good state is "
-            f"{latest_path or 'the start'}; lower --learning_rate, or lengthen the "
-            "warmup, with another --model_dir"
+            message(
+                f"training diverged at step {step}: loss and gradient must be finite",
+                received=f"loss {loss}, gradient norm {norm}, at learning rate "
+                f"{learning_rate(step - 1):.3g}; the last good state is "
+                f"{latest_path or 'the start'}",
+                mend="lower --learning_rate, or lengthen the warmup, with another "
+                "--model_dir",
+            )
         )

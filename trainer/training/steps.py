@@ -1,9 +1,9 @@
 """The compiled work of the steps: train on batches, predict a batch.
 
-    train_step = TrainStep(classifier, strategy, clip_norm=1.0, seed=0)
-    found = train_step(feed.pipelines, feed.order[:16])     # 16 updates
-    found.losses, found.gradient_norms                      # not yet waited for
-    logits = PredictStep(classifier, strategy)(batch)
+    train_step = TrainStep(classifier, objective, strategy, clip_norm=1.0, seed=0)
+    numbers = train_step(feed.pipelines, feed.order[:16])   # 16 updates
+    numbers.losses, numbers.gradient_norms                  # not yet waited for
+    logits = PredictStep(forward, strategy)(batch)
 
 The loss is the mean over the global batch, whatever the number of replicas and of
 parts that a replica computes its share in: each adds up its rows' losses times their
@@ -27,10 +27,11 @@ from trainer.data.batches import Batch
 from trainer.modeling.forward import Forward, Fusion
 from trainer.modeling.optimizers import clip_by_global_norm
 from trainer.modeling.pieces import fold_in
+from trainer.tasks.task import Objective
 
 
 class StepNumbers(NamedTuple):
-    """What a call of `TrainStep` found; tensors that may still be computed.
+    """What a call of `TrainStep` gives; tensors that may still be computed.
 
     Attributes:
       losses: float32 [n], the mean loss of each global batch.
@@ -51,7 +52,9 @@ class TrainStep:
     """Updates of the weights, each from one global batch.
 
     Args:
-      classifier: compiled; made under the strategy's scope.
+      model: compiled, its optimizer built; made under the strategy's scope. Its
+        trainable variables are updated.
+      objective: the losses of a batch, computed with these variables.
       clip_norm: largest global norm of the summed gradient; 0: any.
       seed: of the dropout masks.
       accumulation_steps: in how many parts a replica computes its share of a batch.
@@ -59,13 +62,12 @@ class TrainStep:
       fusion: what XLA compiles; "whole": on one device all of the step, of several
         replicas forward and backward pass; "pieces" of these, and on one device the
         update.
-      rematerialize: whether to keep only the layers' inputs for the backward pass.
-      window_length: longer rows are windows of this length; see `Forward`.
     """
 
     def __init__(
         self,
-        classifier: keras.Model,
+        model: keras.Model,
+        objective: Objective,
         strategy: tf.distribute.Strategy,
         *,
         clip_norm: float,
@@ -73,22 +75,15 @@ class TrainStep:
         accumulation_steps: int = 1,
         steps_per_call: int = 1,
         fusion: Fusion = "none",
-        rematerialize: bool = False,
-        window_length: int | None = None,
     ) -> None:
         self.steps_per_call = steps_per_call
-        self._classifier = classifier
+        self._model = model
+        self._objective = objective
         self._strategy = strategy
         self._clip_norm = clip_norm
         self._accumulation_steps = accumulation_steps
         self._seed = seed
-        self._variables = classifier.trainable_variables
-        self._forward = Forward(
-            classifier,
-            fusion=fusion,
-            rematerialize=rematerialize,
-            window_length=window_length,
-        )
+        self._variables = model.trainable_variables
         self._fusion = fusion
         self._is_one_program = _is_one_program(fusion, strategy)
         # One for all lengths, which it does not depend on.
@@ -217,7 +212,7 @@ class TrainStep:
 
     def _update(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         context = tf.distribute.get_replica_context()
-        step = tf.cast(self._classifier.optimizer.iterations.value, tf.int32)
+        step = tf.cast(self._model.optimizer.iterations.value, tf.int32)
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
         compute = _compiled(self._accumulated, self._is_one_program)
         loss, gradients = compute(batch, step, replica)
@@ -230,7 +225,7 @@ class TrainStep:
     def _apply(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """Clips and updates; the norm before. One loop over the memory, if compiled."""
         clipped, norm = clip_by_global_norm(gradients, clip_norm=self._clip_norm)
-        self._classifier.optimizer.apply(clipped, self._variables)
+        self._model.optimizer.apply(clipped, self._variables)
         return norm
 
     def _accumulated(
@@ -240,10 +235,12 @@ class TrainStep:
         num_parts = self._accumulation_steps
         if num_parts == 1:
             return self._loss_and_gradients(batch, step, replica)
-        parts = Batch(*(tf.reshape(t, [num_parts, -1, *t.shape[1:]]) for t in batch))
+        parts = tf.nest.map_structure(
+            lambda t: tf.reshape(t, [num_parts, -1, *t.shape[1:]]), batch
+        )
 
         def add(index: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor]) -> Any:
-            part = Batch(*(tensor[index] for tensor in parts))
+            part = tf.nest.map_structure(lambda tensor: tensor[index], parts)
             # The weights are those of the global batch, so sums are all there is.
             more_loss, more = self._loss_and_gradients(
                 part, step * num_parts + index, replica
@@ -260,12 +257,8 @@ class TrainStep:
         self, batch: Batch, step: tf.Tensor, replica: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            logits = self._forward(
-                batch.token_ids,
-                batch.num_tokens,
-                dropout_seed=self._dropout_seed(step, replica),
-            )
-            losses = self._classifier.loss(batch.labels, logits)
+            seed = self._dropout_seed(step, replica)
+            losses = self._objective.losses(batch, dropout_seed=seed)
             loss = tf.reduce_sum(losses * batch.weights)
         gradients = tape.gradient(loss, [v.value for v in self._variables])
         # Dense, also for embeddings: Keras would update the rows of this batch only,
@@ -280,22 +273,18 @@ class PredictStep:
     """The logits of one global batch.
 
     Args:
-      classifier: made under the strategy's scope.
+      forward: of a classifier that was made under the strategy's scope.
       fusion: what XLA compiles.
-      window_length: longer rows are windows of this length; see `Forward`.
     """
 
     def __init__(
         self,
-        classifier: keras.Model,
+        forward: Forward,
         strategy: tf.distribute.Strategy,
         *,
         fusion: Fusion = "none",
-        window_length: int | None = None,
     ) -> None:
-        self._forward = Forward(
-            classifier, fusion=fusion, window_length=window_length, differentiable=False
-        )
+        self._forward = forward
         self._strategy = strategy
         self._is_one_program = _is_one_program(fusion, strategy)
         self._run = _traced_by_length(self._run_impl)
@@ -318,7 +307,7 @@ class PredictStep:
 
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         compute = _compiled(self._forward, self._is_one_program)
-        return compute(batch.token_ids, batch.num_tokens)
+        return compute(*batch.inputs)
 
 
 def _is_one_program(fusion: Fusion, strategy: tf.distribute.Strategy) -> bool:

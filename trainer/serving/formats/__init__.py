@@ -22,8 +22,7 @@ import tensorflow as tf
 
 from trainer.config import DataConfig
 from trainer.data.tokens import TextEncoder
-from trainer.evaluation.calibration import Decision
-from trainer.evaluation.metrics import softmax
+from trainer.tasks.task import Decision
 from trainer.modeling.classifier import build_classifier
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset, load_preset
@@ -161,7 +160,9 @@ def _hugging_face_reader(folder: pathlib.Path, source: Source) -> Classify:
     def classify(texts: Sequence[str]) -> Answers:
         ids = encoder(tf.constant(list(texts))).token_ids
         logits = forward(ids.to_tensor(encoder.pad_id), ids.row_lengths())
-        probabilities = softmax(logits)
+        # The temperature is folded into the head that was loaded.
+        calibrated = logits.numpy() * source.decision.temperature
+        probabilities = source.decision.probabilities(calibrated)
         return Answers(probabilities, source.decision.choose(probabilities))
 
     return classify

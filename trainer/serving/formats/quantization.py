@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.modeling import weights
 from trainer.modeling.forward import Forward, dense_layers
 
 
@@ -39,12 +40,17 @@ class Int8Forward(Forward):
                 self._stored[id(dense.kernel)] = _Int8(kernel, axis=0)
         table = backbone.token_embedding.embeddings
         self._stored[id(table)] = _Int8(table.numpy(), axis=1)
-        left = [v.value for v in classifier.variables if id(v) not in self._stored]
-        stored = self._stored.values()
-        self._variables = [*left, *(v for each in stored for v in each.variables)]
+        self._variables = {
+            path: variable.value
+            for path, variable in weights.by_path(classifier).items()
+            if id(variable) not in self._stored
+        }
+        for index, matrix in enumerate(self._stored.values()):
+            names = (f"int8/{index}/numbers", f"int8/{index}/scale")
+            self._variables |= dict(zip(names, matrix.variables))
 
     @property
-    def variables(self) -> list[tf.Variable]:
+    def variables(self) -> dict[str, tf.Variable]:
         """The integers and their scales, and what is left in float32."""
         return self._variables
 

@@ -1,28 +1,35 @@
-"""What turns logits into decisions: temperature, thresholds, when to abstain.
+"""The label of a text: temperature, thresholds, when to abstain.
 
     decision = fit(labels, logits, target_accuracy=0.95, metric="f1_macro")
     decision.temperature            # 1.7: the model was too sure of itself
     decision.abstain_below          # 0.81: of texts scored higher, 95% were right
-    quality(decision, labels, logits)   # what it gives, on any split
+    decision.quality(labels, logits)    # what it gives, on any split
 
 All of it is fitted on validation, where labels and logits are those of texts the
-model was not trained on. The export computes the same in its graph.
+model was not trained on. `Decision` has the rule twice, in NumPy for reports and in
+TensorFlow for the exported graph; the export compares the two on held-out texts.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
+import scipy.special
+import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.evaluation import metrics
+from trainer.messages import message
+from trainer.tasks.task import Constants, Outputs
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 # No model that is of use needs more; where all texts are classified right, the fit
 # would go on to 0.
@@ -31,9 +38,59 @@ _NUM_PASSES = 2
 _MAX_THRESHOLDS = 200
 
 
+def softmax(logits: npt.ArrayLike) -> FloatArray:
+    """Probabilities, float64 [..., classes], of logits [..., classes]."""
+    values = np.asarray(logits, dtype=np.float64)
+    return np.asarray(scipy.special.softmax(values, axis=-1))
+
+
+class Predictions:
+    """What logits say of n examples: `metrics.ClassPredictions`.
+
+    Args:
+      logits: float [n, classes].
+
+    Attributes:
+      predicted: int64 [n], the class of the highest logit, at a tie the first.
+
+    Raises:
+      ValueError: a logit is not finite.
+    """
+
+    def __init__(self, logits: npt.ArrayLike) -> None:
+        self._logits = np.asarray(logits, np.float64)
+        is_finite = np.isfinite(self._logits).all(axis=-1)
+        if not is_finite.all():
+            first = int(np.flatnonzero(~is_finite)[0])
+            raise ValueError(
+                message(
+                    "logits must be finite: the training has diverged, or the weights "
+                    "are damaged",
+                    received=f"{self._logits[first]} for example {first}",
+                )
+            )
+        self.predicted: IntArray = self._logits.argmax(axis=-1)
+
+    @functools.cached_property
+    def probabilities(self) -> FloatArray:
+        """float64 [n, classes]."""
+        return softmax(self._logits)
+
+    @functools.cached_property
+    def log_probabilities(self) -> FloatArray:
+        """float64 [n, classes]."""
+        return np.asarray(scipy.special.log_softmax(self._logits, axis=1))
+
+    def log_odds(self, index: int) -> FloatArray:
+        """log(p / (1 - p)) of class `index`, float64 [n]."""
+        others = np.delete(self._logits, index, axis=1)
+        log_others = scipy.special.logsumexp(others, axis=1)
+        return np.asarray(self._logits[:, index] - log_others)
+
+
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """How probabilities and labels come of logits.
+    """How probabilities and a label follow from logits.
 
     Attributes:
       temperature: what logits are divided by.
@@ -51,17 +108,105 @@ class Decision:
 
     def probabilities(self, logits: npt.ArrayLike) -> FloatArray:
         """Float64 [n, classes], of logits [n, classes]."""
-        return metrics.softmax(np.asarray(logits, np.float64) / self.temperature)
+        return softmax(np.asarray(logits, np.float64) / self.temperature)
 
-    def labels(self, logits: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def calibrated(self, logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The logits divided by the temperature, of the same dtype."""
+        return logits / self.temperature
+
+    def labels(self, logits: npt.ArrayLike) -> IntArray:
         """Int64 [n], the classes chosen."""
         return self.choose(self.probabilities(logits))
 
-    def choose(self, probabilities: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def choose(self, probabilities: npt.ArrayLike) -> IntArray:
         """Int64 [n], the classes chosen by probabilities [n, classes]."""
         ratios = np.asarray(probabilities, np.float64) / self.thresholds
-        chosen: npt.NDArray[np.int64] = np.argmax(ratios, axis=-1)
+        chosen: IntArray = np.argmax(ratios, axis=-1)
         return chosen
+
+    def is_tie(
+        self, probabilities: npt.ArrayLike, *, rounding: float
+    ) -> npt.NDArray[np.bool_]:
+        """Bool [n], whether probabilities off by `rounding` may give another label."""
+        ratios = np.asarray(probabilities, np.float64) / self.thresholds
+        ranked = np.sort(ratios, axis=-1)
+        # Two ratios may each be off by this much, towards each other.
+        reach = 2 * rounding / min(self.thresholds)
+        return np.asarray(ranked[..., -1] - ranked[..., -2] <= reach)
+
+    def answers(
+        self, logits: npt.ArrayLike, *, label_names: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """An answer a row: `label`, `score` (its probability), `probabilities`."""
+        probabilities = self.probabilities(logits)
+        return [
+            {
+                "label": label_names[chosen],
+                "score": float(row[chosen]),
+                "probabilities": row.tolist(),
+            }
+            for row, chosen in zip(probabilities, self.choose(probabilities))
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """The fields by name."""
+        return dataclasses.asdict(self)
+
+    def quality(self, labels: npt.ArrayLike, logits: npt.ArrayLike) -> dict[str, Any]:
+        """What the decision gives on a split, JSON-able.
+
+        Returns:
+          `num_examples`; under `before` and `after` the calibration error, loss and
+          Brier score of the logits as they are and with the temperature; `accuracy`
+          with the thresholds; `coverage`, the share not abstained from, and
+          `accuracy_of_covered`, None where the model abstains from all;
+          `accuracy_of_abstained` likewise.
+        """
+        true, values = np.asarray(labels), np.asarray(logits, np.float64)
+        is_right = self.labels(values) == true
+        is_covered = _scores(self, values) >= self.abstain_below
+        return {
+            "num_examples": len(true),
+            "before": _calibration_of(true, values),
+            "after": _calibration_of(true, values / self.temperature),
+            "accuracy": float(is_right.mean()),
+            "coverage": float(is_covered.mean()),
+            "accuracy_of_covered": _mean(is_right[is_covered]),
+            "accuracy_of_abstained": _mean(is_right[~is_covered]),
+        }
+
+    def constants(self) -> Constants:
+        """What the graph holds as variables, by name."""
+        return {
+            "temperature": self.temperature,
+            "decision_thresholds": self.thresholds,
+            "abstain_below": self.abstain_below,
+        }
+
+    def graph_probabilities(
+        self, logits: tf.Tensor, constants: Mapping[str, Any]
+    ) -> tf.Tensor:
+        """Float32 [batch, classes], of logits float32 [batch, classes]."""
+        return tf.nn.softmax(logits / constants["temperature"])
+
+    def graph_outputs(
+        self,
+        logits: tf.Tensor,
+        constants: Mapping[str, Any],
+        *,
+        label_names: tf.Tensor,
+    ) -> Outputs:
+        """`label` string, `score` float32, `abstain` bool, all [batch]; and
+        `probabilities` float32 [batch, classes]."""
+        probabilities = self.graph_probabilities(logits, constants)
+        chosen = tf.argmax(probabilities / constants["decision_thresholds"], axis=-1)
+        score = tf.gather(probabilities, chosen, axis=1, batch_dims=1)
+        return {
+            "label": tf.gather(label_names, chosen),
+            "score": score,
+            "probabilities": probabilities,
+            "abstain": score < constants["abstain_below"],
+        }
 
 
 def plain(num_classes: int) -> Decision:
@@ -124,33 +269,8 @@ def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
     return float(math.exp(found.x))
 
 
-def quality(
-    decision: Decision, labels: npt.ArrayLike, logits: npt.ArrayLike
-) -> dict[str, Any]:
-    """What a decision gives on a split, JSON-able.
-
-    Returns:
-      `num_examples`; under `before` and `after` the calibration error, loss and Brier
-      score of the logits as they come and with the temperature; `accuracy` with the
-      thresholds; `coverage`, the share not abstained from, and `accuracy_of_covered`,
-      None where the model abstains from all; `accuracy_of_abstained` likewise.
-    """
-    true, values = np.asarray(labels), np.asarray(logits, np.float64)
-    is_right = decision.labels(values) == true
-    is_covered = _scores(decision, values) >= decision.abstain_below
-    return {
-        "num_examples": len(true),
-        "before": _calibration_of(true, values),
-        "after": _calibration_of(true, values / decision.temperature),
-        "accuracy": float(is_right.mean()),
-        "coverage": float(is_covered.mean()),
-        "accuracy_of_covered": _mean(is_right[is_covered]),
-        "accuracy_of_abstained": _mean(is_right[~is_covered]),
-    }
-
-
 def _calibration_of(labels: Any, logits: FloatArray) -> dict[str, Any]:
-    values = metrics.point_values(labels, logits)
+    values = metrics.point_values(labels, Predictions(logits))
     names = ("expected_calibration_error", "loss", "brier_score")
     return {name: values[name] for name in names}
 

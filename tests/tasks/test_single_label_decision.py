@@ -10,8 +10,8 @@ import pytest
 import scipy.special
 from sklearn import metrics as sklearn_metrics
 
-from trainer.evaluation import calibration
-from trainer.evaluation.calibration import Decision
+from trainer.tasks import single_label_decision as calibration
+from trainer.tasks.single_label_decision import Decision
 
 
 def draw(
@@ -58,7 +58,7 @@ def test_temperature_changes_no_label_and_mends_the_calibration() -> None:
     labels, logits = draw(5000, 3, scale=3.0)
     decision = calibration.fit(labels, logits)
     np.testing.assert_array_equal(decision.labels(logits), logits.argmax(axis=1))
-    found = calibration.quality(decision, labels, logits)
+    found = decision.quality(labels, logits)
     before, after = found["before"], found["after"]
     assert after["expected_calibration_error"] < 0.02
     assert before["expected_calibration_error"] > 0.1
@@ -137,7 +137,7 @@ def test_abstaining(is_right: str, target: float, num_covered: int) -> None:
     logits = np.stack([np.zeros(len(right)), 4.0 - np.arange(len(right))], axis=1)
     labels = np.where(right, logits.argmax(axis=1), 1 - logits.argmax(axis=1))
     decision = calibration.fit(labels, logits, calibrate=False, target_accuracy=target)
-    found = calibration.quality(decision, labels, logits)
+    found = decision.quality(labels, logits)
     assert found["coverage"] * len(right) == num_covered
     if num_covered:
         assert found["accuracy_of_covered"] >= target
@@ -152,5 +152,5 @@ def test_equal_scores_are_left_out_together() -> None:
         decision = calibration.fit(
             [1, *order], logits, calibrate=False, target_accuracy=0.9
         )
-        found = calibration.quality(decision, [1, *order], logits)
+        found = decision.quality([1, *order], logits)
         assert found["coverage"] == pytest.approx(0.2)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from trainer import results
+from trainer.run_folder import RunFolder
+from trainer.stages import record
 from trainer.training.progress import JsonLinesWriter
 
 
@@ -18,24 +19,29 @@ def small_report(**changes: Any) -> dict[str, Any]:
     return {
         "title": "tiny BERT on sch\u00f6ne reviews",
         "status": "complete",
-        "samples": results.samples(
-            ["A caf\u00e9."],
-            ["bad", "good"],
-            before=[[0.5, 0.5]],
-            after=[[0.125, 0.875]],
-        ),
+        "samples": [
+            {
+                "text": "A caf\u00e9.",
+                "before": {"label": "bad", "score": 0.5, "probabilities": [0.5, 0.5]},
+                "after": {
+                    "label": "good",
+                    "score": 0.875,
+                    "probabilities": [0.125, 0.875],
+                },
+            }
+        ],
         "export": {"path": "/runs/a/export/3", "version": 3},
         "paths": {"report": "/runs/a/report.html", "saved_model": "/runs/a/export/3"},
     } | changes
 
 
 def test_round_trip(tmp_path: pathlib.Path) -> None:
-    folder = tmp_path / "run"
-    assert not results.is_finished(folder)
-    written = results.write(folder, small_report())
-    assert results.is_finished(folder)
+    run, folder = RunFolder(tmp_path / "run"), tmp_path / "run"
+    assert not run.is_finished
+    written = record._write(run, small_report())
+    assert run.is_finished
     assert sorted(os.listdir(folder)) == ["report.html", "report.json", "summary.txt"]
-    assert written == results.read(folder)
+    assert written == record.read(run)
     assert written.report == small_report()
     assert written.report_path == folder / "report.html"
     assert written.saved_model == pathlib.Path("/runs/a/export/3")
@@ -62,32 +68,9 @@ def test_a_run_whose_report_fails_is_not_finished(
     content: dict[str, Any], error: type[Exception], tmp_path: pathlib.Path
 ) -> None:
     with pytest.raises(error):
-        results.write(tmp_path, content)
-    assert not results.is_finished(tmp_path)
+        record._write(RunFolder(tmp_path), content)
+    assert not RunFolder(tmp_path).is_finished
     assert set(os.listdir(tmp_path)) <= {"report.html", "summary.txt"}
-
-
-def test_samples() -> None:
-    names = ["bad", "fair", "good"]
-    before, after = [[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]], [[0.0, 1.0, 0.0]] * 2
-    assert results.samples(["a", "b"], names, before=before, after=after) == [
-        {
-            "text": "a",
-            "before": {"label": "bad", "score": 0.5, "probabilities": before[0]},
-            "after": {"label": "fair", "score": 1.0, "probabilities": after[0]},
-        },
-        {
-            "text": "b",
-            "before": {"label": "good", "score": 0.6, "probabilities": before[1]},
-            "after": {"label": "fair", "score": 1.0, "probabilities": after[1]},
-        },
-    ]
-    assert results.samples([], names, before=[], after=[]) == []
-
-
-def test_samples_need_a_prediction_each() -> None:
-    with pytest.raises(ValueError):
-        results.samples(["a", "b"], ["bad", "good"], before=[[0.5, 0.5]])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +86,7 @@ def test_steady_rate_leaves_the_first_line_out_where_it_can(
     rates: list[float], expected: float
 ) -> None:
     records = [{"step": n, "examples_per_sec": rate} for n, rate in enumerate(rates)]
-    assert results.steady_rate(records) == expected
+    assert record.steady_rate(records) == expected
 
 
 @pytest.mark.parametrize(
@@ -114,16 +97,16 @@ def test_steady_input_wait_leaves_the_first_line_out_where_it_can(
     shares: list[float | None], expected: float | None
 ) -> None:
     records = [{} if s is None else {"input_wait_fraction": s} for s in shares]
-    assert results.steady_input_wait(records) == expected
+    assert record.steady_input_wait(records) == expected
 
 
 def test_history(tmp_path: pathlib.Path) -> None:
-    assert results.history(tmp_path) == {"train": [], "validation": []}
-    writer = JsonLinesWriter(tmp_path / results.METRICS_FILE)
+    assert RunFolder(tmp_path).history() == {"train": [], "validation": []}
+    writer = JsonLinesWriter(RunFolder(tmp_path).metrics)
     writer.write("train", step=10, values={"loss": 0.5})
     writer.write("validation", step=10, values={"loss": 0.75})
     writer.write("train", step=20, values={"loss": 0.25})
-    assert results.history(tmp_path) == {
+    assert RunFolder(tmp_path).history() == {
         "train": [{"step": 10, "loss": 0.5}, {"step": 20, "loss": 0.25}],
         "validation": [{"step": 10, "loss": 0.75}],
     }

@@ -1,0 +1,202 @@
+"""The folder of a run: every name in --model_dir, whose it is, and what became of it.
+
+    with run_folder.opened("runs/a", is_chief=True) as folder:
+        folder.refuse_other_settings(config)
+        folder.is_finished, folder.history()["train"]
+        storage.write_text(folder.summary, text)
+
+| name | what it holds |
+|---|---|
+| `config.json` | every setting of the run, from when all was found in order |
+| `before.json` | the evaluation before training, with the data it was made on |
+| `checkpoints/` | `latest/`, states to resume from; `best/`, weights |
+| `metrics.jsonl`, `logs/` | the numbers of training, as JSON Lines and for TensorBoard |
+| `export/` | versions of the model, unless --export_dir names another folder |
+| `report.html`, `summary.txt`, `report.json` | the results; the last one is written last |
+| `.lock` | who uses the folder now |
+
+One process at a time uses a folder. What a finished run does when it is started again
+is decided in `stages/record.py`; here are the comparisons that it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from typing import Any, Iterator, Mapping
+
+import tensorflow as tf
+
+from trainer import folder_lock, storage
+from trainer.config import ExperimentConfig, differences
+from trainer.messages import message
+from trainer.training.progress import read_json_lines
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Names of the files of a run, and what they say.
+
+    Attributes:
+      path: the folder itself, --model_dir.
+    """
+
+    path: storage.Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config(self) -> storage.Path:
+        """The settings of the run."""
+        return self.path / "config.json"
+
+    @property
+    def before(self) -> storage.Path:
+        """The evaluation before training."""
+        return self.path / "before.json"
+
+    @property
+    def checkpoints(self) -> storage.Path:
+        """Folder of the states to resume from and of the best weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> storage.Path:
+        """The numbers of training, a record a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def logs(self) -> storage.Path:
+        """Folder of the same numbers for TensorBoard."""
+        return self.path / "logs"
+
+    @property
+    def report_page(self) -> storage.Path:
+        """The report as a page."""
+        return self.path / "report.html"
+
+    @property
+    def report(self) -> storage.Path:
+        """The report as JSON. Written last: a run that has it is finished."""
+        return self.path / "report.json"
+
+    @property
+    def summary(self) -> storage.Path:
+        """The closing table."""
+        return self.path / "summary.txt"
+
+    def exports(self, export_dir: str) -> storage.Path:
+        """Folder of the exported versions; export_dir: --export_dir, "" for none."""
+        return storage.path(export_dir) if export_dir else self.path / "export"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has left its results."""
+        return self.report.is_file()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a state to resume from."""
+        latest = self.checkpoints / "latest"
+        return latest.is_dir() and any(
+            path.name.endswith(".index") for path in latest.iterdir()
+        )
+
+    def history(self) -> dict[str, list[dict[str, Any]]]:
+        """The training and validation records of metrics.jsonl, by split."""
+        result: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
+        for record in read_json_lines(self.metrics):
+            result[record.pop("split")].append(record)
+        return result
+
+    def refuse_other_settings(self, config: ExperimentConfig) -> None:
+        """Raises ValueError where the folder holds a run with other settings."""
+        if not self.config.is_file():
+            return
+        try:
+            text = self.config.read_text(encoding="utf-8")
+            there = ExperimentConfig.from_json(text)
+        except ValueError as error:
+            raise ValueError(
+                message(
+                    "expected the config of a run",
+                    place=str(self.config),
+                    received=error,
+                    mend="use another --model_dir, or remove this one",
+                )
+            ) from error
+        changed = differences(there, config)
+        if changed:
+            listed = "; ".join(
+                f"--{name}: {old!r} there, {new!r} now"
+                for name, (old, new) in changed.items()
+            )
+            raise ValueError(
+                message(
+                    f"--model_dir={self} holds a run with other settings",
+                    received=listed,
+                    mend="start it with its own settings, use another --model_dir, or "
+                    "remove it",
+                )
+            )
+
+    def refuse_other_data(
+        self, fingerprint: Mapping[str, str], recorded: Mapping[str, str]
+    ) -> None:
+        """Raises ValueError where data differ from those the run was started with.
+
+        Args:
+          fingerprint: of each split now.
+          recorded: the same of the run.
+        """
+        names = [
+            name
+            for name in dict.fromkeys([*fingerprint, *recorded])
+            if recorded.get(name) != fingerprint.get(name)
+        ]
+        if names:
+            raise ValueError(
+                message(
+                    f"--model_dir={self} holds a run on other data; it must find the "
+                    "same texts and labels",
+                    received=f"the {', '.join(names)} split changed since",
+                    mend="train on the new data with another --model_dir, or bring the "
+                    "old data back",
+                )
+            )
+
+
+@contextlib.contextmanager
+def opened(model_dir: str, *, is_chief: bool) -> Iterator[RunFolder]:
+    """The folder of a run, which no other run uses until the block ends.
+
+    Args:
+      model_dir: --model_dir; made if it is not there.
+      is_chief: whether this process writes. Of several workers the first does: it
+        alone takes the lock, and the others go by it.
+
+    Raises:
+      ValueError: the place cannot be read or written, or another process uses it.
+    """
+    path = storage.path(model_dir)
+    try:
+        path.is_dir()
+    except tf.errors.OpError as error:
+        raise ValueError(
+            message(
+                f"--model_dir={model_dir} must be a place that can be read and written",
+                received=error.message,
+            )
+        ) from error
+    if not is_chief:
+        yield RunFolder(path)
+        return
+    with folder_lock.held(path, flag="model_dir"):
+        yield RunFolder(path)
+
+
+def read_json(path: storage.Path) -> Any:
+    """What a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,228 @@
+"""Second stage: the classifier, its optimizer, and all that is compiled.
+
+built = build.run(run, material)
+built.train_step, built.predict, built.evaluators["validation"]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any, Mapping
+
+import keras
+import numpy as np
+
+from trainer import storage
+from trainer.config import OptimizerConfig
+from trainer.data import plans, splits
+from trainer.data.batches import BatchFeeder
+from trainer.data.splits import Pool
+from trainer.data.tokens import TokenizedTexts, encode_texts
+from trainer.evaluation.evaluator import Evaluator, Predict, make_evaluator
+from trainer.messages import message
+from trainer.modeling import classifier as classifiers
+from trainer.modeling import optimizers
+from trainer.modeling.forward import Forward
+from trainer.stages.context import Run
+from trainer.stages.prepare import Material
+from trainer.training import compilation
+from trainer.training.steps import PredictStep, TrainStep
+
+_logger = logging.getLogger(__name__)
+
+# The name of the evaluator of --sample_texts, beside those of the splits.
+SAMPLES = "samples"
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """The model, and what runs it.
+
+    Attributes:
+      classifier: compiled, its optimizer built.
+      feeder: puts training batches on the devices.
+      train_step: updates the weights.
+      predict: gives the logits of a batch, in the eyes of the watchdog.
+      evaluators: of validation and test where there are any, and of the sample texts.
+      warnings: what a user should know before trusting the result, in sentences.
+    """
+
+    classifier: keras.Model
+    feeder: BatchFeeder
+    train_step: TrainStep
+    predict: Predict
+    evaluators: Mapping[str, Evaluator]
+    warnings: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """A part of the report's `training`."""
+        return {
+            "num_parameters": _num_parameters(self.classifier.weights),
+            "num_trainable_parameters": _num_parameters(
+                self.classifier.trainable_weights
+            ),
+        }
+
+
+def run(run: Run, material: Material) -> Built:
+    """Builds the model and compiles its steps.
+
+    Raises:
+      ValueError: model and settings cannot work together.
+    """
+    with run.runtime.strategy.scope():
+        classifier = make_classifier(run, material)
+    _refuse_long_windows(run.config.data.max_length, classifier)
+    warnings = _warnings(run.config.optimizer, material)
+    predict_step = _predict_step(run, classifier)
+    built = Built(
+        classifier=classifier,
+        feeder=BatchFeeder(
+            material.tokens,
+            material.texts.pool.labels,
+            material.bucket_lengths,
+            run.runtime.strategy,
+            rows=material.splits["train"].rows,
+            nominal_batch_size=material.plan.nominal_batch_size,
+        ),
+        train_step=_train_step(run, classifier),
+        predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
+        evaluators=_evaluators(run, material),
+        warnings=warnings,
+    )
+    run.stopwatch.lap("build_model_secs")
+    if run.runtime.is_chief:
+        # Only now that all was found in order is the folder this run's.
+        storage.write_text(run.folder.config, run.config.to_json())
+    _compile(run, material.plan, built, predict_step)
+    run.stopwatch.lap("compile_secs")
+    return built
+
+
+def make_classifier(run: Run, material: Material) -> keras.Model:
+    """The compiled classifier, its optimizer built."""
+    classifier = classifiers.build_classifier(
+        material.preset,
+        num_classes=len(material.label_names),
+        pooling=run.config.model.pooling,
+        dropout=run.resolved.dropout,
+        seed=run.config.training.seed,
+    )
+    optimizer = optimizers.build_optimizer(
+        run.config.optimizer,
+        total_steps=material.plan.nominal_steps,
+        steps_done=material.plan.nominal_steps_done(),
+    )
+    optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
+    classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())
+    return classifier
+
+
+def _refuse_long_windows(window_length: int, classifier: keras.Model) -> None:
+    limit = classifier.backbone.max_sequence_length
+    if window_length > limit:
+        raise ValueError(
+            message(
+                f"--max_length must be at most {limit}, the preset's own limit",
+                received=f"max_length={window_length}",
+            )
+        )
+
+
+def _warnings(config: OptimizerConfig, material: Material) -> tuple[str, ...]:
+    """All warnings so far, logged."""
+    warning = optimizers.warmup_warning(config, total_steps=material.plan.nominal_steps)
+    warnings = (*material.warnings, *([warning] if warning else []))
+    for sentence in warnings:
+        _logger.warning("%s", sentence)
+    return warnings
+
+
+def _train_step(run: Run, classifier: keras.Model) -> TrainStep:
+    forward = Forward(
+        classifier,
+        fusion=run.runtime.fusion,
+        rematerialize=run.config.runtime.rematerialize,
+        window_length=run.config.data.max_length,
+    )
+    return TrainStep(
+        classifier,
+        run.task.objective(classifier, forward),
+        run.runtime.strategy,
+        clip_norm=run.config.optimizer.clip_norm,
+        seed=run.config.training.seed,
+        accumulation_steps=run.config.training.accumulation_steps,
+        steps_per_call=run.resolved.steps_per_call,
+        fusion=run.runtime.fusion,
+    )
+
+
+def _predict_step(run: Run, classifier: keras.Model) -> PredictStep:
+    forward = Forward(
+        classifier,
+        fusion=run.runtime.fusion,
+        window_length=run.config.data.max_length,
+        differentiable=False,
+    )
+    return PredictStep(forward, run.runtime.strategy, fusion=run.runtime.fusion)
+
+
+def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
+    """Evaluators of validation and test where there are any, and of sample texts."""
+
+    def make(
+        pool: Pool, rows: np.ndarray, tokens: TokenizedTexts, name: str
+    ) -> Evaluator:
+        return make_evaluator(
+            pool,
+            rows,
+            tokens,
+            material.bucket_lengths,
+            run.runtime.strategy,
+            batch_size=run.resolved.eval_batch_size,
+            scoring=run.task.scoring,
+            label_names=material.label_names,
+            name=name,
+        )
+
+    evaluators = {
+        name: make(
+            material.texts.pool, material.splits[name].rows, material.tokens, name
+        )
+        for name in ("validation", "test")
+        if name in material.splits
+    }
+    samples = splits.unlabelled(run.config.sample_texts)
+    tokens = encode_texts(
+        samples.texts,
+        material.encoder,
+        digests=samples.digests,
+        cache_dir=run.config.data.cache_dir,
+    )
+    evaluators[SAMPLES] = make(samples, np.arange(len(samples)), tokens, SAMPLES)
+    return evaluators
+
+
+def _compile(
+    run: Run, plan: plans.TrainingPlan, built: Built, predict_step: PredictStep
+) -> None:
+    """Compiles the steps for all lengths there are, and leaves the weights alone."""
+    evaluation_plans = [evaluator.plan for evaluator in built.evaluators.values()]
+    with run.runtime.watchdog.watching("all workers to compile"):
+        compilation.compile_steps(
+            built.train_step,
+            predict_step,
+            train_feed=built.feeder.rehearsal(plan.from_step(0)),
+            predict_feed=built.feeder.rehearsal(*evaluation_plans),
+            variables=[
+                *built.classifier.trainable_variables,
+                *built.classifier.optimizer.variables,
+            ],
+            by_running=run.runtime.fusion != "none",
+            beat=run.runtime.watchdog.beat,
+        )
+
+
+def _num_parameters(variables: list[keras.Variable]) -> int:
+    return int(sum(np.prod(variable.shape) for variable in variables))

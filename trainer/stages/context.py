@@ -1,0 +1,102 @@
+"""What every stage of a run needs: the settings, the folder, the devices, the clock.
+
+with context.started(config, folder) as run:
+    run.config.data, run.folder.report, run.runtime.strategy
+    run.stopwatch.lap("prepare_data_secs")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from typing import Iterator
+
+from trainer import environment, storage
+from trainer.config import ExperimentConfig
+from trainer.run_folder import RunFolder
+from trainer.runtime import strategies
+from trainer.runtime.interruptions import TerminationSignal
+from trainer.runtime.strategies import Runtime
+from trainer.runtime.watchdog import naming_lost_workers
+from trainer.stages.resolve import Resolved, resolve
+from trainer.tasks.single_label import SingleLabel
+from trainer.tasks.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run under way.
+
+    Attributes:
+      config: the settings, as the user gave them.
+      resolved: what those that are automatic stand for here.
+      folder: --model_dir.
+      task: what a label, a loss and an answer are.
+      runtime: what it computes on.
+      termination: what tells the process to end.
+      stopwatch: seconds of the stages.
+    """
+
+    config: ExperimentConfig
+    resolved: Resolved
+    folder: RunFolder
+    task: Task
+    runtime: Runtime
+    termination: TerminationSignal
+    stopwatch: Stopwatch
+
+
+@contextlib.contextmanager
+def started(config: ExperimentConfig, folder: RunFolder) -> Iterator[Run]:
+    """Starts TensorFlow on the devices that the config asks for.
+
+    Raises:
+      ValueError: what was asked for is not there.
+      Preempted: the process was told to end (SIGTERM); what was done is saved.
+      WorkerLost: another worker went away, hangs, or never came.
+    """
+    runtime = strategies.set_up(config.runtime, seed=config.training.seed)
+    # Only now: TensorFlow's start with several workers takes SIGTERM for itself.
+    with (
+        TerminationSignal() as termination,
+        naming_lost_workers(runtime.cluster),
+        storage.naming_full_disk(),
+    ):
+        yield Run(
+            config=config,
+            resolved=resolve(config, runtime),
+            folder=folder,
+            task=SingleLabel(),
+            runtime=runtime,
+            termination=termination,
+            stopwatch=Stopwatch(),
+        )
+
+
+class Stopwatch:
+    """Seconds between laps, and up to the first training step.
+
+    Attributes:
+      laps: seconds by name.
+    """
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """Ends a lap."""
+        now = time.monotonic()
+        self.laps[name] = now - self._since
+        self._since = now
+
+    def start_training(self) -> None:
+        """Notes how long the process took to come to its first training step.
+
+        What it compiled is left out. A process that has nothing left to train, for it
+        resumes after training, has no such time.
+        """
+        self.laps["secs_to_first_step"] = (
+            environment.secs_since_start() - self.laps["compile_secs"]
+        )

@@ -1,0 +1,191 @@
+"""The stage that runs twice: how good the model is, before training and after.
+
+before = measure.before(run, material, built)
+after = measure.after(run, material, built)
+after.evaluations["test"]["accuracy"], after.decision.temperature
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from typing import Any, Mapping
+
+import numpy as np
+
+from trainer import run_folder, storage
+from trainer.config import ServingConfig
+from trainer.stages.build import SAMPLES, Built
+from trainer.stages.context import Run
+from trainer.stages.prepare import Material
+from trainer.tasks.task import Decision, Task
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Before:
+    """The evaluation of the weights as they came.
+
+    Attributes:
+      evaluations: by split, as `Scoring.report` has it.
+      answers: to the sample texts.
+    """
+
+    evaluations: Mapping[str, Any]
+    answers: list[dict[str, Any]]
+
+    def facts(self) -> Mapping[str, Any]:
+        """The report's `before`."""
+        return self.evaluations
+
+
+@dataclasses.dataclass(frozen=True)
+class After:
+    """The evaluation of the trained weights, with the decision fitted to them.
+
+    Attributes:
+      logits: float32 [n, classes], of each held-out split, as the classifier gave
+        them.
+      labels: int32 [n], of the same splits.
+      decision: how a label follows from logits, fitted on validation if there is any.
+      evaluations: by split, of the calibrated logits.
+      answers: to the sample texts.
+    """
+
+    logits: Mapping[str, np.ndarray]
+    labels: Mapping[str, np.ndarray]
+    decision: Decision
+    evaluations: Mapping[str, Any]
+    answers: list[dict[str, Any]]
+
+    def facts(self) -> Mapping[str, Any]:
+        """The report's `after`."""
+        return self.evaluations
+
+    def decision_facts(self) -> dict[str, Any]:
+        """The report's `decision`: the decision, and what it gives on each split."""
+        return {
+            **self.decision.facts(),
+            "quality": {
+                name: self.decision.quality(self.labels[name], logits)
+                for name, logits in self.logits.items()
+            },
+        }
+
+
+def before(run: Run, material: Material, built: Built) -> Before:
+    """Evaluates the weights as they came; a resumed run has its first evaluation."""
+    evaluated = _recorded(run, material) or _evaluated_before(run, material, built)
+    run.stopwatch.lap("evaluate_before_secs")
+    return evaluated
+
+
+def after(run: Run, material: Material, built: Built) -> After:
+    """Evaluates the trained weights, and decides how the export chooses labels."""
+    evaluated = _evaluated_after(run, material, built)
+    run.stopwatch.lap("evaluate_after_secs")
+    return evaluated
+
+
+def _made_on(material: Material) -> dict[str, Any]:
+    """What an evaluation depends on besides the settings, which a folder fixes."""
+    return {
+        "fingerprint": dict(material.fingerprint),
+        "label_names": list(material.label_names),
+    }
+
+
+def _recorded(run: Run, material: Material) -> Before | None:
+    """What an earlier process evaluated, if it was on the same texts and labels.
+
+    A run that was killed before its first checkpoint may be started again on mended
+    data: then what it evaluated was something else.
+    """
+    if not run.folder.before.is_file():
+        return None
+    recorded = run_folder.read_json(run.folder.before)
+    made_on = _made_on(material)
+    if {name: recorded.get(name) for name in made_on} != made_on:
+        return None
+    return Before(recorded["evaluations"], recorded["answers"])
+
+
+def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
+    _logger.info("evaluating before fine-tuning")
+    logits = _logits(run, built)
+    decision = run.task.plain_decision(len(material.label_names))
+    answers = decision.answers(logits.pop(SAMPLES), label_names=material.label_names)
+    evaluations = _evaluations(run, material, built, logits)
+    if run.runtime.is_chief:
+        content = {
+            **_made_on(material),
+            "evaluations": evaluations,
+            "answers": answers,
+        }
+        storage.write_text(run.folder.before, json.dumps(content))
+    return Before(evaluations, answers)
+
+
+def _evaluated_after(run: Run, material: Material, built: Built) -> After:
+    _logger.info("evaluating after fine-tuning")
+    logits = _logits(run, built)
+    samples = logits.pop(SAMPLES)
+    labels = {name: built.evaluators[name].labels for name in logits}
+    decision = _decide(
+        run.task, run.config.serving, logits, labels, len(material.label_names)
+    )
+    calibrated = {name: decision.calibrated(values) for name, values in logits.items()}
+    return After(
+        logits=logits,
+        labels=labels,
+        decision=decision,
+        evaluations=_evaluations(run, material, built, calibrated),
+        answers=decision.answers(samples, label_names=material.label_names),
+    )
+
+
+def _logits(run: Run, built: Built) -> dict[str, np.ndarray]:
+    """The logits of each split and of the sample texts: float32 [n, classes]."""
+    with run.runtime.watchdog.watching("all workers to evaluate"):
+        return {
+            name: evaluator.logits(built.predict)
+            for name, evaluator in built.evaluators.items()
+        }
+
+
+def _evaluations(
+    run: Run, material: Material, built: Built, logits: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    return {
+        name: built.evaluators[name].report(
+            values,
+            num_resamples=run.config.num_bootstrap_resamples,
+            seed=run.config.training.seed,
+            longest_text=material.encoder.longest_text,
+        )
+        for name, values in logits.items()
+    }
+
+
+def _decide(
+    task: Task,
+    config: ServingConfig,
+    logits: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    num_classes: int,
+) -> Decision:
+    """The decision, fitted on validation where there is one."""
+    if "validation" not in logits:
+        return task.plain_decision(num_classes)
+    decision = task.fit_decision(
+        labels["validation"],
+        logits["validation"],
+        calibrate=config.calibrate,
+        metric=config.decision_metric,
+        target_accuracy=config.abstain_accuracy,
+        split="validation",
+    )
+    _logger.info("decision: %s", decision)
+    return decision

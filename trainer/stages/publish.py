@@ -1,0 +1,225 @@
+"""The stage that exports: trained weights become a version that a server takes.
+
+    exported = publish.run(run, material, built, after, facts)
+    exported.facts()["path"]
+
+What is written, and how, is in `trainer/serving`. An export is checked twice before it
+is published: its variables are those of the trained classifier, bit for bit; and its
+answers to held-out texts are those that the trained classifier itself gave in the
+evaluation, not those of a copy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from typing import Any, Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import ModelConfig
+from trainer.data import splits
+from trainer.data.tokens import encode_texts
+from trainer.evaluation.evaluator import make_evaluator
+from trainer.modeling import classifier as classifiers
+from trainer.modeling import weights
+from trainer.modeling.forward import Forward
+from trainer.runtime import strategies
+from trainer.serving import export as exports
+from trainer.serving.formats import Source as Exportable
+from trainer.stages.build import Built
+from trainer.stages.context import Run
+from trainer.stages.measure import After
+from trainer.stages.prepare import Material
+from trainer.training.steps import PredictStep
+
+_logger = logging.getLogger(__name__)
+
+# Texts the export is checked on, besides held-out ones.
+_HOSTILE_TEXTS = (
+    "",
+    "   ",
+    "\u200b\ufffd\x00",
+    "caf\u00e9 na\u00efve \u03a3\u03a3 \u0130 \u4f60\u597d \U0001f600",
+    "a" * 101,
+    "[SEP] [CLS] [MASK]",
+    "word " * 3000,
+)
+_CHECK_BATCH_SIZE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """The version that was published.
+
+    Attributes:
+      export: the report's `export`: path, version, and what was measured of each
+        format.
+      warnings: of the formats that were not published, in sentences.
+    """
+
+    export: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+    def facts(self) -> Mapping[str, Any]:
+        """The report's `export`."""
+        return self.export
+
+
+def run(
+    run: Run,
+    material: Material,
+    built: Built,
+    after: After,
+    report: Mapping[str, Any],
+) -> Exported:
+    """Publishes the weights in all formats wanted, checked against memory.
+
+    Args:
+      report: what the report will hold of the other stages, for manifest and card.
+
+    Raises:
+      ValueError: the export does not compute what the classifier does.
+    """
+    make_classifier = functools.partial(
+        _copied_classifier, run.config.model, material, built.classifier
+    )
+    exportable = Exportable(
+        make_classifier=make_classifier,
+        preset=material.preset,
+        encoder=material.encoder,
+        label_names=material.label_names,
+        bucket_lengths=material.bucket_lengths,
+        decision=after.decision,
+        data=run.config.data,
+    )
+    held_out = held_out_split(material)
+    export = exports.publish(
+        exportable,
+        run.resolved.export_folder,
+        config=run.config.serving,
+        checks=_checks(run, material, built, after, make_classifier("float32")),
+        facts=_manifest_facts(report, checked_on=held_out),
+    )
+    run.stopwatch.lap("export_secs")
+    limit = run.config.serving.max_accuracy_drop
+    return Exported(export, tuple(_refusals(export, limit)))
+
+
+def held_out_split(material: Material) -> str:
+    """The split an export is checked on: training texts where nothing is held out."""
+    names = ("test", "validation", "train")
+    return next(name for name in names if name in material.splits)
+
+
+def _copied_classifier(
+    config: ModelConfig, material: Material, trained: keras.Model, policy: str
+) -> keras.Model:
+    """The trained classifier once more, under a Keras precision policy."""
+    with strategies.precision(policy):
+        copied = classifiers.build_classifier(
+            material.preset,
+            num_classes=len(material.label_names),
+            pooling=config.pooling,
+            dropout=0.0,
+            seed=0,
+        )
+    weights.copy(trained, copied)
+    return copied
+
+
+def _checks(
+    run: Run, material: Material, built: Built, after: After, copied: keras.Model
+) -> exports.Checks:
+    """Held-out texts with the trained classifier's logits, and hostile texts.
+
+    What a hostile text gives is asked of a copy: of several workers the chief is alone
+    here, and the steps that are compiled need all of them. Where nothing was held out
+    the copy is asked for all.
+    """
+    split = held_out_split(material)
+    rows = material.splits[split].rows
+    # From all over it: a data set may hold one class after the other.
+    count = min(run.config.serving.num_export_examples or len(rows), len(rows))
+    chosen = np.linspace(0, len(rows) - 1, count).round().astype(np.int64)
+    pool = material.texts.pool
+    texts = pool.texts.take(rows[chosen]).to_pylist()
+    has_logits = split in after.logits
+    asked = _HOSTILE_TEXTS if has_logits else (*texts, *_HOSTILE_TEXTS)
+    logits = _logits_of_copy(run, material, copied, asked)
+    if has_logits:
+        logits = np.concatenate([after.logits[split][chosen], logits])
+    return exports.Checks(
+        texts=(*texts, *_HOSTILE_TEXTS),
+        labels=pool.labels[rows[chosen]],
+        probabilities=after.decision.probabilities(logits),
+        weights={
+            path: variable.numpy()
+            for path, variable in weights.by_path(built.classifier).items()
+        },
+        precision=run.runtime.precision,
+    )
+
+
+def _logits_of_copy(
+    run: Run, material: Material, copied: keras.Model, texts: tuple[str, ...]
+) -> np.ndarray:
+    """float32 [n, classes], computed on one device in float32."""
+    pool = splits.unlabelled(texts)
+    tokens = encode_texts(
+        pool.texts,
+        material.encoder,
+        digests=pool.digests,
+        cache_dir=run.config.data.cache_dir,
+    )
+    strategy = tf.distribute.get_strategy()
+    evaluator = make_evaluator(
+        pool,
+        np.arange(len(pool)),
+        tokens,
+        material.bucket_lengths,
+        strategy,
+        batch_size=_CHECK_BATCH_SIZE,
+        scoring=run.task.scoring,
+        label_names=material.label_names,
+        name="export",
+    )
+    forward = Forward(
+        copied, window_length=run.config.data.max_length, differentiable=False
+    )
+    return evaluator.logits(PredictStep(forward, strategy))
+
+
+def _manifest_facts(report: Mapping[str, Any], *, checked_on: str) -> dict[str, Any]:
+    """What manifest and model card say of the run, from what its report will hold."""
+    decision = report["decision"]
+    return {
+        **{name: report[name] for name in ("title", "config", "data", "warnings")},
+        "data_fingerprint": report["data"]["fingerprint"],
+        "metrics": {
+            split: {
+                name: value
+                for name, value in evaluation.items()
+                if isinstance(value, (int, float)) or name == "confidence_intervals_95"
+            }
+            for split, evaluation in report["after"].items()
+        },
+        "decision_split": decision["split"],
+        "decision_quality": decision["quality"].get(decision["split"]),
+        "checked_on": checked_on,
+    }
+
+
+def _refusals(export: Mapping[str, Any], limit: float) -> list[str]:
+    """Warnings of the formats that were not published."""
+    return [
+        f"{measured['format']} was not published: its accuracy on "
+        f"{measured['num_texts']} held-out texts is {measured['accuracy']:.2%}, "
+        f"{measured['accuracy_drop']:.2%} below that of float32, and "
+        f"--max_accuracy_drop={limit}"
+        for measured in export["formats"]
+        if measured["status"] == "refused"
+    ]

@@ -1,0 +1,226 @@
+"""The last stage: report.json, report.html, summary.txt; and what a finished run does.
+
+    result = record.run(run, content, exported)     # the chief
+    result = record.wait_for_chief(run)             # the other workers
+    result = record.finished(folder, config)        # of a run that is asked again
+
+report.json is written last: where it is, the run is finished.
+
+A finished run that is started again compares first. On other data it refuses, for its
+results are not of these. With other settings of how the model is published (formats,
+calibration, thresholds, abstaining), which a run may change, it goes through the
+stages once more: nothing is left to train, so the best weights are measured, decided
+on and published as a new version. Otherwise there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import pathlib
+import statistics
+import sys
+from typing import Any, Mapping, Sequence
+
+from trainer import environment, run_folder, storage
+from trainer.config import ExperimentConfig, ServingConfig, settings
+from trainer.evaluation import report as pages
+from trainer.messages import message
+from trainer.run_folder import RunFolder
+from trainer.stages import prepare
+from trainer.stages.build import Built
+from trainer.stages.context import Run
+from trainer.stages.measure import After, Before
+from trainer.stages.prepare import Material
+from trainer.stages.publish import Exported
+from trainer.stages.train import Trained
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    Attributes:
+      report: the content of report.json.
+      report_path: the page to read, report.html.
+      saved_model: the folder of the exported model.
+      summary: a small table for people, as text.
+    """
+
+    report: Mapping[str, Any]
+    report_path: storage.Path
+    saved_model: storage.Path
+    summary: str
+
+
+def content(
+    run: Run,
+    material: Material,
+    built: Built,
+    before: Before,
+    trained: Trained,
+    after: After,
+) -> dict[str, Any]:
+    """What the report holds of all stages but the export's."""
+    return {
+        "title": f"{run.config.model.preset} on {run.config.data.dataset}",
+        "status": "complete",
+        "before": before.facts(),
+        "after": after.facts(),
+        "samples": [
+            {"text": text, "before": first, "after": last}
+            for text, first, last in zip(
+                run.config.sample_texts, before.answers, after.answers, strict=True
+            )
+        ],
+        "decision": after.decision_facts(),
+        "training": {**trained.facts(), **built.facts()},
+        "data": material.facts(),
+        "warnings": list(built.warnings),
+        "config": dataclasses.asdict(run.config),
+        "environment": environment.facts(run.runtime.reasons),
+    }
+
+
+def run(
+    run: Run, content: Mapping[str, Any], trained: Trained, exported: Exported
+) -> RunResult:
+    """Writes the results; the other workers learn that they are there."""
+    history = run.folder.history()
+    export = exported.facts()
+    result = _write(
+        run.folder,
+        {
+            **content,
+            "warnings": [*content["warnings"], *exported.warnings],
+            "export": export,
+            "history": history,
+            "timing": {
+                **run.stopwatch.laps,
+                "train_steps_secs": trained.state.train_secs,
+                "train_examples_per_sec": steady_rate(history["train"]),
+                "input_wait_fraction": steady_input_wait(history["train"]),
+                **environment.peak_memory(),
+            },
+            "paths": {
+                "report": str(run.folder.report_page),
+                "saved_model": export["path"],
+            },
+            "commands": {"predict": _predict_command(export["path"])},
+        },
+    )
+    run.runtime.wait_for_all()
+    return result
+
+
+def wait_for_chief(run: Run) -> RunResult:
+    """What the chief writes, when it has: a worker's only wait without a limit.
+
+    However long the chief exports, it is not taken for lost as long as it lives.
+    """
+    with run.runtime.watchdog.watching("the chief to export", patiently=True):
+        run.runtime.wait_for_all()
+    return read(run.folder)
+
+
+def finished(folder: RunFolder, config: ExperimentConfig) -> RunResult | None:
+    """The results of a finished run; None where there is something to publish again.
+
+    Raises:
+      ValueError: the data are not those of the run, or its weights are gone.
+    """
+    result = read(folder)
+    texts = prepare.read_texts(config.data, seed=config.training.seed)
+    folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
+    changed = _unpublished(result.report["config"], config.serving)
+    if not changed:
+        _logger.info("%s holds this run, finished: nothing to do", folder)
+        return result
+    if not folder.has_checkpoint:
+        raise ValueError(
+            message(
+                f"--model_dir={folder} must have the weights of its run, to publish "
+                f"with {', '.join(changed)}",
+                received=f"no checkpoint in {folder.checkpoints}",
+                mend="train again with another --model_dir, or leave these settings "
+                "as they were",
+            )
+        )
+    _logger.info("%s is finished: publishing again with %s", folder, ", ".join(changed))
+    return None
+
+
+def _unpublished(recorded: Mapping[str, Any], config: ServingConfig) -> list[str]:
+    """The settings, as flags, with which the run was not published yet."""
+    old = recorded["serving"]
+    return [
+        f"--{name}={_as_flag(value)}"
+        for name, value in settings(config).items()
+        if name in old and _as_flag(old[name]) != _as_flag(value)
+    ]
+
+
+def _as_flag(value: Any) -> str:
+    is_list = isinstance(value, (list, tuple))
+    return ",".join(map(str, value)) if is_list else str(value)
+
+
+def read(folder: RunFolder) -> RunResult:
+    """The results of a finished run."""
+    report = run_folder.read_json(folder.report)
+    return RunResult(
+        report=report,
+        report_path=folder.report_page,
+        saved_model=storage.path(report["export"]["path"]),
+        summary=folder.summary.read_text(encoding="utf-8"),
+    )
+
+
+def _write(folder: RunFolder, report: Mapping[str, Any]) -> RunResult:
+    """Writes the three files and returns what they hold."""
+    storage.write_text(folder.report_page, pages.render_html(report))
+    storage.write_text(folder.summary, pages.summary_table(report).rstrip() + "\n")
+    text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
+    storage.write_text(folder.report, text + "\n")
+    return read(folder)
+
+
+def _predict_command(saved_model: str) -> str:
+    return (
+        f"{_interpreter()} -m trainer.predict --saved_model={saved_model} "
+        "--input=TEXTS.txt --output=-"
+    )
+
+
+def _interpreter() -> str:
+    """This Python, as one would call it from the current folder."""
+    executable, here = pathlib.Path(sys.executable), pathlib.Path.cwd()
+    if executable.is_relative_to(here):
+        return str(executable.relative_to(here))
+    return str(executable)
+
+
+def steady_rate(records: Sequence[Mapping[str, Any]]) -> float:
+    """Training examples a second: the median over the log lines.
+
+    The first one, during which pipelines fill and memory is allocated, is left out
+    where there are others. What is compiled, is before all of them.
+    """
+    rates = [record["examples_per_sec"] for record in records]
+    rate: float = statistics.median(rates[1:] or rates)
+    return rate
+
+
+def steady_input_wait(records: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of the training time in which steps waited for their batches.
+
+    The mean over the log lines, without the first one as in `steady_rate`. An upper
+    bound: devices that have work queued need not have waited when the host did. None:
+    it was not measured, as on a TPU.
+    """
+    name = "input_wait_fraction"
+    shares = [record[name] for record in records if name in record]
+    return statistics.fmean(shares[1:] or shares) if shares else None

@@ -1,0 +1,120 @@
+"""What settings that are automatic stand for, decided once.
+
+    resolved = resolve(config, runtime)
+    resolved.eval_batch_size, resolved.steps_per_call
+
+A sentinel (0, -1, "") is looked at here and nowhere after: the stages take these
+values. Two automatic settings need more than the config: the warmup, a share of steps
+that only the data tell (`modeling/optimizers.py`); precision, strategy and compilation,
+which follow the devices (`runtime/strategies.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from trainer import storage
+from trainer.config import (
+    ACCELERATOR_STEPS_PER_CALL,
+    EVAL_EXAMPLES_PER_ACCELERATOR,
+    ExperimentConfig,
+    RuntimeConfig,
+    TrainingConfig,
+)
+from trainer.data import plans
+from trainer.messages import message
+from trainer.runtime import strategies
+from trainer.runtime.strategies import Runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class Resolved:
+    """Settings without sentinels.
+
+    Attributes:
+      eval_batch_size: examples per evaluation step, over all replicas.
+      steps_per_call: training steps that are handed over together, at most.
+      dropout: rate in encoder and head; None: the preset's own.
+      export_folder: of the versions.
+    """
+
+    eval_batch_size: int
+    steps_per_call: int
+    dropout: float | None
+    export_folder: storage.Path
+
+
+def resolve(config: ExperimentConfig, runtime: Runtime) -> Resolved:
+    """The settings of a run on these devices.
+
+    Raises:
+      ValueError: a batch cannot be shared out among the replicas.
+    """
+    resolved = Resolved(
+        eval_batch_size=eval_batch_size(config.training, runtime),
+        steps_per_call=steps_per_call(config.runtime, runtime),
+        dropout=None if config.model.dropout < 0 else config.model.dropout,
+        export_folder=storage.path(
+            config.serving.export_dir or f"{config.model_dir}/export"
+        ),
+    )
+    check_train_batch_size(
+        config.training, runtime, max_text_length=config.data.max_text_length
+    )
+    strategies.check_batch_size(
+        "eval_batch_size", resolved.eval_batch_size, num_replicas=runtime.num_replicas
+    )
+    return resolved
+
+
+def eval_batch_size(config: TrainingConfig, runtime: Runtime) -> int:
+    """Examples per evaluation step. Automatic: what keeps accelerators busy."""
+    automatic = config.global_batch_size
+    if runtime.has_accelerators:
+        automatic = max(automatic, EVAL_EXAMPLES_PER_ACCELERATOR * runtime.num_replicas)
+    return config.eval_batch_size or automatic
+
+
+def steps_per_call(config: RuntimeConfig, runtime: Runtime) -> int:
+    """Training steps that are handed over together.
+
+    Several GPUs' sums and updates are not compiled by XLA: of each padded length they
+    are in a graph of several steps, and the host has to pass over all but one.
+    """
+    is_one_gpu = runtime.has_accelerators and runtime.num_replicas == 1
+    is_one_program = runtime.is_on_tpu or (is_one_gpu and runtime.fusion == "whole")
+    automatic = ACCELERATOR_STEPS_PER_CALL if is_one_program else 1
+    return config.steps_per_call or automatic
+
+
+def check_train_batch_size(
+    config: TrainingConfig, runtime: Runtime, *, max_text_length: int
+) -> None:
+    """Raises ValueError unless replicas and parts can share each batch evenly.
+
+    Args:
+      max_text_length: most tokens of a text, those of all its windows.
+    """
+    num_parts = config.accumulation_steps
+    budget = config.tokens_per_batch
+    if not budget:
+        strategies.check_batch_size(
+            "global_batch_size",
+            config.global_batch_size,
+            num_replicas=runtime.num_replicas,
+            num_parts=num_parts,
+        )
+        return
+    num_rows = plans.rows_multiple(
+        tokens_per_batch=budget, max_text_length=max_text_length
+    )
+    if num_rows % (runtime.num_replicas * num_parts):
+        raise ValueError(
+            message(
+                f"--tokens_per_batch={budget} with texts of up to {max_text_length} "
+                f"tokens makes batches of a multiple of {num_rows} rows, which must be "
+                "a multiple of replicas × accumulation steps",
+                received=f"{runtime.num_replicas} × {num_parts}",
+                mend="change the budget, or use --global_batch_size alone",
+            )
+        )

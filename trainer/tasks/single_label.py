@@ -1,0 +1,143 @@
+"""One label a text: softmax, cross-entropy, accuracy and its like.
+
+    task = SingleLabel()
+    task.objective(classifier, forward).losses(batch, dropout_seed=seed)
+    task.scoring.metrics(labels, logits, label_names=("bad", "good"))["f1_macro"]
+    task.fit_decision(labels, logits, split="validation", ...).choose(probabilities)
+
+How a label is chosen and when none is, is in `single_label_decision.py`; the metrics'
+arithmetic in `evaluation/metrics.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import DecisionMetric
+from trainer.data.batches import Batch
+from trainer.evaluation import metrics, slices
+from trainer.tasks import single_label_decision
+from trainer.tasks.single_label_decision import Decision, Predictions
+from trainer.tasks.task import Scoring
+
+
+class SingleLabel:
+    """The task of giving each text one of several labels."""
+
+    name = "single_label"
+    scoring: Scoring
+
+    def __init__(self) -> None:
+        self.scoring = ClassScoring()
+
+    def loss(self) -> keras.losses.Loss:
+        """Cross-entropy of each example, in nats, from logits and class positions."""
+        return keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="none"
+        )
+
+    def objective(
+        self, classifier: keras.Model, forward: Callable[..., tf.Tensor]
+    ) -> CrossEntropy:
+        """The loss that the classifier is compiled with."""
+        return CrossEntropy(classifier, forward)
+
+    def plain_decision(self, num_classes: int) -> Decision:
+        """The most probable class, never abstaining."""
+        return single_label_decision.plain(num_classes)
+
+    def fit_decision(
+        self,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        *,
+        calibrate: bool,
+        metric: DecisionMetric,
+        target_accuracy: float,
+        split: str,
+    ) -> Decision:
+        """See `single_label_decision.fit`."""
+        return single_label_decision.fit(
+            labels,
+            logits,
+            calibrate=calibrate,
+            metric=metric,
+            target_accuracy=target_accuracy,
+            split=split,
+        )
+
+
+class CrossEntropy:
+    """Cross-entropy of a classifier's logits.
+
+    Args:
+      classifier: compiled with `SingleLabel.loss`.
+      forward: (token_ids, num_tokens, *, dropout_seed) → logits.
+    """
+
+    def __init__(
+        self, classifier: keras.Model, forward: Callable[..., tf.Tensor]
+    ) -> None:
+        self._classifier = classifier
+        self._forward = forward
+
+    def losses(self, batch: Batch, *, dropout_seed: tf.Tensor) -> tf.Tensor:
+        """Float32 [batch]; the batch's targets are int32 [batch], class positions."""
+        logits = self._forward(*batch.inputs, dropout_seed=dropout_seed)
+        return self._classifier.loss(batch.targets, logits)
+
+
+class ClassScoring:
+    """Metrics of one label a text, each with its interval."""
+
+    progress_metrics: tuple[str, ...] = ("loss", "accuracy", "f1_macro", "mcc")
+
+    def metrics(
+        self, labels: np.ndarray, logits: np.ndarray, *, label_names: Sequence[str]
+    ) -> dict[str, Any]:
+        """Metrics by name, see `classification_metrics`; no intervals."""
+        return metrics.classification_metrics(
+            labels,
+            Predictions(logits),
+            label_names=label_names,
+            num_resamples=0,
+            seed=0,
+        )
+
+    def report(
+        self,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        *,
+        label_names: Sequence[str],
+        texts: Sequence[Any],
+        lengths: np.ndarray,
+        longest_text: int,
+        num_resamples: int,
+        seed: int,
+    ) -> dict[str, Any]:
+        """Metrics with intervals, accuracy by length, and the surest errors."""
+        predictions = Predictions(logits)
+        return {
+            **metrics.classification_metrics(
+                labels,
+                predictions,
+                label_names=label_names,
+                num_resamples=num_resamples,
+                seed=seed,
+            ),
+            "accuracy_by_length": slices.accuracy_by_length(
+                labels, predictions.predicted, lengths, longest_text=longest_text
+            ),
+            "most_confident_errors": slices.most_confident_errors(
+                texts, labels, predictions, lengths, label_names=label_names
+            ),
+        }
+
+    def score(self, values: Mapping[str, Any], name: str) -> float:
+        """The metric of that name; the loss with its sign turned."""
+        return metrics.score(values, name)

@@ -1,0 +1,172 @@
+"""What a task is: which loss is trained, what is measured, how an answer is chosen.
+
+    task = SingleLabel()                                # tasks/single_label.py
+    objective = task.objective(classifier, forward)     # for the training step
+    task.scoring.metrics(labels, logits, label_names=names)["accuracy"]
+    decision = task.fit_decision(labels, logits, ...)   # on validation
+    decision.answers(logits, label_names=names)         # what a user gets
+
+Steps, loop, evaluator and signatures know these protocols and nothing else of a task:
+none of them computes a softmax. Here are the protocols alone, so that they may be
+imported from below the tasks themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Protocol, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import DecisionMetric
+from trainer.data.batches import Batch
+
+Constants = Mapping[str, float | Sequence[float]]
+Outputs = dict[str, tf.Tensor]
+
+
+class Objective(Protocol):
+    """What training makes small."""
+
+    def losses(self, batch: Batch, *, dropout_seed: tf.Tensor) -> tf.Tensor:
+        """The loss of each example, before weights.
+
+        Args:
+          dropout_seed: int32 [2].
+
+        Returns:
+          float32 [batch].
+        """
+
+
+class Scoring(Protocol):
+    """How good a model's logits are."""
+
+    # The metrics that are written of each evaluation during training.
+    progress_metrics: tuple[str, ...]
+
+    def metrics(
+        self, labels: np.ndarray, logits: np.ndarray, *, label_names: Sequence[str]
+    ) -> dict[str, Any]:
+        """Metrics by name, without intervals: for evaluations during training.
+
+        Args:
+          labels: int [n].
+          logits: float [n, classes].
+        """
+
+    def report(
+        self,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        *,
+        label_names: Sequence[str],
+        texts: Sequence[Any],
+        lengths: np.ndarray,
+        longest_text: int,
+        num_resamples: int,
+        seed: int,
+    ) -> dict[str, Any]:
+        """All that the report says of a split, ready for JSON.
+
+        Args:
+          texts: n texts.
+          lengths: int [n], tokens of each text before truncation.
+          longest_text: how many tokens of a text are read.
+          num_resamples: bootstrap resamples behind each interval; 0: no intervals.
+          seed: of the resamples.
+        """
+
+    def score(self, metrics: Mapping[str, Any], name: str) -> float:
+        """One number to compare checkpoints by; higher is better."""
+
+
+class Decision(Protocol):
+    """From logits to what a user gets: the same rule in NumPy and in the graph."""
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before they become probabilities."""
+
+    def answers(
+        self, logits: np.ndarray, *, label_names: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """An answer a row, ready for JSON: `label`, `score`, `probabilities`."""
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """float64 [n, classes], of logits [n, classes]."""
+
+    def calibrated(self, logits: np.ndarray) -> np.ndarray:
+        """The logits whose softmax `probabilities` gives, of the logits' dtype."""
+
+    def choose(self, probabilities: np.ndarray) -> np.ndarray:
+        """int64 [n], the position of the label that is chosen."""
+
+    def is_tie(self, probabilities: np.ndarray, *, rounding: float) -> np.ndarray:
+        """bool [n], whether probabilities off by `rounding` may give another label."""
+
+    def quality(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
+        """What the decision gives on a split, ready for JSON."""
+
+    def facts(self) -> dict[str, Any]:
+        """The decision itself, ready for JSON."""
+
+    def constants(self) -> Constants:
+        """What the graph holds as variables, by name."""
+
+    def graph_probabilities(
+        self, logits: tf.Tensor, constants: Mapping[str, Any]
+    ) -> tf.Tensor:
+        """`probabilities` in the graph: float32 [batch, classes].
+
+        Args:
+          constants: what `constants` gives, as variables or as plain numbers.
+        """
+
+    def graph_outputs(
+        self,
+        logits: tf.Tensor,
+        constants: Mapping[str, Any],
+        *,
+        label_names: tf.Tensor,
+    ) -> Outputs:
+        """A signature's outputs, in the graph.
+
+        Args:
+          logits: float32 [batch, classes].
+          label_names: string [classes].
+        """
+
+
+class Task(Protocol):
+    """A task, whole."""
+
+    name: str
+    scoring: Scoring
+
+    def loss(self) -> keras.losses.Loss:
+        """A loss for each example, with which the classifier is compiled."""
+
+    def objective(self, classifier: keras.Model, forward: Any) -> Objective:
+        """What training a classifier makes small.
+
+        Args:
+          classifier: compiled with `loss`.
+          forward: calls it: (token_ids, num_tokens, *, dropout_seed) → logits.
+        """
+
+    def plain_decision(self, num_classes: int) -> Decision:
+        """The decision that needs no fit."""
+
+    def fit_decision(
+        self,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        *,
+        calibrate: bool,
+        metric: DecisionMetric,
+        target_accuracy: float,
+        split: str,
+    ) -> Decision:
+        """The decision that fits a held-out split best; arguments as in the config."""
