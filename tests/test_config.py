@@ -406,7 +406,7 @@ def test_unknown_field_is_refused(section: str | None) -> None:
     values = json.loads(make_config().to_json())
     (values[section] if section else values)["momentum"] = 0.9
     owner = "OptimizerConfig" if section else "ExperimentConfig"
-    with pytest.raises(ValueError, match=rf"\['momentum'\] for {owner}"):
+    with pytest.raises(ValueError, match=f"settings of {owner}.*momentum"):
         ExperimentConfig.from_json(json.dumps(values))
 
 

@@ -234,7 +234,7 @@ def run_main(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str
 @pytest.mark.parametrize(
     "arguments, expected",
     [
-        ([], "error: --model_dir is required and was not given.\n"),
+        ([], "error: --model_dir is required. Received: none\n"),
         (
             [*REQUIRED, "reviews.csv", "2"],
             "error: every setting is a flag, --name=value. Received: reviews.csv 2\n",

@@ -21,6 +21,8 @@ import math
 import typing
 from typing import Any, Literal, Mapping
 
+from trainer.messages import message
+
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
 Pooling = Literal["first", "mean"]
@@ -65,9 +67,9 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _require(condition: bool, message: str) -> None:
+def _require(condition: bool, rule: str, *, received: object, mend: str = "") -> None:
     if not condition:
-        raise ValueError(message)
+        raise ValueError(message(rule, received=received, mend=mend))
 
 
 def _require_choices(config: Any) -> None:
@@ -77,8 +79,8 @@ def _require_choices(config: Any) -> None:
             value, choices = getattr(config, name), typing.get_args(hint)
             _require(
                 value in choices,
-                f"--{name} must be one of {', '.join(choices)}. "
-                f"Received: {name}={value!r}",
+                f"--{name} must be one of {', '.join(choices)}",
+                received=f"{name}={value!r}",
             )
 
 
@@ -87,7 +89,8 @@ def _require_at_least(config: Any, minimum: float, *names: str) -> None:
         value = getattr(config, name)
         _require(
             value >= minimum,
-            f"--{name} must be at least {minimum}. Received: {name}={value}",
+            f"--{name} must be at least {minimum}",
+            received=f"{name}={value}",
         )
 
 
@@ -158,14 +161,14 @@ class DataConfig:
     )
     max_windows: int = setting(
         4,
-        "Most windows of a text, for --long_text=windows; a text that needs more is cut "
-        "as --truncation says. Each number of windows that occurs is one more shape to "
-        "compile.",
+        "Most windows of a text, for --long_text=windows; a text that needs more is cut"
+        " as --truncation says. Each number of windows that occurs is one more shape to"
+        " compile.",
     )
     window_overlap: int = setting(
         -1,
-        "Tokens that neighbouring windows share, for --long_text=windows. -1: a quarter "
-        "of --max_length.",
+        "Tokens that neighbouring windows share, for --long_text=windows. -1: a quarter"
+        " of --max_length.",
     )
     truncation: Truncation = setting(
         "head",
@@ -174,9 +177,9 @@ class DataConfig:
     )
     num_buckets: int = setting(
         6,
-        "Number of padded lengths up to --max_length, in 1 to 16. Each compiles once; more of them pad "
-        "less. They are chosen from the training texts to cost the least, attention's "
-        "growing share at longer lengths included.",
+        "Number of padded lengths up to --max_length, in 1 to 16. Each compiles once;"
+        " more of them pad less. They are chosen from the training texts to cost the"
+        " least, attention's growing share at longer lengths included.",
     )
     download: bool = setting(
         False,
@@ -204,37 +207,41 @@ class DataConfig:
             value = getattr(self, name)
             _require(
                 value == 0 or value >= 2,
-                f"--{name} must be 0 (no such split) or at least 2. "
-                f"Received: {name}={value}",
+                f"--{name} must be 0 (no such split) or at least 2",
+                received=f"{name}={value}",
             )
         _require(
             self.max_length >= 3,
-            "--max_length must be at least 3: [CLS], one token, [SEP]. "
-            f"Received: max_length={self.max_length}",
+            "--max_length must be at least 3: [CLS], one token, [SEP]",
+            received=f"max_length={self.max_length}",
         )
         overlap, room = self.window_overlap, self.max_length - 2
         _require(
             -1 <= overlap < room,
-            f"--window_overlap must be below {room}, the tokens that a window of "
-            f"--max_length has besides [CLS] and [SEP], or -1. Received: {overlap}",
+            f"--window_overlap must be below {room}, the tokens that a window of"
+            " --max_length has besides [CLS] and [SEP], or -1",
+            received=f"{overlap}",
         )
         _require_at_least(self, 2, "max_windows")
         _require(
             1 <= self.num_buckets <= 16,
-            f"--num_buckets must be in 1 to 16. Received: {self.num_buckets}",
+            "--num_buckets must be in 1 to 16",
+            received=f"{self.num_buckets}",
         )
         _require(
             self.text_field != self.label_field,
-            "--text_field and --label_field must differ. "
-            f"Received: both {self.text_field!r}",
+            "--text_field and --label_field must differ",
+            received=f"both {self.text_field!r}",
         )
         _require(
             len(set(self.label_names)) == len(self.label_names)
             and len(self.label_names) != 1,
-            "--label_names must be at least two different names. "
-            f"Received: {','.join(self.label_names)}",
+            "--label_names must be at least two different names",
+            received=f"{','.join(self.label_names)}",
         )
-        _require(bool(self.cache_dir), "--cache_dir must name a folder.")
+        _require(
+            bool(self.cache_dir), "--cache_dir must name a folder", received="none"
+        )
 
     @property
     def num_windows(self) -> int:
@@ -276,7 +283,8 @@ class ModelConfig:
         _require_choices(self)
         _require(
             self.dropout == -1.0 or 0.0 <= self.dropout < 1.0,
-            f"--dropout must be in [0, 1), or -1. Received: dropout={self.dropout}",
+            "--dropout must be in [0, 1), or -1",
+            received=f"dropout={self.dropout}",
         )
 
 
@@ -315,26 +323,28 @@ class OptimizerConfig:
         _require_choices(self)
         _require(
             0 < self.learning_rate < math.inf,
-            "--learning_rate must be above 0 and finite. "
-            f"Received: {self.learning_rate}",
+            "--learning_rate must be above 0 and finite",
+            received=f"{self.learning_rate}",
         )
         for name in ("weight_decay", "clip_norm"):
             value = getattr(self, name)
             _require(
-                math.isfinite(value), f"--{name} must be finite. Received: {value}"
+                math.isfinite(value), f"--{name} must be finite", received=f"{value}"
             )
         _require_at_least(self, 0, "weight_decay", "clip_norm")
         _require_at_least(self, -1, "num_warmup_steps")
         _require(
             self.warmup_fraction == -1.0 or 0.0 <= self.warmup_fraction <= 1.0,
-            "--warmup_fraction must be in [0, 1], or -1. "
-            f"Received: {self.warmup_fraction}",
+            "--warmup_fraction must be in [0, 1], or -1",
+            received=f"{self.warmup_fraction}",
         )
         _require(
             self.num_warmup_steps < 0 or self.warmup_fraction < 0,
-            "give --num_warmup_steps or --warmup_fraction, not both. Received: "
-            f"num_warmup_steps={self.num_warmup_steps}, "
-            f"warmup_fraction={self.warmup_fraction}",
+            "give --num_warmup_steps or --warmup_fraction, not both",
+            received=(
+                f"num_warmup_steps={self.num_warmup_steps},"
+                f" warmup_fraction={self.warmup_fraction}"
+            ),
         )
 
 
@@ -422,7 +432,8 @@ class TrainingConfig:
         )
         _require(
             self.seed < 2**31,
-            f"--seed must be below 2147483648. Received: seed={self.seed}",
+            "--seed must be below 2147483648",
+            received=f"seed={self.seed}",
         )
         _require_at_least(
             self,
@@ -523,23 +534,26 @@ class RuntimeConfig:
         _require_at_least(self, 0, "steps_per_call")
         _require(
             math.isfinite(self.cluster_timeout_secs),
-            "--cluster_timeout_secs must be finite. "
-            f"Received: {self.cluster_timeout_secs}",
+            "--cluster_timeout_secs must be finite",
+            received=f"{self.cluster_timeout_secs}",
         )
         _require(
             bool(self.tpu) or self.strategy != "tpu",
-            "--strategy=tpu needs to be told of the TPU, with --tpu. Received: none",
+            "--strategy=tpu needs to be told of the TPU, with --tpu",
+            received="none",
         )
         _require(
             not self.tpu or self.strategy in ("auto", "tpu"),
-            "--tpu is for --strategy=tpu. Received: "
-            f"tpu={self.tpu}, strategy={self.strategy}",
+            "--tpu is for --strategy=tpu",
+            received=f"tpu={self.tpu}, strategy={self.strategy}",
         )
         _require(
             self.num_virtual_devices == 1 or self.strategy in ("auto", "mirrored"),
-            "--num_virtual_devices is for --strategy=mirrored. Received: "
-            f"num_virtual_devices={self.num_virtual_devices}, "
-            f"strategy={self.strategy}",
+            "--num_virtual_devices is for --strategy=mirrored",
+            received=(
+                f"num_virtual_devices={self.num_virtual_devices},"
+                f" strategy={self.strategy}"
+            ),
         )
 
 
@@ -549,16 +563,16 @@ class ServingConfig:
 
     export_dir: str = setting(
         "",
-        "Folder of the exported versions, 1, 2, ..., as a model server takes it. Several "
-        "runs may share one: each adds a version. Empty: MODEL_DIR/export.",
+        "Folder of the exported versions, 1, 2, ..., as a model server takes it."
+        " Several runs may share one: each adds a version. Empty: MODEL_DIR/export.",
         may_change=True,
     )
     export_formats: tuple[str, ...] = setting(
         ("float32",),
-        "What to export, separated by commas: `float32`, always, as the SavedModel that "
-        "all others are measured by; `bfloat16` and `int8`, smaller SavedModels; "
-        "`litert`, for phones, reads token ids; `huggingface`, a checkpoint for "
-        "transformers (needs --pooling=first).",
+        "What to export, separated by commas: `float32`, always, as the SavedModel that"
+        " all others are measured by; `bfloat16` and `int8`, smaller SavedModels;"
+        " `litert`, for phones, reads token ids; `huggingface`, a checkpoint for"
+        " transformers (needs --pooling=first).",
         may_change=True,
     )
     keep_exports: int = setting(
@@ -566,8 +580,8 @@ class ServingConfig:
     )
     max_accuracy_drop: float = setting(
         0.01,
-        "A format other than float32 is not published if its accuracy on held-out texts "
-        "is lower by more than this, in [0, 1].",
+        "A format other than float32 is not published if its accuracy on held-out texts"
+        " is lower by more than this, in [0, 1].",
         may_change=True,
     )
     num_export_examples: int = setting(
@@ -577,8 +591,8 @@ class ServingConfig:
     )
     calibrate: bool = setting(
         True,
-        "Fit a temperature on the validation split and divide the logits by it, so that "
-        "a score of 80% is right in 80% of the cases. Changes no label.",
+        "Fit a temperature on the validation split and divide the logits by it, so that"
+        " a score of 80% is right in 80% of the cases. Changes no label.",
         may_change=True,
     )
     decision_metric: DecisionMetric = setting(
@@ -608,12 +622,15 @@ class ServingConfig:
         unknown = [name for name in self.export_formats if name not in EXPORT_FORMATS]
         _require(
             not unknown and "float32" in self.export_formats,
-            f"--export_formats must be float32 and any of {', '.join(EXPORT_FORMATS)}, "
-            f"separated by commas. Received: {','.join(self.export_formats)}",
+            f"--export_formats must be float32 and any of {', '.join(EXPORT_FORMATS)},"
+            " separated by commas",
+            received=f"{','.join(self.export_formats)}",
         )
         for name in ("max_accuracy_drop", "abstain_accuracy"):
             value = getattr(self, name)
-            _require(0 <= value <= 1, f"--{name} must be in [0, 1]. Received: {value}")
+            _require(
+                0 <= value <= 1, f"--{name} must be in [0, 1]", received=f"{value}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -650,42 +667,48 @@ class ExperimentConfig:
             ("dataset", self.data.dataset),
             ("preset", self.model.preset),
         ):
-            _require(bool(value), f"--{name} is required and was not given.")
+            _require(bool(value), f"--{name} is required", received="none")
         _require_at_least(self, 0, "num_bootstrap_resamples")
         budget, least = self.training.tokens_per_batch, 8 * self.data.max_text_length
         _require(
             budget == 0 or budget >= least,
-            "--tokens_per_batch must hold 8 texts of --max_length (times --max_windows, "
-            f"with windows), that is at least {least}, or be 0. Received: "
-            f"tokens_per_batch={budget}, max_length={self.data.max_length}",
+            "--tokens_per_batch must hold 8 texts of --max_length (times"
+            f" --max_windows, with windows), that is at least {least}, or be 0",
+            received=f"tokens_per_batch={budget}, max_length={self.data.max_length}",
         )
         has_validation = self.data.validation_one_in or self.data.validation_dataset
         _require(
             bool(has_validation) or not self.training.early_stopping_patience,
-            "--early_stopping_patience needs a validation split: set "
-            "--validation_one_in or --validation_dataset. Received: "
-            f"early_stopping_patience={self.training.early_stopping_patience}, "
-            "validation_one_in=0",
+            "--early_stopping_patience needs a validation split: set"
+            " --validation_one_in or --validation_dataset",
+            received=(
+                f"early_stopping_patience={self.training.early_stopping_patience},"
+                " validation_one_in=0"
+            ),
         )
         for name in ("decision_metric", "abstain_accuracy"):
             value = getattr(self.serving, name)
             _require(
                 bool(has_validation) or value in ("none", 0.0),
-                f"--{name} needs a validation split: set --validation_one_in or "
-                f"--validation_dataset. Received: {name}={value}, validation_one_in=0",
+                f"--{name} needs a validation split: set --validation_one_in or"
+                " --validation_dataset",
+                received=f"{name}={value}, validation_one_in=0",
             )
         _require(
             self.model.pooling == "first"
             or "huggingface" not in self.serving.export_formats,
-            "--export_formats=huggingface needs --pooling=first: transformers' "
-            "classifier reads the first token. Received: "
-            f"pooling={self.model.pooling}",
+            "--export_formats=huggingface needs --pooling=first: transformers'"
+            " classifier reads the first token",
+            received=f"pooling={self.model.pooling}",
         )
         _require(
             bool(has_validation) or not self.training.eval_every_steps,
-            "--eval_every_steps needs a validation split: set --validation_one_in "
-            "or --validation_dataset. Received: "
-            f"eval_every_steps={self.training.eval_every_steps}, validation_one_in=0",
+            "--eval_every_steps needs a validation split: set --validation_one_in or"
+            " --validation_dataset",
+            received=(
+                f"eval_every_steps={self.training.eval_every_steps},"
+                " validation_one_in=0"
+            ),
         )
 
     def to_json(self) -> str:
@@ -752,16 +775,17 @@ class PredictConfig:
         _require_choices(self)
         for name in ("saved_model", "signature", "output"):
             _require(
-                bool(getattr(self, name)), f"--{name} is required and was not given."
+                bool(getattr(self, name)), f"--{name} is required", received="none"
             )
         _require(
             bool(self.input) or self.verify,
-            "--input is required and was not given. Only --verify does without it.",
+            "--input is required; only --verify does without it",
+            received="none",
         )
         _require(
             bool(self.input) or self.output == "-",
-            "--output is for the answers to --input. Received: "
-            f"output={self.output} without --input",
+            "--output is for the answers to --input",
+            received=f"output={self.output} without --input",
         )
         _require_at_least(self, 1, "batch_size")
 
@@ -814,8 +838,9 @@ def _from_mapping(config_class: type, values: Mapping[str, Any]) -> Any:
     unknown = sorted(set(values) - known)
     _require(
         not unknown,
-        f"unknown settings {unknown} for {config_class.__name__}: was this config "
-        "written by another version?",
+        f"a config must have the settings of {config_class.__name__}",
+        received=f"unknown ones, {unknown}",
+        mend="was it written by another version?",
     )
     nested = sections(config_class)
     arguments = {

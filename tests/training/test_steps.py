@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import pathlib
 import time
 from typing import Any
@@ -14,6 +16,7 @@ import tensorflow as tf
 from tests import tiny
 from trainer.config import OptimizerConfig
 from trainer.data import batches, plans
+from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_few
 from trainer.modeling import classifier as classifier_lib
 from trainer.modeling import optimizers
 from trainer.runtime import strategies
@@ -57,10 +60,36 @@ def make_classifier(
     return model
 
 
-def train(
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a few steps gave; nothing in it keeps a graph alive.
+
+    Attributes:
+      losses, norms, waits: float [steps].
+      weights: of the trainable variables.
+      logits: float [NUM_ROWS, 2], of the trained model.
+      num_traced: how often a step, and several of them, were traced.
+    """
+
+    losses: np.ndarray
+    norms: np.ndarray
+    waits: np.ndarray
+    weights: list[np.ndarray]
+    logits: np.ndarray
+    num_traced: tuple[int, int]
+
+
+def train(num_replicas: int, preset: str, **settings: Any) -> Trained:
+    """A few steps; those of the same settings are done once."""
+    policy = keras.mixed_precision.dtype_policy().name
+    return _train(num_replicas, preset, policy, **settings)
+
+
+@functools.cache
+def _train(
     num_replicas: int,
     preset: str,
-    cache_dir: pathlib.Path,
+    policy: str,
     *,
     num_epochs: int = 2,
     clip_norm: float = 0.5,
@@ -70,16 +99,11 @@ def train(
     rematerialize: bool = False,
     window_length: int = tiny.MAX_LENGTH,
     **settings: Any,
-) -> dict[str, Any]:
-    """Losses, gradient norms, weights and predictions after a few steps."""
+) -> Trained:
+    del policy  # It is Keras's own state; here it tells results apart.
     texts, labels = tiny.labelled_sentences(NUM_ROWS)
     buckets = tuple(range(32, 65, min(window_length, 32)))
-    tokens = tiny.tokenize(
-        texts,
-        cache_dir,
-        window_length=window_length,
-        max_windows=buckets[-1] // window_length,
-    )
+    tokens = tokens_of(window_length, buckets[-1] // window_length)
     strategy = strategy_of(num_replicas)
     model = make_classifier(strategy, preset, **settings)
     plan = plans.TrainingPlan(
@@ -98,7 +122,7 @@ def train(
         window_length=window_length,
     )
     feed = feeder(plan.from_step(0))
-    results = [
+    calls = [
         step(feed.pipelines, feed.order[first : first + steps_per_call])
         for first in range(0, plan.total_steps, steps_per_call)
     ]
@@ -109,27 +133,39 @@ def train(
     evaluation = plans.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
     for rows, batch in feeder(evaluation):
         logits[rows[rows >= 0]] = predict(batch).numpy()[rows >= 0]
-    return {
-        "losses": np.concatenate([found.losses for found in results]),
-        "norms": np.concatenate([found.gradient_norms for found in results]),
-        "waits": np.concatenate([found.input_wait_secs for found in results]),
-        "step": step,
-        "weights": [v.numpy() for v in model.trainable_variables],
-        "logits": logits,
-        "model": model,
-        "strategy": strategy,
-    }
+    return Trained(
+        losses=np.concatenate([call.losses for call in calls]),
+        norms=np.concatenate([call.gradient_norms for call in calls]),
+        waits=np.concatenate([call.input_wait_secs for call in calls]),
+        weights=[v.numpy() for v in model.trainable_variables],
+        logits=logits,
+        num_traced=(
+            step._step.experimental_get_tracing_count() if steps_per_call > 1 else 0,
+            step._many.experimental_get_tracing_count(),
+        ),
+    )
 
 
-def assert_same(
-    one: dict[str, Any], other: dict[str, Any], *, tolerance: float
-) -> None:
+@functools.cache
+def tokens_of(window_length: int, max_windows: int) -> TokenizedTexts:
+    """Token ids of the sentences that all steps are trained on."""
+    texts, _ = tiny.labelled_sentences(NUM_ROWS)
+    encoder = TextEncoder(
+        tiny.VOCABULARY,
+        lowercase=True,
+        window_length=window_length,
+        max_windows=max_windows,
+    )
+    return encode_few(texts, encoder)
+
+
+def assert_same(one: Trained, other: Trained, *, tolerance: float) -> None:
     """Losses, weights and predictions agree to rounding."""
-    np.testing.assert_allclose(one["losses"], other["losses"], atol=tolerance)
-    np.testing.assert_allclose(one["norms"], other["norms"], rtol=1e-4)
-    for a, b in zip(one["weights"], other["weights"], strict=True):
+    np.testing.assert_allclose(one.losses, other.losses, atol=tolerance)
+    np.testing.assert_allclose(one.norms, other.norms, rtol=1e-4)
+    for a, b in zip(one.weights, other.weights, strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance)
-    np.testing.assert_allclose(one["logits"], other["logits"], atol=10 * tolerance)
+    np.testing.assert_allclose(one.logits, other.logits, atol=10 * tolerance)
 
 
 @pytest.mark.parametrize(
@@ -140,14 +176,12 @@ def assert_same(
         pytest.param(4, "mean", marks=pytest.mark.slow),
     ],
 )
-def test_replicas_equal_one(
-    num_replicas: int, pooling: str, tiny_preset: str, cache_dir: pathlib.Path
-) -> None:
+def test_replicas_equal_one(num_replicas: int, pooling: str, tiny_preset: str) -> None:
     """Through clipping, decay, the schedule, an uneven batch, and prediction."""
     settings: Any = dict(pooling=pooling, weight_decay=0.1)
-    one = train(1, tiny_preset, cache_dir, **settings)
-    several = train(num_replicas, tiny_preset, cache_dir, **settings)
-    assert one["norms"].max() > 0.5, "nothing was clipped: the test would show nothing"
+    one = train(1, tiny_preset, **settings)
+    several = train(num_replicas, tiny_preset, **settings)
+    assert one.norms.max() > 0.5, "nothing was clipped: the test would show nothing"
     assert_same(one, several, tolerance=2e-5)
 
 
@@ -167,14 +201,12 @@ def test_fast_equals_plain(
     rematerialize: bool,
     dropout: float,
     tiny_preset: str,
-    cache_dir: pathlib.Path,
 ) -> None:
     """Dropout draws the same masks however it is compiled."""
-    plain = train(1, tiny_preset, cache_dir, dropout=dropout)
+    plain = train(1, tiny_preset, dropout=dropout)
     fast = train(
         num_replicas,
         tiny_preset,
-        cache_dir,
         fusion=fusion,
         rematerialize=rematerialize,
         dropout=dropout,
@@ -190,25 +222,20 @@ def test_fast_equals_plain(
     ],
 )
 def test_windows_are_trained_alike_however_they_are_computed(
-    num_replicas: int,
-    fusion: Fusion,
-    accumulation_steps: int,
-    tiny_preset: str,
-    cache_dir: pathlib.Path,
+    num_replicas: int, fusion: Fusion, accumulation_steps: int, tiny_preset: str
 ) -> None:
-    plain = train(1, tiny_preset, cache_dir, window_length=32)
+    plain = train(1, tiny_preset, window_length=32)
     other = train(
         num_replicas,
         tiny_preset,
-        cache_dir,
         window_length=32,
         fusion=fusion,
         accumulation_steps=accumulation_steps,
     )
     assert_same(plain, other, tolerance=2e-5)
     # What windows change is more than rounding.
-    whole = train(1, tiny_preset, cache_dir)
-    assert np.abs(plain["logits"] - whole["logits"]).max() > 1e-4
+    whole = train(1, tiny_preset)
+    assert np.abs(plain.logits - whole.logits).max() > 1e-4
 
 
 @pytest.mark.parametrize(
@@ -220,22 +247,17 @@ def test_windows_are_trained_alike_however_they_are_computed(
     ],
 )
 def test_accumulated_parts_equal_the_large_batch(
-    num_replicas: int,
-    accumulation_steps: int,
-    fusion: Fusion,
-    tiny_preset: str,
-    cache_dir: pathlib.Path,
+    num_replicas: int, accumulation_steps: int, fusion: Fusion, tiny_preset: str
 ) -> None:
     """The schedule counts updates; the uneven batch has parts without a real row."""
-    whole = train(1, tiny_preset, cache_dir)
+    whole = train(1, tiny_preset)
     parts = train(
         num_replicas,
         tiny_preset,
-        cache_dir,
         accumulation_steps=accumulation_steps,
         fusion=fusion,
     )
-    assert whole["norms"].max() > 0.5, "nothing was clipped: the test would show less"
+    assert whole.norms.max() > 0.5, "nothing was clipped: the test would show less"
     assert_same(whole, parts, tolerance=2e-5)
 
 
@@ -249,21 +271,19 @@ def test_accumulated_parts_equal_the_large_batch(
     ],
 )
 def test_several_steps_a_call_equal_single_ones(
-    num_replicas: int, fusion: Fusion, tiny_preset: str, cache_dir: pathlib.Path
+    num_replicas: int, fusion: Fusion, tiny_preset: str
 ) -> None:
     """Of both lengths, dropout included; the last call has fewer steps."""
     settings: Any = dict(fusion=fusion, dropout=0.1)
-    single = train(num_replicas, tiny_preset, cache_dir, **settings)
-    several = train(num_replicas, tiny_preset, cache_dir, steps_per_call=3, **settings)
-    assert len(single["losses"]) == 8
+    single = train(num_replicas, tiny_preset, **settings)
+    several = train(num_replicas, tiny_preset, steps_per_call=3, **settings)
+    assert len(single.losses) == 8
     for name in ("losses", "norms", "weights"):
-        for a, b in zip(single[name], several[name], strict=True):
+        for a, b in zip(getattr(single, name), getattr(several, name), strict=True):
             np.testing.assert_array_equal(a, b, err_msg=name)
-    step = several["step"]
-    assert step._step.experimental_get_tracing_count() == 2, "not once a length"
-    assert step._many.experimental_get_tracing_count() == 1
+    assert several.num_traced == (2, 1), "not once a length"
     for numbers in (single, several):
-        assert numbers["waits"].shape == (8,) and numbers["waits"].min() > 0
+        assert numbers.waits.shape == (8,) and numbers.waits.min() > 0
 
 
 def test_waiting_for_input_is_measured(
@@ -375,12 +395,10 @@ def test_dropout_is_a_function_of_seed_step_and_replica(
         np.testing.assert_array_equal(before, variable.numpy())
 
 
-def test_mixed_precision_keeps_weights_in_float32(
-    tiny_preset: str, cache_dir: pathlib.Path
-) -> None:
+def test_mixed_precision_keeps_weights_in_float32(tiny_preset: str) -> None:
     with strategies.precision("mixed_bfloat16"):
-        mixed = train(1, tiny_preset, cache_dir, pooling="mean")
-    plain = train(1, tiny_preset, cache_dir, pooling="mean")
-    assert {w.dtype for w in mixed["weights"]} == {np.dtype("float32")}
-    np.testing.assert_allclose(mixed["losses"], plain["losses"], rtol=0.05)
-    assert np.abs(mixed["logits"] - plain["logits"]).max() > 0, "nothing was mixed"
+        mixed = train(1, tiny_preset, pooling="mean")
+    plain = train(1, tiny_preset, pooling="mean")
+    assert {w.dtype for w in mixed.weights} == {np.dtype("float32")}
+    np.testing.assert_allclose(mixed.losses, plain.losses, rtol=0.05)
+    assert np.abs(mixed.logits - plain.logits).max() > 0, "nothing was mixed"

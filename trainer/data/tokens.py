@@ -15,11 +15,12 @@ business.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import pathlib
-from typing import Iterator, NamedTuple, Sequence
+from typing import Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -144,6 +145,16 @@ class TextEncoder:
             settings += [max_windows, window_overlap]
         self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
+    @functools.cached_property
+    def traced(self) -> Callable[[tf.Tensor], EncodedTexts]:
+        """The same as a function whose graph is made once."""
+        function: Callable[[tf.Tensor], EncodedTexts] = tf.function(
+            self.__call__,
+            input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
+        )
+        return function
+
     def __call__(self, texts: tf.Tensor) -> EncodedTexts:
         """Encodes strings [batch]. Bytes that are not UTF-8 are left out."""
         texts = tf.strings.regex_replace(self._normalize(texts), _LONG_WORD, "[UNK]")
@@ -237,7 +248,7 @@ def _kept_tokens(longest: int, truncation: Truncation) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class TokenizedTexts:
-    """Token ids of n texts, back to back, mapped from disk.
+    """Token ids of n texts, back to back, mapped from disk or in memory.
 
     Attributes:
       token_ids: uint16 or int32 [sum of lengths].
@@ -258,6 +269,17 @@ class TokenizedTexts:
     def lengths(self) -> np.ndarray:
         """int32 [n], lengths in tokens after truncation."""
         return np.diff(self.row_splits).astype(np.int32)
+
+
+def encode_few(texts: Sequence[str], encoder: TextEncoder) -> TokenizedTexts:
+    """Token ids of a few texts, in memory: no pipeline, no cache."""
+    encoded = encoder.traced(tf.constant(list(texts), tf.string))
+    return TokenizedTexts(
+        encoded.token_ids.flat_values.numpy().astype(encoder.id_dtype),
+        encoded.token_ids.row_splits.numpy(),
+        encoded.full_lengths.numpy(),
+        encoder.pad_id,
+    )
 
 
 def encode_texts(

@@ -18,7 +18,7 @@ from trainer.config import OptimizerConfig
 from trainer.data import plans, splits
 from trainer.data.batches import BatchFeeder
 from trainer.data.splits import Pool
-from trainer.data.tokens import TokenizedTexts, encode_texts
+from trainer.data.tokens import TokenizedTexts, encode_few
 from trainer.evaluation.evaluator import Evaluator, Predict, make_evaluator
 from trainer.messages import message
 from trainer.modeling import classifier as classifiers
@@ -194,12 +194,7 @@ def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
         if name in material.splits
     }
     samples = splits.unlabelled(run.config.sample_texts)
-    tokens = encode_texts(
-        samples.texts,
-        material.encoder,
-        digests=samples.digests,
-        cache_dir=run.config.data.cache_dir,
-    )
+    tokens = encode_few(run.config.sample_texts, material.encoder)
     evaluators[SAMPLES] = make(samples, np.arange(len(samples)), tokens, SAMPLES)
     return evaluators
 

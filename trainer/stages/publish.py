@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from trainer.config import ModelConfig
 from trainer.data import splits
-from trainer.data.tokens import encode_texts
+from trainer.data.tokens import encode_few
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import weights
@@ -169,12 +169,7 @@ def _logits_of_copy(
 ) -> np.ndarray:
     """float32 [n, classes], computed on one device in float32."""
     pool = splits.unlabelled(texts)
-    tokens = encode_texts(
-        pool.texts,
-        material.encoder,
-        digests=pool.digests,
-        cache_dir=run.config.data.cache_dir,
-    )
+    tokens = encode_few(texts, material.encoder)
     strategy = tf.distribute.get_strategy()
     evaluator = make_evaluator(
         pool,
