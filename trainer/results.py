@@ -17,6 +17,7 @@ import numpy as np
 
 from trainer import storage
 from trainer.evaluation import report as pages
+from trainer.evaluation import schema
 from trainer.training.progress import read_json_lines
 
 METRICS_FILE = "metrics.jsonl"
@@ -46,12 +47,11 @@ def is_finished(folder: storage.Path) -> bool:
 
 def write(folder: storage.Path, content: Mapping[str, Any]) -> RunResult:
     """Writes the three files and returns what they hold."""
-    storage.write_text(folder / "report.html", pages.render_html(content))
-    storage.write_text(
-        folder / "summary.txt", pages.summary_table(content).rstrip() + "\n"
-    )
-    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
-    storage.write_text(folder / "report.json", text + "\n")
+    report = schema.from_mapping(schema.Report, content)
+    text = report.to_json()
+    storage.write_text(folder / "report.html", pages.render_html(report))
+    storage.write_text(folder / "summary.txt", pages.summary_table(report))
+    storage.write_text(folder / "report.json", text)
     return read(folder)
 
 

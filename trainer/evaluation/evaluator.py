@@ -11,6 +11,7 @@ replicas: rows that only fill a batch up are left out by their number.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 from typing import Any, Callable, Sequence
 
@@ -121,16 +122,22 @@ class Evaluator:
                 num_resamples=num_resamples,
                 seed=seed,
             ),
-            "accuracy_by_length": slices.accuracy_by_length(
-                labels, logits.argmax(axis=1), lengths, longest_text=longest_text
-            ),
-            "most_confident_errors": slices.most_confident_errors(
-                self._data.texts,
-                labels,
-                logits,
-                lengths,
-                label_names=names,
-            ),
+            "accuracy_by_length": [
+                dataclasses.asdict(length_bin)
+                for length_bin in slices.accuracy_by_length(
+                    labels, logits.argmax(axis=1), lengths, longest_text=longest_text
+                )
+            ],
+            "most_confident_errors": [
+                dataclasses.asdict(error)
+                for error in slices.most_confident_errors(
+                    self._data.texts,
+                    labels,
+                    logits,
+                    lengths,
+                    label_names=names,
+                )
+            ],
         }
 
 
