@@ -661,6 +661,8 @@ _CONVERTERS: Mapping[Any, Callable[[Any, tuple[Any, ...], str], Any]] = {
     collections.abc.Mapping: _mapping,
     tuple: _tuple,
     types.UnionType: _optional,
+    # What `|` makes of a type that `typing` defines, such as Mapping.
+    typing.Union: _optional,
     Literal: _literal,
 }
 
