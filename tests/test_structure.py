@@ -14,8 +14,9 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "trainer"
 # From the ground up. A module imports from floors below its own, or from its own
 # package. What two entries say of a module, the longer one decides.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("exit_codes", "messages", "config"),
-    ("storage", "stack", "environment"),
+    ("exit_codes", "messages"),
+    ("config",),
+    ("storage", "stack", "environment", "templates"),
     ("folder_lock",),
     ("data",),
     ("tasks.task",),

@@ -51,6 +51,5 @@ def _stages(run: context.Run) -> RunResult:
     after = measure.after(run, material, built)
     if not run.runtime.is_chief:
         return record.wait_for_chief(run)
-    content = record.content(run, material, built, before, trained, after)
-    exported = publish.run(run, material, built, after, content)
-    return record.run(run, content, trained, exported)
+    exported = publish.run(run, material, built, after)
+    return record.run(run, material, built, before, trained, after, exported)

@@ -294,3 +294,25 @@ def test_dropped_half_way_does_not_hang(
             gc.collect()
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_no_pipeline_is_autotuned(
+    num_replicas: int, material: tuple[TokenizedTexts, np.ndarray]
+) -> None:
+    """Whoever deletes the iterator of one that is may wait for it for a minute."""
+    tokens, labels = material
+    plan = plans.plan_evaluation(tokens.lengths, BUCKETS, batch_size=8)
+    feed = BatchFeeder(tokens, labels, BUCKETS, strategy_of(num_replicas))(plan)
+    iterators = [
+        owned
+        for pipeline in feed.pipelines
+        for owned in (
+            pipeline._iterators[0]._iterator._device_iterators
+            if num_replicas > 1
+            else [pipeline]
+        )
+    ]
+    assert len(iterators) == len(feed.pipelines) * num_replicas
+    for iterator in iterators:
+        assert iterator._dataset.options().autotune.enabled is False

@@ -2,60 +2,29 @@
 
 import base64
 import copy
+import dataclasses
 import json
 import warnings
 import xml.etree.ElementTree
 
 import matplotlib
-import numpy as np
 import pytest
 
-from trainer.evaluation import figures
-from trainer.evaluation import metrics as metrics_lib
-from trainer.tasks.single_label_decision import Predictions
-from trainer.evaluation import slices
-
-NAMES = ("negative", "positive")
-HISTORY = {
-    "train": [
-        {"step": step, "loss": 0.7 / step, "learning_rate": 5e-5, "gradient_norm": 1.0}
-        for step in range(1, 30)
-    ],
-    "validation": [
-        {"step": 10, "loss": 0.5, "accuracy": 0.7, "f1_macro": 0.7, "mcc": 0.4},
-        {"step": 20, "loss": 0.4, "accuracy": 0.8, "f1_macro": 0.8, "mcc": 0.6},
-    ],
-}
+from tests.evaluation.tiny_report import HISTORY, NAMES, evaluation
+from trainer.evaluation import figures, schema
 
 
-def _metrics(label_names=NAMES):
-    generator = np.random.default_rng(0)
-    labels = generator.integers(len(label_names), size=400)
-    logits = generator.normal(size=(400, len(label_names)))
-    logits[np.arange(400), labels] += 1.2
-    measured = {
-        **metrics_lib.classification_metrics(
-            labels,
-            Predictions(logits),
-            label_names=label_names,
-            num_resamples=0,
-            seed=0,
-        ),
-        "accuracy_by_length": slices.accuracy_by_length(
-            labels,
-            logits.argmax(axis=1),
-            generator.integers(20, 600, size=400),
-            longest_text=512,
-        ),
-    }
+def _evaluation(label_names=NAMES):
+    measured = evaluation(400, 1.2, label_names=label_names, num_resamples=0)
     # The pictures are drawn from report.json.
-    return json.loads(json.dumps(measured, allow_nan=False))
+    content = json.loads(json.dumps(dataclasses.asdict(measured), allow_nan=False))
+    return schema.from_mapping(schema.SplitEvaluation, content)
 
 
 def _all_pictures(label_names=NAMES):
     return [
         *figures.learning_pictures(HISTORY, best_step=20),
-        *figures.held_out_pictures(_metrics(label_names)),
+        *figures.held_out_pictures(_evaluation(label_names)),
     ]
 
 
@@ -74,17 +43,17 @@ def _texts(picture):
 
 def test_pictures_are_svg_with_alternative_text():
     pictures = {picture.title: picture for picture in _all_pictures()}
-    measured = _metrics()
-    (true_negative, _), (_, true_positive) = measured["confusion_matrix"]
-    shortest = measured["accuracy_by_length"][0]
+    measured = _evaluation()
+    (true_negative, _), (_, true_positive) = measured.confusion_matrix
+    shortest = measured.accuracy_by_length[0]
     alternatives = {
         "Loss": "training from 0.700 to 0.024, validation from 0.500 to 0.400",
         "Validation metrics": "80.0% at step 20",
         "Learning rate": "at most 5e-05, at step 1",
         "Gradient norm": "at most 1, at step 1",
         "Confusion matrix": f"{true_negative + true_positive} of 400 texts",
-        "Accuracy by length": f"{shortest['accuracy']:.1%} of {shortest['count']}",
-        "Reliability": f"accuracy {measured['reliability'][-1]['accuracy']:.2f}",
+        "Accuracy by length": f"{shortest.accuracy:.1%} of {shortest.count}",
+        "Reliability": f"accuracy {measured.reliability[-1].accuracy:.2f}",
     }
     assert list(pictures) == list(alternatives)
     for title, part in alternatives.items():
@@ -100,16 +69,16 @@ def test_best_step_is_marked(best_step):
 
 
 @pytest.mark.parametrize(
-    "history, expected",
+    "emptied, expected",
     [
-        ({}, []),
-        ({"train": [], "validation": []}, []),
-        ({"train": [{"step": 1, "loss": 1.0, "gradient_norm": None}]}, ["Loss"]),
-        ({"validation": HISTORY["validation"]}, ["Loss", "Validation metrics"]),
+        (["train", "validation"], []),
+        (["validation"], ["Loss", "Learning rate", "Gradient norm"]),
+        (["train"], ["Loss", "Validation metrics"]),
     ],
-    ids=["nothing", "empty", "train", "validation"],
+    ids=["empty", "train", "validation"],
 )
-def test_absent_history_is_not_drawn(history, expected):
+def test_absent_history_is_not_drawn(emptied, expected):
+    history = dataclasses.replace(HISTORY, **dict.fromkeys(emptied, ()))
     pictures = figures.learning_pictures(history, best_step=None)
     assert [picture.title for picture in pictures] == expected
 
@@ -118,15 +87,16 @@ def test_absent_history_is_not_drawn(history, expected):
     "present, expected",
     [
         ([], []),
-        (["confusion_matrix", "per_class"], ["Confusion matrix"]),
+        (["confusion_matrix"], ["Confusion matrix"]),
         (["accuracy_by_length"], ["Accuracy by length"]),
         (["reliability"], ["Reliability"]),
     ],
     ids=lambda names: "-".join(names) or "nothing",
 )
 def test_absent_metrics_are_not_drawn(present, expected):
-    measured = _metrics()
-    pictures = figures.held_out_pictures({name: measured[name] for name in present})
+    emptied = {"confusion_matrix", "accuracy_by_length", "reliability"} - {*present}
+    measured = dataclasses.replace(_evaluation(), **dict.fromkeys(emptied, ()))
+    pictures = figures.held_out_pictures(measured)
     assert [picture.title for picture in pictures] == expected
 
 
@@ -143,7 +113,7 @@ def test_many_labels_in_any_script(num_classes):
     label_names = tuple(f"感情{index} 😀" for index in range(num_classes))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        confusion, *_ = figures.held_out_pictures(_metrics(label_names))
+        confusion, *_ = figures.held_out_pictures(_evaluation(label_names))
     texts = _texts(confusion)
     assert texts.count(label_names[-1]) == 2
     # Too many for numbers: the colours are explained instead.
@@ -151,21 +121,21 @@ def test_many_labels_in_any_script(num_classes):
 
 
 def test_drawing_is_pure():
-    history, measured = copy.deepcopy(HISTORY), _metrics()
-    untouched = copy.deepcopy(measured)
+    measured = _evaluation()
+    untouched = copy.deepcopy((HISTORY, measured))
     # Set here: after a leak of an earlier test there would be nothing left to change.
     settings = {"font.size": 7.0, "svg.fonttype": "path", "text.parse_math": True}
     with matplotlib.rc_context(settings):
         first, second = (
             [
-                *figures.learning_pictures(history, best_step=20),
+                *figures.learning_pictures(HISTORY, best_step=20),
                 *figures.held_out_pictures(measured),
             ]
             for _ in range(2)
         )
         left = {name: matplotlib.rcParams[name] for name in settings}
     assert first == second
-    assert (history, measured) == (HISTORY, untouched)
+    assert (HISTORY, measured) == untouched
     assert left == settings
 
 

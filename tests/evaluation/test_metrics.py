@@ -12,7 +12,7 @@ import sklearn.metrics
 
 from trainer import config
 from trainer.evaluation import metrics as metrics_lib
-from trainer.tasks.single_label_decision import Predictions, softmax
+from trainer.tasks.predictions import Predictions, softmax
 
 NAMES = ("negative", "positive", "neutral", "mixed")
 

@@ -1,184 +1,45 @@
 """Tests of trainer/evaluation/report.py."""
 
 import copy
+import dataclasses
 import html.parser
-import json
 import re
 import subprocess
 import sys
 
-import numpy as np
+import jinja2
 import pytest
 
+from tests.evaluation.tiny_report import (
+    NAMES,
+    emptied_report,
+    sample,
+    tiny_report,
+)
 from trainer.evaluation import figures
 from trainer.evaluation import metrics as metrics_lib
-from trainer.tasks.single_label_decision import Predictions
 from trainer.evaluation import report as report_lib
-from trainer.evaluation import slices
+from trainer.evaluation import schema
+from trainer.tasks.predictions import Predictions
 
-NAMES = ("negative", "positive")
 HOSTILE = "<script>alert('stolen')</script>"
 VOID_ELEMENTS = {"meta", "br", "img"}
-HISTORY = {
-    "train": [
-        {
-            "step": step,
-            "loss": 0.7 / step,
-            "learning_rate": 5e-5,
-            "gradient_norm": 1.0,
-            "examples_per_sec": 60.0,
-        }
-        for step in range(1, 30)
-    ],
-    "validation": [
-        {"step": 10, "loss": 0.5, "accuracy": 0.7, "f1_macro": 0.7, "mcc": 0.4},
-        {"step": 20, "loss": 0.4, "accuracy": 0.8, "f1_macro": 0.8, "mcc": 0.6},
-    ],
-}
-
-
-def _measured(num_examples, skill, *, label_names=NAMES):
-    generator = np.random.default_rng(num_examples)
-    labels = generator.integers(len(label_names), size=num_examples)
-    logits = generator.normal(size=(num_examples, len(label_names)))
-    logits[np.arange(num_examples), labels] += skill
-    lengths = generator.integers(20, 600, size=num_examples)
-    texts = [f"text number {index} of this split" for index in range(num_examples)]
-    return {
-        **metrics_lib.classification_metrics(
-            labels,
-            Predictions(logits),
-            label_names=label_names,
-            num_resamples=100,
-            seed=0,
-        ),
-        "accuracy_by_length": slices.accuracy_by_length(
-            labels, logits.argmax(axis=1), lengths, longest_text=512
-        ),
-        "most_confident_errors": slices.most_confident_errors(
-            texts,
-            labels,
-            Predictions(logits),
-            lengths,
-            label_names=label_names,
-            limit=3,
-        ),
-    }
-
-
-def _data(label_names):
-    return {
-        "source": {"num_rows_read": 9963, "skipped": ["line 17: no label"]},
-        "label_names": list(label_names),
-        "splits": {
-            "train": {
-                "num_examples": 4321,
-                "class_counts": {label_names[0]: 4000, label_names[1]: 321},
-                "num_duplicates": 3,
-                "length_percentiles": {"5": 61, "50": 222, "95": 703},
-                "truncated_fraction": 0.134,
-            }
-        },
-        "bucket_lengths": [128, 384, 512],
-        "padded_fraction": 0.113,
-        "num_contradicting_texts": 2,
-        "num_test_texts_in_train": 0,
-    }
-
-
-def _format(name, **changes):
-    return {
-        "format": name,
-        "status": "published",
-        "path": f"runs/toy/export/{name}/1",
-        "latency_ms": 71.5,
-        "texts_per_sec": 9.25,
-        "num_texts": 500,
-        "max_difference": 3e-7,
-        **changes,
-    }
-
-
-def _quality(**changes):
-    calibrations = (("before", 0.125), ("after", 0.015))
-    return {
-        "num_examples": 90,
-        **{when: {"expected_calibration_error": error} for when, error in calibrations},
-        "accuracy": 0.85,
-        "accuracy_of_covered": 0.95,
-        **changes,
-    }
 
 
 def _full_report(label_names=NAMES):
-    report = {
-        "title": "tiny BERT on toy reviews",
-        "status": "complete",
-        "before": {
-            "validation": _measured(90, 0.0, label_names=label_names),
-            "test": _measured(1100, 0.0, label_names=label_names),
-        },
-        "after": {
-            "validation": _measured(90, 1.0, label_names=label_names),
-            "test": _measured(1100, 1.2, label_names=label_names),
-        },
-        "samples": [
-            {
-                "text": "The movie was terrible and boring.",
-                "before": {"label": label_names[1], "score": 0.513},
-                "after": {"label": label_names[0], "score": 0.987},
-            }
-        ],
-        "history": HISTORY,
-        "training": {
-            "total_steps": 30,
-            "num_steps_run": 30,
-            "best_step": 20,
-            "stopped_early": False,
-            "num_train_examples": 4321,
-            "num_parameters": 22713216,
-            "num_trainable_parameters": 22713216,
-            "best_metric": "accuracy",
-            "weights": "best",
-        },
-        "data": _data(label_names),
-        "export": {
-            "path": "runs/toy/export/1",
-            "version": 1,
-            "parity_max_difference": 2.4e-7,
-            "num_parity_texts": 32,
-            "formats": [
-                _format("float32", bytes=90_900_000, accuracy=0.84),
-                _format("int8", bytes=23_700_000, accuracy=0.5, status="refused"),
-            ],
-        },
-        "decision": {
-            "temperature": 1.25,
-            "thresholds": [0.25, 0.75],
-            "abstain_below": 0.8,
-            "split": "validation",
-            "quality": {
-                "validation": _quality(coverage=0.9, accuracy_of_abstained=0.625),
-                "test": _quality(coverage=1.0, accuracy_of_abstained=None),
-            },
-        },
-        "warnings": ["13.4% of the texts were truncated."],
-        "config": {"model_dir": "runs/toy", "data": {"label_names": list(label_names)}},
-        "environment": {"tensorflow": "2.21.0"},
-        "timing": {
-            "training_secs": 3725.0,
-            "examples_per_sec": 61.2,
-            "compile_secs": 80.25,
-            "secs_to_first_step": 7.5,
-            "input_wait_fraction": 0.0123,
-            "peak_host_memory_bytes": 3 * 2**29,
-            "peak_device_memory_bytes": None,
-        },
-        "commands": {"predict": "python -m trainer.predict --saved_model=runs/toy"},
-        "paths": {"report": "runs/toy/report.html", "saved_model": "runs/toy/export/1"},
-    }
     # What a report says, it says from report.json.
-    return json.loads(json.dumps(report, allow_nan=False))
+    return schema.Report.from_json(tiny_report(label_names).to_json())
+
+
+def _replaced(report, path, **changes):
+    """The report with changes in a part of it. path: "data.source"; "": the whole."""
+    if not path:
+        return dataclasses.replace(report, **changes)
+    name, _, rest = path.partition(".")
+    if isinstance(report, dict):
+        return {**report, name: _replaced(report[name], rest, **changes)}
+    part = _replaced(getattr(report, name), rest, **changes)
+    return dataclasses.replace(report, **{name: part})
 
 
 class _Page(html.parser.HTMLParser):
@@ -215,21 +76,21 @@ class _Page(html.parser.HTMLParser):
 def test_page_shows_every_part():
     report = _full_report()
     page = _Page(report_lib.render_html(report))
-    after = report["after"]["test"]
-    low, high = after["confidence_intervals_95"]["accuracy"]
+    after = report.after["test"]
+    low, high = after.confidence_intervals_95["accuracy"]
     expected = [
-        f"Accuracy on 1,100 held-out test texts: {after['accuracy']:.1%} "
+        f"Accuracy on 1,100 held-out test texts: {after.accuracy:.1%} "
         f"({100 * low:.1f} to {100 * high:.1f}), before fine-tuning "
-        f"{report['before']['test']['accuracy']:.1%}.",
+        f"{report.before['test'].accuracy:.1%}.",
         "The movie was terrible and boring.",
         "positive 51.3%",
         "negative 98.7%",
         "Validation, 90 texts",
-        f"{report['before']['validation']['mcc']:.3f}".replace("-", "−"),
-        after["most_confident_errors"][0]["text"],
+        f"{report.before['validation'].mcc:.3f}".replace("-", "−"),
+        after.most_confident_errors[0].text,
         "Best step 20",
         "Parameters 22,713,216",
-        "Rows read 9,963",
+        "num_rows: 9,963",
         "line 17: no label",
         "321 7.4%",
         "Tokens, median 222",
@@ -239,7 +100,7 @@ def test_page_shows_every_part():
         "11.3%",
         "2.4e-07",
         "1 warning 13.4% of the texts were truncated.",
-        "Training 1 h 02 min",
+        "Train and validate 1 h 02 min",
         "61.2 per second",
         "tensorflow 2.21.0",
         "model_dir runs/toy",
@@ -261,8 +122,8 @@ def test_page_is_self_contained():
 def test_page_shows_the_pictures_of_the_held_out_split():
     report = _full_report()
     drawn = [
-        *figures.held_out_pictures(report["after"]["test"]),
-        *figures.learning_pictures(report["history"], best_step=20),
+        *figures.held_out_pictures(report.after["test"]),
+        *figures.learning_pictures(report.history, best_step=20),
     ]
     page = _Page(report_lib.render_html(report))
     shown = [(image["src"], image["alt"]) for image in page.images]
@@ -272,48 +133,168 @@ def test_page_shows_the_pictures_of_the_held_out_split():
 
 def test_hostile_texts_and_labels_stay_text():
     report = _full_report(label_names=(HOSTILE, "cost: $\\frac$ \"quoted\" & 'so'"))
-    report["title"] = report["samples"][0]["text"] = HOSTILE
-    report["after"]["test"]["most_confident_errors"][0]["text"] = HOSTILE
-    report["warnings"] = report["data"]["source"]["skipped"] = [HOSTILE]
-    report["environment"] = {HOSTILE: HOSTILE}
-    report["config"]["data"][HOSTILE] = HOSTILE
+    error = dataclasses.replace(
+        report.after["test"].most_confident_errors[0], text=HOSTILE
+    )
+    report = _replaced(report, "after.test", most_confident_errors=(error,))
+    report = _replaced(
+        report, "data.source.splits.train", skipped_rows=(HOSTILE,), source=HOSTILE
+    )
+    report = _replaced(
+        report,
+        "",
+        title=HOSTILE,
+        samples=(dataclasses.replace(report.samples[0], text=HOSTILE),),
+        warnings=(HOSTILE,),
+        environment={HOSTILE: HOSTILE},
+        config={**report.config, "data": {HOSTILE: HOSTILE}},
+    )
     page = _Page(report_lib.render_html(report))
     assert "script" not in page.tags
     assert page.text.count(HOSTILE) >= 10
 
 
-@pytest.mark.parametrize(
-    "absent",
-    [
-        ["export"],
-        ["decision"],
-        ["samples", "history", "training", "data", "warnings", "paths", "commands"],
-        ["config", "environment", "timing"],
-        ["before"],
-        ["after", "before"],
-        sorted(_full_report()),
+# What a run may not have: parts of the report by path, with what they become.
+ABSENT = {
+    "samples-warnings": [("", {"samples": (), "warnings": ()})],
+    "before_of_samples": [
+        ("", {"samples": (dataclasses.replace(sample("a", *NAMES), before=None),)})
     ],
-    ids=lambda absent: "-".join(absent),
-)
-def test_absent_parts_are_left_out(absent):
+    "history": [
+        ("", {"history": schema.History(train=(), validation=())}),
+        ("training", {"best_step": None, "weights": "last"}),
+    ],
+    "data": [
+        (
+            "data",
+            {
+                "splits": {},
+                "num_validation_texts_in_train": None,
+                "num_test_texts_in_train": None,
+                "source": schema.SourcesFacts(splits={}, notes=(), warnings=()),
+            },
+        )
+    ],
+    "formats": [("export", {"formats": ()})],
+    "decision_split": [("decision", {"split": None, "quality": {}})],
+    "config-environment-timing": [
+        ("", {"config": {}, "environment": {}}),
+        ("timing", {"secs_to_first_step": None, "input_wait_fraction": None}),
+    ],
+    "intervals-errors": [
+        ("after.test", {"confidence_intervals_95": {}, "most_confident_errors": ()})
+    ],
+    "before": [("", {"before": {}})],
+    "after": [("", {"after": {}})],
+    "before-after": [("", {"before": {}, "after": {}})],
+}
+
+
+@pytest.mark.parametrize("parts", ABSENT.values(), ids=ABSENT)
+def test_absent_parts_are_left_out(parts):
     report = _full_report()
-    for name in absent:
-        del report[name]
-    page = _Page(report_lib.render_html(report))
+    for path, changes in parts:
+        report = _replaced(report, path, **changes)
+    _check_absent(report)
+
+
+def test_all_may_be_absent_together():
+    report = emptied_report()
+    page = _check_absent(report)
+    assert not page.images
+    for heading in ("sentences", "Metrics", "Right and wrong", "Formats", "Settings"):
+        assert heading not in page.text
+    assert "warning" not in page.text
+    # What every run has.
+    for heading in ("Learning", "Data", "The exported model", "The run"):
+        assert heading in page.text
+
+
+def _check_absent(report):
+    page_text = report_lib.render_html(report)
+    page = _Page(page_text)
     assert "None" not in page.text and "Undefined" not in page.text
+    # No link leads nowhere.
+    for link in page.links:
+        assert not link.startswith("#") or f'id="{link[1:]}"' in page_text
     assert report_lib.summary_table(report)
+    return page
+
+
+# What the template asks for by its name, rather than shows row by row.
+READ_BY_NAME = {
+    "report": (
+        "title samples warnings training data decision export commands timing "
+        "environment config"
+    ),
+    "report.samples[0]": "text before after",
+    "report.samples[0].after": "label score",
+    "report.training": "weights",
+    "report.data": (
+        "label_names splits source num_contradicting_texts num_test_texts_in_train "
+        "bucket_lengths padded_fraction"
+    ),
+    "report.data.splits.test": (
+        "num_examples class_counts num_duplicates length_percentiles truncated_fraction"
+    ),
+    "report.data.splits.test.class_counts": "positive",
+    "report.decision": "temperature split thresholds abstain_below quality",
+    "report.decision.quality.test": (
+        "before after accuracy coverage accuracy_of_covered accuracy_of_abstained"
+    ),
+    "report.decision.quality.test.before": "expected_calibration_error",
+    "report.export": "formats",
+    "report.export.formats[0]": (
+        "format status bytes latency_ms texts_per_sec accuracy max_difference num_texts"
+    ),
+    "report.commands": "predict",
+    "held_out": "majority_class_accuracy per_class most_confident_errors",
+    "held_out.per_class.positive": "precision recall f1 support",
+    "held_out.most_confident_errors[0]": "predicted score label length text",
+    "": (
+        "report headline split held_out metric_tables learning_pictures "
+        "held_out_pictures"
+    ),
+    "metric_tables[0]": "split num_examples rows",
+}
+
+
+@pytest.fixture(scope="module")
+def context():
+    """What the template gets; its pictures take a second to draw."""
+    return report_lib._context(tiny_report())
+
+
+@pytest.mark.parametrize(
+    "path, name",
+    [(path, name) for path, names in READ_BY_NAME.items() for name in names.split()],
+)
+def test_page_fails_without_what_it_reads(path, name, context):
+    context = copy.deepcopy(context)
+    owner = context
+    for key in re.findall(r"\w+", path):
+        owner = owner[int(key) if key.isdecimal() else key]
+    del owner[name]
+    with pytest.raises(jinja2.UndefinedError, match=name):
+        report_lib._template().render(context)
 
 
 def test_undefined_metrics_are_dashes():
+    undefined = metrics_lib.classification_metrics(
+        [1, 1],
+        Predictions([[0.0, 1.0]] * 2),
+        label_names=NAMES,
+        num_resamples=0,
+        seed=0,
+    )
+    nothing = {"accuracy_by_length": (), "most_confident_errors": ()}
+    measured = schema.from_mapping(schema.SplitEvaluation, {**undefined, **nothing})
     report = _full_report()
-    for of_splits in (report["before"], report["after"]):
-        of_splits["test"] = metrics_lib.classification_metrics(
-            [1, 1],
-            Predictions([[0.0, 1.0]] * 2),
-            label_names=NAMES,
-            num_resamples=0,
-            seed=0,
-        )
+    report = dataclasses.replace(
+        report,
+        before={**report.before, "test": measured},
+        after={**report.after, "test": measured},
+    )
     page = _Page(report_lib.render_html(report))
     assert "Area under the ROC curve – –" in page.text
     assert "negative – – – 0" in page.text
@@ -323,8 +304,8 @@ def test_undefined_metrics_are_dashes():
 def test_time_and_memory_are_in_units_for_people():
     text = _Page(report_lib.render_html(_full_report())).text
     for row in (
-        "Training 1 h 02 min",
-        "Examples 61.2 per second",
+        "Train and validate 1 h 02 min",
+        "Train examples 61.2 per second",
         "Compile 1 min 20 s",
         "To first step 7.5 s",
         "Input wait 1.2%",
@@ -353,8 +334,8 @@ def test_what_is_exported_and_how_it_decides():
 
 
 def test_an_export_that_decides_plainly():
-    report = _full_report()
-    report["decision"] |= {"abstain_below": 0.0, "split": None, "quality": {}}
+    plain = {"abstain_below": 0.0, "split": None, "quality": {}}
+    report = _replaced(_full_report(), "decision", **plain)
     text = _Page(report_lib.render_html(report)).text
     assert "It never abstains." in text and "fitted on" not in text
 
@@ -369,8 +350,9 @@ def test_rendering_is_pure():
 def test_evaluation_needs_neither_tensorflow_nor_pyplot():
     code = (
         "import sys\n"
+        "from tests.evaluation.tiny_report import tiny_report\n"
         "from trainer.evaluation import report\n"
-        "report.render_html({'history': {'train': [{'step': 1, 'loss': 1.0}]}})\n"
+        "report.render_html(tiny_report())\n"
         "assert not {'tensorflow', 'matplotlib.pyplot'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -386,9 +368,11 @@ def test_evaluation_needs_neither_tensorflow_nor_pyplot():
 )
 def test_headline_names_the_split(splits, expected):
     report = _full_report()
-    for of_splits in (report["before"], report["after"]):
-        for name in {"test", "validation"} - set(splits):
-            del of_splits[name]
+    report = dataclasses.replace(
+        report,
+        before={name: report.before[name] for name in splits},
+        after={name: report.after[name] for name in splits},
+    )
     assert report_lib.headline(report).startswith(expected)
     page = _Page(report_lib.render_html(report))
     assert ("expect a little less" in page.text) == (splits == ["validation"])
@@ -396,13 +380,9 @@ def test_headline_names_the_split(splits, expected):
 
 def test_summary_table():
     report = _full_report()
-    report["samples"].append(
-        {
-            "text": "A long\nsentence,\x1b[31m " + "very " * 40,
-            "before": {"label": "a label of many words", "score": 0.5},
-            "after": {"label": "negative", "score": 1.0},
-        }
-    )
+    long_text = "A long\nsentence,\x1b[31m " + "very " * 40
+    long_sample = sample(long_text, "a label of many words", "negative")
+    report = dataclasses.replace(report, samples=(*report.samples, long_sample))
     table = report_lib.summary_table(report)
     lines = table.splitlines()
     assert max(map(len, lines)) <= 100
@@ -410,9 +390,9 @@ def test_summary_table():
     assert lines[1].split("  ")[0] == "The movie was terrible and boring."
     assert "positive 51.3%" in lines[1] and lines[1].endswith("negative 98.7%")
     assert lines[2].startswith("A long sentence, [31m very") and "…  " in lines[2]
-    assert "a label of many … 50.0%" in lines[2]
+    assert "a label of many … 51.3%" in lines[2]
     assert lines[3].startswith("Accuracy on 1,100 test texts (95% interval)")
-    accuracy = report["after"]["test"]["accuracy"]
+    accuracy = report.after["test"].accuracy
     assert f"{accuracy:.1%} (" in lines[3]
     # Columns stand under one another.
     assert lines[1].index("negative") == lines[0].index("After")
@@ -424,6 +404,6 @@ def test_summary_table():
 
 
 def test_summary_never_cuts_the_command():
-    report = _full_report()
-    report["commands"]["predict"] = "python -m trainer.predict --input=" + "x" * 200
-    assert report["commands"]["predict"] in report_lib.summary_table(report)
+    command = "python -m trainer.predict --input=" + "x" * 200
+    report = _replaced(_full_report(), "commands", predict=command)
+    assert command in report_lib.summary_table(report)

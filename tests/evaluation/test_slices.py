@@ -1,12 +1,13 @@
 """Tests of trainer/evaluation/slices.py."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from trainer.evaluation import slices
-from trainer.tasks.single_label_decision import Predictions
+from trainer.evaluation import schema, slices
+from trainer.tasks.predictions import Predictions
 
 
 def _by_length(lengths, *, longest_text=512, is_correct=None):
@@ -45,20 +46,24 @@ def _by_length(lengths, *, longest_text=512, is_correct=None):
 )
 def test_bins_follow_the_lengths(lengths, longest_text, expected):
     bins = _by_length(lengths, longest_text=longest_text)
-    assert {each["name"]: each["count"] for each in bins} == expected
+    assert {each.name: each.count for each in bins} == expected
     for each in bins:
-        assert each["is_truncated"] == each["name"].startswith("over")
+        assert each.is_truncated == each.name.startswith("over")
+        assert each.is_truncated == (each.upper is None)
 
 
 def test_accuracy_and_wilson_interval_of_a_bin():
     # Wilson's interval of 8 of 10, by hand from his formula with z = 1.959964.
     is_correct = np.array([1] * 8 + [0] * 2 + [1] * 4)
     short, long = _by_length([50] * 10 + [100] * 4, is_correct=is_correct)
-    assert short["accuracy"] == 0.8
-    assert short["confidence_interval_95"] == pytest.approx([0.4902, 0.9433], abs=1e-4)
-    assert long["accuracy"] == 1.0
-    assert long["confidence_interval_95"][1] == 1.0
-    assert json.loads(json.dumps([short, long])) == [short, long]
+    assert short.accuracy == 0.8
+    assert short.confidence_interval_95 == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert long.accuracy == 1.0
+    assert long.confidence_interval_95[1] == 1.0
+    assert (short.lower, short.upper, long.lower, long.upper) == (0, 64, 64, 128)
+    for each in (short, long):
+        content = json.loads(json.dumps(dataclasses.asdict(each)))
+        assert schema.from_mapping(schema.LengthBin, content) == each
 
 
 def test_sizes_must_agree():
@@ -84,19 +89,19 @@ def _errors(**arguments):
 
 def test_errors_surest_first():
     errors = _errors()
-    assert [each["text"] for each in errors] == ["sure", "unsure", "unsure too"]
-    assert errors[0] == {
+    assert [each.text for each in errors] == ["sure", "unsure", "unsure too"]
+    assert dataclasses.asdict(errors[0]) == {
         "text": "sure",
         "label": "positive",
         "predicted": "negative",
         "score": pytest.approx(1 / (1 + np.exp(-3))),
         "length": 5,
     }
-    json.dumps(errors, allow_nan=False)
+    json.dumps([dataclasses.asdict(each) for each in errors], allow_nan=False)
 
 
 def test_errors_are_limited():
-    assert [each["text"] for each in _errors(limit=1)] == ["sure"]
+    assert [each.text for each in _errors(limit=1)] == ["sure"]
 
 
 def test_no_errors():

@@ -10,6 +10,7 @@ import re
 import shutil
 from typing import Any
 
+import jinja2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -37,8 +38,24 @@ FACTS: dict[str, Any] = {
     },
     "data": {"splits": {"test": {"num_examples": 40, "class_counts": {"bon": 40}}}},
     "data_fingerprint": {"test": "abc"},
-    "metrics": {"test": {"num_examples": 40, "accuracy": 0.75}},
+    "metrics": {
+        "test": {
+            "num_examples": 40,
+            "accuracy": 0.75,
+            "mcc": 0.5,
+            "confidence_intervals_95": {"mcc": [0.25, 0.625]},
+        }
+    },
     "warnings": ["check the labels"],
+    "decision_split": "validation",
+    "decision_quality": {
+        "num_examples": 30,
+        "before": {"expected_calibration_error": 0.125},
+        "after": {"expected_calibration_error": 0.03125},
+        "accuracy": 0.7,
+        "coverage": 0.9,
+        "accuracy_of_covered": None,
+    },
     "checked_on": "test",
 }
 
@@ -234,7 +251,11 @@ def test_model_card(published: tuple[pathlib.Path, dict[str, Any]]) -> None:
         "Version 1, format float32",
         "`pas bon`, `bon`, `tr\u00e8s bon`",
         "Of 40 held-out test texts of `files:a.csv`",
-        "| accuracy | 0.7500 | \u2013 |",
+        "| accuracy | 0.7500 | \u2013 |\n| mcc | 0.5000 | 0.2500 to 0.6250 |\n\n",
+        "on the 30 texts of the validation split it was fitted on",
+        "calibration error 12.5% before, 3.1% after",
+        "Thresholds 0.500, 0.300, 0.200: accuracy 70.0%",
+        "answers 90.0% of the texts, \u2013 of these right",
         "- check the labels",
         "| `embed` | `text` string [batch] | `embedding` float32 [batch, 16] |",
         "token_ids` int32 [batch, length]",
@@ -249,10 +270,70 @@ def test_card_of_a_run_without_held_out_texts(
     published: tuple[pathlib.Path, dict[str, Any]],
 ) -> None:
     folder, _ = published
-    facts = manifest.read(folder / "1") | {"metrics": {}, "checked_on": "train"}
+    facts = manifest.read(folder / "1") | {
+        "metrics": {},
+        "decision_split": None,
+        "decision_quality": None,
+        "checked_on": "train",
+    }
     card = model_card.render(facts)
     assert "how good it is was not measured" in card
     assert "on 18 train texts" in card
+    assert "The decision" not in card and "None" not in card
+
+
+# What the card reads of a manifest; to take one of them away makes it fail.
+CARD_KEYS = {
+    "": (
+        "title config data metrics warnings decision_split decision_quality checked_on "
+        "version created constants git_revision packages format bytes latency_ms "
+        "texts_per_sec num_texts accuracy max_difference"
+    ),
+    "config": "model data",
+    "config model": "preset pooling",
+    "config data": "dataset max_length long_text truncation",
+    "data": "splits",
+    "data splits test": "num_examples class_counts",
+    "metrics test": "num_examples confidence_intervals_95",
+    "decision_quality": (
+        "num_examples before after accuracy coverage accuracy_of_covered"
+    ),
+    "decision_quality before": "expected_calibration_error",
+    "decision_quality after": "expected_calibration_error",
+    "constants": "labels temperature decision_thresholds abstain_below",
+    "signatures embed": "inputs outputs",
+    "signatures embed inputs text": "dtype shape",
+}
+
+
+def test_card_fails_without_what_it_reads(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    folder, _ = published
+    for path, keys in CARD_KEYS.items():
+        for key in keys.split():
+            facts = owner = manifest.read(folder / "1")
+            for name in path.split():
+                owner = owner[name]
+            del owner[key]
+            with pytest.raises(jinja2.UndefinedError, match=key):
+                model_card.render(facts)
+
+
+def test_card_says_how_to_call_a_checkpoint(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    """Which has no signatures, and reads one window alone."""
+    folder, _ = published
+    facts = manifest.read(folder / "huggingface" / "1")
+    assert "signatures" not in facts
+    card = model_card.render(facts)
+    assert 'pipeline("text-classification"' in card and "| signature |" not in card
+    assert "the first window alone" not in card
+    facts["config"]["data"] |= {"long_text": "windows", "max_windows": 4}
+    card = model_card.render(facts)
+    assert "the first window alone" in card
+    assert "in up to 4 overlapping windows" in card
 
 
 def test_versions_go_up_and_old_ones_go(
@@ -310,7 +391,7 @@ def test_nothing_is_published_that_decides_otherwise(
     written = formats.write
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(formats, "write", lambda name, at, _: written(name, at, graph))
-        with pytest.raises(ValueError, match="found [1-9][0-9]* other labels"):
+        with pytest.raises(ValueError, match="Received: [1-9][0-9]* other labels"):
             publish(source, tmp_path / "export", checks)
     assert os.listdir(tmp_path / "export") == []
 
@@ -320,7 +401,7 @@ def test_label_of_a_tie_may_be_either(
 ) -> None:
     thresholds = np.array(source.decision.thresholds)
     probabilities = np.stack([thresholds, thresholds + (0, 1e-9, -1e-9)])
-    tied = export_lib.Checks(("a", "b"), np.zeros(2, int), probabilities)
+    tied = export_lib.Checks(("a", "b"), np.zeros(2, int), probabilities, {})
     for labels in ([0, 1], [2, 2]):
         assert not export_lib._num_other_labels(np.array(labels), source, tied)
     sure = dataclasses.replace(tied, probabilities=np.eye(3)[:2])

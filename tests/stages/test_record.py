@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import os
 import pathlib
@@ -9,36 +11,40 @@ from typing import Any
 
 import pytest
 
+from tests.evaluation.tiny_report import tiny_report
+from trainer.evaluation import schema
 from trainer.run_folder import RunFolder
 from trainer.stages import record
 from trainer.training.progress import JsonLinesWriter
 
 
 def small_report(**changes: Any) -> dict[str, Any]:
-    """The least that is a run's report."""
-    return {
-        "title": "tiny BERT on sch\u00f6ne reviews",
-        "status": "complete",
-        "samples": [
-            {
-                "text": "A caf\u00e9.",
-                "before": {"label": "bad", "score": 0.5, "probabilities": [0.5, 0.5]},
-                "after": {
-                    "label": "good",
-                    "score": 0.875,
-                    "probabilities": [0.125, 0.875],
-                },
-            }
-        ],
-        "export": {"path": "/runs/a/export/3", "version": 3},
-        "paths": {"report": "/runs/a/report.html", "saved_model": "/runs/a/export/3"},
-    } | changes
+    """A run's report, as its JSON is read."""
+    report = dataclasses.replace(
+        tiny_report(),
+        title="tiny BERT on sch\u00f6ne reviews",
+        samples=(
+            schema.Sample(
+                text="A caf\u00e9.",
+                before=schema.Prediction(
+                    label="bad", score=0.5, probabilities=(0.5, 0.5)
+                ),
+                after=schema.Prediction(
+                    label="good", score=0.875, probabilities=(0.125, 0.875)
+                ),
+            ),
+        ),
+        export=dataclasses.replace(tiny_report().export, path="/runs/a/export/3"),
+    )
+    content: dict[str, Any] = json.loads(report.to_json())
+    return content | changes
 
 
 def test_round_trip(tmp_path: pathlib.Path) -> None:
     run, folder = RunFolder(tmp_path / "run"), tmp_path / "run"
     assert not run.is_finished
-    written = record._write(run, small_report())
+    report = schema.from_mapping(schema.Report, small_report())
+    written = record._write(run, report)
     assert run.is_finished
     assert sorted(os.listdir(folder)) == ["report.html", "report.json", "summary.txt"]
     assert written == record.read(run)
@@ -54,23 +60,31 @@ def test_round_trip(tmp_path: pathlib.Path) -> None:
     assert "sch\u00f6ne" in text and text.count("\n") > 10 and text.endswith("}\n")
 
 
+def with_export_secs(value: Any) -> dict[str, Any]:
+    """A report with one number changed."""
+    content = small_report()
+    content["timing"]["export_secs"] = value
+    return content
+
+
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (small_report(training={"loss": math.nan}), ValueError),
-        (small_report(training={"loss": -math.inf}), ValueError),
-        (small_report(after={"test": {"loss": 1.0}}), KeyError),  # In the page.
-        (small_report(samples=[{"no": "text"}]), KeyError),  # In the summary.
-        (small_report(training={"path": pathlib.Path("a")}), TypeError),
+        (with_export_secs(math.nan), "JSON compliant: nan"),
+        (with_export_secs(-math.inf), "JSON compliant: -inf"),
+        (with_export_secs(pathlib.Path("a")), "Report.timing.export_secs"),
+        (small_report(after={"test": {"loss": 1.0}}), "Report.after.test: "),
+        (small_report(samples=[{"no": "text"}]), r"Report.samples\[0\]: "),
     ],
 )
 def test_a_run_whose_report_fails_is_not_finished(
-    content: dict[str, Any], error: type[Exception], tmp_path: pathlib.Path
+    content: dict[str, Any], error: str, tmp_path: pathlib.Path
 ) -> None:
-    with pytest.raises(error):
-        record._write(RunFolder(tmp_path), content)
+    with pytest.raises(ValueError, match=error):
+        report = schema.from_mapping(schema.Report, content)
+        record._write(RunFolder(tmp_path), report)
     assert not RunFolder(tmp_path).is_finished
-    assert set(os.listdir(tmp_path)) <= {"report.html", "summary.txt"}
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

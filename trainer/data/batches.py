@@ -9,12 +9,16 @@ Which rows form which batch is computed in `plans.py`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+# Not public; there is no other way to reach the data sets on the devices.
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from trainer.data.plans import NO_PLACE, BatchPlan, fill
 from trainer.data.tokens import TokenizedTexts, without_autotuning
@@ -166,7 +170,8 @@ class BatchFeeder:
         self, make_dataset: Callable[[tf.distribute.InputContext], tf.data.Dataset]
     ) -> Iterator[Batch]:
         distribute = self._strategy.distribute_datasets_from_function
-        iterator: Iterator[Batch] = iter(distribute(make_dataset))
+        with _no_autotuning_on_devices():
+            iterator: Iterator[Batch] = iter(distribute(make_dataset))
         return iterator
 
     def _pipeline(
@@ -218,6 +223,27 @@ class BatchFeeder:
             targets=tf.gather(self._targets, rows),
             weights=weights,
         )
+
+
+@contextlib.contextmanager
+def _no_autotuning_on_devices() -> Iterator[None]:
+    """Iterators that a strategy makes meanwhile have no autotuning on the devices.
+
+    For several devices TensorFlow puts a data set of its own on each of them, which
+    does not have the options of ours. With autotuning its iterator has a thread that
+    looks up every minute, and whoever deletes the iterator now and then waits for
+    that: a run with two replicas and two lengths ended up to four minutes late.
+    """
+    create = multi_device_iterator_ops._create_device_dataset
+
+    def create_without(*arguments: Any) -> tf.data.Dataset:
+        return create(*arguments).with_options(without_autotuning())
+
+    multi_device_iterator_ops._create_device_dataset = create_without
+    try:
+        yield
+    finally:
+        multi_device_iterator_ops._create_device_dataset = create
 
 
 @functools.cache

@@ -22,6 +22,7 @@ from trainer.data.batches import Batch, BatchFeeder, Feed
 from trainer.data.plans import BatchPlan, plan_evaluation
 from trainer.data.splits import Pool
 from trainer.data.tokens import TokenizedTexts
+from trainer.evaluation.schema import SplitEvaluation
 from trainer.tasks.task import Scoring
 
 # Gives what numpy.asarray makes float32 [batch, classes] of, which may mean to wait.
@@ -106,14 +107,14 @@ class Evaluator:
 
     def report(
         self, logits: np.ndarray, *, num_resamples: int, seed: int, longest_text: int
-    ) -> dict[str, Any]:
+    ) -> SplitEvaluation:
         """What the report says of the split, as `Scoring.report` has it.
 
         Args:
           logits: float [n, classes], as `logits` gave them, or scaled.
           longest_text: how many tokens of a text are read.
         """
-        return self._scoring.report(
+        evaluation: SplitEvaluation = self._scoring.report(
             self.labels,
             logits,
             label_names=self._label_names,
@@ -123,6 +124,7 @@ class Evaluator:
             num_resamples=num_resamples,
             seed=seed,
         )
+        return evaluation
 
 
 class _Rows(Sequence[Any]):

@@ -1,15 +1,15 @@
 """The pictures of a report: SVG drawn with Matplotlib, each with its words.
 
-    pictures = learning_pictures(report["history"], best_step=2000)
-    pictures += held_out_pictures(report["after"]["test"])
+    pictures = learning_pictures(report.history, best_step=2000)
+    pictures += held_out_pictures(report.after["test"])
     picture = pictures[0]
     f'<img src="{picture.source}" alt="{html.escape(picture.alternative)}">'
 
-A picture is drawn only if the numbers for it are there. The same numbers give the
-same bytes; no global setting of Matplotlib changes, and pyplot is not needed.
+A picture whose numbers are empty is left out. The same numbers give the same bytes.
+No global setting of Matplotlib changes, and pyplot is not needed.
 
-Which split is shown, and the page around the pictures, is left to `report.py`;
-the numbers come from `metrics.py` and `slices.py`.
+`report.py` chooses the split and makes the page around the pictures. The numbers come
+from `metrics.py` and `slices.py`; their types are in `schema.py`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import base64
 import dataclasses
 import io
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-from trainer.evaluation import slices
+from trainer.evaluation import schema, slices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +50,8 @@ _STYLE: Any = {
 }
 _FIGURE_FONTS = "system-ui, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 
+_Records = Sequence[schema.TrainRecord] | Sequence[schema.ValidationRecord]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Picture:
@@ -64,49 +66,40 @@ class Picture:
 
 
 def learning_pictures(
-    history: Mapping[str, Any], *, best_step: int | None
+    history: schema.History, *, best_step: int | None
 ) -> list[Picture]:
     """Loss, validation metrics, learning rate and gradient norm, each by step.
 
     Args:
-      history: `train` and `validation`, each a list of one dict a logged step: its
-        `step` and the values by name. `train` has `loss` and may have
-        `learning_rate` and `gradient_norm`; `validation` has `loss`, `accuracy`,
-        `f1_macro` and `mcc`. Either list may be absent.
+      history: either of its parts may be empty.
       best_step: the step to mark with a line; None marks none.
     """
-    train, validation = history.get("train", ()), history.get("validation", ())
+    train, validation = history.train, history.validation
     pictures = []
     if train or validation:
         pictures.append(_loss_picture(train, validation, best_step))
     if validation:
         pictures.append(_validation_picture(validation, best_step))
-    for name, title in (
-        ("learning_rate", "Learning rate"),
-        ("gradient_norm", "Gradient norm"),
-    ):
-        points = [each for each in train if each.get(name) is not None]
-        if points:
-            pictures.append(_series_picture(points, name=name, title=title))
+    if train:
+        for name, title in (
+            ("learning_rate", "Learning rate"),
+            ("gradient_norm", "Gradient norm"),
+        ):
+            pictures.append(_series_picture(train, name=name, title=title))
     return pictures
 
 
-def held_out_pictures(metrics: Mapping[str, Any]) -> list[Picture]:
-    """Confusion matrix, accuracy by length and reliability of one split.
-
-    Args:
-      metrics: what `metrics.classification_metrics` returns, and beside it
-        `accuracy_by_length` as `slices.accuracy_by_length` returns it. What is
-        absent is not drawn.
-    """
+def held_out_pictures(evaluation: schema.SplitEvaluation) -> list[Picture]:
+    """Confusion matrix, accuracy by length and reliability of one split."""
     pictures = []
-    if metrics.get("confusion_matrix"):
-        label_names = list(metrics.get("per_class", {}))
-        pictures.append(_confusion_picture(metrics["confusion_matrix"], label_names))
-    if metrics.get("accuracy_by_length"):
-        pictures.append(_length_picture(metrics["accuracy_by_length"]))
-    if metrics.get("reliability"):
-        pictures.append(_reliability_picture(metrics["reliability"]))
+    if evaluation.confusion_matrix:
+        pictures.append(
+            _confusion_picture(evaluation.confusion_matrix, list(evaluation.per_class))
+        )
+    if evaluation.accuracy_by_length:
+        pictures.append(_length_picture(evaluation.accuracy_by_length))
+    if evaluation.reliability:
+        pictures.append(_reliability_picture(evaluation.reliability))
     return pictures
 
 
@@ -116,7 +109,7 @@ def one_line(text: str, num_columns: int) -> str:
     A tick of an axis has no room for more, and a control character would make the
     SVG invalid XML.
     """
-    printable = "".join(each if each.isprintable() else " " for each in text)
+    printable = "".join(char if char.isprintable() else " " for char in text)
     line = " ".join(printable.split())
     return line if len(line) <= num_columns else line[: num_columns - 1] + "…"
 
@@ -129,7 +122,7 @@ def _picture(
     height: float = 3.1,
 ) -> Picture:
     """Draws on a new figure, 4.6 inches wide: still legible on a phone."""
-    # Here, because it takes half a second, and training need not wait for it.
+    # Imported here: it takes half a second, and training need not wait for it.
     import matplotlib
     from matplotlib.figure import Figure as MatplotlibFigure
 
@@ -146,11 +139,9 @@ def _picture(
     return Picture(title=title, alternative=alternative, source=source)
 
 
-def _plot(
-    axes: Axes, points: Sequence[Mapping[str, Any]], name: str, **style: Any
-) -> None:
-    steps = [each["step"] for each in points]
-    axes.plot(steps, [each[name] for each in points], **style)
+def _plot(axes: Axes, records: _Records, name: str, **style: Any) -> None:
+    steps = [record.step for record in records]
+    axes.plot(steps, [getattr(record, name) for record in records], **style)
 
 
 def _mark_best_step(axes: Axes, best_step: int | None) -> None:
@@ -172,8 +163,8 @@ def _finish_curves(figure: MatplotlibFigure, axes: Axes) -> None:
 
 
 def _loss_picture(
-    train: Sequence[Mapping[str, Any]],
-    validation: Sequence[Mapping[str, Any]],
+    train: Sequence[schema.TrainRecord],
+    validation: Sequence[schema.ValidationRecord],
     best_step: int | None,
 ) -> Picture:
     def draw(figure: MatplotlibFigure) -> None:
@@ -188,16 +179,20 @@ def _loss_picture(
         axes.set_ylim(bottom=0)
         _finish_curves(figure, axes)
 
+    curves: list[tuple[str, _Records]] = [
+        ("training", train),
+        ("validation", validation),
+    ]
     ends = [
-        f"{name} from {points[0]['loss']:.3f} to {points[-1]['loss']:.3f}"
-        for name, points in (("training", train), ("validation", validation))
-        if points
+        f"{name} from {records[0].loss:.3f} to {records[-1].loss:.3f}"
+        for name, records in curves
+        if records
     ]
     return _picture("Loss", f"Loss by step: {', '.join(ends)}.", draw)
 
 
 def _validation_picture(
-    validation: Sequence[Mapping[str, Any]], best_step: int | None
+    validation: Sequence[schema.ValidationRecord], best_step: int | None
 ) -> Picture:
     lines = [
         ("accuracy", "accuracy", _BLUE, "o"),
@@ -212,28 +207,29 @@ def _validation_picture(
         _mark_best_step(axes, best_step)
         _finish_curves(figure, axes)
 
-    best = max(validation, key=lambda each: float(each["accuracy"]))
+    best = max(validation, key=lambda record: record.accuracy)
     alternative = (
         f"Validation metrics by step; the highest accuracy is "
-        f"{best['accuracy']:.1%} at step {best['step']:,}."
+        f"{best.accuracy:.1%} at step {best.step:,}."
     )
     return _picture("Validation metrics", alternative, draw)
 
 
 def _series_picture(
-    points: Sequence[Mapping[str, Any]], *, name: str, title: str
+    records: Sequence[schema.TrainRecord], *, name: str, title: str
 ) -> Picture:
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
-        _plot(axes, points, name, color=_BLUE, linewidth=1)
+        _plot(axes, records, name, color=_BLUE, linewidth=1)
         axes.set_ylim(bottom=0)
         axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         axes.set_xlabel("step")
 
-    highest = max(points, key=lambda each: float(each[name]))
-    alternative = (
-        f"{title} by step, at most {highest[name]:.3g}, at step {highest['step']:,}."
+    value, step = max(
+        ((getattr(record, name), record.step) for record in records),
+        key=lambda point: float(point[0]),
     )
+    alternative = f"{title} by step, at most {value:.3g}, at step {step:,}."
     return _picture(title, alternative, draw)
 
 
@@ -289,43 +285,45 @@ def _write_counts(
 
 def _error_bars(
     axes: Axes,
-    places: Sequence[float],
+    positions: Sequence[float],
     accuracies: Sequence[float],
-    intervals: Sequence[Sequence[float]],
+    intervals: Sequence[schema.Interval],
 ) -> None:
     """Accuracies as points with their intervals as bars."""
     below = [value - low for value, (low, _) in zip(accuracies, intervals)]
     above = [high - value for value, (_, high) in zip(accuracies, intervals)]
     # Rounding may put an interval's end a hair within its point.
     spans = [[max(0.0, span) for span in side] for side in (below, above)]
-    axes.errorbar(places, accuracies, yerr=spans, fmt="o", color=_BLUE, capsize=4)
+    axes.errorbar(positions, accuracies, yerr=spans, fmt="o", color=_BLUE, capsize=4)
 
 
-def _length_picture(bins: Sequence[Mapping[str, Any]]) -> Picture:
+def _length_picture(bins: Sequence[schema.LengthBin]) -> Picture:
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
-        places = range(len(bins))
-        accuracies = [100 * each["accuracy"] for each in bins]
-        intervals = [
-            [100 * end for end in each["confidence_interval_95"]] for each in bins
-        ]
-        _error_bars(axes, places, accuracies, intervals)
-        names = [f"{each['name']}\nn={each['count']:,}" for each in bins]
-        axes.set_xticks(places, names, fontsize=9)
+        positions = range(len(bins))
+        accuracies = [100 * row.accuracy for row in bins]
+        ends = [row.confidence_interval_95 for row in bins]
+        intervals = [(100 * low, 100 * high) for low, high in ends]
+        _error_bars(axes, positions, accuracies, intervals)
+        names = [f"{row.name}\nn={row.count:,}" for row in bins]
+        axes.set_xticks(positions, names, fontsize=9)
         axes.set_xlim(-0.5, len(bins) - 0.5)
         axes.set_xlabel("tokens")
         axes.set_ylabel("accuracy, %")
 
-    parts = [
-        f"{each['name']} tokens {each['accuracy']:.1%} of {each['count']:,}"
-        for each in bins
-    ]
+    parts = [f"{row.name} tokens {row.accuracy:.1%} of {row.count:,}" for row in bins]
     return _picture("Accuracy by length", f"Accuracy: {'; '.join(parts)}.", draw)
 
 
-def _reliability_picture(bins: Sequence[Mapping[str, Any]]) -> Picture:
+def _reliability_picture(bins: Sequence[schema.ReliabilityBin]) -> Picture:
     """Accuracy against confidence, over a histogram of the confidences."""
-    filled = [each for each in bins if each["count"]]
+    # Empty bins have neither; a split has at least one text, so some bin has both.
+    points = [
+        (row.mean_confidence, row.accuracy, row.count)
+        for row in bins
+        if row.mean_confidence is not None and row.accuracy is not None
+    ]
+    confidences, accuracies, _ = zip(*points)
 
     def draw(figure: MatplotlibFigure) -> None:
         curve, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -333,33 +331,25 @@ def _reliability_picture(bins: Sequence[Mapping[str, Any]]) -> Picture:
             (0, 1), (0, 1), color=_GREY, linestyle="--", label="as sure as right"
         )
         intervals = [
-            slices.wilson_interval(
-                round(each["accuracy"] * each["count"]), each["count"]
-            )
-            for each in filled
+            slices.wilson_interval(round(accuracy * count), count)
+            for _, accuracy, count in points
         ]
-        _error_bars(
-            curve,
-            [each["mean_confidence"] for each in filled],
-            [each["accuracy"] for each in filled],
-            intervals,
-        )
+        _error_bars(curve, confidences, accuracies, intervals)
         curve.set_ylabel("accuracy")
         curve.legend(loc="upper left")
-        lefts = [each["lower"] for each in bins]
-        widths = [each["upper"] - each["lower"] for each in bins]
-        counts = [each["count"] for each in bins]
+        lefts = [row.lower for row in bins]
+        widths = [row.upper - row.lower for row in bins]
+        heights = [row.count for row in bins]
         histogram.bar(
-            lefts, counts, widths, align="edge", color=_BLUE, edgecolor="white"
+            lefts, heights, widths, align="edge", color=_BLUE, edgecolor="white"
         )
         histogram.set_ylabel("texts")
         histogram.set_xlabel("confidence")
         # Two classes leave no confidence below a half.
-        histogram.set_xlim(min(each["lower"] for each in filled), 1)
+        histogram.set_xlim(min(row.lower for row in bins if row.count), 1)
 
     parts = [
-        f"confidence {each['mean_confidence']:.2f}, accuracy {each['accuracy']:.2f}, "
-        f"{each['count']:,} texts"
-        for each in filled
+        f"confidence {confidence:.2f}, accuracy {accuracy:.2f}, {count:,} texts"
+        for confidence, accuracy, count in points
     ]
     return _picture("Reliability", f"By bin: {'; '.join(parts)}.", draw, height=3.6)

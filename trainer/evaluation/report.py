@@ -1,33 +1,36 @@
 """The report of a run: one HTML page for people, and the table of its last lines.
 
-    report = json.loads((model_dir / "report.json").read_text())
+    report = Report.from_json((model_dir / "report.json").read_text("utf-8"))
     (model_dir / "report.html").write_text(render_html(report), encoding="utf-8")
     print(summary_table(report))
 
-Both read the report dict and nothing else. Its sections are `before` and `after`
-(split name → what `metrics.py` and `slices.py` return), `samples`, `history`,
-`training`, `data`, `export`, `warnings`, `config`, `environment`, `timing`,
-`commands` and `paths`. A section that is not there is left out of the page.
+Both read a `schema.Report` and nothing else. Sections that are empty (no samples, no
+metrics, no history, no export formats, no warnings) are left out of the page. A
+template that asks for what the schema does not have fails.
 
 The page holds everything itself: styles, pictures (SVG), no script. The words and
 their order are in `report.html.jinja`, with autoescape on: texts and labels come
-from strangers. The pictures are drawn in `figures.py`; gathering and saving the
-dict is left to the caller.
+from strangers. The pictures are drawn in `figures.py`. The caller gathers the report
+and saves it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any, Mapping, Sequence
 
 import jinja2
 
+from trainer import templates
 from trainer.evaluation import figures
+from trainer.evaluation.schema import Prediction, Report, SplitEvaluation
 
 MISSING = "–"
 SUMMARY_COLUMNS = 100
 
-# Metric → its name for people (↓: lower is better), and whether it is a share, shown in percent.
+# Metric → its name for people (↓: lower is better), and whether it is a fraction,
+# shown in percent.
 _METRICS: Mapping[str, tuple[str, bool]] = {
     "accuracy": ("Accuracy", True),
     "f1_macro": ("F1, macro", True),
@@ -41,16 +44,62 @@ _METRICS: Mapping[str, tuple[str, bool]] = {
 }
 
 
-def render_html(report: Mapping[str, Any]) -> str:
+def render_html(report: Report) -> str:
     """The page of a run, one HTML file that needs no other."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        # A missing part of a report is an empty part of the page.
-        undefined=jinja2.ChainableUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return _template().render(_context(report))
+
+
+def summary_table(report: Report) -> str:
+    """The last lines of a run: before, after, and what to do next.
+
+    The table has at most 100 columns, long sentences are shortened; paths and the
+    command are never cut, so that they can be copied.
+    """
+    rows = [_summary_row("", "Before", "After")]
+    for sample in report.samples:
+        cells = [_prediction_cell(sample.before), _prediction_cell(sample.after)]
+        rows.append(_summary_row(sample.text, *cells))
+    split = held_out_split(report)
+    if split:
+        before, after = _before_and_after(report, split)
+        name = (
+            f"Accuracy on {_num_examples(before, after):,} {split} texts (95% interval)"
+        )
+        cells = [_accuracy_with_interval(before), _accuracy_with_interval(after)]
+        rows.append(_summary_row(name, *cells))
+    ends = {
+        "Report": report.paths.report,
+        "SavedModel": report.paths.saved_model,
+        "Predict": report.commands.predict,
+    }
+    following = [f"{name:<12}{end}" for name, end in ends.items()]
+    return "\n".join([*rows, "", *following]) + "\n"
+
+
+def headline(report: Report) -> str:
+    """The result in one sentence, with its split, size and interval."""
+    split = held_out_split(report)
+    after = report.after.get(split) if split else None
+    if not split or not after:
+        return "No texts were held out, so nothing was measured."
+    sentence = (
+        f"Accuracy on {after.num_examples:,} held-out {split} texts: "
+        f"{_accuracy_with_interval(after)}"
     )
+    before = report.before.get(split)
+    if before:
+        sentence += f", before fine-tuning {_percent(before.accuracy)}"
+    return sentence + "."
+
+
+def held_out_split(report: Report) -> str | None:
+    """The split the result is quoted on: test, else validation, else None."""
+    measured = {**report.before, **report.after}
+    return next((name for name in ("test", "validation") if name in measured), None)
+
+
+def _template() -> jinja2.Template:
+    environment = templates.environment(pathlib.Path(__file__).parent, autoescape=True)
     environment.filters.update(
         percent=_percent,
         decimal=_decimal,
@@ -59,81 +108,37 @@ def render_html(report: Mapping[str, Any]) -> str:
         measure=_measure,
         setting=_setting,
     )
+    return environment.get_template("report.html.jinja")
+
+
+def _context(report: Report) -> dict[str, Any]:
+    """What the template reads, by name."""
     split = held_out_split(report)
-    held_out = report.get("after", {}).get(split, {})
-    return environment.get_template("report.html.jinja").render(
-        report=report,
-        headline=headline(report),
-        split=split,
-        held_out=held_out,
-        metric_tables=_metric_tables(report),
-        learning_pictures=figures.learning_pictures(
-            report.get("history", {}),
-            best_step=report.get("training", {}).get("best_step"),
+    held_out = report.after.get(split) if split else None
+    return {
+        # Dicts and not the dataclasses: the template shows some sections row by row.
+        "report": dataclasses.asdict(report),
+        "headline": headline(report),
+        "split": split,
+        "held_out": dataclasses.asdict(held_out) if held_out else None,
+        "metric_tables": _metric_tables(report),
+        "learning_pictures": figures.learning_pictures(
+            report.history, best_step=report.training.best_step
         ),
-        held_out_pictures=figures.held_out_pictures(held_out),
-    )
-
-
-def summary_table(report: Mapping[str, Any]) -> str:
-    """The last lines of a run: before, after, and what to do next.
-
-    The table has at most 100 columns, long sentences are shortened; paths and the
-    command are never cut, so that they can be copied.
-    """
-    rows = [_summary_row("", "Before", "After")]
-    for sample in report.get("samples", ()):
-        cells = [_prediction_cell(sample.get(when)) for when in ("before", "after")]
-        rows.append(_summary_row(sample["text"], *cells))
-    split = held_out_split(report)
-    if split:
-        metrics = [report.get(when, {}).get(split) for when in ("before", "after")]
-        num_examples = next(filter(None, metrics))["num_examples"]
-        name = f"Accuracy on {num_examples:,} {split} texts (95% interval)"
-        rows.append(_summary_row(name, *map(_accuracy_with_interval, metrics)))
-    ways = {
-        "Report": report.get("paths", {}).get("report"),
-        "SavedModel": report.get("paths", {}).get("saved_model"),
-        "Predict": report.get("commands", {}).get("predict"),
+        "held_out_pictures": figures.held_out_pictures(held_out) if held_out else [],
     }
-    following = [f"{name:<12}{way}" for name, way in ways.items() if way]
-    return "\n".join([*rows, "", *following]).rstrip() + "\n"
-
-
-def headline(report: Mapping[str, Any]) -> str:
-    """The result in one sentence, with its split, size and interval."""
-    split = held_out_split(report)
-    after = report.get("after", {}).get(split)
-    if not after:
-        return "No texts were held out, so nothing was measured."
-    sentence = (
-        f"Accuracy on {after['num_examples']:,} held-out {split} texts: "
-        f"{_accuracy_with_interval(after)}"
-    )
-    before = report.get("before", {}).get(split)
-    if before:
-        sentence += f", before fine-tuning {_percent(before['accuracy'])}"
-    return sentence + "."
-
-
-def held_out_split(report: Mapping[str, Any]) -> str | None:
-    """The split the result is quoted on: test, else validation, else None."""
-    measured = {**report.get("before", {}), **report.get("after", {})}
-    return next((name for name in ("test", "validation") if name in measured), None)
 
 
 def _percent(value: float | None) -> str:
-    return f"{value:.1%}" if isinstance(value, (int, float)) else MISSING
+    return MISSING if value is None else f"{value:.1%}"
 
 
 def _decimal(value: float | None) -> str:
-    if not isinstance(value, (int, float)):
-        return MISSING
-    return f"{value:.3f}".replace("-", "−")
+    return MISSING if value is None else f"{value:.3f}".replace("-", "−")
 
 
 def _words(name: str) -> str:
-    """A key as words: `num_train_examples` → "Train examples"."""
+    """A key as words, without its unit: `num_train_examples` → "Train examples"."""
     name = name.removeprefix("num_").removeprefix("secs_")
     for unit in ("_per_sec", "_secs", "_bytes", "_fraction"):
         name = name.removesuffix(unit)
@@ -141,7 +146,7 @@ def _words(name: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A fact of any JSON type as text."""
+    """A value of any JSON type as text."""
     if value is None:
         return MISSING
     if isinstance(value, bool):
@@ -151,7 +156,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_plain(each)}" for name, each in value.items())
+        return ", ".join(f"{name}: {_plain(item)}" for name, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_plain, value))
     return str(value)
@@ -179,46 +184,57 @@ def _measure(value: float, name: str) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _interval(metrics: Mapping[str, Any], name: str) -> str:
+def _before_and_after(
+    report: Report, split: str
+) -> tuple[SplitEvaluation | None, SplitEvaluation | None]:
+    return report.before.get(split), report.after.get(split)
+
+
+def _num_examples(*evaluations: SplitEvaluation | None) -> int:
+    """Of evaluations of one split, at least one of which exists."""
+    return next(filter(None, evaluations)).num_examples
+
+
+def _interval(evaluation: SplitEvaluation, name: str) -> str:
     """ "79.8 to 84.6", or nothing where the metric has no interval."""
-    interval = metrics.get("confidence_intervals_95", {}).get(name)
+    interval = evaluation.confidence_intervals_95.get(name)
     if not interval:
         return ""
-    _, is_share = _METRICS[name]
-    low, high = (f"{100 * end:.1f}" if is_share else _decimal(end) for end in interval)
+    _, is_fraction = _METRICS[name]
+    low, high = (
+        f"{100 * end:.1f}" if is_fraction else _decimal(end) for end in interval
+    )
     return f"{low} to {high}"
 
 
-def _accuracy_with_interval(metrics: Mapping[str, Any] | None) -> str:
-    if not metrics:
+def _accuracy_with_interval(evaluation: SplitEvaluation | None) -> str:
+    if not evaluation:
         return MISSING
-    interval = _interval(metrics, "accuracy")
-    return _percent(metrics["accuracy"]) + (f" ({interval})" if interval else "")
+    interval = _interval(evaluation, "accuracy")
+    return _percent(evaluation.accuracy) + (f" ({interval})" if interval else "")
 
 
-def _metric_tables(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One table a measured split: its name, size and rows of (name, cells)."""
+def _metric_tables(report: Report) -> list[dict[str, Any]]:
+    """One table per measured split: its name, size and rows of (name, cells)."""
     tables = []
     for split in ("test", "validation"):
-        of_split = {
-            when: report.get(when, {}).get(split) for when in ("before", "after")
-        }
-        measured = [each for each in of_split.values() if each]
-        if measured:
+        evaluations = _before_and_after(report, split)
+        if any(evaluations):
             rows = [
-                (title, [_cell(each, name) for each in of_split.values()])
+                (title, [_cell(evaluation, name) for evaluation in evaluations])
                 for name, (title, _) in _METRICS.items()
             ]
-            tables.append({"split": split, "metrics": measured[-1], "rows": rows})
+            size = _num_examples(*evaluations)
+            tables.append({"split": split, "num_examples": size, "rows": rows})
     return tables
 
 
-def _cell(metrics: Mapping[str, Any] | None, name: str) -> tuple[str, str]:
+def _cell(evaluation: SplitEvaluation | None, name: str) -> tuple[str, str]:
     """Value and interval of a metric, as text."""
-    if not metrics:
+    if not evaluation:
         return MISSING, ""
     as_text = _percent if _METRICS[name][1] else _decimal
-    return as_text(metrics.get(name)), _interval(metrics, name)
+    return as_text(getattr(evaluation, name)), _interval(evaluation, name)
 
 
 def _summary_row(first: str, before: str, after: str) -> str:
@@ -228,8 +244,8 @@ def _summary_row(first: str, before: str, after: str) -> str:
     return f"{first:<{first_columns}}  {cells[0]:<{cell_columns}}  {cells[1]}".rstrip()
 
 
-def _prediction_cell(prediction: Mapping[str, Any] | None) -> str:
+def _prediction_cell(prediction: Prediction | None) -> str:
     if not prediction:
         return MISSING
-    label = figures.one_line(prediction["label"], 17)
-    return f"{label} {_percent(prediction['score'])}"
+    label = figures.one_line(prediction.label, 17)
+    return f"{label} {_percent(prediction.score)}"

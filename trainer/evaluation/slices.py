@@ -1,11 +1,11 @@
 """Where a classifier is right and where it errs: by length, and its worst errors.
 
     accuracy_by_length(labels, predictions.predicted, lengths, longest_text=512)
-    # [{"name": "129 to 256", "count": 310, "accuracy": 0.83, ...}, ...]
+    # (LengthBin(name="129 to 256", count=310, accuracy=0.83, ...), ...)
     most_confident_errors(texts, labels, predictions, lengths, label_names=label_names)
 
-Both return plain dicts, ready for JSON. Metrics over a whole split are in
-`metrics.py`, pictures in `figures.py`.
+Both return the report's own dataclasses, of `schema.py`. Metrics over a whole split
+are in `metrics.py`, pictures in `figures.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from trainer.evaluation import schema
 from trainer.evaluation.metrics import ClassPredictions
+from trainer.messages import message
 
 MAX_SHOWN_CHARACTERS = 400
 # The first bin of lengths holds at least this share of the examples, so that bins
@@ -23,13 +25,13 @@ MAX_SHOWN_CHARACTERS = 400
 _MIN_FIRST_BIN_FRACTION = 0.1
 
 
-def wilson_interval(num_correct: int, count: int) -> list[float]:
-    """95% interval [low, high] of a proportion (Wilson 1927)."""
-    # Here, because it takes half a second, and a resumed run need not wait for it.
+def wilson_interval(num_correct: int, count: int) -> schema.Interval:
+    """95% interval (low, high) of a proportion (Wilson 1927). count: at least 1."""
+    # Imported here: it takes half a second, and a resumed run need not wait for it.
     import scipy.stats
 
     interval = scipy.stats.binomtest(num_correct, count).proportion_ci(method="wilson")
-    return [float(interval.low), float(interval.high)]
+    return float(interval.low), float(interval.high)
 
 
 def accuracy_by_length(
@@ -38,7 +40,7 @@ def accuracy_by_length(
     lengths: npt.ArrayLike,
     *,
     longest_text: int,
-) -> list[dict[str, Any]]:
+) -> tuple[schema.LengthBin, ...]:
     """Accuracy in bins of text length.
 
     Bins end at powers of two and at `longest_text`; what is longer, and was
@@ -51,26 +53,28 @@ def accuracy_by_length(
       longest_text: tokens that are kept of a text.
 
     Returns:
-      A dict a bin, shortest first: name ("129 to 256"), lower (exclusive), upper
-      (None: no limit), is_truncated, count, accuracy, and its 95% Wilson interval
-      as confidence_interval_95, [low, high].
+      The bins, shortest first, with 95% Wilson intervals. Empty for no examples.
+
+    Raises:
+      ValueError: the arrays do not fit together.
     """
     is_correct = np.asarray(labels) == np.asarray(predicted)
     length_array = np.asarray(lengths)
     if is_correct.shape != length_array.shape:
         raise ValueError(
-            "labels, predicted and lengths must have one value an example. Received: "
-            f"shapes {is_correct.shape} and {length_array.shape}"
+            message(
+                "labels, predicted and lengths must have one value per example",
+                received=f"shapes {is_correct.shape} and {length_array.shape}",
+            )
         )
     edges = _length_edges(length_array, longest_text)
     bin_of_example = np.searchsorted(edges, length_array)
-    return [
-        {
-            **_bin_facts(edges, int(index), longest_text),
-            **_accuracy_facts(is_correct[bin_of_example == index]),
-        }
+    return tuple(
+        _length_bin(
+            edges, int(index), is_correct[bin_of_example == index], longest_text
+        )
         for index in np.unique(bin_of_example)
-    ]
+    )
 
 
 def most_confident_errors(
@@ -81,10 +85,10 @@ def most_confident_errors(
     *,
     label_names: Sequence[str],
     limit: int = 10,
-) -> list[dict[str, Any]]:
+) -> tuple[schema.ConfidentError, ...]:
     """The wrong predictions the classifier was surest of.
 
-    They are worth reading: many of them are labels that are wrong themselves.
+    They are worth reading: often the label in the data is the wrong one.
 
     Args:
       texts: n texts.
@@ -95,33 +99,39 @@ def most_confident_errors(
       limit: how many to return at most.
 
     Returns:
-      A dict an error, surest first: text (shortened in its middle), label and
-      predicted (names), score (probability of the predicted class), length.
+      The errors, surest first; texts are shortened in their middle.
+
+    Raises:
+      ValueError: the texts and arrays do not fit together.
     """
     label_array, length_array = np.asarray(labels), np.asarray(lengths)
     predicted = predictions.predicted
     if not len(texts) == len(label_array) == len(predicted) == len(length_array):
+        sizes = len(texts), len(label_array), len(predicted), len(length_array)
         raise ValueError(
-            "texts, labels, predictions and lengths must be of one size. Received: "
-            f"{len(texts)}, {len(label_array)}, {len(predicted)}, {len(length_array)}"
+            message(
+                "texts, labels, predictions and lengths must have one size",
+                received=", ".join(map(str, sizes)),
+            )
         )
     scores = predictions.probabilities[np.arange(len(predicted)), predicted]
     errors = np.flatnonzero(predicted != label_array)
+    # Stable, so that ties keep the order of the texts and a report can be repeated.
     surest = errors[np.argsort(-scores[errors], kind="stable")][:limit]
-    return [
-        {
-            "text": shorten_middle(str(texts[int(index)])),
-            "label": label_names[label_array[index]],
-            "predicted": label_names[predicted[index]],
-            "score": float(scores[index]),
-            "length": int(length_array[index]),
-        }
+    return tuple(
+        schema.ConfidentError(
+            text=shorten_middle(str(texts[int(index)])),
+            label=label_names[label_array[index]],
+            predicted=label_names[predicted[index]],
+            score=float(scores[index]),
+            length=int(length_array[index]),
+        )
         for index in surest
-    ]
+    )
 
 
 def shorten_middle(text: str, *, limit: int = MAX_SHOWN_CHARACTERS) -> str:
-    """Text, or its two ends, `limit` characters together, and how many are gone."""
+    """The text; or its two ends, `limit` characters in all, and how many it lost."""
     num_left_out = len(text) - limit
     if num_left_out <= 0:
         return text
@@ -140,27 +150,32 @@ def _length_edges(lengths: npt.NDArray[Any], longest_text: int) -> list[int]:
     return [power for power in powers if first <= power < longest_text] + [longest_text]
 
 
-def _bin_facts(edges: Sequence[int], index: int, longest_text: int) -> dict[str, Any]:
+def _length_bin(
+    edges: Sequence[int],
+    index: int,
+    is_correct: npt.NDArray[np.bool_],
+    longest_text: int,
+) -> schema.LengthBin:
+    """The bin that ends at `edges[index]`, or begins at the last edge.
+
+    Args:
+      is_correct: bool [count], of the texts in the bin.
+    """
     lower = edges[index - 1] if index else 0
     upper = edges[index] if index < len(edges) else None
-    if upper is None:
-        name = f"over {lower}"
-    elif index == 0:
-        name = f"up to {upper}"
-    else:
-        name = f"{lower + 1} to {upper}"
-    return {
-        "name": name,
-        "lower": lower,
-        "upper": upper,
-        "is_truncated": lower >= longest_text,
-    }
-
-
-def _accuracy_facts(is_correct: npt.NDArray[np.bool_]) -> dict[str, Any]:
     num_correct, count = int(is_correct.sum()), len(is_correct)
-    return {
-        "count": count,
-        "accuracy": num_correct / count,
-        "confidence_interval_95": wilson_interval(num_correct, count),
-    }
+    return schema.LengthBin(
+        name=_bin_name(lower, upper),
+        lower=lower,
+        upper=upper,
+        is_truncated=lower >= longest_text,
+        count=count,
+        accuracy=num_correct / count,
+        confidence_interval_95=wilson_interval(num_correct, count),
+    )
+
+
+def _bin_name(lower: int, upper: int | None) -> str:
+    if upper is None:
+        return f"over {lower}"
+    return f"{lower + 1} to {upper}" if lower else f"up to {upper}"

@@ -10,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from trainer import run_folder, storage
 from trainer.config import ServingConfig
+from trainer.evaluation import schema
+from trainer.evaluation.schema import DecisionFacts, Prediction, SplitEvaluation
 from trainer.stages.build import SAMPLES, Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -33,10 +35,10 @@ class Before:
       answers: to the sample texts.
     """
 
-    evaluations: Mapping[str, Any]
-    answers: list[dict[str, Any]]
+    evaluations: Mapping[str, SplitEvaluation]
+    answers: tuple[Prediction, ...]
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> Mapping[str, SplitEvaluation]:
         """The report's `before`."""
         return self.evaluations
 
@@ -57,22 +59,22 @@ class After:
     logits: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray]
     decision: Decision
-    evaluations: Mapping[str, Any]
-    answers: list[dict[str, Any]]
+    evaluations: Mapping[str, SplitEvaluation]
+    answers: tuple[Prediction, ...]
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> Mapping[str, SplitEvaluation]:
         """The report's `after`."""
         return self.evaluations
 
-    def decision_facts(self) -> dict[str, Any]:
+    def decision_facts(self) -> DecisionFacts:
         """The report's `decision`: the decision, and what it gives on each split."""
-        return {
-            **self.decision.facts(),
-            "quality": {
-                name: self.decision.quality(self.labels[name], logits)
-                for name, logits in self.logits.items()
-            },
+        quality = {
+            name: self.decision.quality(self.labels[name], logits)
+            for name, logits in self.logits.items()
         }
+        return schema.from_mapping(
+            DecisionFacts, {**self.decision.facts(), "quality": quality}
+        )
 
 
 def before(run: Run, material: Material, built: Built) -> Before:
@@ -109,7 +111,11 @@ def _recorded(run: Run, material: Material) -> Before | None:
     made_on = _made_on(material)
     if {name: recorded.get(name) for name in made_on} != made_on:
         return None
-    return Before(recorded["evaluations"], recorded["answers"])
+    evaluations = {
+        name: schema.from_mapping(SplitEvaluation, evaluation)
+        for name, evaluation in recorded["evaluations"].items()
+    }
+    return Before(evaluations, _predictions(recorded["answers"]))
 
 
 def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
@@ -121,11 +127,14 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
     if run.runtime.is_chief:
         content = {
             **_made_on(material),
-            "evaluations": evaluations,
+            "evaluations": {
+                name: dataclasses.asdict(evaluation)
+                for name, evaluation in evaluations.items()
+            },
             "answers": answers,
         }
         storage.write_text(run.folder.before, json.dumps(content))
-    return Before(evaluations, answers)
+    return Before(evaluations, _predictions(answers))
 
 
 def _evaluated_after(run: Run, material: Material, built: Built) -> After:
@@ -142,8 +151,14 @@ def _evaluated_after(run: Run, material: Material, built: Built) -> After:
         labels=labels,
         decision=decision,
         evaluations=_evaluations(run, material, built, calibrated),
-        answers=decision.answers(samples, label_names=material.label_names),
+        answers=_predictions(
+            decision.answers(samples, label_names=material.label_names)
+        ),
     )
+
+
+def _predictions(answers: Sequence[Mapping[str, Any]]) -> tuple[Prediction, ...]:
+    return tuple(schema.from_mapping(Prediction, answer) for answer in answers)
 
 
 def _logits(run: Run, built: Built) -> dict[str, np.ndarray]:
@@ -157,7 +172,7 @@ def _logits(run: Run, built: Built) -> dict[str, np.ndarray]:
 
 def _evaluations(
     run: Run, material: Material, built: Built, logits: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+) -> dict[str, SplitEvaluation]:
     return {
         name: built.evaluators[name].report(
             values,

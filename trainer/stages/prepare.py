@@ -20,6 +20,8 @@ from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, setting
 from trainer.data import plans, sources, splits
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
+from trainer.evaluation import schema
+from trainer.evaluation.schema import DataFacts
 from trainer.modeling import presets
 from trainer.modeling.presets import Preset
 from trainer.runtime import strategies as agreement
@@ -63,7 +65,7 @@ class Material:
       tokens: the token ids of `texts.pool`.
       bucket_lengths: the padded lengths, ascending.
       plan: the training batches of all epochs.
-      data_facts: for the report, JSON-able.
+      data_facts: the report's `data`.
       warnings: what a user should know before trusting the result, in sentences.
     """
 
@@ -73,14 +75,13 @@ class Material:
     tokens: TokenizedTexts
     bucket_lengths: tuple[int, ...]
     plan: plans.TrainingPlan
-    data_facts: Mapping[str, Any]
+    data_facts: DataFacts
     warnings: tuple[str, ...]
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
         """A hash of each split's texts and labels."""
-        fingerprint: Mapping[str, str] = self.data_facts["fingerprint"]
-        return fingerprint
+        return self.data_facts.fingerprint
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -97,7 +98,7 @@ class Material:
         labels: np.ndarray = self.texts.pool.labels[self.splits[split].rows]
         return labels
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> DataFacts:
         """The report's `data`."""
         return self.data_facts
 
@@ -144,15 +145,18 @@ def make_material(
         hidden_size=preset.hidden_size,
     )
     plan = _plan(training, lengths, bucket_lengths)
-    facts = {
-        **_split_facts(texts, tokens, encoder),
-        "source": texts.source_facts,
-        "fingerprint": texts.fingerprint(),
-        "bucket_lengths": list(bucket_lengths),
-        "padded_fraction": plans.padded_fraction(
-            plan.from_step(0), lengths, bucket_lengths
-        ),
-    }
+    facts = schema.from_mapping(
+        DataFacts,
+        {
+            **_split_facts(texts, tokens, encoder),
+            "source": texts.source_facts,
+            "fingerprint": texts.fingerprint(),
+            "bucket_lengths": bucket_lengths,
+            "padded_fraction": plans.padded_fraction(
+                plan.from_step(0), lengths, bucket_lengths
+            ),
+        },
+    )
     return Material(
         preset=preset,
         encoder=encoder,
@@ -227,7 +231,7 @@ def _summary(material: Material) -> list[str]:
     counts = ", ".join(
         f"{len(split)} {name}" for name, split in material.splits.items()
     )
-    padded_fraction = material.data_facts["padded_fraction"]
+    padded_fraction = material.data_facts.padded_fraction
     return [
         f"{counts} texts; classes {', '.join(material.label_names)}",
         f"{material.plan.total_steps} steps at padded lengths "
@@ -252,39 +256,39 @@ def _split_facts(
 
 
 def _warnings(
-    config: DataConfig, training: TrainingConfig, facts: Mapping[str, Any]
+    config: DataConfig, training: TrainingConfig, facts: DataFacts
 ) -> list[str]:
     """What a user should know of the data before trusting the result."""
-    warnings = list(facts["source"]["warnings"])
-    if facts["num_contradicting_texts"]:
+    warnings = list(facts.source.warnings)
+    if facts.num_contradicting_texts:
         warnings.append(
-            f"{facts['num_contradicting_texts']} texts stand in the data with more "
+            f"{facts.num_contradicting_texts} texts stand in the data with more "
             "than one label: check which is right"
         )
     for name in ("validation", "test"):
-        num_shared = facts.get(f"num_{name}_texts_in_train", 0)
+        num_shared = getattr(facts, f"num_{name}_texts_in_train")
         if num_shared:
             warnings.append(
                 f"{num_shared} texts of the {name} split are in the training split "
                 f"too: the {name} metrics are better than on new texts"
             )
-    for name, split in facts["splits"].items():
+    for name, split in facts.splits.items():
         flag = "num_train_examples" if name == "train" else "num_eval_examples"
-        if getattr(config, flag) > split["num_available"]:
+        if getattr(config, flag) > split.num_available:
             warnings.append(
                 f"--{flag}={getattr(config, flag)} exceeds the "
-                f"{split['num_available']} texts of the {name} split: all of them "
+                f"{split.num_available} texts of the {name} split: all of them "
                 "are used"
             )
-    num_train = facts["splits"]["train"]["num_examples"]
+    num_train = facts.splits["train"].num_examples
     if num_train < training.global_batch_size and not training.tokens_per_batch:
         warnings.append(
             f"--global_batch_size={training.global_batch_size} exceeds the "
             f"{num_train} training texts: each epoch is one step, filled up with "
             "repeated rows of no weight"
         )
-    for name, split in facts["splits"].items():
-        absent = [label for label, n in split["class_counts"].items() if not n]
+    for name, split in facts.splits.items():
+        absent = [label for label, n in split.class_counts.items() if not n]
         if absent:
             warnings.append(
                 f"the {name} split has no text labelled {', '.join(absent)}"

@@ -1,7 +1,7 @@
 """The stage that exports: trained weights become a version that a server takes.
 
-    exported = publish.run(run, material, built, after, facts)
-    exported.facts()["path"]
+    exported = publish.run(run, material, built, after)
+    exported.facts().path
 
 What is written, and how, is in `trainer/serving`. An export is checked twice before it
 is published: its variables are those of the trained classifier, bit for bit; and its
@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from typing import Any, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +23,9 @@ import tensorflow as tf
 from trainer.config import ModelConfig
 from trainer.data import splits
 from trainer.data.tokens import encode_few
+from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
+from trainer.evaluation.schema import ExportFacts
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import weights
 from trainer.modeling.forward import Forward
@@ -56,15 +58,14 @@ class Exported:
     """The version that was published.
 
     Attributes:
-      export: the report's `export`: path, version, and what was measured of each
-        format.
+      export: path, version, and what was measured of each format.
       warnings: of the formats that were not published, in sentences.
     """
 
-    export: Mapping[str, Any]
+    export: ExportFacts
     warnings: tuple[str, ...]
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> ExportFacts:
         """The report's `export`."""
         return self.export
 
@@ -74,12 +75,8 @@ def run(
     material: Material,
     built: Built,
     after: After,
-    report: Mapping[str, Any],
 ) -> Exported:
     """Publishes the weights in all formats wanted, checked against memory.
-
-    Args:
-      report: what the report will hold of the other stages, for manifest and card.
 
     Raises:
       ValueError: the export does not compute what the classifier does.
@@ -96,15 +93,15 @@ def run(
         decision=after.decision,
         data=run.config.data,
     )
-    held_out = held_out_split(material)
-    export = exports.publish(
+    published = exports.publish(
         exportable,
         run.resolved.export_folder,
         config=run.config.serving,
         checks=_checks(run, material, built, after, make_classifier("float32")),
-        facts=_manifest_facts(report, checked_on=held_out),
+        facts=_manifest_facts(run, material, built, after),
     )
     run.stopwatch.lap("export_secs")
+    export = schema.from_mapping(ExportFacts, published)
     limit = run.config.serving.max_accuracy_drop
     return Exported(export, tuple(_refusals(export, limit)))
 
@@ -188,33 +185,43 @@ def _logits_of_copy(
     return evaluator.logits(PredictStep(forward, strategy))
 
 
-def _manifest_facts(report: Mapping[str, Any], *, checked_on: str) -> dict[str, Any]:
-    """What manifest and model card say of the run, from what its report will hold."""
-    decision = report["decision"]
+def _manifest_facts(
+    run: Run, material: Material, built: Built, after: After
+) -> dict[str, Any]:
+    """What manifest and model card say of the run."""
+    decision = dataclasses.asdict(after.decision_facts())
     return {
-        **{name: report[name] for name in ("title", "config", "data", "warnings")},
-        "data_fingerprint": report["data"]["fingerprint"],
+        "title": title(run),
+        "config": dataclasses.asdict(run.config),
+        "data": dataclasses.asdict(material.facts()),
+        "warnings": list(built.warnings),
+        "data_fingerprint": dict(material.fingerprint),
         "metrics": {
             split: {
                 name: value
-                for name, value in evaluation.items()
+                for name, value in dataclasses.asdict(evaluation).items()
                 if isinstance(value, (int, float)) or name == "confidence_intervals_95"
             }
-            for split, evaluation in report["after"].items()
+            for split, evaluation in after.facts().items()
         },
         "decision_split": decision["split"],
         "decision_quality": decision["quality"].get(decision["split"]),
-        "checked_on": checked_on,
+        "checked_on": held_out_split(material),
     }
 
 
-def _refusals(export: Mapping[str, Any], limit: float) -> list[str]:
+def title(run: Run) -> str:
+    """What the run is called in its report and its model card."""
+    return f"{run.config.model.preset} on {run.config.data.dataset}"
+
+
+def _refusals(export: ExportFacts, limit: float) -> list[str]:
     """Warnings of the formats that were not published."""
     return [
-        f"{measured['format']} was not published: its accuracy on "
-        f"{measured['num_texts']} held-out texts is {measured['accuracy']:.2%}, "
-        f"{measured['accuracy_drop']:.2%} below that of float32, and "
+        f"{measured.format} was not published: its accuracy on "
+        f"{measured.num_texts} held-out texts is {measured.accuracy:.2%}, "
+        f"{measured.accuracy_drop:.2%} below that of float32, and "
         f"--max_accuracy_drop={limit}"
-        for measured in export["formats"]
-        if measured["status"] == "refused"
+        for measured in export.formats
+        if measured.status == "refused"
     ]

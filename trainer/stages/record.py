@@ -1,6 +1,6 @@
 """The last stage: report.json, report.html, summary.txt; and what a finished run does.
 
-    result = record.run(run, content, exported)     # the chief
+    result = record.run(run, material, ...)         # the chief
     result = record.wait_for_chief(run)             # the other workers
     result = record.finished(folder, config)        # of a run that is asked again
 
@@ -16,7 +16,6 @@ on and published as a new version. Otherwise there is nothing to do.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import pathlib
 import statistics
@@ -26,14 +25,15 @@ from typing import Any, Mapping, Sequence
 from trainer import environment, run_folder, storage
 from trainer.config import ExperimentConfig, ServingConfig, settings
 from trainer.evaluation import report as pages
+from trainer.evaluation import schema
 from trainer.messages import message
 from trainer.run_folder import RunFolder
 from trainer.stages import prepare
 from trainer.stages.build import Built
-from trainer.stages.context import Run
+from trainer.stages.context import Run, Stopwatch
 from trainer.stages.measure import After, Before
 from trainer.stages.prepare import Material
-from trainer.stages.publish import Exported
+from trainer.stages.publish import Exported, title
 from trainer.stages.train import Trained
 
 _logger = logging.getLogger(__name__)
@@ -56,64 +56,62 @@ class RunResult:
     summary: str
 
 
-def content(
+def run(
     run: Run,
     material: Material,
     built: Built,
     before: Before,
     trained: Trained,
     after: After,
-) -> dict[str, Any]:
-    """What the report holds of all stages but the export's."""
-    return {
-        "title": f"{run.config.model.preset} on {run.config.data.dataset}",
-        "status": "complete",
-        "before": before.facts(),
-        "after": after.facts(),
-        "samples": [
-            {"text": text, "before": first, "after": last}
-            for text, first, last in zip(
-                run.config.sample_texts, before.answers, after.answers, strict=True
-            )
-        ],
-        "decision": after.decision_facts(),
-        "training": {**trained.facts(), **built.facts()},
-        "data": material.facts(),
-        "warnings": list(built.warnings),
-        "config": dataclasses.asdict(run.config),
-        "environment": environment.facts(run.runtime.reasons),
-    }
-
-
-def run(
-    run: Run, content: Mapping[str, Any], trained: Trained, exported: Exported
+    exported: Exported,
 ) -> RunResult:
     """Writes the results; the other workers learn that they are there."""
     history = run.folder.history()
     export = exported.facts()
-    result = _write(
-        run.folder,
-        {
-            **content,
-            "warnings": [*content["warnings"], *exported.warnings],
-            "export": export,
-            "history": history,
-            "timing": {
-                **run.stopwatch.laps,
-                "train_steps_secs": trained.state.train_secs,
-                "train_examples_per_sec": steady_rate(history["train"]),
-                "input_wait_fraction": steady_input_wait(history["train"]),
-                **environment.peak_memory(),
-            },
-            "paths": {
-                "report": str(run.folder.report_page),
-                "saved_model": export["path"],
-            },
-            "commands": {"predict": _predict_command(export["path"])},
-        },
+    report = schema.Report(
+        title=title(run),
+        status="complete",
+        before=before.facts(),
+        after=after.facts(),
+        samples=_samples(run.config.sample_texts, before, after),
+        decision=after.decision_facts(),
+        training=schema.TrainingFacts(**trained.facts(), **built.facts()),
+        data=material.facts(),
+        warnings=(*built.warnings, *exported.warnings),
+        config=dataclasses.asdict(run.config),
+        environment=environment.facts(run.runtime.reasons),
+        history=schema.from_mapping(schema.History, history),
+        timing=_timing(run.stopwatch, trained, history["train"]),
+        export=export,
+        paths=schema.Paths(report=str(run.folder.report_page), saved_model=export.path),
+        commands=schema.Commands(predict=_predict_command(export.path)),
     )
+    result = _write(run.folder, report)
     run.runtime.wait_for_all()
     return result
+
+
+def _samples(
+    texts: Sequence[str], before: Before, after: After
+) -> tuple[schema.Sample, ...]:
+    answers = zip(texts, before.answers, after.answers, strict=True)
+    return tuple(
+        schema.Sample(text=text, before=first, after=last)
+        for text, first, last in answers
+    )
+
+
+def _timing(
+    stopwatch: Stopwatch, trained: Trained, records: Sequence[Mapping[str, Any]]
+) -> schema.Timing:
+    timing = {
+        **stopwatch.laps,
+        "train_steps_secs": trained.state.train_secs,
+        "train_examples_per_sec": steady_rate(records),
+        "input_wait_fraction": steady_input_wait(records),
+        **environment.peak_memory(),
+    }
+    return schema.from_mapping(schema.Timing, timing)
 
 
 def wait_for_chief(run: Run) -> RunResult:
@@ -179,12 +177,14 @@ def read(folder: RunFolder) -> RunResult:
     )
 
 
-def _write(folder: RunFolder, report: Mapping[str, Any]) -> RunResult:
+def _write(folder: RunFolder, report: schema.Report) -> RunResult:
     """Writes the three files and returns what they hold."""
-    storage.write_text(folder.report_page, pages.render_html(report))
-    storage.write_text(folder.summary, pages.summary_table(report).rstrip() + "\n")
-    text = json.dumps(report, indent=2, allow_nan=False, ensure_ascii=False)
-    storage.write_text(folder.report, text + "\n")
+    # All made before any is written: a report that cannot be made leaves nothing.
+    text, page = report.to_json(), pages.render_html(report)
+    summary = pages.summary_table(report)
+    storage.write_text(folder.report_page, page)
+    storage.write_text(folder.summary, summary)
+    storage.write_text(folder.report, text)
     return read(folder)
 
 

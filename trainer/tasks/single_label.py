@@ -19,9 +19,11 @@ import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.data.batches import Batch
-from trainer.evaluation import metrics, slices
+from trainer.evaluation import metrics, schema, slices
+from trainer.evaluation.schema import SplitEvaluation
 from trainer.tasks import single_label_decision
-from trainer.tasks.single_label_decision import Decision, Predictions
+from trainer.tasks.predictions import Predictions
+from trainer.tasks.single_label_decision import Decision
 from trainer.tasks.task import Scoring
 
 
@@ -119,10 +121,10 @@ class ClassScoring:
         longest_text: int,
         num_resamples: int,
         seed: int,
-    ) -> dict[str, Any]:
+    ) -> SplitEvaluation:
         """Metrics with intervals, accuracy by length, and the surest errors."""
         predictions = Predictions(logits)
-        return {
+        evaluation = {
             **metrics.classification_metrics(
                 labels,
                 predictions,
@@ -137,6 +139,7 @@ class ClassScoring:
                 texts, labels, predictions, lengths, label_names=label_names
             ),
         }
+        return schema.from_mapping(SplitEvaluation, evaluation)
 
     def score(self, values: Mapping[str, Any], name: str) -> float:
         """The metric of that name; the loss with its sign turned."""

@@ -13,19 +13,17 @@ TensorFlow for the exported graph; the export compares the two on held-out texts
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
-import scipy.special
 import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.evaluation import metrics
-from trainer.messages import message
+from trainer.tasks.predictions import Predictions, softmax
 from trainer.tasks.task import Constants, Outputs
 
 FloatArray = npt.NDArray[np.float64]
@@ -36,56 +34,6 @@ IntArray = npt.NDArray[np.int64]
 TEMPERATURES = (0.05, 20.0)
 _NUM_PASSES = 2
 _MAX_THRESHOLDS = 200
-
-
-def softmax(logits: npt.ArrayLike) -> FloatArray:
-    """Probabilities, float64 [..., classes], of logits [..., classes]."""
-    values = np.asarray(logits, dtype=np.float64)
-    return np.asarray(scipy.special.softmax(values, axis=-1))
-
-
-class Predictions:
-    """What logits say of n examples: `metrics.ClassPredictions`.
-
-    Args:
-      logits: float [n, classes].
-
-    Attributes:
-      predicted: int64 [n], the class of the highest logit, at a tie the first.
-
-    Raises:
-      ValueError: a logit is not finite.
-    """
-
-    def __init__(self, logits: npt.ArrayLike) -> None:
-        self._logits = np.asarray(logits, np.float64)
-        is_finite = np.isfinite(self._logits).all(axis=-1)
-        if not is_finite.all():
-            first = int(np.flatnonzero(~is_finite)[0])
-            raise ValueError(
-                message(
-                    "logits must be finite: the training has diverged, or the weights "
-                    "are damaged",
-                    received=f"{self._logits[first]} for example {first}",
-                )
-            )
-        self.predicted: IntArray = self._logits.argmax(axis=-1)
-
-    @functools.cached_property
-    def probabilities(self) -> FloatArray:
-        """float64 [n, classes]."""
-        return softmax(self._logits)
-
-    @functools.cached_property
-    def log_probabilities(self) -> FloatArray:
-        """float64 [n, classes]."""
-        return np.asarray(scipy.special.log_softmax(self._logits, axis=1))
-
-    def log_odds(self, index: int) -> FloatArray:
-        """log(p / (1 - p)) of class `index`, float64 [n]."""
-        others = np.delete(self._logits, index, axis=1)
-        log_others = scipy.special.logsumexp(others, axis=1)
-        return np.asarray(self._logits[:, index] - log_others)
 
 
 @dataclasses.dataclass(frozen=True)

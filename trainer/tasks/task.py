@@ -67,8 +67,8 @@ class Scoring(Protocol):
         longest_text: int,
         num_resamples: int,
         seed: int,
-    ) -> dict[str, Any]:
-        """All that the report says of a split, ready for JSON.
+    ) -> Any:
+        """All that the report says of a split: a dataclass of `evaluation/schema.py`.
 
         Args:
           texts: n texts.

@@ -1,0 +1,251 @@
+"""The report's types: the keys of report.json, and the way there and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from tests.evaluation.tiny_report import NAMES, emptied_report, tiny_report
+from trainer.evaluation import schema
+
+# The keys whose names are data: splits, labels, metrics and so on.
+FREE = {
+    *("before", "after", "quality", "splits", "per_class", "confidence_intervals_95"),
+    *("class_counts", "length_percentiles", "fingerprint", "environment", "config"),
+}
+# Where a sample has an evaluation's name for one prediction.
+NOT_FREE = {"samples[].before", "samples[].after"} | {
+    f"decision.quality.*.{when}" for when in ("before", "after")
+}
+EVALUATION = (
+    "num_examples loss accuracy precision_macro recall_macro f1_macro mcc roc_auc "
+    "brier_score expected_calibration_error majority_class_accuracy per_class "
+    "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
+    "most_confident_errors"
+)
+CALIBRATION = "expected_calibration_error loss brier_score"
+# Other programs read these: path of an object in report.json → its keys, in order.
+KEYS = {
+    "": (
+        "title status before after samples decision training data warnings config "
+        "environment history timing export paths commands"
+    ),
+    **{
+        f"{when}.*{part}": keys
+        for when in ("before", "after")
+        for part, keys in {
+            "": EVALUATION,
+            ".per_class.*": "precision recall f1 support",
+            ".reliability[]": "lower upper count mean_confidence accuracy",
+            ".accuracy_by_length[]": (
+                "name lower upper is_truncated count accuracy confidence_interval_95"
+            ),
+            ".most_confident_errors[]": "text label predicted score length",
+        }.items()
+    },
+    "samples[]": "text before after",
+    "samples[].before": "label score probabilities",
+    "samples[].after": "label score probabilities",
+    "decision": "temperature thresholds abstain_below split quality",
+    "decision.quality.*": (
+        "num_examples before after accuracy coverage accuracy_of_covered "
+        "accuracy_of_abstained"
+    ),
+    "decision.quality.*.before": CALIBRATION,
+    "decision.quality.*.after": CALIBRATION,
+    "training": (
+        "total_steps num_steps_run stopped_early num_train_examples num_parameters "
+        "num_trainable_parameters best_metric best_step weights"
+    ),
+    "data": (
+        "label_names splits num_contradicting_texts num_validation_texts_in_train "
+        "num_test_texts_in_train source fingerprint bucket_lengths padded_fraction"
+    ),
+    "data.splits.*": (
+        "num_examples num_available class_counts num_duplicates length_percentiles "
+        "truncated_fraction"
+    ),
+    "data.source": "splits notes warnings",
+    "data.source.splits.*": (
+        "source files num_rows num_skipped_rows skipped_rows num_blank_lines"
+    ),
+    "data.source.splits.*.files[]": "name num_rows",
+    "history": "train validation",
+    "history.train[]": (
+        "step loss learning_rate gradient_norm examples_per_sec secs_left "
+        "input_wait_fraction"
+    ),
+    "history.validation[]": "step loss accuracy f1_macro mcc",
+    "timing": (
+        "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
+        "secs_to_first_step train_and_validate_secs evaluate_after_secs export_secs "
+        "train_steps_secs train_examples_per_sec input_wait_fraction "
+        "peak_host_memory_bytes peak_device_memory_bytes"
+    ),
+    "export": "path version num_parity_texts parity_max_difference formats",
+    "export.formats[]": (
+        "format bytes latency_ms texts_per_sec num_texts accuracy max_difference "
+        "num_other_labels accuracy_drop status path"
+    ),
+    "paths": "report saved_model",
+    "commands": "predict",
+}
+
+
+def _keys(value: Any, path: str = "") -> dict[str, str]:
+    """The keys of all objects in a JSON value, by path; free keys are a `*`."""
+    if isinstance(value, list):
+        children = [(f"{path}[]", item) for item in value]
+    elif isinstance(value, dict):
+        name = path.rpartition(".")[2]
+        is_free = name in FREE and path not in NOT_FREE
+        children = [
+            (f"{path}.{'*' if is_free else key}".lstrip("."), item)
+            for key, item in value.items()
+        ]
+    else:
+        return {}
+    result: dict[str, str] = {}
+    if isinstance(value, dict) and not is_free:
+        result[path] = " ".join(value)
+    for child, item in children:
+        for at, keys in _keys(item, child).items():
+            assert result.setdefault(at, keys) == keys
+    return result
+
+
+def test_keys_of_the_file() -> None:
+    content = json.loads(tiny_report().to_json())
+    content["config"] = {}
+    assert _keys(content) == KEYS
+
+
+def test_no_key_is_missing_where_a_run_has_less() -> None:
+    keys = _keys(json.loads(emptied_report().to_json()))
+    assert keys == {path: KEYS[path] for path in keys}
+    assert {"", "decision", "training", "data", "timing", "export"} <= set(keys)
+
+
+@pytest.mark.parametrize("make", [tiny_report, emptied_report])
+def test_there_and_back(make: Any) -> None:
+    report = make()
+    text = report.to_json()
+    assert schema.Report.from_json(text) == report
+    assert text.endswith("}\n") and json.loads(text)["title"] == report.title
+
+
+def test_finished_parts_and_dicts_may_be_mixed() -> None:
+    report = tiny_report()
+    shallow = {
+        field.name: getattr(report, field.name) for field in dataclasses.fields(report)
+    }
+    mixed = {**shallow, "timing": dataclasses.asdict(report.timing)}
+    assert schema.from_mapping(schema.Report, mixed) == report
+
+
+def test_values_are_as_the_types_say() -> None:
+    record = {"step": 1, "loss": 1, "accuracy": 0.5, "f1_macro": 0.5, "mcc": -1}
+    assert schema.from_mapping(schema.ValidationRecord, record).loss == 1.0
+    facts = dataclasses.asdict(tiny_report().data.splits["train"])
+    facts["class_counts"] = {}
+    assert schema.from_mapping(schema.SplitFacts, facts).class_counts == {}
+
+
+def test_what_may_be_left_out() -> None:
+    """What stages leave out, as a TPU's log lines do, is None."""
+    content = json.loads(tiny_report().to_json())
+    del content["history"]["train"][0]["input_wait_fraction"]
+    del content["timing"]["secs_to_first_step"]
+    del content["export"]["formats"][0]["accuracy_drop"]
+    del content["data"]["num_test_texts_in_train"]
+    report = schema.from_mapping(schema.Report, content)
+    assert report.history.train[0].input_wait_fraction is None
+    assert report.timing.secs_to_first_step is None
+    assert report.export.formats[0].accuracy_drop is None
+    assert report.data.num_test_texts_in_train is None
+
+
+def _remove(content: dict[str, Any]) -> None:
+    del content["training"]["weights"]
+
+
+def _add(content: dict[str, Any]) -> None:
+    content["export"]["formats"][1]["sizes"] = 3
+
+
+def _rename_in_mapping(content: dict[str, Any]) -> None:
+    scores = content["after"]["test"]["per_class"][NAMES[1]]
+    scores["f_1"] = scores.pop("f1")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_remove, r"Report.training: .*TrainingFacts.*without \['weights'\]"),
+        (_add, r"Report.export.formats\[1\]: .*with \['sizes'\] besides"),
+        (
+            _rename_in_mapping,
+            r"Report.after.test.per_class.positive: .*\['f1'\], and with \['f_1'\]",
+        ),
+        (
+            lambda content: content["training"].update(weights="worst"),
+            r"Report.training.weights: .*one of 'best', 'last'.*'worst'",
+        ),
+        (
+            lambda content: content["training"].update(total_steps=True),
+            r"Report.training.total_steps: .*must be int. Received: True",
+        ),
+        (
+            lambda content: content["training"].update(stopped_early=1),
+            r"Report.training.stopped_early: .*must be bool. Received: 1",
+        ),
+        (
+            lambda content: content["timing"].update(compile_secs="1.0"),
+            r"Report.timing.compile_secs: .*must be float. Received: '1.0'",
+        ),
+        (
+            lambda content: content["timing"].update(compile_secs=None),
+            r"Report.timing.compile_secs: .*must be float. Received: None",
+        ),
+        (
+            lambda content: content["warnings"].append(3),
+            r"Report.warnings\[1\]: .*must be str. Received: 3",
+        ),
+        (
+            lambda content: content.update(warnings="one"),
+            r"Report.warnings: .*must be an array. Received: 'one'",
+        ),
+        (
+            lambda content: content.update(before=[]),
+            r"Report.before: .*must be an object. Received: \[\]",
+        ),
+        (
+            lambda content: content.update(paths=None),
+            r"Report.paths: .*an object with the keys of Paths. Received: None",
+        ),
+        (
+            lambda content: content["after"]["test"]["confidence_intervals_95"].update(
+                mcc=[0.1]
+            ),
+            r"Report.after.test.confidence_intervals_95.mcc: .*array of 2 values",
+        ),
+    ],
+)
+def test_other_content_is_refused_by_its_path(change: Any, words: str) -> None:
+    content = json.loads(tiny_report().to_json())
+    change(content)
+    with pytest.raises(ValueError, match=words) as error:
+        schema.Report.from_json(json.dumps(content))
+    assert "version of the program that wrote it" in str(error.value)
+    with pytest.raises(ValueError, match="^a/report.json") as error:
+        schema.from_mapping(schema.Report, content, place="a/report.json")
+
+
+def test_no_number_that_json_does_not_have() -> None:
+    report = tiny_report()
+    timing = dataclasses.replace(report.timing, export_secs=float("nan"))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        dataclasses.replace(report, timing=timing).to_json()

@@ -1,0 +1,292 @@
+"""A complete report of a tiny run, its evaluations measured by the real functions.
+
+report = tiny_report()
+dataclasses.replace(report, warnings=())
+emptied_report()        # all that may be empty or None is
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Sequence
+
+import numpy as np
+
+from trainer.evaluation import metrics as metrics_lib
+from trainer.evaluation import schema, slices
+from trainer.tasks.predictions import Predictions
+
+NAMES = ("negative", "positive")
+HISTORY = schema.History(
+    train=tuple(
+        schema.TrainRecord(
+            step=step,
+            loss=0.7 / step,
+            learning_rate=5e-5,
+            gradient_norm=1.0,
+            examples_per_sec=60.0,
+            secs_left=30.0 - step,
+            input_wait_fraction=0.01,
+        )
+        for step in range(1, 30)
+    ),
+    validation=(
+        schema.ValidationRecord(step=10, loss=0.5, accuracy=0.7, f1_macro=0.7, mcc=0.4),
+        schema.ValidationRecord(step=20, loss=0.4, accuracy=0.8, f1_macro=0.8, mcc=0.6),
+    ),
+)
+TIMING = schema.Timing(
+    prepare_data_secs=1.5,
+    build_model_secs=2.5,
+    compile_secs=80.25,
+    evaluate_before_secs=3.5,
+    secs_to_first_step=7.5,
+    train_and_validate_secs=3725.0,
+    evaluate_after_secs=4.5,
+    export_secs=5.5,
+    train_steps_secs=3600.0,
+    train_examples_per_sec=61.2,
+    input_wait_fraction=0.0123,
+    peak_host_memory_bytes=3 * 2**29,
+    peak_device_memory_bytes=None,
+)
+
+
+@functools.cache
+def evaluation(
+    num_examples: int,
+    skill: float,
+    *,
+    label_names: tuple[str, ...] = NAMES,
+    num_resamples: int = 100,
+) -> schema.SplitEvaluation:
+    """Of random texts. skill: added to the logit of the true label."""
+    generator = np.random.default_rng(num_examples)
+    labels = generator.integers(len(label_names), size=num_examples)
+    logits = generator.normal(size=(num_examples, len(label_names)))
+    logits[np.arange(num_examples), labels] += skill
+    lengths = generator.integers(20, 600, size=num_examples)
+    texts = [f"text number {index} of this split" for index in range(num_examples)]
+    metrics = metrics_lib.classification_metrics(
+        labels,
+        Predictions(logits),
+        label_names=label_names,
+        num_resamples=num_resamples,
+        seed=0,
+    )
+    slices_of_it = {
+        "accuracy_by_length": slices.accuracy_by_length(
+            labels, logits.argmax(axis=1), lengths, longest_text=512
+        ),
+        "most_confident_errors": slices.most_confident_errors(
+            texts,
+            labels,
+            Predictions(logits),
+            lengths,
+            label_names=label_names,
+            limit=3,
+        ),
+    }
+    return schema.from_mapping(schema.SplitEvaluation, {**metrics, **slices_of_it})
+
+
+def split_facts(
+    label_names: Sequence[str], counts: Sequence[int], **changes: Any
+) -> schema.SplitFacts:
+    """Of a split with so many texts of each label."""
+    whole = schema.SplitFacts(
+        num_examples=sum(counts),
+        num_available=sum(counts),
+        class_counts=dict(zip(label_names, counts)),
+        num_duplicates=3,
+        length_percentiles={"5": 61, "50": 222, "95": 703},
+        truncated_fraction=0.134,
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def data_facts(label_names: Sequence[str] = NAMES) -> schema.DataFacts:
+    """A data set that is split here, with a bad row."""
+    read = schema.SourceFacts(
+        source="files:toy.csv",
+        files=(schema.SourceFile(name="toy.csv", num_rows=9964),),
+        num_rows=9963,
+        num_skipped_rows=1,
+        skipped_rows=("line 17: no label",),
+        num_blank_lines=0,
+    )
+    return schema.DataFacts(
+        label_names=tuple(label_names),
+        splits={
+            "train": split_facts(label_names, (4000, 321)),
+            "validation": split_facts(label_names, (50, 40)),
+            "test": split_facts(label_names, (600, 500)),
+        },
+        num_contradicting_texts=2,
+        num_validation_texts_in_train=0,
+        num_test_texts_in_train=0,
+        source=schema.SourcesFacts(
+            splits={"train": read}, notes=(), warnings=("1 bad row",)
+        ),
+        fingerprint={"train": "2c2e", "validation": "2dce", "test": "adb0"},
+        bucket_lengths=(128, 384, 512),
+        padded_fraction=0.113,
+    )
+
+
+def format_facts(name: str, **changes: Any) -> schema.FormatFacts:
+    """A format that was published."""
+    whole = schema.FormatFacts(
+        format=name,
+        bytes=90_900_000,
+        latency_ms=71.5,
+        texts_per_sec=9.25,
+        num_texts=500,
+        accuracy=0.84,
+        max_difference=3e-7,
+        num_other_labels=0,
+        status="published",
+        path=f"runs/toy/export/{name}/1",
+    )
+    return dataclasses.replace(whole, **changes)
+
+
+def _quality(*, coverage: float, abstained: float | None) -> schema.DecisionQuality:
+    return schema.DecisionQuality(
+        num_examples=90,
+        before=_calibration(0.125),
+        after=_calibration(0.015),
+        accuracy=0.85,
+        coverage=coverage,
+        accuracy_of_covered=0.95,
+        accuracy_of_abstained=abstained,
+    )
+
+
+def _calibration(error: float) -> schema.CalibrationQuality:
+    return schema.CalibrationQuality(
+        expected_calibration_error=error, loss=0.5, brier_score=0.25
+    )
+
+
+def _prediction(label: str, score: float) -> schema.Prediction:
+    return schema.Prediction(
+        label=label, score=score, probabilities=(score, 1.0 - score)
+    )
+
+
+def sample(text: str, before: str, after: str) -> schema.Sample:
+    """A text and its labels before and after."""
+    return schema.Sample(
+        text=text, before=_prediction(before, 0.513), after=_prediction(after, 0.987)
+    )
+
+
+def _training() -> schema.TrainingFacts:
+    return schema.TrainingFacts(
+        total_steps=30,
+        num_steps_run=30,
+        stopped_early=False,
+        num_train_examples=4321,
+        num_parameters=22713216,
+        num_trainable_parameters=22713216,
+        best_metric="accuracy",
+        best_step=20,
+        weights="best",
+    )
+
+
+def _decision() -> schema.DecisionFacts:
+    return schema.DecisionFacts(
+        temperature=1.25,
+        thresholds=(0.25, 0.75),
+        abstain_below=0.8,
+        split="validation",
+        quality={
+            "validation": _quality(coverage=0.9, abstained=0.625),
+            "test": _quality(coverage=1.0, abstained=None),
+        },
+    )
+
+
+def _export() -> schema.ExportFacts:
+    int8 = format_facts(
+        "int8",
+        bytes=23_700_000,
+        accuracy=0.5,
+        accuracy_drop=0.34,
+        status="refused",
+        path=None,
+    )
+    return schema.ExportFacts(
+        path="runs/toy/export/1",
+        version=1,
+        num_parity_texts=32,
+        parity_max_difference=2.4e-7,
+        formats=(format_facts("float32"), int8),
+    )
+
+
+def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
+    """A run with both held-out splits, a sample, a warning and two formats."""
+    return schema.Report(
+        title="tiny BERT on toy reviews",
+        status="complete",
+        before={
+            "validation": evaluation(90, 0.0, label_names=label_names),
+            "test": evaluation(1100, 0.0, label_names=label_names),
+        },
+        after={
+            "validation": evaluation(90, 1.0, label_names=label_names),
+            "test": evaluation(1100, 1.2, label_names=label_names),
+        },
+        samples=(
+            sample(
+                "The movie was terrible and boring.", label_names[1], label_names[0]
+            ),
+        ),
+        decision=_decision(),
+        training=_training(),
+        data=data_facts(label_names),
+        warnings=("13.4% of the texts were truncated.",),
+        config={"model_dir": "runs/toy", "data": {"label_names": list(label_names)}},
+        environment={"tensorflow": "2.21.0"},
+        history=HISTORY,
+        timing=TIMING,
+        export=_export(),
+        paths=schema.Paths(
+            report="runs/toy/report.html", saved_model="runs/toy/export/1"
+        ),
+        commands=schema.Commands(
+            predict="python -m trainer.predict --saved_model=runs/toy"
+        ),
+    )
+
+
+def emptied_report() -> schema.Report:
+    """A run without held-out texts, of which all that may be absent is."""
+    report = tiny_report()
+    return dataclasses.replace(
+        report,
+        before={},
+        after={},
+        samples=(),
+        decision=dataclasses.replace(report.decision, split=None, quality={}),
+        training=dataclasses.replace(report.training, best_step=None, weights="last"),
+        data=dataclasses.replace(
+            report.data,
+            splits={"train": report.data.splits["train"]},
+            num_validation_texts_in_train=None,
+            num_test_texts_in_train=None,
+            source=schema.SourcesFacts(splits={}, notes=(), warnings=()),
+        ),
+        warnings=(),
+        config={},
+        environment={},
+        history=schema.History(train=(), validation=()),
+        timing=dataclasses.replace(
+            report.timing, secs_to_first_step=None, input_wait_fraction=None
+        ),
+        export=dataclasses.replace(report.export, formats=()),
+    )

@@ -1,0 +1,678 @@
+"""The report of a run as types: what report.json holds, key by key.
+
+    report = Report(title="tiny BERT on reviews", status="complete", ...)
+    text = report.to_json()                 # the content of report.json
+    Report.from_json(text) == report
+    report.after["test"].accuracy           # 0.823
+
+    # Dicts of the same keys, which may hold finished parts, become dataclasses too:
+    from_mapping(SplitEvaluation, {**metrics, "accuracy_by_length": length_bins, ...})
+
+A field's name is its key in report.json, and the order of the fields is the order of
+the keys. Programs outside of this one read that file, so renaming a field breaks
+them; adding one does not.
+
+Every key is always there. What was not measured, or does not exist in this run, is
+None or empty; the type of the field says which. The keys of a mapping are data (names
+of splits, labels, metrics, packages), so a run without a test split has no "test" in
+its mappings from split names. A field has a default only where stages may leave it out.
+
+Values are what JSON has: str, int, float, bool, None, tuples for its arrays, plain
+dicts for its objects with free keys. Fractions and probabilities are in [0, 1].
+
+The numbers are computed where they arise; the page that shows them is in `report.py`.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import functools
+import json
+import types
+import typing
+from typing import Any, Callable, Literal, Mapping, TypeVar
+
+from trainer.messages import message, shown
+
+_T = TypeVar("_T")
+
+# The low and the high end of a 95% confidence interval.
+Interval = tuple[float, float]
+# Facts by name: versions of Python and packages, "system", "processor",
+# "num_processors", and "chosen", sentences on what was chosen automatically. Not a
+# dataclass, because names of packages hold hyphens.
+Environment = Mapping[str, str]
+# The settings as `dataclasses.asdict` of the run's config gives them.
+Config = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """How well one label is told from the others.
+
+    Attributes:
+      precision: None if the label was never predicted.
+      recall: None if no text has the label.
+      f1: None if neither occurs.
+      support: how many texts have the label.
+    """
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    """The predictions whose confidence lies in lower < confidence <= upper.
+
+    Attributes:
+      count: how many predictions.
+      mean_confidence: None in an empty bin.
+      accuracy: None in an empty bin.
+    """
+
+    lower: float
+    upper: float
+    count: int
+    mean_confidence: float | None
+    accuracy: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LengthBin:
+    """The texts of one range of lengths, in tokens before truncation.
+
+    Attributes:
+      name: the range for people, "129 to 256".
+      lower: exclusive.
+      upper: inclusive; None: no limit.
+      is_truncated: whether these texts are longer than what the model reads.
+      count: how many texts, at least one.
+    """
+
+    name: str
+    lower: int
+    upper: int | None
+    is_truncated: bool
+    count: int
+    accuracy: float
+    confidence_interval_95: Interval
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfidentError:
+    """A wrong prediction.
+
+    Attributes:
+      text: shortened in its middle if it is long.
+      label: the name of the label that the data gives.
+      predicted: the name of the label that the model gives.
+      score: the probability of the predicted label.
+      length: in tokens, before truncation.
+    """
+
+    text: str
+    label: str
+    predicted: str
+    score: float
+    length: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitEvaluation:
+    """How good the model is on one split.
+
+    Formulas and sources are in `metrics.classification_metrics`.
+
+    Attributes:
+      num_examples: how many texts, at least one.
+      loss: mean negative log-likelihood, in nats.
+      roc_auc: None if a class has no example.
+      brier_score: in [0, 2].
+      majority_class_accuracy: of always answering the commonest label.
+      per_class: by label name, in the order of the labels.
+      confusion_matrix: counts [classes][classes]; rows true, columns predicted.
+      reliability: bins of equal width, ascending.
+      confidence_intervals_95: by the name of the metric; empty without resamples, and
+        without the metrics that are None.
+      accuracy_by_length: shortest first; bins without a text are left out.
+      most_confident_errors: surest first; empty if all predictions are right.
+    """
+
+    num_examples: int
+    loss: float
+    accuracy: float
+    precision_macro: float
+    recall_macro: float
+    f1_macro: float
+    mcc: float
+    roc_auc: float | None
+    brier_score: float
+    expected_calibration_error: float
+    majority_class_accuracy: float
+    per_class: Mapping[str, ClassScores]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    reliability: tuple[ReliabilityBin, ...]
+    confidence_intervals_95: Mapping[str, Interval]
+    accuracy_by_length: tuple[LengthBin, ...]
+    most_confident_errors: tuple[ConfidentError, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the model says of one text.
+
+    Attributes:
+      label: the name of the most probable label.
+      score: its probability.
+      probabilities: of all labels, in their order.
+    """
+
+    label: str
+    score: float
+    probabilities: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A text of --sample_text, predicted before and after fine-tuning.
+
+    Attributes:
+      before: None if the start weights were not evaluated.
+    """
+
+    text: str
+    before: Prediction | None
+    after: Prediction
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CalibrationQuality:
+    """How far probabilities are from the truth; loss in nats."""
+
+    expected_calibration_error: float
+    loss: float
+    brier_score: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecisionQuality:
+    """What the decision of the exported model gives on one split.
+
+    Attributes:
+      before: of the logits as they were trained.
+      after: of the logits divided by the temperature.
+      accuracy: with the thresholds, over all texts.
+      coverage: the fraction of the texts that the model does not abstain from.
+      accuracy_of_covered: None if it abstains from all.
+      accuracy_of_abstained: None if it abstains from none.
+    """
+
+    num_examples: int
+    before: CalibrationQuality
+    after: CalibrationQuality
+    accuracy: float
+    coverage: float
+    accuracy_of_covered: float | None
+    accuracy_of_abstained: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DecisionFacts:
+    """How the exported model gets from logits to its answer.
+
+    Attributes:
+      temperature: what the logits are divided by; 1.0 if it was not fitted.
+      thresholds: one a label, which sum to 1.
+      abstain_below: the score below which the model abstains; 0.0: never.
+      split: the split all of it was fitted on; None: it was not fitted.
+      quality: by held-out split; empty if no texts were held out.
+    """
+
+    temperature: float
+    thresholds: tuple[float, ...]
+    abstain_below: float
+    split: str | None
+    quality: Mapping[str, DecisionQuality]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """What was trained, and for how long.
+
+    Attributes:
+      total_steps: updates that the plan has.
+      num_steps_run: updates that were done, fewer if training stopped early.
+      best_metric: the metric that the best step was chosen by.
+      best_step: the step of the best validation; None without a validation split.
+      weights: which weights were evaluated and exported.
+    """
+
+    total_steps: int
+    num_steps_run: int
+    stopped_early: bool
+    num_train_examples: int
+    num_parameters: int
+    num_trainable_parameters: int
+    best_metric: str
+    best_step: int | None
+    weights: Literal["best", "last"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitFacts:
+    """The texts of one split.
+
+    Attributes:
+      num_available: how many texts there were before some were drawn.
+      class_counts: how many texts have a label, by label name; all labels are in it.
+      num_duplicates: texts that stand in the split already.
+      length_percentiles: tokens before truncation, by percent: "5", "50" and so on.
+      truncated_fraction: of the texts, those longer than what the model reads.
+    """
+
+    num_examples: int
+    num_available: int
+    class_counts: Mapping[str, int]
+    num_duplicates: int
+    length_percentiles: Mapping[str, int]
+    truncated_fraction: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """One file that was read, with its rows, bad ones included."""
+
+    name: str
+    num_rows: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceFacts:
+    """What was read for one split, before anything was split off.
+
+    Attributes:
+      source: what was asked for, "files:reviews.csv".
+      num_rows: rows that are used.
+      skipped_rows: the first of the bad rows, each with its place and what is wrong.
+    """
+
+    source: str
+    files: tuple[SourceFile, ...]
+    num_rows: int
+    num_skipped_rows: int
+    skipped_rows: tuple[str, ...]
+    num_blank_lines: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourcesFacts:
+    """All that was read.
+
+    Attributes:
+      splits: by the split that the rows were read for.
+      notes: sentences on how the names of the data set were understood.
+      warnings: sentences on what is doubtful in the rows.
+    """
+
+    splits: Mapping[str, SourceFacts]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """The data that was trained and measured on.
+
+    Attributes:
+      label_names: in the order of the probabilities.
+      splits: "train", and "validation" and "test" if they exist, in this order.
+      num_contradicting_texts: texts that stand in the data with more than one label.
+      num_validation_texts_in_train: None without a validation split.
+      num_test_texts_in_train: None without a test split.
+      fingerprint: by split, a hash of its texts and labels.
+      bucket_lengths: padded lengths in tokens, ascending.
+      padded_fraction: of all tokens of the training batches, those that only pad.
+    """
+
+    label_names: tuple[str, ...]
+    splits: Mapping[str, SplitFacts]
+    num_contradicting_texts: int
+    num_validation_texts_in_train: int | None = None
+    num_test_texts_in_train: int | None = None
+    source: SourcesFacts
+    fingerprint: Mapping[str, str]
+    bucket_lengths: tuple[int, ...]
+    padded_fraction: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainRecord:
+    """A line of the training log: means since the line before.
+
+    Attributes:
+      step: updates done.
+      loss: mean over the examples, in nats.
+      gradient_norm: before it is clipped.
+      secs_left: until the last step, at the pace of this line.
+      input_wait_fraction: of the time, in which steps waited for their batches; None
+        where it is not measured, as on a TPU.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    examples_per_sec: float
+    secs_left: float
+    input_wait_fraction: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationRecord:
+    """An evaluation on the way, on the validation split; loss in nats."""
+
+    step: int
+    loss: float
+    accuracy: float
+    f1_macro: float
+    mcc: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class History:
+    """The course of training, by step.
+
+    Attributes:
+      train: empty if nothing was logged.
+      validation: empty without a validation split.
+    """
+
+    train: tuple[TrainRecord, ...]
+    validation: tuple[ValidationRecord, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Wall time of the process that finished the run, its pace and its memory.
+
+    The page takes a value's unit from the end of its name: `_secs`, `_per_sec`,
+    `_fraction` or `_bytes`.
+
+    Attributes:
+      secs_to_first_step: from the start of the process, without `compile_secs`; None
+        for a process that resumed after the last step.
+      train_steps_secs: in training steps alone, of all processes of the run.
+      train_examples_per_sec: the median over the lines of the log.
+      input_wait_fraction: the mean over the lines of the log; None where it is not
+        measured, as on a TPU.
+      peak_host_memory_bytes: the most that this process held.
+      peak_device_memory_bytes: of the GPU that held the most; None if none tells.
+    """
+
+    prepare_data_secs: float
+    build_model_secs: float
+    compile_secs: float
+    evaluate_before_secs: float
+    secs_to_first_step: float | None = None
+    train_and_validate_secs: float
+    evaluate_after_secs: float
+    export_secs: float
+    train_steps_secs: float
+    train_examples_per_sec: float
+    input_wait_fraction: float | None
+    peak_host_memory_bytes: int
+    peak_device_memory_bytes: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FormatFacts:
+    """One format of the export, as it was measured.
+
+    Attributes:
+      format: "float32", "int8" and so on.
+      bytes: of all its files.
+      latency_ms: the median time of a text alone, in milliseconds.
+      texts_per_sec: in batches.
+      num_texts: held-out texts behind `accuracy`.
+      max_difference: the farthest that a probability is from the trained model's.
+      num_other_labels: texts that get another label than from the trained model.
+      accuracy_drop: how far `accuracy` is below that of float32; None for float32.
+      path: of the folder; None if the format was refused.
+    """
+
+    format: str
+    bytes: int
+    latency_ms: float
+    texts_per_sec: float
+    num_texts: int
+    accuracy: float
+    max_difference: float
+    num_other_labels: int
+    accuracy_drop: float | None = None
+    status: Literal["published", "refused"]
+    path: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportFacts:
+    """What was exported.
+
+    Attributes:
+      path: of the float32 SavedModel.
+      num_parity_texts: texts on which it was compared with the trained model.
+      parity_max_difference: the largest difference of a probability among them.
+      formats: float32 first.
+    """
+
+    path: str
+    version: int
+    num_parity_texts: int
+    parity_max_difference: float
+    formats: tuple[FormatFacts, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Where the results lie.
+
+    Attributes:
+      report: the page, report.html.
+      saved_model: the folder of the exported model.
+    """
+
+    report: str
+    saved_model: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Commands:
+    """Commands to copy.
+
+    Attributes:
+      predict: labels the texts of a file with the exported model.
+    """
+
+    predict: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that report.json holds.
+
+    Attributes:
+      title: of the page, never empty.
+      status: "complete".
+      before: by held-out split, of the start weights; empty if they were not
+        evaluated or no texts were held out.
+      after: by held-out split, of the exported weights.
+      samples: empty if the run has no --sample_text.
+      warnings: sentences; what a user should know before trusting the result.
+    """
+
+    title: str
+    status: str
+    before: Mapping[str, SplitEvaluation]
+    after: Mapping[str, SplitEvaluation]
+    samples: tuple[Sample, ...]
+    decision: DecisionFacts
+    training: TrainingFacts
+    data: DataFacts
+    warnings: tuple[str, ...]
+    config: Config
+    environment: Environment
+    history: History
+    timing: Timing
+    export: ExportFacts
+    paths: Paths
+    commands: Commands
+
+    def to_json(self) -> str:
+        """The content of report.json, a line a value, for people too.
+
+        Raises:
+          ValueError: a number is not finite, for which JSON has no word.
+        """
+        content = dataclasses.asdict(self)
+        text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+        return text + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """The report that `to_json` wrote.
+
+        Raises:
+          ValueError: the text is not such a report.
+        """
+        return from_mapping(cls, json.loads(text))
+
+
+def from_mapping(kind: type[_T], values: Mapping[str, Any], *, place: str = "") -> _T:
+    """A dataclass of this module, from a dict of its keys.
+
+    A value may be what JSON gives for it or be of the field's type already. A key that
+    is not given takes the field's default.
+
+    Args:
+      kind: the dataclass.
+      values: by the names of its fields.
+      place: what an error calls the whole; the name of the dataclass if empty.
+
+    Raises:
+      ValueError: a key is missing or unknown, or a value has the wrong type; the
+        message names the key by its path.
+    """
+    result: _T = _convert(values, kind, place or kind.__name__)
+    return result
+
+
+def _convert(value: Any, kind: Any, place: str) -> Any:
+    """The value as `kind`, of the types that this module's fields have."""
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind):
+        return value if _is_instance(value, kind) else _fields(value, kind, place)
+    convert = _CONVERTERS.get(typing.get_origin(kind))
+    if convert:
+        return convert(value, typing.get_args(kind), place)
+    # JSON writes 1.0 as 1 in other languages. A bool is an int to Python alone.
+    kinds = (int, float) if kind is float else (kind,)
+    if isinstance(value, bool) is not (kind is bool) or not isinstance(value, kinds):
+        raise _wrong(value, kind.__name__, place)
+    return value
+
+
+def _is_instance(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind)
+
+
+# Of thousands of records of a history, each would evaluate its annotations anew.
+@functools.cache
+def _types(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _fields(value: Any, kind: Any, place: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise _wrong(value, f"an object with the keys of {kind.__name__}", place)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in value and field.default is dataclasses.MISSING
+    ]
+    unknown = [name for name in value if name not in fields]
+    if missing or unknown:
+        raise ValueError(
+            message(
+                f"the keys must be those of {kind.__name__}",
+                received=f"without {missing}, and with {unknown} besides",
+                mend="use the version of the program that wrote it",
+                place=place,
+            )
+        )
+    kinds = _types(kind)
+    return kind(
+        **{
+            name: _convert(item, kinds[name], f"{place}.{name}")
+            for name, item in value.items()
+        }
+    )
+
+
+def _mapping(value: Any, arguments: tuple[Any, ...], place: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(value, "an object", place)
+    _, kind = arguments
+    return {
+        _convert(name, str, f"{place}, a key"): _convert(item, kind, f"{place}.{name}")
+        for name, item in value.items()
+    }
+
+
+def _tuple(value: Any, arguments: tuple[Any, ...], place: str) -> tuple[Any, ...]:
+    is_of_any_length = arguments[-1] is ...
+    if not isinstance(value, (list, tuple)):
+        raise _wrong(value, "an array", place)
+    if not is_of_any_length and len(value) != len(arguments):
+        raise _wrong(value, f"an array of {len(arguments)} values", place)
+    kinds = arguments[:1] * len(value) if is_of_any_length else arguments
+    return tuple(
+        _convert(item, kind, f"{place}[{index}]")
+        for index, (item, kind) in enumerate(zip(value, kinds))
+    )
+
+
+def _optional(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
+    """Unions are of one type and None, in this order."""
+    return None if value is None else _convert(value, arguments[0], place)
+
+
+def _literal(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
+    if value not in arguments:
+        raise _wrong(value, f"one of {', '.join(map(repr, arguments))}", place)
+    return value
+
+
+_CONVERTERS: Mapping[Any, Callable[[Any, tuple[Any, ...], str], Any]] = {
+    collections.abc.Mapping: _mapping,
+    tuple: _tuple,
+    types.UnionType: _optional,
+    # What `|` makes of a type that `typing` defines, such as Mapping.
+    typing.Union: _optional,
+    Literal: _literal,
+}
+
+
+def _wrong(value: Any, expected: str, place: str) -> ValueError:
+    return ValueError(
+        message(
+            f"the value must be {expected}",
+            received=shown(value),
+            mend="use the version of the program that wrote it",
+            place=place,
+        )
+    )
