@@ -1,11 +1,14 @@
 """Tests of trainer/evaluation/figures.py."""
 
+from __future__ import annotations
+
 import base64
 import copy
 import dataclasses
 import json
 import warnings
 import xml.etree.ElementTree
+from typing import Any
 
 import matplotlib
 import pytest
@@ -14,34 +17,34 @@ from tests.evaluation.tiny_report import HISTORY, NAMES, evaluation
 from trainer.evaluation import figures, schema
 
 
-def _evaluation(label_names=NAMES):
+def _evaluation(label_names: Any = NAMES) -> Any:
     measured = evaluation(400, 1.2, label_names=label_names, num_resamples=0)
     # The pictures are drawn from report.json.
     content = json.loads(json.dumps(dataclasses.asdict(measured), allow_nan=False))
     return schema.from_mapping(schema.SplitEvaluation, content)
 
 
-def _all_pictures(label_names=NAMES):
+def _all_pictures(label_names: Any = NAMES) -> Any:
     return [
         *figures.learning_pictures(HISTORY, best_step=20),
         *figures.held_out_pictures(_evaluation(label_names)),
     ]
 
 
-def _svg(picture):
+def _svg(picture: Any) -> Any:
     prefix, encoded = picture.source.split(",")
     assert prefix == "data:image/svg+xml;base64"
     return base64.b64decode(encoded).decode()
 
 
-def _texts(picture):
+def _texts(picture: Any) -> Any:
     """What is written in a picture; fails if it is not an SVG."""
     root = xml.etree.ElementTree.fromstring(_svg(picture))
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     return [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_pictures_are_svg_with_alternative_text():
+def test_pictures_are_svg_with_alternative_text() -> None:
     pictures = {picture.title: picture for picture in _all_pictures()}
     measured = _evaluation()
     (true_negative, _), (_, true_positive) = measured.confusion_matrix
@@ -62,7 +65,7 @@ def test_pictures_are_svg_with_alternative_text():
 
 
 @pytest.mark.parametrize("best_step", [None, 20])
-def test_best_step_is_marked(best_step):
+def test_best_step_is_marked(best_step: Any) -> None:
     pictures = figures.learning_pictures(HISTORY, best_step=best_step)
     marked = [each.title for each in pictures if "best step" in _texts(each)]
     assert marked == (["Loss", "Validation metrics"] if best_step else [])
@@ -77,7 +80,7 @@ def test_best_step_is_marked(best_step):
     ],
     ids=["empty", "train", "validation"],
 )
-def test_absent_history_is_not_drawn(emptied, expected):
+def test_absent_history_is_not_drawn(emptied: Any, expected: Any) -> None:
     history = dataclasses.replace(HISTORY, **dict.fromkeys(emptied, ()))
     pictures = figures.learning_pictures(history, best_step=None)
     assert [picture.title for picture in pictures] == expected
@@ -93,14 +96,14 @@ def test_absent_history_is_not_drawn(emptied, expected):
     ],
     ids=lambda names: "-".join(names) or "nothing",
 )
-def test_absent_metrics_are_not_drawn(present, expected):
+def test_absent_metrics_are_not_drawn(present: Any, expected: Any) -> None:
     emptied = {"confusion_matrix", "accuracy_by_length", "reliability"} - {*present}
     measured = dataclasses.replace(_evaluation(), **dict.fromkeys(emptied, ()))
     pictures = figures.held_out_pictures(measured)
     assert [picture.title for picture in pictures] == expected
 
 
-def test_hostile_labels_stay_text():
+def test_hostile_labels_stay_text() -> None:
     hostile = ("<script>x</script>", "$\\frac$ & \x1b'so\"")
     pictures = _all_pictures(hostile)
     assert not any("<script" in _svg(picture) for picture in pictures)
@@ -109,7 +112,7 @@ def test_hostile_labels_stay_text():
 
 
 @pytest.mark.parametrize("num_classes", [3, 7, 25])
-def test_many_labels_in_any_script(num_classes):
+def test_many_labels_in_any_script(num_classes: Any) -> None:
     label_names = tuple(f"感情{index} 😀" for index in range(num_classes))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -120,11 +123,11 @@ def test_many_labels_in_any_script(num_classes):
     assert ("share of the true label" in texts) == (num_classes == 25)
 
 
-def test_drawing_is_pure():
+def test_drawing_is_pure() -> None:
     measured = _evaluation()
     untouched = copy.deepcopy((HISTORY, measured))
     # Set here: after a leak of an earlier test there would be nothing left to change.
-    settings = {"font.size": 7.0, "svg.fonttype": "path", "text.parse_math": True}
+    settings: Any = {"font.size": 7.0, "svg.fonttype": "path", "text.parse_math": True}
     with matplotlib.rc_context(settings):
         first, second = (
             [
@@ -149,5 +152,5 @@ def test_drawing_is_pure():
         ("", ""),
     ],
 )
-def test_one_line(text, expected):
+def test_one_line(text: Any, expected: Any) -> None:
     assert figures.one_line(text, 10) == expected

@@ -1,9 +1,12 @@
 """Tests of trainer/evaluation/metrics.py."""
 
+from __future__ import annotations
+
 import json
 import time
 import typing
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +39,9 @@ def _predicted(num_examples: int, *, seed: int) -> tuple[np.ndarray, Predictions
     return labels, Predictions(logits)
 
 
-def _metrics(labels, logits, num_classes=2, num_resamples=200):
+def _metrics(
+    labels: Any, logits: Any, num_classes: Any = 2, num_resamples: Any = 200
+) -> Any:
     return metrics_lib.classification_metrics(
         labels,
         Predictions(logits),
@@ -47,7 +52,7 @@ def _metrics(labels, logits, num_classes=2, num_resamples=200):
 
 
 # name → labels, logits: what a bootstrap resample or a small split may look like.
-EDGE_CASES = {
+EDGE_CASES: dict[str, Any] = {
     "one_example": ([1], [[0.0, 2.0]]),
     "one_class_present": ([1, 1, 1], [[0.0, 2.0], [1.0, 0.0], [0.0, 1.0]]),
     "class_never_predicted": ([0, 1, 0], [[2.0, 0.0], [1.0, 0.0], [3.0, 0.0]]),
@@ -61,7 +66,7 @@ EDGE_CASES = {
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 4])
-def test_point_values_are_scikit_learns(num_classes):
+def test_point_values_are_scikit_learns(num_classes: Any) -> None:
     labels, logits = _examples(500, num_classes)
     # No ties here: rounding breaks them differently in logits and probabilities.
     logits += np.random.default_rng(1).normal(scale=1e-3, size=logits.shape)
@@ -105,14 +110,16 @@ def test_point_values_are_scikit_learns(num_classes):
         assert of_class["support"] == report[name]["support"]
 
 
-def test_binary_brier_score_is_twice_scikit_learns():
+def test_binary_brier_score_is_twice_scikit_learns() -> None:
     labels, logits = _examples(300, 2)
     halved = sklearn.metrics.brier_score_loss(labels, softmax(logits)[:, 1])
     assert _metrics(labels, logits)["brier_score"] == pytest.approx(2 * halved)
 
 
 @pytest.mark.parametrize("num_classes", [2, 3, 4])
-def test_weighted_metrics_with_weights_one_equal_the_point_values(num_classes):
+def test_weighted_metrics_with_weights_one_equal_the_point_values(
+    num_classes: Any,
+) -> None:
     labels, logits = _examples(300, num_classes)
     weighted = metrics_lib.weighted_metrics(
         np.ones((2, 300)), labels, Predictions(logits)
@@ -124,7 +131,7 @@ def test_weighted_metrics_with_weights_one_equal_the_point_values(num_classes):
 
 
 @pytest.mark.parametrize("name", EDGE_CASES)
-def test_weighted_metrics_equal_the_point_values_at_edge_cases(name):
+def test_weighted_metrics_equal_the_point_values_at_edge_cases(name: Any) -> None:
     labels, logits = map(np.array, EDGE_CASES[name])
     ones = np.ones((1, len(labels)))
     points = metrics_lib.point_values(labels, Predictions(logits))
@@ -136,7 +143,7 @@ def test_weighted_metrics_equal_the_point_values_at_edge_cases(name):
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_whole_weights_equal_repeated_examples(num_classes):
+def test_whole_weights_equal_repeated_examples(num_classes: Any) -> None:
     labels, logits = _examples(60, num_classes)
     weights = np.random.default_rng(1).integers(4, size=(5, 60))
     weighted = metrics_lib.weighted_metrics(weights, labels, Predictions(logits))
@@ -150,7 +157,7 @@ def test_whole_weights_equal_repeated_examples(num_classes):
 
 
 @pytest.mark.parametrize("name", EDGE_CASES)
-def test_edge_cases_are_strict_json_and_quiet(name):
+def test_edge_cases_are_strict_json_and_quiet(name: Any) -> None:
     labels, logits = EDGE_CASES[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -174,13 +181,13 @@ def test_edge_cases_are_strict_json_and_quiet(name):
         ("absent_third_class", {"roc_auc": None, "f1_macro": 2 / 3}),
     ],
 )
-def test_edge_case_values(name, expected):
+def test_edge_case_values(name: Any, expected: Any) -> None:
     labels, logits = EDGE_CASES[name]
     metrics = _metrics(labels, logits, num_classes=len(logits[0]))
     assert {key: metrics[key] for key in expected} == pytest.approx(expected)
 
 
-def test_per_class_values_are_none_where_undefined():
+def test_per_class_values_are_none_where_undefined() -> None:
     labels, logits = EDGE_CASES["absent_third_class"]
     per_class = _metrics(labels, logits, num_classes=3)["per_class"]
     assert per_class["neutral"] == {
@@ -194,18 +201,18 @@ def test_per_class_values_are_none_where_undefined():
     assert positive == {"precision": None, "recall": 0.0, "f1": 0.0, "support": 1}
 
 
-def test_undefined_roc_auc_has_no_interval():
+def test_undefined_roc_auc_has_no_interval() -> None:
     labels, logits = EDGE_CASES["one_class_present"]
     intervals = _metrics(labels, logits)["confidence_intervals_95"]
     assert "roc_auc" not in intervals and "accuracy" in intervals
 
 
-def test_roc_auc_tells_saturated_probabilities_apart():
+def test_roc_auc_tells_saturated_probabilities_apart() -> None:
     # Both probabilities are 1.0 in float64; the logits still rank them rightly.
     assert _metrics([0, 1], [[0.0, 100.0], [0.0, 200.0]])["roc_auc"] == 1.0
 
 
-def test_calibration_error_of_known_bins():
+def test_calibration_error_of_known_bins() -> None:
     # Confidence 0.8: 3 of 4 right; confidence 0.95: 1 of 2 right.
     confidence = np.array([0.8] * 4 + [0.95] * 2)
     logits = np.stack([np.zeros(6), np.log(confidence / (1 - confidence))], axis=1)
@@ -220,14 +227,14 @@ def test_calibration_error_of_known_bins():
     assert len(metrics["reliability"]) == metrics_lib.NUM_CALIBRATION_BINS
 
 
-def test_reliability_counts_every_example_also_at_the_ends():
+def test_reliability_counts_every_example_also_at_the_ends() -> None:
     logits = np.array([[0.0, 0.0], [0.0, 1e3], [1e3, 0.0]])
     bins = metrics_lib.reliability_bins(np.array([0, 1, 1]), Predictions(logits))
     assert sum(each["count"] for each in bins) == 3
     assert bins[-1]["count"] == 2
 
 
-def test_accuracy_interval_is_close_to_wilsons():
+def test_accuracy_interval_is_close_to_wilsons() -> None:
     labels, logits = _examples(500, 2)
     metrics = _metrics(labels, logits, num_resamples=2000)
     low, high = metrics["confidence_intervals_95"]["accuracy"]
@@ -236,7 +243,7 @@ def test_accuracy_interval_is_close_to_wilsons():
     assert (low, high) == pytest.approx((wilson.low, wilson.high), abs=0.006)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     # Accuracy and AUC of the generator, from many examples; then 100 small draws.
     truth = metrics_lib.point_values(*_predicted(200_000, seed=99))
     num_covered = dict.fromkeys(("accuracy", "f1_macro", "roc_auc", "loss"), 0)
@@ -246,13 +253,15 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         )
         for name in num_covered:
             low, high = intervals[name]
-            num_covered[name] += low <= truth[name] <= high
+            true_value = truth[name]
+            assert true_value is not None
+            num_covered[name] += low <= true_value <= high
     # 95 expected; fewer than 87 by chance less often than once in 500.
     assert all(87 <= count for count in num_covered.values()), num_covered
     assert any(count < 100 for count in num_covered.values()), num_covered
 
 
-def test_intervals_depend_on_the_seed_only(monkeypatch):
+def test_intervals_depend_on_the_seed_only(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, logits = _examples(100, 3)
     first = metrics_lib.bootstrap_intervals(
         labels, Predictions(logits), num_resamples=50, seed=1
@@ -268,12 +277,12 @@ def test_intervals_depend_on_the_seed_only(monkeypatch):
     assert in_parts == first != other
 
 
-def test_no_resamples_give_no_intervals():
+def test_no_resamples_give_no_intervals() -> None:
     labels, logits = _examples(10, 2)
     assert _metrics(labels, logits, num_resamples=0)["confidence_intervals_95"] == {}
 
 
-def test_bootstrap_is_quick():
+def test_bootstrap_is_quick() -> None:
     labels, logits = _examples(5000, 2)
     started = time.process_time()
     metrics_lib.bootstrap_intervals(
@@ -284,8 +293,8 @@ def test_bootstrap_is_quick():
 
 
 @pytest.mark.parametrize("scale", [1.0, 1000.0])
-def test_softmax_sums_to_one(scale):
-    probabilities = softmax(np.float32([[1, -1, 0], [0, 0, 0]]) * scale)
+def test_softmax_sums_to_one(scale: Any) -> None:
+    probabilities = softmax(np.array([[1, -1, 0], [0, 0, 0]], np.float32) * scale)
     assert probabilities.dtype == np.float64
     assert probabilities.sum(axis=-1) == pytest.approx([1.0, 1.0])
     assert probabilities[1] == pytest.approx([1 / 3] * 3)
@@ -306,7 +315,9 @@ def test_softmax_sums_to_one(scale):
         ([0, 0], [[1.0, 0.0], [np.nan, 0.0]], NAMES[:2], "finite.*example 1"),
     ],
 )
-def test_wrong_input_is_named(labels, logits, names, message):
+def test_wrong_input_is_named(
+    labels: Any, logits: Any, names: Any, message: Any
+) -> None:
     with pytest.raises(ValueError, match=message):
         metrics_lib.classification_metrics(
             labels, Predictions(logits), label_names=names, num_resamples=0, seed=0
@@ -316,17 +327,17 @@ def test_wrong_input_is_named(labels, logits, names, message):
 @pytest.mark.parametrize(
     "name, expected", [("accuracy", 0.9), ("f1_macro", 0.8), ("mcc", 0.7), ("loss", -2)]
 )
-def test_score_is_higher_for_better(name, expected):
+def test_score_is_higher_for_better(name: Any, expected: Any) -> None:
     metrics = {"accuracy": 0.9, "f1_macro": 0.8, "mcc": 0.7, "loss": 2.0}
     assert metrics_lib.score(metrics, name) == expected
 
 
-def test_score_refuses_other_metrics():
+def test_score_refuses_other_metrics() -> None:
     with pytest.raises(ValueError, match="Received: 'roc_auc'"):
         metrics_lib.score({"roc_auc": 0.5}, "roc_auc")
 
 
-def test_every_best_metric_of_the_config_can_be_scored():
+def test_every_best_metric_of_the_config_can_be_scored() -> None:
     assert set(typing.get_args(config.BestMetric)) == set(metrics_lib.SCORE_SIGNS)
 
 

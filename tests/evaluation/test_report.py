@@ -1,11 +1,14 @@
 """Tests of trainer/evaluation/report.py."""
 
+from __future__ import annotations
+
 import copy
 import dataclasses
 import html.parser
 import re
 import subprocess
 import sys
+from typing import Any
 
 import jinja2
 import pytest
@@ -16,22 +19,21 @@ from tests.evaluation.tiny_report import (
     sample,
     tiny_report,
 )
-from trainer.evaluation import figures
+from trainer.evaluation import figures, schema
 from trainer.evaluation import metrics as metrics_lib
 from trainer.evaluation import report as report_lib
-from trainer.evaluation import schema
 from trainer.tasks.predictions import Predictions
 
 HOSTILE = "<script>alert('stolen')</script>"
 VOID_ELEMENTS = {"meta", "br", "img"}
 
 
-def _full_report(label_names=NAMES):
+def _full_report(label_names: Any = NAMES) -> Any:
     # What a report says, it says from report.json.
     return schema.Report.from_json(tiny_report(label_names).to_json())
 
 
-def _replaced(report, path, **changes):
+def _replaced(report: Any, path: Any, **changes: Any) -> Any:
     """The report with changes in a part of it. path: "data.source"; "": the whole."""
     if not path:
         return dataclasses.replace(report, **changes)
@@ -45,14 +47,17 @@ def _replaced(report, path, **changes):
 class _Page(html.parser.HTMLParser):
     """The page's elements, text and images; fails on tags left open."""
 
-    def __init__(self, page):
+    def __init__(self, page: Any) -> None:
         super().__init__()
-        self.tags, self.images, self.words, self._open = [], [], [], []
-        self.links = []
+        self.tags: list[str] = []
+        self.images: list[Any] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.links: list[Any] = []
         self.feed(page)
         assert not self._open
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: Any, attrs: Any) -> None:
         attributes = dict(attrs)
         self.tags.append(tag)
         self.links += [attributes[key] for key in ("src", "href") if key in attributes]
@@ -61,19 +66,19 @@ class _Page(html.parser.HTMLParser):
         if tag not in VOID_ELEMENTS:
             self._open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: Any) -> None:
         assert self._open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: Any) -> None:
         if self._open and self._open[-1] != "style":
             self.words.append(data)
 
     @property
-    def text(self):
+    def text(self) -> Any:
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
-def test_page_shows_every_part():
+def test_page_shows_every_part() -> None:
     report = _full_report()
     page = _Page(report_lib.render_html(report))
     after = report.after["test"]
@@ -111,7 +116,7 @@ def test_page_shows_every_part():
     assert not missing, missing
 
 
-def test_page_is_self_contained():
+def test_page_is_self_contained() -> None:
     page_text = report_lib.render_html(_full_report())
     page = _Page(page_text)
     assert "script" not in page.tags and "link" not in page.tags
@@ -119,7 +124,7 @@ def test_page_is_self_contained():
     assert "url(" not in page_text and "@import" not in page_text
 
 
-def test_page_shows_the_pictures_of_the_held_out_split():
+def test_page_shows_the_pictures_of_the_held_out_split() -> None:
     report = _full_report()
     drawn = [
         *figures.held_out_pictures(report.after["test"]),
@@ -131,7 +136,7 @@ def test_page_shows_the_pictures_of_the_held_out_split():
     assert all(picture.title in page.text for picture in drawn)
 
 
-def test_hostile_texts_and_labels_stay_text():
+def test_hostile_texts_and_labels_stay_text() -> None:
     report = _full_report(label_names=(HOSTILE, "cost: $\\frac$ \"quoted\" & 'so'"))
     error = dataclasses.replace(
         report.after["test"].most_confident_errors[0], text=HOSTILE
@@ -191,14 +196,14 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("parts", ABSENT.values(), ids=ABSENT)
-def test_absent_parts_are_left_out(parts):
+def test_absent_parts_are_left_out(parts: Any) -> None:
     report = _full_report()
     for path, changes in parts:
         report = _replaced(report, path, **changes)
     _check_absent(report)
 
 
-def test_all_may_be_absent_together():
+def test_all_may_be_absent_together() -> None:
     report = emptied_report()
     page = _check_absent(report)
     assert not page.images
@@ -210,7 +215,7 @@ def test_all_may_be_absent_together():
         assert heading in page.text
 
 
-def _check_absent(report):
+def _check_absent(report: Any) -> Any:
     page_text = report_lib.render_html(report)
     page = _Page(page_text)
     assert "None" not in page.text and "Undefined" not in page.text
@@ -260,7 +265,7 @@ READ_BY_NAME = {
 
 
 @pytest.fixture(scope="module")
-def context():
+def context() -> Any:
     """What the template gets; its pictures take a second to draw."""
     return report_lib._context(tiny_report())
 
@@ -269,7 +274,7 @@ def context():
     "path, name",
     [(path, name) for path, names in READ_BY_NAME.items() for name in names.split()],
 )
-def test_page_fails_without_what_it_reads(path, name, context):
+def test_page_fails_without_what_it_reads(path: Any, name: Any, context: Any) -> None:
     context = copy.deepcopy(context)
     owner = context
     for key in re.findall(r"\w+", path):
@@ -279,7 +284,7 @@ def test_page_fails_without_what_it_reads(path, name, context):
         report_lib._template().render(context)
 
 
-def test_undefined_metrics_are_dashes():
+def test_undefined_metrics_are_dashes() -> None:
     undefined = metrics_lib.classification_metrics(
         [1, 1],
         Predictions([[0.0, 1.0]] * 2),
@@ -301,7 +306,7 @@ def test_undefined_metrics_are_dashes():
     assert "Accuracy on 2 held-out test texts: 100.0%, before" in page.text
 
 
-def test_time_and_memory_are_in_units_for_people():
+def test_time_and_memory_are_in_units_for_people() -> None:
     text = _Page(report_lib.render_html(_full_report())).text
     for row in (
         "Train and validate 1 h 02 min",
@@ -316,7 +321,7 @@ def test_time_and_memory_are_in_units_for_people():
     assert "Peak device memory" not in text
 
 
-def test_what_is_exported_and_how_it_decides():
+def test_what_is_exported_and_how_it_decides() -> None:
     text = _Page(report_lib.render_html(_full_report())).text
     for words in (
         "by the temperature 1.250, fitted on the validation texts",
@@ -333,21 +338,21 @@ def test_what_is_exported_and_how_it_decides():
         assert words in text, words
 
 
-def test_an_export_that_decides_plainly():
-    plain = {"abstain_below": 0.0, "split": None, "quality": {}}
+def test_an_export_that_decides_plainly() -> None:
+    plain: Any = {"abstain_below": 0.0, "split": None, "quality": {}}
     report = _replaced(_full_report(), "decision", **plain)
     text = _Page(report_lib.render_html(report)).text
     assert "It never abstains." in text and "fitted on" not in text
 
 
-def test_rendering_is_pure():
+def test_rendering_is_pure() -> None:
     report = _full_report()
     untouched = copy.deepcopy(report)
     assert report_lib.render_html(report) == report_lib.render_html(report)
     assert report == untouched
 
 
-def test_evaluation_needs_neither_tensorflow_nor_pyplot():
+def test_evaluation_needs_neither_tensorflow_nor_pyplot() -> None:
     code = (
         "import sys\n"
         "from tests.evaluation.tiny_report import tiny_report\n"
@@ -366,7 +371,7 @@ def test_evaluation_needs_neither_tensorflow_nor_pyplot():
         ([], "No texts were held out, so nothing was measured."),
     ],
 )
-def test_headline_names_the_split(splits, expected):
+def test_headline_names_the_split(splits: Any, expected: Any) -> None:
     report = _full_report()
     report = dataclasses.replace(
         report,
@@ -378,7 +383,7 @@ def test_headline_names_the_split(splits, expected):
     assert ("expect a little less" in page.text) == (splits == ["validation"])
 
 
-def test_summary_table():
+def test_summary_table() -> None:
     report = _full_report()
     long_text = "A long\nsentence,\x1b[31m " + "very " * 40
     long_sample = sample(long_text, "a label of many words", "negative")
@@ -403,7 +408,7 @@ def test_summary_table():
     ]
 
 
-def test_summary_never_cuts_the_command():
+def test_summary_never_cuts_the_command() -> None:
     command = "python -m trainer.predict --input=" + "x" * 200
     report = _replaced(_full_report(), "commands", predict=command)
     assert command in report_lib.summary_table(report)

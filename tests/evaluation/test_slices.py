@@ -1,7 +1,10 @@
 """Tests of trainer/evaluation/slices.py."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from trainer.evaluation import schema, slices
 from trainer.tasks.predictions import Predictions
 
 
-def _by_length(lengths, *, longest_text=512, is_correct=None):
+def _by_length(lengths: Any, *, longest_text: Any = 512, is_correct: Any = None) -> Any:
     predicted = np.ones(len(lengths), int) if is_correct is None else is_correct
     return slices.accuracy_by_length(
         np.ones(len(lengths), int), predicted, lengths, longest_text=longest_text
@@ -44,7 +47,9 @@ def _by_length(lengths, *, longest_text=512, is_correct=None):
         ([], 512, {}),
     ],
 )
-def test_bins_follow_the_lengths(lengths, longest_text, expected):
+def test_bins_follow_the_lengths(
+    lengths: Any, longest_text: Any, expected: Any
+) -> None:
     bins = _by_length(lengths, longest_text=longest_text)
     assert {each.name: each.count for each in bins} == expected
     for each in bins:
@@ -52,7 +57,7 @@ def test_bins_follow_the_lengths(lengths, longest_text, expected):
         assert each.is_truncated == (each.upper is None)
 
 
-def test_accuracy_and_wilson_interval_of_a_bin():
+def test_accuracy_and_wilson_interval_of_a_bin() -> None:
     # Wilson's interval of 8 of 10, by hand from his formula with z = 1.959964.
     is_correct = np.array([1] * 8 + [0] * 2 + [1] * 4)
     short, long = _by_length([50] * 10 + [100] * 4, is_correct=is_correct)
@@ -66,7 +71,7 @@ def test_accuracy_and_wilson_interval_of_a_bin():
         assert schema.from_mapping(schema.LengthBin, content) == each
 
 
-def test_sizes_must_agree():
+def test_sizes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\)"):
         slices.accuracy_by_length([0, 1], [0, 1], [5, 6, 7], longest_text=8)
     with pytest.raises(ValueError, match="Received: 1, 2, 2, 2"):
@@ -75,7 +80,7 @@ def test_sizes_must_agree():
         )
 
 
-def _errors(**arguments):
+def _errors(**arguments: Any) -> Any:
     # Right, wrong at 0.73, wrong at 0.95, right, wrong at 0.73.
     return slices.most_confident_errors(
         ["right", "unsure", "sure", "right too", "unsure too"],
@@ -87,7 +92,7 @@ def _errors(**arguments):
     )
 
 
-def test_errors_surest_first():
+def test_errors_surest_first() -> None:
     errors = _errors()
     assert [each.text for each in errors] == ["sure", "unsure", "unsure too"]
     assert dataclasses.asdict(errors[0]) == {
@@ -100,11 +105,11 @@ def test_errors_surest_first():
     json.dumps([dataclasses.asdict(each) for each in errors], allow_nan=False)
 
 
-def test_errors_are_limited():
+def test_errors_are_limited() -> None:
     assert [each.text for each in _errors(limit=1)] == ["sure"]
 
 
-def test_no_errors():
+def test_no_errors() -> None:
     assert not slices.most_confident_errors(
         ["fine"],
         [0],
@@ -117,7 +122,9 @@ def test_no_errors():
 @pytest.mark.parametrize(
     "num_characters, num_left_out", [(400, 0), (401, 1), (999, 599)]
 )
-def test_long_texts_are_shortened_in_the_middle(num_characters, num_left_out):
+def test_long_texts_are_shortened_in_the_middle(
+    num_characters: Any, num_left_out: Any
+) -> None:
     text = "".join(chr(ord("a") + index % 26) for index in range(num_characters))
     shortened = slices.shorten_middle(text)
     if num_left_out:
@@ -127,6 +134,6 @@ def test_long_texts_are_shortened_in_the_middle(num_characters, num_left_out):
         assert shortened == text
 
 
-def test_shortening_to_an_odd_number_of_characters():
+def test_shortening_to_an_odd_number_of_characters() -> None:
     assert slices.shorten_middle("abcdefgh", limit=1).startswith("a […7 ")
     assert slices.shorten_middle("abcdefgh", limit=1).endswith("out…] ")
