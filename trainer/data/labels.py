@@ -69,7 +69,7 @@ class NamedLabels:
     """
 
     def __init__(self, names: tuple[str, ...], *, allow_positions: bool):
-        """Args: the names in order; whether a label may be a class's number too."""
+        """See `names`; with `allow_positions` a label may be its class's number too."""
         self.names = names
         self._codes = {name: code for code, name in enumerate(names)}
         # Where names are numbers, "1" could be meant either way: it is a name.
@@ -148,8 +148,8 @@ class DiscoveredLabels:
             examples = ", ".join(shown(label) for label in list(self._codes)[:3])
             raise ValueError(
                 message(
-                    f"{label_field!r} must be a column of labels: a label occurs often, "
-                    f"and there are at most {MAX_CLASSES} of them",
+                    f"{label_field!r} must be a column of labels: they occur often, and "
+                    f"there are at most {MAX_CLASSES} of them",
                     received=f"{num_labels} different ones in {num_rows} rows "
                     f"({examples}, ...)",
                     mend="name the right column with --label_field",

@@ -227,8 +227,8 @@ def _read_discovering(
 ) -> tuple[_ReadSplit, NamedLabels]:
     discovered = DiscoveredLabels()
     train = _read(unread, discovered)
-    # Bad rows that stop the run are told first: a doubt about the labels may come of
-    # them.
+    # Bad rows that stop the run are told first: they may be what makes the labels look
+    # doubtful.
     if len(train.codes) and not _stops(train, config):
         discovered.check(len(train.codes), label_field=config.label_field)
     names, new_codes = discovered.in_order()

@@ -64,7 +64,7 @@ def _decoded(number: int, raw: bytes) -> Line:
             received=f"a NUL byte at byte {raw.index(0) + 1} of the line",
             mend="remove it",
         )
-        # The csv module of Python 3.10 refuses a NUL, so the stand-in has a space there.
+        # The csv module of Python 3.10 refuses a NUL, so the stand-in has a space.
         stand_in = raw.replace(b"\0", b" ").decode("utf-8", "replace")
         return Line(number, stand_in, bad_value)
     try:

@@ -97,23 +97,21 @@ def column_positions(
       BadFileError: a field is not there, or more than once.
     """
     for field in request.fields:
-        if columns.count(field) != 1:
-            is_missing = field not in columns
-            received, mend = (
-                (
-                    f"columns {named(columns)}{did_you_mean(field, columns)}",
-                    request.mend_of_missing(field),
-                )
-                if is_missing
-                else (f"{columns.count(field)} of that name", "rename all but one")
-            )
-            raise BadFileError(
-                request.file,
-                line=line,
-                rule=f"expected one column {field!r}",
-                received=received,
-                mend=mend,
-            )
+        count = columns.count(field)
+        if count == 1:
+            continue
+        if count:
+            received, mend = f"{count} of that name", "rename all but one"
+        else:
+            received = f"columns {named(columns)}{did_you_mean(field, columns)}"
+            mend = request.mend_of_missing(field)
+        raise BadFileError(
+            request.file,
+            line=line,
+            rule=f"expected one column {field!r}",
+            received=received,
+            mend=mend,
+        )
     return {field: columns.index(field) for field in request.fields}
 
 
