@@ -148,8 +148,8 @@ class DiscoveredLabels:
             examples = ", ".join(shown(label) for label in list(self._codes)[:3])
             raise ValueError(
                 message(
-                    f"{label_field!r} must be a column of labels: they occur often, and "
-                    f"there are at most {MAX_CLASSES} of them",
+                    f"{label_field!r} must be a column of labels: they occur often, "
+                    f"and there are at most {MAX_CLASSES} of them",
                     received=f"{num_labels} different ones in {num_rows} rows "
                     f"({examples}, ...)",
                     mend="name the right column with --label_field",
