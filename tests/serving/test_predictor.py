@@ -142,7 +142,7 @@ def test_format_and_field_can_be_told(saved_model, tmp_path):
 
 BAD_INPUTS = {
     "no_utf8": ("a.txt", b"a\n\xff\n", ":2: expected UTF-8", "0xFF"),
-    "null": ("a.jsonl", b'{"text": "a"}\n{"text": null}\n', ":2:", "found none"),
+    "null": ("a.jsonl", b'{"text": "a"}\n{"text": null}\n', ":2:", "Received: none"),
     "field": ("a.csv", b"review\na\n", "one column 'text'", "--text_field"),
     "fields": ("a.csv", b"text,n\na,1\nb\n", ":3: expected 2 fields"),
     "ending": ("a.doc", b"a", "ending in .csv"),
@@ -471,7 +471,7 @@ def test_killed_command_goes_on(saved_model, tmp_path):
 def test_command_names_a_bad_row(saved_model):
     result = run_command(f"--saved_model={saved_model}", "--input=-", input=b"a\0\n")
     assert result.returncode == 2
-    assert b"<stdin>:1: expected text; found a NUL byte at byte 2" in result.stderr
+    assert b"<stdin>:1: expected text. Received: a NUL byte at byte 2" in result.stderr
     assert b"Traceback" not in result.stderr
     assert result.stdout == b""
 

@@ -8,7 +8,7 @@ or, from Python:
     predict(["What a film!"])  # [{"label": "positive", "score": 0.98, ...}]
 
 It needs NumPy, TensorFlow and TensorFlow Text, not Keras: everything else is in the
-SavedModel. Reading files is left to `trainer.data.files`, going on after a kill to
+SavedModel. Reading files is left to `trainer.data.readers`, going on after a kill to
 `resumable`, writing the SavedModel to the export.
 """
 
@@ -29,7 +29,9 @@ from tqdm import tqdm
 
 from trainer import stack
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
-from trainer.data import files
+from trainer.data.readers.reading import read_rows
+from trainer.data.readers.rows import BadRow
+from trainer.messages import shown
 from trainer.serving import manifest, resumable
 
 if TYPE_CHECKING:  # It imports TensorFlow.
@@ -167,7 +169,7 @@ def version_folder(location: str) -> Path:
         number, reason = latest.read_text(encoding="utf-8").strip(), f"by {latest}"
         if not number.isdecimal() or not _is_version(folder / number):
             raise _no_saved_model(
-                latest, f"it names {files.shown(number)}, which is no version there"
+                latest, f"it names {shown(number)}, which is no version there"
             )
     else:
         versions = [path.name for path in folder.iterdir() if _is_version(path)]
@@ -250,7 +252,7 @@ def _column(name: str, output: Any, texts: list[str]) -> list[Any]:
             text = texts[int(np.argmin(is_finite))]
             raise ValueError(
                 f"the model must give a finite {name}. Received: NaN or infinity "
-                f"for {files.shown(text)}"
+                f"for {shown(text)}"
             )
     plain: list[Any] = _decoded(values.tolist())
     return plain
@@ -267,7 +269,7 @@ def _texts(config: PredictConfig) -> Iterator[str]:
     file_format = config.input_format
     if is_standard and file_format == "auto":
         file_format = "text"
-    for row in files.read_rows(
+    for row in read_rows(
         sys.stdin.buffer if is_standard else config.input,
         text_field=config.text_field,
         label_field=None,
@@ -275,7 +277,7 @@ def _texts(config: PredictConfig) -> Iterator[str]:
         allow_empty_text=True,
     ):
         # To leave a row out would shift every line after it.
-        if isinstance(row, files.BadRow):
+        if isinstance(row, BadRow):
             raise ValueError(str(row))
         yield row.text
 

@@ -1,0 +1,120 @@
+"""What to read from a file, and what a reader of one format is.
+
+    request = Request("reviews.csv", text_field="text", label_field="label")
+    request.fields  # ["text", "label"]
+    column_positions(request, ["id", "text", "label"], line=1)
+    # {"text": 1, "label": 2}
+
+A reader is a function: it gets the open stream, the bytes that were already taken
+from its beginning, and the request, and gives the requested fields of each row. What
+these values have to be is left to `reading.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import BinaryIO, Callable, Iterator, Mapping, Protocol
+
+from trainer.data.readers.rows import BadFileError, BadRow
+from trainer.messages import did_you_mean, shown
+
+OnBlankLine = Callable[[int], None]
+
+
+def ignore_blank_line(line: int) -> None:
+    """An `OnBlankLine` for who does not count them."""
+    del line
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to read from which file.
+
+    Attributes:
+      file: its name, for messages.
+      text_field: name of the column with the text.
+      label_field: name of the column with the label. None: labels are not read.
+      where: column → value; rows with other values are not wanted.
+      on_blank_line: called with the number, from 1, of each empty line that is no row.
+    """
+
+    file: str
+    _: dataclasses.KW_ONLY
+    text_field: str
+    label_field: str | None
+    where: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    on_blank_line: OnBlankLine = ignore_blank_line
+
+    @property
+    def fields(self) -> list[str]:
+        """Every field to read, once."""
+        label = [] if self.label_field is None else [self.label_field]
+        return list(dict.fromkeys([self.text_field, *label, *self.where]))
+
+    def is_wanted(self, values: Mapping[str, object]) -> bool:
+        """Whether a row has the values of `where`, as strings or as bytes."""
+        return all(
+            values[name] in (value, value.encode())
+            for name, value in self.where.items()
+        )
+
+    def mend_of_missing(self, field: str) -> str:
+        """What to do where a field is not there: the flag that names it, if any."""
+        flags = {self.text_field: "text_field", self.label_field: "label_field"}
+        return f"name the column with --{flags[field]}" if field in flags else "add it"
+
+
+# Line → the requested fields of the row that starts there, not checked yet.
+Record = tuple[int, Mapping[str, object]]
+
+
+class Reader(Protocol):
+    """Reads one format."""
+
+    def __call__(
+        self, stream: BinaryIO, /, *, head: bytes, request: Request
+    ) -> Iterator[Record | BadRow]:
+        """The records of a file, in order.
+
+        Args:
+          stream: the file, `head` already read from it.
+          head: its first bytes. They cannot be put back: the stream may be a pipe.
+          request: what to read.
+        """
+
+
+def column_positions(
+    request: Request, columns: list[str], *, line: int
+) -> dict[str, int]:
+    """Field → position among the columns of a table that has one header.
+
+    Args:
+      request: which fields are wanted.
+      columns: the header. A column that nobody asks for may be there twice.
+      line: where the header stands, from 1, for the message; 0 where it has no line.
+
+    Raises:
+      BadFileError: a field is not there, or more than once.
+    """
+    for field in request.fields:
+        count = columns.count(field)
+        if count == 1:
+            continue
+        if count:
+            received, mend = f"{count} of that name", "rename all but one"
+        else:
+            received = f"columns {named(columns)}{did_you_mean(field, columns)}"
+            mend = request.mend_of_missing(field)
+        raise BadFileError(
+            request.file,
+            line=line,
+            rule=f"expected one column {field!r}",
+            received=received,
+            mend=mend,
+        )
+    return {field: columns.index(field) for field in request.fields}
+
+
+def named(names: list[str]) -> str:
+    """The first 20 names of columns or keys, quoted, for a message."""
+    return ", ".join(map(shown, names[:20]))

