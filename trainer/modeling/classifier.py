@@ -11,6 +11,8 @@ metric; `training/steps.py` runs it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import keras_nlp
 import tensorflow as tf
@@ -39,11 +41,9 @@ class MeanPooledBertTextClassifier(keras_nlp.models.TextClassifier):
     ) -> None:
         backbone.pooled_dense.trainable = False
         inputs = backbone.input
-        # In float32 also under mixed precision: bfloat16 cannot count past 256.
-        tokens = keras.ops.cast(backbone(inputs)["sequence_output"], "float32")
-        mask = keras.ops.cast(inputs["padding_mask"], "float32")
-        total = keras.ops.sum(tokens * mask[:, :, None], axis=1)
-        mean = total / keras.ops.sum(mask, axis=1, keepdims=True)
+        mean = mean_of_tokens(
+            backbone(inputs)["sequence_output"], inputs["padding_mask"]
+        )
         output_dropout = keras.layers.Dropout(
             dropout, dtype="float32", name="classifier_dropout"
         )
@@ -52,6 +52,21 @@ class MeanPooledBertTextClassifier(keras_nlp.models.TextClassifier):
         super().__init__(inputs=inputs, outputs=logits, compile=False)
         self.backbone = backbone
         self.preprocessor = preprocessor
+
+
+def mean_of_tokens(vectors: Any, is_token: Any) -> Any:
+    """The mean of the vectors that are not padding: float32 [batch, hidden].
+
+    Zeros where all are. In float32 also under mixed precision: bfloat16 cannot count
+    past 256. Of Keras's operations, for a Keras model is made of it as well as a graph.
+
+    Args:
+      vectors: float [batch, length, hidden].
+      is_token: bool or int [batch, length], 0 where there is padding.
+    """
+    mask = keras.ops.expand_dims(keras.ops.cast(is_token, "float32"), -1)
+    total = keras.ops.sum(keras.ops.cast(vectors, "float32") * mask, axis=1)
+    return total / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
 
 
 def model_inputs(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -29,7 +29,13 @@ from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
 from trainer.modeling import weights as weights_lib
 from trainer.modeling.attention import Attention
-from trainer.modeling.classifier import MeanPooledBertTextClassifier
+from trainer.modeling.classifier import MeanPooledBertTextClassifier, mean_of_tokens
+from trainer.modeling.layers import (
+    DenseWeights,
+    LayerWeights,
+    NormWeights,
+    parts_of,
+)
 from trainer.modeling.pieces import Dropout, Pieces, shape_of
 
 Fusion = Literal["none", "pieces", "whole"]
@@ -135,7 +141,7 @@ class Forward:
         """
         x = self._encode(token_ids, is_token, segment_ids, dropout_seed)
         if isinstance(self._classifier, MeanPooledBertTextClassifier):
-            return _mean_of_tokens(x, is_token)
+            return mean_of_tokens(x, is_token)
         return self._backbone.pooled_dense(x[:, 0])
 
     def classify(
@@ -203,7 +209,9 @@ class Forward:
                 shape=shape,
                 place=3 * index + 2,
             )
-            weights = self._weights(layer)
+            # One tensor after the other: what gradients are asked for has to be given
+            # so to a function with a gradient of its own.
+            weights = tf.nest.flatten(self._weights(layer))
             if self._rematerialize:
                 run = _rematerialized(run, barrier=self._fusion == "whole")
             x = run(x, *weights, *seed)
@@ -240,15 +248,20 @@ class Forward:
         """Rows of a table [rows, size] at any indices: float [..., size]."""
         return tf.gather(_tensor(table), indices)
 
-    def _weights(self, layer: keras.layers.Layer) -> list[tf.Tensor]:
-        """Kernels [in, out], then biases [out], then gammas and betas [hidden]."""
-        dense, norms = dense_layers(layer), layer_norms(layer)
-        return [
-            *(self.kernel(each) for each in dense),
-            *(tf.reshape(_tensor(each.bias), [-1]) for each in dense),
-            *(_tensor(norm.gamma) for norm in norms),
-            *(_tensor(norm.beta) for norm in norms),
-        ]
+    def _weights(self, layer: keras.layers.Layer) -> LayerWeights:
+        """What one transformer layer computes with."""
+        parts = parts_of(layer)
+        maps: dict[str, Any] = {
+            name: DenseWeights(
+                self.kernel(dense), tf.reshape(_tensor(dense.bias), [-1])
+            )
+            for name, dense in parts.dense().items()
+        }
+        norms: dict[str, Any] = {
+            name: NormWeights(_tensor(norm.gamma), _tensor(norm.beta))
+            for name, norm in parts.norms().items()
+        }
+        return LayerWeights(**maps, **norms)
 
 
 class _Layer:
@@ -272,34 +285,57 @@ class _Layer:
         shape: Sequence[Any],
         place: int,
     ) -> None:
-        self._activation = dense_layers(layer)[4].activation
-        self._epsilons = [norm.epsilon for norm in layer_norms(layer)]
+        parts = parts_of(layer)
+        self._activation = parts.intermediate.activation
+        self._attention_epsilon = parts.attention_norm.epsilon
+        self._output_epsilon = parts.output_norm.epsilon
         self._is_token, self._pieces, self._rate = is_token, pieces, dropout
         self._num_heads, self._shape, self._place = num_heads, shape, place
 
     def __call__(self, x: tf.Tensor, *weights_and_seed: tf.Tensor) -> tf.Tensor:
-        """x: [batch * length, hidden]; the result likewise. No seed: no dropout."""
-        weights, seed = weights_and_seed[:16], [*weights_and_seed[16:], None][0]
-        kernels = [tf.cast(kernel, x.dtype) for kernel in weights[:6]]
-        biases, gammas, betas = weights[6:12], weights[12:14], weights[14:]
-        dropout = Dropout(self._rate, seed)
+        """One layer's output: float [batch * length, hidden].
+
+        Args:
+          x: float [batch * length, hidden]. Rows of texts lie one below the other, for
+            a matrix product of two dimensions is the fastest there is.
+          weights_and_seed: the tensors of a `LayerWeights`, one after the other; then
+            the seed, int32 [2], or nothing where nothing is dropped.
+        """
+        tensors = weights_and_seed[: LayerWeights.num_tensors()]
+        seed = weights_and_seed[len(tensors) :]
+        weights = LayerWeights.of(tensors)
+        dropout = Dropout(self._rate, seed[0] if seed else None)
         attend = Attention(self._is_token, dropout, self._pieces)
-        scale = math.sqrt(self._num_heads / self._shape[-1])
         query, key, value = (
-            self._heads((tf.matmul(x, kernel) + tf.cast(bias, x.dtype)))
-            for kernel, bias in zip(kernels[:3], biases)
+            self._heads(_linear(x, dense) + tf.cast(dense.bias, x.dtype))
+            for dense in (weights.query, weights.key, weights.value)
         )
+        # Vaswani et al. 2017, "Attention Is All You Need": by the root of a head's
+        # size, or softmax would have next to no gradient.
+        scale = math.sqrt(self._num_heads / self._shape[-1])
         query = query * tf.cast(scale, x.dtype)
         attended = attend(query, key, value, place=self._place)
         attended = tf.transpose(attended, [0, 2, 1, 3])
         attended = tf.reshape(attended, [-1, self._shape[-1]])
-        x = self._add(
-            dropout, 0, tf.matmul(attended, kernels[3]), biases[3], x, gammas, betas
+        x = self._add_and_normalize(
+            _linear(attended, weights.attention_output),
+            weights.attention_output.bias,
+            x,
+            weights.attention_norm,
+            epsilon=self._attention_epsilon,
+            dropout=dropout,
+            place=self._place + 1,
         )
         activate = self._pieces.activate(self._activation)
-        wide = activate(tf.matmul(x, kernels[4]), biases[4])
-        return self._add(
-            dropout, 1, tf.matmul(wide, kernels[5]), biases[5], x, gammas, betas
+        wide = activate(_linear(x, weights.intermediate), weights.intermediate.bias)
+        return self._add_and_normalize(
+            _linear(wide, weights.output),
+            weights.output.bias,
+            x,
+            weights.output_norm,
+            epsilon=self._output_epsilon,
+            dropout=dropout,
+            place=self._place + 2,
         )
 
     def _heads(self, x: tf.Tensor) -> tf.Tensor:
@@ -307,36 +343,28 @@ class _Layer:
         split = [*self._shape[:2], self._num_heads, self._shape[2] // self._num_heads]
         return tf.transpose(tf.reshape(x, split), [0, 2, 1, 3])
 
-    def _add(
+    def _add_and_normalize(
         self,
-        dropout: Dropout,
-        which: int,
         x: tf.Tensor,
         bias: tf.Tensor,
         residual: tf.Tensor,
-        gammas: Sequence[tf.Tensor],
-        betas: Sequence[tf.Tensor],
+        norm: NormWeights,
+        *,
+        epsilon: float,
+        dropout: Dropout,
+        place: int,
     ) -> tf.Tensor:
-        """LayerNorm(residual + dropout(x + bias))."""
-        add = self._pieces.add_and_normalize(self._epsilons[which])
+        """LayerNorm(residual + dropout(x + bias)), as one piece."""
+        add = self._pieces.add_and_normalize(epsilon)
         bits: tuple[tf.Tensor, ...] = ()
         if dropout.is_on:
-            bits = dropout.draw(shape_of(x), place=self._place + 1 + which)
-        return add(x, bias, residual, gammas[which], betas[which], *bits)
+            bits = dropout.draw(shape_of(x), place=place)
+        return add(x, bias, residual, norm.gamma, norm.beta, *bits)
 
 
-def _mean_of_tokens(x: tf.Tensor, is_token: tf.Tensor) -> tf.Tensor:
-    """The mean of the vectors that are not padding: float32 [batch, hidden].
-
-    Zeros where all are. In float32 also under mixed precision: bfloat16 cannot count past 256.
-
-    Args:
-      x: float [batch, length, hidden].
-      is_token: bool [batch, length].
-    """
-    mask = tf.expand_dims(tf.cast(is_token, tf.float32), -1)
-    total = tf.reduce_sum(tf.cast(x, tf.float32) * mask, axis=1)
-    return total / tf.maximum(tf.reduce_sum(mask, axis=1), 1.0)
+def _linear(x: tf.Tensor, dense: DenseWeights) -> tf.Tensor:
+    """The product with the kernel; the bias is added with what follows it."""
+    return tf.matmul(x, tf.cast(dense.kernel, x.dtype))
 
 
 def _rematerialized(
@@ -367,24 +395,6 @@ def _rematerialized(
 
     rematerialized: Callable[..., tf.Tensor] = run
     return rematerialized
-
-
-def dense_layers(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
-    """Of query, key, value, attention's output, and the two of the feed-forward."""
-    attention = layer._self_attention_layer
-    return (
-        attention._query_dense,
-        attention._key_dense,
-        attention._value_dense,
-        attention._output_dense,
-        layer._feedforward_intermediate_dense,
-        layer._feedforward_output_dense,
-    )
-
-
-def layer_norms(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
-    """After attention, and after the feed-forward."""
-    return layer._self_attention_layer_norm, layer._feedforward_layer_norm
 
 
 def _tensor(variable: Any) -> tf.Tensor:

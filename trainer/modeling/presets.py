@@ -26,6 +26,8 @@ import keras_nlp
 import safetensors
 import safetensors.numpy
 
+from trainer.modeling import layers
+
 _logger = logging.getLogger(__name__)
 
 _PACKAGE_SCHEME = "package:"
@@ -278,9 +280,10 @@ def _follow_hugging_face(backbone: keras.Model, config: dict[str, Any]) -> None:
     epsilon = float(config.get("layer_norm_eps", 1e-12))
     backbone.get_layer("embeddings_layer_norm").epsilon = epsilon
     for layer in backbone.transformer_layers:
-        layer._feedforward_intermediate_dense.activation = activation
-        layer._self_attention_layer_norm.epsilon = epsilon
-        layer._feedforward_layer_norm.epsilon = epsilon
+        parts = layers.parts_of(layer)
+        parts.intermediate.activation = activation
+        for norm in parts.norms().values():
+            norm.epsilon = epsilon
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import load_preset
 from trainer.serving.formats import litert
+from trainer.tasks.single_label_decision import Decision
 
 LABELS = ("pas bon", "bon", "tr\u00e8s bon")
 MAX_LENGTH = 32
@@ -57,7 +58,7 @@ def write(
         classifier,
         load_preset(preset),
         LABELS,
-        temperature=TEMPERATURE,
+        decision=Decision(TEMPERATURE, (0.5, 0.5), 0.0, None),
         window_length=MAX_LENGTH,
         truncation=truncation,
         long_text=long_text,

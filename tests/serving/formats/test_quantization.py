@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tests.serving import tiny_export
-from trainer.modeling.forward import Forward, dense_layers
+from trainer.modeling.forward import Forward
+from trainer.modeling.layers import parts_of
 from trainer.serving.formats.quantization import Int8Forward
 
 
@@ -27,7 +28,7 @@ def test_each_number_is_off_by_half_a_step_at_most(
 ) -> None:
     classifier, plain, small = forwards
     for layer in classifier.backbone.transformer_layers:
-        for dense in dense_layers(layer):
+        for dense in parts_of(layer).dense().values():
             expected, found = plain.kernel(dense).numpy(), small.kernel(dense).numpy()
             step = np.abs(expected).max(axis=0, keepdims=True) / 127
             assert found.shape == expected.shape
@@ -42,7 +43,7 @@ def test_each_number_is_off_by_half_a_step_at_most(
 
 def test_a_column_of_zeros(tiny_hugging_face: str) -> None:
     classifier = tiny_export.make_classifier(tiny_hugging_face, "first")
-    dense = dense_layers(classifier.backbone.transformer_layers[0])[4]
+    dense = parts_of(classifier.backbone.transformer_layers[0]).intermediate
     kernel = dense.kernel.numpy()
     kernel[:, 3] = 0
     dense.kernel.assign(kernel)

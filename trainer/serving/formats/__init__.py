@@ -69,15 +69,20 @@ def write(name: str, folder: pathlib.Path, source: Source) -> None:
         return
     classifier = source.make_classifier("float32")
     settings: dict[str, Any] = {
-        "temperature": source.decision.temperature,
         "window_length": source.data.max_length,
         "truncation": source.data.truncation,
     }
     arguments = folder, classifier, source.preset, source.label_names
     if name == "litert":
-        litert.write(*arguments, **settings, long_text=source.data.long_text)
+        litert.write(
+            *arguments,
+            **settings,
+            decision=source.decision,
+            long_text=source.data.long_text,
+        )
     else:
-        hugging_face.write(*arguments, **settings)
+        temperature = source.decision.temperature
+        hugging_face.write(*arguments, **settings, temperature=temperature)
 
 
 def reader(name: str, folder: pathlib.Path, source: Source) -> Classify:

@@ -24,20 +24,23 @@ from safetensors.numpy import save_file
 
 from trainer.config import Truncation
 from trainer.modeling.classifier import MeanPooledBertTextClassifier
-from trainer.modeling.forward import dense_layers, layer_norms
+from trainer.modeling.layers import parts_of
 from trainer.modeling.presets import ACTIVATIONS, Preset
 from trainer.serving.formats import tokenizer_files
 
-# In the order of `dense_layers` and `layer_norms`.
-_DENSE_NAMES = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
-_NORM_NAMES = ("attention.output.LayerNorm", "output.LayerNorm")
+# Hugging Face's names of the parts of a layer (`LayerParts`).
+_DENSE_NAMES = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+}
+_NORM_NAMES = {
+    "attention_norm": "attention.output.LayerNorm",
+    "output_norm": "output.LayerNorm",
+}
 
 
 def write(
@@ -115,7 +118,7 @@ def _config(
 
 def _activation_name(backbone: keras.Model) -> str:
     """Hugging Face's name of what the feed-forward layers compute."""
-    activation = dense_layers(backbone.transformer_layers[0])[4].activation
+    activation = parts_of(backbone.transformer_layers[0]).intermediate.activation
     points = np.linspace(-4.0, 4.0, 101, dtype=np.float32)
     found = np.asarray(activation(points))
     for name, candidate in ACTIVATIONS.items():
@@ -143,10 +146,11 @@ def _tensors(classifier: keras.Model, temperature: float) -> dict[str, np.ndarra
     result |= _norm("bert.embeddings.LayerNorm", embeddings)
     for index, layer in enumerate(backbone.transformer_layers):
         prefix = f"bert.encoder.layer.{index}"
-        for name, dense in zip(_DENSE_NAMES, dense_layers(layer), strict=True):
-            result |= _dense(f"{prefix}.{name}", dense)
-        for name, norm in zip(_NORM_NAMES, layer_norms(layer), strict=True):
-            result |= _norm(f"{prefix}.{name}", norm)
+        parts = parts_of(layer)
+        for name, dense in parts.dense().items():
+            result |= _dense(f"{prefix}.{_DENSE_NAMES[name]}", dense)
+        for name, norm in parts.norms().items():
+            result |= _norm(f"{prefix}.{_NORM_NAMES[name]}", norm)
     result |= _dense("bert.pooler.dense", backbone.pooled_dense)
     head = _dense("classifier", classifier.get_layer("logits"))
     return result | {name: value / temperature for name, value in head.items()}

@@ -1,7 +1,7 @@
 """Classifier → LiteRT (TensorFlow Lite) model for phones: token ids to probabilities.
 
     write(folder, classifier, preset, label_names,
-          temperature=1.3, window_length=128, truncation="head")
+          decision=decision, window_length=128, truncation="head")
     Model(folder)(token_ids, num_tokens)            # probabilities [batch, classes]
 
 `model.tflite` holds built-in operations only, one copy of the weights, and takes any
@@ -25,6 +25,7 @@ from trainer.config import LongText, Truncation
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset
 from trainer.serving.formats import tokenizer_files
+from trainer.tasks.task import Decision
 
 MODEL_FILE = "model.tflite"
 
@@ -84,7 +85,7 @@ def write(
     preset: Preset,
     label_names: Sequence[str],
     *,
-    temperature: float,
+    decision: Decision,
     window_length: int,
     truncation: Truncation,
     long_text: LongText = "truncate",
@@ -96,7 +97,7 @@ def write(
       folder: is there, and holds nothing by these names.
       classifier: in float32, made outside of any strategy.
       preset: what it was made of, for its vocabulary.
-      temperature: what the logits are divided by before softmax.
+      decision: how logits become probabilities.
       window_length: longest input in tokens, [CLS] and [SEP] included.
       long_text: `windows`: a row of more than `window_length` tokens is several windows
         of so many, back to back, as `TextEncoder` makes them.
@@ -108,9 +109,7 @@ def write(
         fusion="none",
         window_length=window_length if long_text == "windows" else None,
     )
-    (folder / MODEL_FILE).write_bytes(
-        _convert(forward, classifier, temperature, weights)
-    )
+    (folder / MODEL_FILE).write_bytes(_convert(forward, classifier, decision, weights))
     tokenizer_files.write(
         folder, preset, window_length=window_length, truncation=truncation
     )
@@ -166,7 +165,7 @@ class Model:
 
 
 def _convert(
-    forward: Forward, classifier: keras.Model, temperature: float, weights: Weights
+    forward: Forward, classifier: keras.Model, decision: Decision, weights: Weights
 ) -> bytes:
     """The flatbuffer."""
 
@@ -179,7 +178,8 @@ def _convert(
     )
     def compute(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = forward(token_ids, num_tokens)
-        return {"probabilities": tf.nn.softmax(logits / temperature)}
+        probabilities = decision.graph_probabilities(logits, decision.constants())
+        return {"probabilities": probabilities}
 
     module = tf.Module()
     # The variables themselves: of a Keras model the converter makes variables of the

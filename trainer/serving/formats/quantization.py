@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.modeling import weights
-from trainer.modeling.forward import Forward, dense_layers
+from trainer.modeling.forward import Forward
+from trainer.modeling.layers import parts_of
 
 
 class Int8Forward(Forward):
@@ -33,21 +34,22 @@ class Int8Forward(Forward):
     def __init__(self, classifier: keras.Model, *, window_length: int) -> None:
         super().__init__(classifier, window_length=window_length, differentiable=False)
         backbone = classifier.backbone
-        self._stored: dict[int, _Int8] = {}
+        # By path: a layer's kernel may be another object at each access (LoRA's is).
+        self._stored: dict[str, _Int8] = {}
         for layer in backbone.transformer_layers:
-            for dense in dense_layers(layer):
+            for dense in parts_of(layer).dense().values():
                 kernel = super().kernel(dense).numpy()
-                self._stored[id(dense.kernel)] = _Int8(kernel, axis=0)
+                self._stored[dense.kernel.path] = _Int8(kernel, axis=0)
         table = backbone.token_embedding.embeddings
-        self._stored[id(table)] = _Int8(table.numpy(), axis=1)
+        self._stored[table.path] = _Int8(table.numpy(), axis=1)
         self._variables = {
             path: variable.value
             for path, variable in weights.by_path(classifier).items()
-            if id(variable) not in self._stored
+            if path not in self._stored
         }
-        for index, matrix in enumerate(self._stored.values()):
-            names = (f"int8/{index}/numbers", f"int8/{index}/scale")
-            self._variables |= dict(zip(names, matrix.variables))
+        for path, matrix in self._stored.items():
+            self._variables[f"{path}/int8"] = matrix.numbers
+            self._variables[f"{path}/scale"] = matrix.scale
 
     @property
     def variables(self) -> dict[str, tf.Variable]:
@@ -56,11 +58,11 @@ class Int8Forward(Forward):
 
     def kernel(self, dense: keras.layers.Layer) -> tf.Tensor:
         """As `Forward.kernel`."""
-        return self._stored[id(dense.kernel)].whole()
+        return self._stored[dense.kernel.path].whole()
 
     def rows(self, table: keras.Variable, indices: tf.Tensor) -> tf.Tensor:
         """As `Forward.rows`."""
-        return self._stored[id(table)].gather(indices)
+        return self._stored[table.path].gather(indices)
 
 
 class _Int8:
@@ -68,21 +70,24 @@ class _Int8:
 
     Args:
       axis: along which all numbers have the same scale.
+
+    Attributes:
+      numbers: int8, of the matrix's shape.
+      scale: float32, of that shape but 1 along the axis.
     """
 
     def __init__(self, values: np.ndarray, *, axis: int) -> None:
         largest = np.abs(values).max(axis=axis, keepdims=True)
         scale = np.where(largest > 0, largest, 1.0) / 127
         numbers = np.rint(values / scale).astype(np.int8)
-        self._numbers = tf.Variable(numbers, trainable=False)
-        self._scale = tf.Variable(scale.astype(np.float32), trainable=False)
-        self.variables = [self._numbers, self._scale]
+        self.numbers = tf.Variable(numbers, trainable=False)
+        self.scale = tf.Variable(scale.astype(np.float32), trainable=False)
 
     def whole(self) -> tf.Tensor:
-        return tf.cast(self._numbers, tf.float32) * self._scale
+        return tf.cast(self.numbers, tf.float32) * self.scale
 
     def gather(self, rows: tf.Tensor) -> tf.Tensor:
         """Some rows, of a matrix that has a scale for each."""
         # As tensors: to gather from a variable copies it.
-        numbers, scale = map(tf.convert_to_tensor, self.variables)
+        numbers, scale = map(tf.convert_to_tensor, (self.numbers, self.scale))
         return tf.cast(tf.gather(numbers, rows), tf.float32) * tf.gather(scale, rows)
