@@ -21,7 +21,7 @@ tf.config.list_logical_devices()
 
 
 # Whose tests take minutes: begun first, so that none of them runs alone at the end.
-_LONGEST = ("test_multi_worker", "test_steps", "test_experiment", "test_readme")
+_LONGEST = ("test_multi_worker", "test_steps", "test_experiment", "test_docs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
