@@ -6,7 +6,7 @@ import os
 import pathlib
 import stat
 import uuid
-from typing import Iterator
+from typing import Any, Iterator
 
 import pytest
 import tensorflow as tf
@@ -66,12 +66,16 @@ def test_write_text_over_a_folder(tmp_path: pathlib.Path) -> None:
     assert names(tmp_path) == ["state.json"]
 
 
+def new_directory(place: storage.Path) -> Any:
+    return storage.new_directory(place, keep_existing=True)
+
+
 @pytest.mark.parametrize("umask", UMASKS, ids=oct)
 @pytest.mark.usefixtures("restored_umask")
 def test_permissions_follow_the_umask(umask: int, tmp_path: pathlib.Path) -> None:
     os.umask(umask)
     storage.write_text(tmp_path / "file", "text")
-    with storage.new_directory(tmp_path / "folder"):
+    with new_directory(tmp_path / "folder"):
         pass
     assert mode(tmp_path / "file") == 0o666 & ~umask
     assert mode(tmp_path / "folder") == 0o777 & ~umask
@@ -80,7 +84,7 @@ def test_permissions_follow_the_umask(umask: int, tmp_path: pathlib.Path) -> Non
 
 def test_new_directory_gets_its_name_at_the_end(tmp_path: pathlib.Path) -> None:
     target = tmp_path / "new" / "export"
-    with storage.new_directory(target) as folder:
+    with new_directory(target) as folder:
         (folder / "weights").write_text("1")
         assert not target.exists()
         # Beside the target, so that a rename does: it cannot cross file systems.
@@ -95,7 +99,7 @@ def test_new_directory_leaves_nothing_after_an_error(
     error: type[BaseException], tmp_path: pathlib.Path
 ) -> None:
     with pytest.raises(error):
-        with storage.new_directory(tmp_path / "export") as folder:
+        with new_directory(tmp_path / "export") as folder:
             (folder / "weights").write_text("1")
             raise error
     assert names(tmp_path) == []
@@ -105,7 +109,7 @@ def test_new_directory_keeps_the_folder_that_came_first(
     tmp_path: pathlib.Path,
 ) -> None:
     target = tmp_path / "export"
-    with storage.new_directory(target) as folder:
+    with new_directory(target) as folder:
         (folder / "weights").write_text("ours")
         target.mkdir()
         (target / "weights").write_text("theirs")
@@ -113,10 +117,26 @@ def test_new_directory_keeps_the_folder_that_came_first(
     assert names(tmp_path) == ["export"]
 
 
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_name_that_is_taken_meanwhile_is_noticed(
+    is_empty: bool, tmp_path: pathlib.Path
+) -> None:
+    """A rename alone would take an empty folder's place without a word."""
+    target = tmp_path / "3"
+    with pytest.raises(ValueError, match="made meanwhile; start again"):
+        with storage.new_directory(target, keep_existing=False) as folder:
+            (folder / "weights").write_text("ours")
+            target.mkdir()
+            if not is_empty:
+                (target / "weights").write_text("theirs")
+    assert names(target) == ([] if is_empty else ["weights"])
+    assert names(tmp_path) == ["3"]
+
+
 def test_new_directory_over_a_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "export").write_text("a file")
     with pytest.raises(OSError):
-        with storage.new_directory(tmp_path / "export"):
+        with new_directory(tmp_path / "export"):
             pass
     assert (tmp_path / "export").read_text() == "a file"
     assert names(tmp_path) == ["export"]
@@ -165,11 +185,11 @@ def test_new_directory_elsewhere(remote: storage.RemotePath) -> None:
     """Filled on this machine, then copied, the file that makes it valid last."""
     target = remote / "export" / "1"
     with pytest.raises(ZeroDivisionError):
-        with storage.new_directory(target) as unfinished:
+        with new_directory(target) as unfinished:
             (unfinished / "saved_model.pb").write_text("model")
             raise ZeroDivisionError
     assert not target.is_dir()
-    with storage.new_directory(target) as unfinished:
+    with new_directory(target) as unfinished:
         (unfinished / "variables").mkdir()
         (unfinished / "saved_model.pb").write_text("model")
         (unfinished / "variables" / "v.index").write_bytes(b"\x00\xff")
@@ -190,7 +210,7 @@ def test_copied_with_the_model_last(
         copy(source, target, overwrite)
 
     monkeypatch.setattr(tf.io.gfile, "copy", noting)
-    with storage.new_directory(remote / "1") as unfinished:
+    with new_directory(remote / "1") as unfinished:
         for name in ("a", "saved_model.pb", "variables.index", "z"):
             (unfinished / name).touch()
     assert copied == ["a", "variables.index", "z", "saved_model.pb"]

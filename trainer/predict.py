@@ -16,7 +16,7 @@ import sys
 
 from trainer import flags
 from trainer.config import PredictConfig
-from trainer.serving import manifest, predictor
+from trainer.serving import manifest, predictor, versions
 
 
 def main(config: PredictConfig) -> None:
@@ -24,7 +24,7 @@ def main(config: PredictConfig) -> None:
         if config.input:
             predictor.predict_file(config)
         else:
-            print(manifest.verify(predictor.version_folder(config.saved_model)))
+            print(manifest.verify(versions.find(config.saved_model)))
     except BrokenPipeError:
         # Whoever read our output wants no more of it. Python flushes standard output
         # once more when it exits, which must not fail again.

@@ -23,6 +23,8 @@ from typing import Any, Iterator
 
 import tensorflow as tf
 
+from trainer.messages import message
+
 _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
 # A model server takes a folder for a model as soon as this file is in it.
 _LAST_FILE = "saved_model.pb"
@@ -166,11 +168,13 @@ def write_text(place: str | Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def new_directory(place: str | Path) -> Iterator[pathlib.Path]:
+def new_directory(place: str | Path, *, keep_existing: bool) -> Iterator[pathlib.Path]:
     """A local folder to fill, moved to `place` if the block ends without an error.
 
-    Where another process has made `place` meanwhile, that one stays and ours goes:
-    use it for folders whose content follows from their name, or check first.
+    Args:
+      keep_existing: what to do where another process has made `place` meanwhile: true
+        keeps that one and drops ours, for folders whose content follows from their
+        name; false raises ValueError.
     """
     target = path(place) if isinstance(place, str) else place
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -180,19 +184,37 @@ def new_directory(place: str | Path) -> Iterator[pathlib.Path]:
         os.chmod(temporary, 0o777 & ~_umask())
         yield pathlib.Path(temporary)
         if isinstance(target, RemotePath):
-            _upload(pathlib.Path(temporary), target)
+            if not target.is_dir() or not keep_existing:
+                _refuse_taken(target)
+                _upload(pathlib.Path(temporary), target)
         else:
-            _rename(temporary, target)
+            _rename(temporary, target, keep_existing=keep_existing)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _rename(temporary: str, target: pathlib.Path) -> None:
+def _rename(temporary: str, target: pathlib.Path, *, keep_existing: bool) -> None:
+    if not keep_existing:
+        # A rename would take the place of an empty folder without a word.
+        _refuse_taken(target)
     try:
         os.rename(temporary, target)
     except OSError:
+        if not keep_existing:
+            _refuse_taken(target)
         if not target.is_dir():
             raise
+
+
+def _refuse_taken(target: Path) -> None:
+    if target.is_dir():
+        raise ValueError(
+            message(
+                f"{target} must not be there yet",
+                received="a folder that another process made meanwhile",
+                mend="start again, and the next name is taken",
+            )
+        )
 
 
 def _upload(source: pathlib.Path, target: RemotePath) -> None:

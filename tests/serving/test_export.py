@@ -22,7 +22,7 @@ from trainer import storage
 from trainer.config import ServingConfig
 from trainer.modeling import weights as weights_lib
 from trainer.serving import export as export_lib
-from trainer.serving import formats, manifest, model_card, predictor, warmup
+from trainer.serving import formats, manifest, model_card, predictor, versions, warmup
 
 TEXTS = tuple(tiny.labelled_sentences(40)[0])
 FACTS: dict[str, Any] = {
@@ -351,7 +351,7 @@ def test_versions_go_up_and_old_ones_go(
     kept = ["9", "11", "int8", "latest", "batching_parameters.txt", *others]
     assert sorted(os.listdir(folder)) == sorted(kept)
     assert sorted(os.listdir(folder / "int8")) == ["10", "11"]
-    assert predictor.version_folder(str(folder)) == folder / "11"
+    assert versions.find(str(folder)) == folder / "11"
     assert publish(source, folder, checks, keep_exports=0)["version"] == 12
     assert {"9", "11", "12"} < set(os.listdir(folder))
     assert (folder / "latest").read_text() == "12\n"

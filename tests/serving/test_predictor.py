@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tests import processes
 from trainer.config import PredictConfig
-from trainer.serving import manifest, predictor
+from trainer.serving import manifest, predictor, versions
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -345,16 +345,16 @@ def exports(saved_model, tmp_path):
 
 def test_newest_version_of_an_export_folder(exports, caplog):
     caplog.set_level("INFO", "trainer")
-    assert predictor.version_folder(str(exports)) == exports / "10"
+    assert versions.find(str(exports)) == exports / "10"
     assert "version 10 (the highest number)" in caplog.text
     (exports / "latest").write_text("9\n")
-    assert predictor.version_folder(str(exports)) == exports / "9"
+    assert versions.find(str(exports)) == exports / "9"
     assert "version 9 (by" in caplog.text
-    assert predictor.version_folder(f"{exports}/") == exports / "9"
-    assert predictor.version_folder(str(exports / "2")) == exports / "2"
+    assert versions.find(f"{exports}/") == exports / "9"
+    assert versions.find(str(exports / "2")) == exports / "2"
     bfloat16 = exports / "bfloat16"
-    assert predictor.version_folder(str(bfloat16)) == bfloat16 / "12"
-    assert str(predictor.version_folder(f"file://{exports}")) == f"file://{exports}/9"
+    assert versions.find(str(bfloat16)) == bfloat16 / "12"
+    assert str(versions.find(f"file://{exports}")) == f"file://{exports}/9"
     assert predictor.load(str(exports))(["a"]) == [SHORT]
     assert predictor.load(f"file://{exports}")(["abc"]) == [LONG]
 

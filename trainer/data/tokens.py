@@ -301,7 +301,7 @@ def encode_texts(
     root = pathlib.Path(cache_dir).expanduser() / "tokens"
     folder = root / fingerprint.hexdigest()[:32]
     if not folder.is_dir():
-        with storage.new_directory(folder) as unfinished:
+        with storage.new_directory(folder, keep_existing=True) as unfinished:
             _encode_into(unfinished, texts, encoder, description=description)
     try:
         return _read_cached(folder, encoder)

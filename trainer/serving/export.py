@@ -32,14 +32,13 @@ from trainer.config import EXPORT_FORMATS, ServingConfig
 from trainer import environment
 from trainer.messages import message
 from trainer.modeling import weights
-from trainer.serving import formats, manifest, model_card, stock_ops, warmup
+from trainer.serving import formats, manifest, model_card, stock_ops, versions, warmup
 from trainer.serving.formats import Source
 
 # Largest difference of a probability between the SavedModel, which computes in float32,
 # and the trained model, by the precision that this computed in. bfloat16 has 8 bits:
 # the quickstart's model was 0.007 off in it at most.
 PARITY_TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 0.05}
-LATEST = "latest"
 _REFERENCE = "float32"
 # Where a SavedModel keeps its variables, and under which name ServingModule has them.
 _VARIABLES = "variables/variables"
@@ -101,33 +100,48 @@ def publish(
       ValueError: the SavedModel's answers differ; nothing is published.
     """
     others = [name for name in EXPORT_FORMATS[1:] if name in config.export_formats]
-    version = 1 + max(_versions(folder, others), default=0)
+    with versions.claimed(folder, formats=others) as version:
+        measured = _publish_all(source, folder, version, others, config, checks, facts)
+    sizes = _batch_sizes(config)
+    batching = warmup.batching_parameters(sizes)
+    storage.write_text(folder / "batching_parameters.txt", batching)
+    versions.set_latest(folder)
+    for place in (folder, *(folder / name for name in others)):
+        versions.remove_old(place, keep=config.keep_exports)
+    return {
+        "path": str(folder / str(version)),
+        "version": version,
+        "num_parity_texts": len(checks.texts),
+        "parity_max_difference": measured[0]["max_difference"],
+        "formats": measured,
+    }
+
+
+def _publish_all(
+    source: Source,
+    folder: storage.Path,
+    version: int,
+    others: Sequence[str],
+    config: ServingConfig,
+    checks: Checks,
+    facts: Mapping[str, Any],
+) -> list[Facts]:
+    """What was measured of each format of a version, float32 first."""
     target = folder / str(version)
     facts = {**facts, **_facts(source, version)}
-    sizes = _batch_sizes(config)
-    with storage.new_directory(target) as unfinished:
+    with storage.new_directory(target, keep_existing=False) as unfinished:
         first = _write(_REFERENCE, unfinished, source, checks)
         _refuse_other_weights(unfinished, checks)
         _refuse_differences(first, checks)
+        sizes = _batch_sizes(config)
         _complete(unfinished, source, {**facts, **first}, batch_sizes=sizes)
-        found = [{**first, "status": "published", "path": str(target)}]
+        measured = [{**first, "status": "published", "path": str(target)}]
         for name in others:
             place = folder / name / str(version)
-            found.append(
+            measured.append(
                 _publish_other(name, place, source, config, checks, facts, first)
             )
-    batching = warmup.batching_parameters(sizes)
-    storage.write_text(folder / "batching_parameters.txt", batching)
-    storage.write_text(folder / LATEST, f"{version}\n")
-    for place in (folder, *(folder / name for name in others)):
-        _remove_old(place, keep=config.keep_exports)
-    return {
-        "path": str(target),
-        "version": version,
-        "num_parity_texts": len(checks.texts),
-        "parity_max_difference": first["max_difference"],
-        "formats": found,
-    }
+    return measured
 
 
 def _publish_other(
@@ -141,7 +155,7 @@ def _publish_other(
 ) -> Facts:
     """Publishes a format other than float32, unless too much accuracy is lost."""
     try:
-        with storage.new_directory(place) as unfinished:
+        with storage.new_directory(place, keep_existing=False) as unfinished:
             found = _write(name, unfinished, source, checks)
             found["accuracy_drop"] = reference["accuracy"] - found["accuracy"]
             if found["accuracy_drop"] > config.max_accuracy_drop:
@@ -316,22 +330,3 @@ def _batch_sizes(config: ServingConfig) -> list[int]:
     """The sizes of batches that a server may make, the largest last."""
     largest = config.max_serving_batch_size
     return sorted({min(size, largest) for size in (1, _USUAL_BATCH_SIZE, largest)})
-
-
-def _versions(folder: storage.Path, others: Sequence[str]) -> list[int]:
-    """All that are there, also of single formats."""
-    places = [folder, *(folder / name for name in others)]
-    return [number for place in places for number in _numbers(place)]
-
-
-def _numbers(folder: storage.Path) -> list[int]:
-    if not folder.is_dir():
-        return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-
-
-def _remove_old(folder: storage.Path, *, keep: int) -> None:
-    """Removes all versions but the newest. keep: 0 for all."""
-    for number in _numbers(folder)[: -keep or None] if keep else []:
-        _logger.info("removing version %d of %s", number, folder)
-        storage.remove(folder / str(number))

@@ -32,15 +32,12 @@ from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.data.readers.reading import read_rows
 from trainer.data.readers.rows import BadRow
 from trainer.messages import shown
-from trainer.serving import manifest, resumable
+from trainer.serving import manifest, resumable, versions
 
 if TYPE_CHECKING:  # It imports TensorFlow.
     from trainer.storage import Path
 
 STANDARD_STREAM = "-"
-SAVED_MODEL = "saved_model.pb"
-# In an export folder: the number of the newest version.
-LATEST = "latest"
 # An input of this name takes serialized tf.train.Examples, with the feature `text`.
 EXAMPLES = "examples"
 _FIRST_OUTPUTS = ("label", "score", "probabilities", "abstain")
@@ -66,7 +63,7 @@ def predict_file(config: PredictConfig) -> int:
         file is then not written, but what was answered is kept beside it, to go on;
         lines on standard output stay.
     """
-    folder = version_folder(config.saved_model)
+    folder = versions.find(config.saved_model)
     if config.verify:
         _logger.info("%s: %s", folder, manifest.verify(folder))
     batches = _batches(_texts(config), config.batch_size)
@@ -131,9 +128,9 @@ def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
     Raises:
       ValueError: there is none, or one without the signature.
     """
-    folder = version_folder(saved_model)
-    if not (folder / SAVED_MODEL).is_file():
-        raise _no_saved_model(folder, f"no {SAVED_MODEL} in it")
+    folder = versions.find(saved_model)
+    if not (folder / versions.SAVED_MODEL).is_file():
+        raise versions.no_model(folder, f"no {versions.SAVED_MODEL} in it")
     stack.load()
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
@@ -147,61 +144,6 @@ def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
         ) from error
     _check_signature(model.signatures, signature, folder)
     return Predictor(model.signatures[signature])
-
-
-def version_folder(location: str) -> Path:
-    """The folder of one version of a model, to load or to verify.
-
-    Args:
-      location: such a folder, or one of numbered ones; then it is the one that the
-        file `latest` names, else the highest number.
-
-    Raises:
-      ValueError: there is none.
-    """
-    folder = _place(location)
-    if _is_version(folder):
-        return folder
-    if not folder.is_dir():
-        raise _no_saved_model(folder, "no such folder")
-    latest = folder / LATEST
-    if latest.is_file():
-        number, reason = latest.read_text(encoding="utf-8").strip(), f"by {latest}"
-        if not number.isdecimal() or not _is_version(folder / number):
-            raise _no_saved_model(
-                latest, f"it names {shown(number)}, which is no version there"
-            )
-    else:
-        versions = [path.name for path in folder.iterdir() if _is_version(path)]
-        numbers = [name for name in versions if name.isdecimal()]
-        if not numbers:
-            hint = f" (did you mean {folder / max(versions)}?)" if versions else ""
-            raise _no_saved_model(folder, f"no {SAVED_MODEL} in it{hint}")
-        number, reason = max(numbers, key=int), "the highest number"
-    _logger.info("%s: version %s (%s).", folder, number, reason)
-    return folder / number
-
-
-def _place(location: str) -> Path:
-    if "://" not in location:
-        return pathlib.Path(location).expanduser()
-    stack.load()
-    from trainer import storage
-
-    return storage.path(location)
-
-
-def _is_version(folder: Path) -> bool:
-    # Either: one of them may be what a copy lacks, and formats other than TensorFlow's
-    # have a manifest alone.
-    return any((folder / name).is_file() for name in (SAVED_MODEL, manifest.FILE_NAME))
-
-
-def _no_saved_model(place: Path, found: str) -> ValueError:
-    return ValueError(
-        "--saved_model must be the folder of a SavedModel, or one of numbered ones. "
-        f"Received: {place}: {found}"
-    )
 
 
 def _check_signature(signatures: Any, name: str, folder: Path) -> None:
@@ -352,7 +294,7 @@ def _digest(folder: Path) -> str:
     names = [manifest.FILE_NAME]
     if not (folder / manifest.FILE_NAME).is_file():
         # The index holds a checksum of each variable.
-        names = [SAVED_MODEL, "variables/variables.index"]
+        names = [versions.SAVED_MODEL, "variables/variables.index"]
     digest = hashlib.sha256()
     for name in names:
         if (folder / name).is_file():
