@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from scripts import benchmark, benchmark_contestant, benchmark_report
-from scripts.benchmark_report import Measure, Spread
+from scripts.benchmarks import benchmark, benchmark_contestant, benchmark_report
+from scripts.benchmarks.benchmark_report import Measure, Spread
 from tests import tiny
 from trainer.data import plans
 

@@ -22,13 +22,13 @@ import pytest
 import yaml
 from absl import flags as absl_flags
 
-from scripts import launch_local
 from trainer import exit_codes, flags
 from trainer.config import ExperimentConfig
 from trainer.runtime import cluster
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCRIPTS = ROOT / "scripts"
+LAUNCHERS = SCRIPTS / "launchers"
 TIMEOUT_SECS = 60.0
 
 # A worker that writes its environment to FOLDER/ATTEMPT_INDEX.json, and ends as
@@ -67,7 +67,11 @@ def start_launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:
         *options: str, code: str, arguments: Sequence[object] = ()
     ) -> subprocess.Popen[str]:
         worker = [sys.executable, "-c", code, *map(str, arguments)]
-        launcher = [sys.executable, str(SCRIPTS / "launch_local.py"), "--num_workers=2"]
+        launcher = [
+            sys.executable,
+            str(LAUNCHERS / "launch_local.py"),
+            "--num_workers=2",
+        ]
         started.append(
             subprocess.Popen(
                 [*launcher, *options, "--", *worker],
@@ -143,13 +147,6 @@ def test_local_restarts_by_exit_codes(
     assert len(list(tmp_path.iterdir())) == 2 * len(codes)
     for text in says:
         assert text in error
-
-
-def test_local_exit_codes_are_the_programs() -> None:
-    assert launch_local.RESTART == exit_codes.RESTART
-    assert launch_local.INTERRUPTED == exit_codes.INTERRUPTED
-    finals = (exit_codes.USER_ERROR, exit_codes.DIVERGED, exit_codes.INTERRUPTED)
-    assert launch_local.NO_RESTART == finals
 
 
 def test_local_workers_find_each_other(
@@ -229,7 +226,7 @@ def test_local_ends_workers_that_do_not_end_by_themselves(
     tmp_path: pathlib.Path,
 ) -> None:
     quick = (
-        "import sys; from scripts import launch_local; "
+        "import sys; from scripts.launchers import launch_local; "
         "launch_local.TERMINATION_SECS = 0.3; sys.exit(launch_local.main())"
     )
     options = ["--num_workers=3", "--grace_secs=0.1", "--max_restarts=0", "--"]
@@ -310,7 +307,7 @@ def test_local_workers_end_with_a_killed_launcher(
 )
 def test_local_refuses_mistakes(arguments: list[str], says: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / "launch_local.py"), *arguments],
+        [sys.executable, str(LAUNCHERS / "launch_local.py"), *arguments],
         timeout=TIMEOUT_SECS,
         text=True,
         capture_output=True,
@@ -319,7 +316,7 @@ def test_local_refuses_mistakes(arguments: list[str], says: str) -> None:
     assert says in done.stderr and "Traceback" not in done.stderr
 
 
-SHELL_SCRIPTS = sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")])
+SHELL_SCRIPTS = sorted([*SCRIPTS.rglob("*.sh"), *SCRIPTS.rglob("*.sbatch")])
 
 
 @pytest.mark.parametrize("script", SHELL_SCRIPTS, ids=lambda path: str(path.name))
@@ -342,7 +339,7 @@ def run_with_programs(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a shell script in a folder whose programs it finds first."""
     return subprocess.run(
-        ["bash", str(SCRIPTS / script), *arguments],
+        ["bash", str(LAUNCHERS / script), *arguments],
         cwd=folder,
         env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"} | environment,
         timeout=TIMEOUT_SECS,
@@ -396,7 +393,7 @@ def test_slurm_restarts_by_exit_codes(
 
 
 def test_slurm_is_asked_for_what_a_restart_needs() -> None:
-    lines = (SCRIPTS / "slurm.sbatch").read_text().splitlines()
+    lines = (LAUNCHERS / "slurm.sbatch").read_text().splitlines()
     # sbatch reads no further than to the first command.
     head = [line for line in lines[: lines.index("set -uo pipefail")]]
     asked = {
@@ -535,7 +532,7 @@ MANIFESTS = ["kubernetes_job.yaml", "kubernetes_jobset.yaml"]
 
 
 def read_manifest(name: str) -> str:
-    return (SCRIPTS / name).read_text()
+    return (LAUNCHERS / name).read_text()
 
 
 def render(text: str) -> dict[str, Any]:
@@ -681,7 +678,7 @@ def test_pods_are_given_flags_that_exist(name: str) -> None:
 
 
 def test_image_takes_files_that_exist() -> None:
-    text = (SCRIPTS / "Dockerfile").read_text()
+    text = (LAUNCHERS / "Dockerfile").read_text()
     sources = [
         word
         for line in re.findall(r"^COPY (.*)$", text, re.MULTILINE)

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from scripts import measure_scaling, scaling
+from scripts.benchmarks import measure_scaling, scaling
 from tests import tiny
 from trainer.config import TrainingConfig
 

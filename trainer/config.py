@@ -779,7 +779,7 @@ class PredictConfig:
             )
         _require(
             bool(self.input) or self.verify,
-            "--input is required; only --verify does without it",
+            "--input is required, but for --verify",
             received="none",
         )
         _require(
@@ -788,6 +788,37 @@ class PredictConfig:
             received=f"output={self.output} without --input",
         )
         _require_at_least(self, 1, "batch_size")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """What `python -m trainer.serve` does."""
+
+    saved_model: str = setting(
+        "",
+        "Folder of the SavedModel: MODEL_DIR/export/VERSION; or MODEL_DIR/export for "
+        "its newest version. Required.",
+    )
+    name: str = setting("model", "The model's name in URLs.")
+    host: str = setting(
+        "127.0.0.1",
+        "The address to listen at. 0.0.0.0: all of this machine's; then everybody who "
+        "can reach it may use it.",
+    )
+    port: int = setting(8501, "The port to listen at. 0: any that is free.")
+    max_request_bytes: int = setting(
+        8 * 1024**2, "Largest request in bytes; a larger one is refused."
+    )
+    max_batch_size: int = setting(64, "Most rows of a request; more are refused.")
+
+    def __post_init__(self) -> None:
+        _require(bool(self.saved_model), "--saved_model is required", received="none")
+        _require_at_least(self, 1, "max_request_bytes", "max_batch_size")
+        _require(
+            bool(self.name) and not set("/:") & set(self.name),
+            "--name must be without / and :",
+            received=repr(self.name),
+        )
 
 
 def sections(config_class: type) -> dict[str, type]:

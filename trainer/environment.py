@@ -89,6 +89,7 @@ def secs_since_start() -> float:
         stat = pathlib.Path("/proc/self/stat").read_text(encoding="utf-8")
     except OSError:
         return time.monotonic() - _IMPORTED
+    # Not psutil's create_time, which knows the machine's start in whole seconds.
     # Field 22 of proc(5), the second of which is a name that may hold blanks.
     ticks = int(stat.rpartition(")")[2].split()[19])
     started = ticks / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,5 @@
 """How the program ends: launchers decide by it whether to start it again."""
 
-# Finished; a run that was finished already ends so too.
-DONE = 0
 # A mistake in flags or data, or no room on a disk: a restart would not help.
 USER_ERROR = 2
 # Training diverged: a restart would diverge again.

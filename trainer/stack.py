@@ -14,24 +14,14 @@ import contextlib
 import gc
 import importlib
 import os
-import subprocess
+import re
 import sys
+import tempfile
 from typing import Iterator
 
 # Keras imports them wherever they are installed, for wrappers and pictures that
 # nothing here uses: over a second.
 _UNUSED_BY_KERAS = ("matplotlib", "sklearn")
-# In a process of its own, so that last words are passed on even if this one crashes.
-_FILTER = """
-import re, sys
-noise = re.compile(sys.argv[1].encode())
-for line in sys.stdin.buffer:
-    if not noise.match(line):
-        sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
-"""
-# How long to wait for it at the end, so that what it passes on comes first.
-_FILTER_SECS = 5.0
 
 
 def load() -> None:
@@ -71,7 +61,9 @@ def _filtered_stderr() -> Iterator[None]:
     """Leaves out the log lines that TF_CPP_MIN_LOG_LEVEL asks to leave out.
 
     While it is imported, TensorFlow logs before it has read that variable. All else
-    that is written to file descriptor 2 is passed on, line by line.
+    that is written to file descriptor 2 is held back, and comes out at the end. Of a
+    process that crashes in the import (TensorFlow needs AVX) it is lost: the shell
+    says what became of it, and TF_CPP_MIN_LOG_LEVEL=0 shows all.
     """
     noise = _noise(os.environ.get("TF_CPP_MIN_LOG_LEVEL", ""))
     if not noise:
@@ -79,39 +71,21 @@ def _filtered_stderr() -> Iterator[None]:
         return
     with contextlib.ExitStack() as undo:
         try:
+            held_back = undo.enter_context(tempfile.TemporaryFile())
             original = os.dup(2)
-            undo.callback(os.close, original)
-            passing_on, write_end = _pass_on(noise, original)
-        except OSError:  # No standard error, or no more processes: noise, then.
+        except OSError:  # No standard error, or no room: noise, then.
             yield
             return
-        os.dup2(write_end, 2)
-        os.close(write_end)
+        os.dup2(held_back.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(original, 2)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                passing_on.wait(_FILTER_SECS)
-
-
-def _pass_on(noise: str, output: int) -> tuple[subprocess.Popen[bytes], int]:
-    """A process that passes on to `output` what is written to the returned end."""
-    read_end, write_end = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _FILTER, noise],
-            stdin=read_end,
-            stdout=output,
-            # Ctrl-C is for this process; the other one ends when this one has.
-            start_new_session=True,
-        )
-    except OSError:
-        os.close(write_end)
-        raise
-    finally:
-        os.close(read_end)
-    return process, write_end
+            os.close(original)
+            held_back.seek(0)
+            for line in held_back:
+                if not re.match(noise.encode(), line):
+                    os.write(2, line)
 
 
 def _noise(min_log_level: str) -> str:

@@ -133,9 +133,10 @@ def naming_full_disk() -> Iterator[None]:
 
 
 def remove(place: Path) -> None:
-    """Removes a file, or a folder with all that is in it."""
+    """Removes a file, or a folder with all that is in it, if it is there."""
     if isinstance(place, RemotePath):
-        (tf.io.gfile.rmtree if place.is_dir() else tf.io.gfile.remove)(str(place))
+        with contextlib.suppress(tf.errors.NotFoundError):
+            (tf.io.gfile.rmtree if place.is_dir() else tf.io.gfile.remove)(str(place))
     elif place.is_dir():
         shutil.rmtree(place, ignore_errors=True)
     else:

@@ -76,23 +76,6 @@ def test_schedule(name: Any, warmup: int, total: int, step: int, factor: float) 
         assert float(found) == pytest.approx(PEAK * factor, rel=1e-5, abs=1e-10)
 
 
-def test_schedule_round_trip() -> None:
-    config = {
-        "peak_learning_rate": PEAK,
-        "total_steps": 20,
-        "num_warmup_steps": 4,
-        "schedule": "cosine",
-        "steps_done": [0.0, 6.5, 11.0, 19.75],
-    }
-    schedule = optimizers.WarmupSchedule(**config)
-    again = keras.optimizers.schedules.deserialize(
-        keras.optimizers.schedules.serialize(schedule)
-    )
-    assert type(again) is optimizers.WarmupSchedule
-    assert again.get_config() == schedule.get_config() == config
-    assert float(again(2)) == float(schedule(2)) > 0
-
-
 def test_schedule_of_updates_of_unlike_sizes() -> None:
     """Warmup and decay go by what was seen, and stay where they are at the end."""
     settings: Any = {"total_steps": 8, "num_warmup_steps": 2}
@@ -163,13 +146,10 @@ def test_build_optimizer(weight_decay: float) -> None:
         weight_decay=weight_decay,
     )
     optimizer = optimizers.build_optimizer(config, total_steps=20)
-    assert optimizer._learning_rate.get_config() == {
-        "peak_learning_rate": PEAK,
-        "total_steps": 20,
-        "num_warmup_steps": 4,
-        "schedule": "cosine",
-        "steps_done": None,
-    }
+    expected = optimizers.WarmupSchedule(
+        PEAK, total_steps=20, num_warmup_steps=4, schedule="cosine"
+    )
+    assert vars(optimizer._learning_rate) == vars(expected)
     assert (optimizer.weight_decay or 0.0) == weight_decay
     assert (optimizer.beta_1, optimizer.beta_2) == (0.9, 0.999)
     assert optimizer.epsilon == 1e-8

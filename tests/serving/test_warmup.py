@@ -87,9 +87,7 @@ def test_tokens_are_those_of_the_texts(inputs: dict) -> None:
 
 def test_requests_run(saved_model: pathlib.Path) -> None:
     """All of them, through the signatures that they name."""
-    seconds = warmup.replay(saved_model)
-    assert len(seconds) == len(SIGNATURES) * len(SHAPES)
-    assert all(0 < each < 60 for each in seconds)
+    assert tiny_export.replay(saved_model) == len(SIGNATURES) * len(SHAPES)
 
 
 def test_a_request_that_the_model_refuses_is_an_error(
@@ -103,10 +101,10 @@ def test_a_request_that_the_model_refuses_is_an_error(
     )
     tf.saved_model.save(module, str(tmp_path), signatures=module.serve)
     assert write(tmp_path, batch_sizes=[1]) == 3
-    warmup.replay(tmp_path)
+    tiny_export.replay(tmp_path)
     assert write(tmp_path) == 5
     with pytest.raises(tf.errors.InvalidArgumentError):
-        warmup.replay(tmp_path)
+        tiny_export.replay(tmp_path)
 
 
 def test_windows_have_a_bucket_of_their_own(

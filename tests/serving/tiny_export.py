@@ -15,7 +15,7 @@ from trainer.data.tokens import TextEncoder
 from trainer.tasks.single_label_decision import Decision
 from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.presets import load_preset
-from trainer.serving import formats
+from trainer.serving import formats, warmup
 from trainer.runtime import strategies
 
 MAX_LENGTH = 32
@@ -25,6 +25,22 @@ OVERLAP = 6
 LABELS = ("pas bon", "bon", "tr\u00e8s bon")
 DECISION = Decision(1.6, (0.5, 0.3, 0.2), 0.45, "validation")
 TEXT = tf.TensorSpec([None], tf.string, name="text")
+
+
+def replay(saved_model: pathlib.Path) -> int:
+    """Runs the warm-up requests as a server would, and counts them."""
+    model = tf.saved_model.load(str(saved_model))
+    requests = warmup.read(saved_model)
+    for request in requests:
+        inputs = {
+            name: tf.constant(tf.make_ndarray(tensor))
+            for name, tensor in request.inputs.items()
+        }
+        for output in model.signatures[request.model_spec.signature_name](
+            **inputs
+        ).values():
+            output.numpy()
+    return len(requests)
 
 
 def make_encoder(*, max_windows: int = 1) -> TextEncoder:

@@ -141,8 +141,8 @@ def test_preempted_and_restarted_on_other_numbers_of_workers(
 
 @pytest.mark.slow
 def test_killed_at_random_moments_equals_undisturbed(tmp_path: pathlib.Path) -> None:
-    """Two rounds of what scripts/soak.py does many of."""
-    command = [sys.executable, "scripts/soak.py", "--rounds=2", "--num_epochs=4"]
+    """Two rounds of what tests/soak.py does many of."""
+    command = [sys.executable, "-m", "tests.soak", "--rounds=2", "--num_epochs=4"]
     output = subprocess.run(
         [*command, f"--folder={tmp_path}"],
         check=True,

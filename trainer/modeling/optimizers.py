@@ -25,7 +25,6 @@ from trainer.config import DEFAULT_WARMUP_FRACTION, OptimizerConfig, Schedule
 NOT_DECAYED = ("bias", "gamma", "beta")
 
 
-@keras.saving.register_keras_serializable(package="bert_trainer")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warmup from 0 to the peak, then linear, cosine or no decay to 0.
 
@@ -72,18 +71,6 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }[self.schedule]
         factor = tf.where(step < warmup, rising, falling)
         return self.peak_learning_rate * factor
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            "peak_learning_rate": self.peak_learning_rate,
-            "total_steps": self.total_steps,
-            "num_warmup_steps": self.num_warmup_steps,
-            "schedule": self.schedule,
-            "steps_done": (
-                None if self.steps_done is None else self.steps_done.tolist()
-            ),
-        }
 
 
 def num_warmup_steps(config: OptimizerConfig, *, total_steps: int) -> int:

@@ -39,10 +39,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import json
 import re
 from typing import Any, Callable, Mapping
+
+import hostlist
+
+from trainer.messages import message
 
 _VARIABLES = (
     "TF_CONFIG",
@@ -377,46 +380,29 @@ def _expand_nodes(text: str) -> list[str]:
 
     Of several brackets in a name the last one counts fastest.
     """
+    rule = "Slurm's node list must be like gpu[01-03,7]"
+    # The library takes blanks and empty names for what they look like.
     if not re.fullmatch(f"{_NODES}(?:,{_NODES})*", text):
-        raise ValueError(f"Slurm's node list must be like gpu[01-03,7], not {text!r}")
-    hosts = []
-    for name in re.findall(_NODES, text):
-        parts = re.split(r"\[(.+?)\]", name)
-        # Every second part stood in brackets.
-        choices = [
-            _expand_numbers(part) if position % 2 else [part]
-            for position, part in enumerate(parts)
-        ]
-        hosts += ["".join(choice) for choice in itertools.product(*choices)]
+        raise ValueError(message(rule, received=repr(text)))
+    try:
+        # With doubles, which are refused later and by name.
+        hosts: list[str] = hostlist.expand_hostlist(text, allow_duplicates=True)
+    except hostlist.BadHostlist as error:
+        raise ValueError(message(rule, received=f"{text!r} ({error})")) from error
     return hosts
-
-
-def _expand_numbers(text: str) -> list[str]:
-    """ "08-10,7" is 08, 09, 10, 7: as wide as the first number of a range."""
-    numbers: list[str] = []
-    for piece in text.split(","):
-        match = re.fullmatch("([0-9]+)(?:-([0-9]+))?", piece)
-        first, last = (match[1], match[2] or match[1]) if match else ("", "")
-        if not first or int(first) > int(last):
-            raise ValueError(
-                "Slurm's node list must have numbers like 01-03,7 in brackets, "
-                f"not {text!r}"
-            )
-        width = len(first)
-        numbers += [f"{n:0{width}}" for n in range(int(first), int(last) + 1)]
-    return numbers
 
 
 def _expand_counts(text: str) -> list[int]:
     """Slurm's tasks per node: "2(x3),1" is 2, 2, 2, 1."""
-    counts: list[int] = []
-    for piece in text.split(","):
-        match = re.fullmatch(r"([0-9]+)(?:\(x([0-9]+)\))?", piece)
-        if match is None:
-            raise ValueError(
-                f"Slurm's tasks per node must be like 2(x3),1, not {text!r}"
+    try:
+        counts: list[int] = hostlist.parse_slurm_tasks_per_node(text)
+    except hostlist.BadHostlist as error:
+        raise ValueError(
+            message(
+                "Slurm's tasks per node must be like 2(x3),1",
+                received=f"{text!r} ({error})",
             )
-        counts += [int(match[1])] * int(match[2] or 1)
+        ) from error
     return counts
 
 

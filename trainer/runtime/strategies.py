@@ -14,10 +14,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
-import functools
-import hashlib
 import os
-from typing import Callable, Iterator, Mapping
+from typing import Iterator
 
 import keras
 import numpy as np
@@ -26,7 +24,7 @@ import tensorflow as tf
 from trainer.config import RuntimeConfig
 from trainer.modeling.forward import Fusion
 from trainer.runtime import cluster as clusters
-from trainer.runtime import compile_cache, tpus
+from trainer.runtime import agreement, compile_cache, tpus
 from trainer.runtime.cluster import Cluster
 from trainer.runtime.watchdog import (
     Watchdog,
@@ -92,7 +90,7 @@ class Runtime:
     def wait_for_all(self) -> None:
         """Returns when every worker has called it."""
         if self.cluster is not None:
-            _share(self.strategy, np.zeros(1, np.int32))
+            agreement.share(self.strategy, np.zeros(1, np.int32))
 
 
 def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
@@ -123,51 +121,6 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
         jit_reason += f"; compiled steps are {compiled}"
     reasons = (strategy_reason, precision_reason, jit_reason)
     return Runtime(strategy, precision, fusion, cluster, watchdog, reasons)
-
-
-def refuse_differences(
-    strategy: tf.distribute.Strategy, cluster: Cluster, values: Mapping[str, str]
-) -> None:
-    """Compares what the workers go by with what the chief does.
-
-    Every worker must call it, with values of the same names.
-
-    Raises:
-      ValueError: on all workers, naming the workers and the values that differ.
-    """
-    names = sorted(values)
-    digests = [hashlib.sha256(values[name].encode()).digest() for name in names]
-    # 31 bits of each hash, which fit an int32.
-    mine = np.array([int.from_bytes(d[:4], "big") >> 1 for d in digests], np.int32)
-    gathered = _share(strategy, mine)
-    by_worker = gathered[:: len(gathered) // cluster.num_workers]
-    differing = [
-        f"worker {worker} ({cluster.addresses[worker]}) in "
-        + ", ".join(names[i] for i in np.flatnonzero(row != by_worker[0]))
-        for worker, row in enumerate(by_worker)
-        if (row != by_worker[0]).any()
-    ]
-    if differing:
-        raise ValueError(
-            "all workers must be started with the same settings and data, and share "
-            f"--model_dir; different from the chief: {'; '.join(differing)}"
-        )
-
-
-def _share(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
-    """Every replica's values: int32 [n] → int32 [replicas, n]."""
-    gathered: np.ndarray = _sharing(strategy)(tf.constant(values)).numpy()
-    return gathered
-
-
-@functools.lru_cache(maxsize=1)
-def _sharing(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
-    def share(values: tf.Tensor) -> tf.Tensor:
-        rows = strategy.run(lambda value: value[tf.newaxis], args=(values,))
-        return strategy.gather(rows, axis=0)
-
-    function: Callable[[tf.Tensor], tf.Tensor] = tf.function(share, autograph=False)
-    return function
 
 
 @contextlib.contextmanager

@@ -99,11 +99,6 @@ def read(saved_model: pathlib.Path) -> Any:
     return content.meta_graphs[0]
 
 
-def ops_of(saved_model: pathlib.Path) -> set[str]:
-    """The names of all ops, also of those within functions, loops and conditions."""
-    return {node.op for _, node in _nodes(read(saved_model))}
-
-
 def check(saved_model: pathlib.Path) -> None:
     """Checks that a stock server can load and run it, wherever the folder lies.
 

@@ -52,13 +52,15 @@ def claimed(folder: Path, *, formats: Sequence[str]) -> Iterator[int]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        taken = [*numbers(folder), *_claims(folder)]
-        for name in formats:
-            taken += numbers(folder / name)
+        taken = [*_published(folder, formats), *_claims(folder)]
         number = 1 + max(taken, default=0)
         claim = folder / f".{number}.claimed"
-        if _make_claim(claim):
+        if not _make_claim(claim):
+            continue
+        # Another process may have published it and let go of its claim just before.
+        if number > max(_published(folder, formats), default=0):
             break
+        _remove(claim)
     try:
         yield number
     finally:
@@ -70,6 +72,12 @@ def numbers(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if _is_number(path.name))
+
+
+def _published(folder: Path, formats: Sequence[str]) -> list[int]:
+    """The numbers that any format has."""
+    places = [folder, *(folder / name for name in formats)]
+    return [number for place in places for number in numbers(place)]
 
 
 def set_latest(folder: Path) -> None:

@@ -4,7 +4,6 @@
         saved_model, model_name="imdb", encoder=encoder,
         bucket_lengths=[64, 256, 512], batch_sizes=[1, 8, 32],
     )
-    warmup.replay(saved_model)     # the seconds that each request took
     storage.write_text(
         folder / "batching_parameters.txt", warmup.batching_parameters([1, 8, 32])
     )
@@ -18,7 +17,6 @@ from __future__ import annotations
 
 import bisect
 import pathlib
-import time
 from typing import Any, Sequence
 
 import numpy as np
@@ -115,12 +113,6 @@ def read(saved_model: pathlib.Path) -> list[Any]:
         prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         for record in records.as_numpy_iterator()
     ]
-
-
-def replay(saved_model: pathlib.Path) -> list[float]:
-    """Runs the requests as a server would; the seconds of each, in their order."""
-    model = tf.saved_model.load(str(saved_model))
-    return [_run(model, request) for request in read(saved_model)]
 
 
 def batching_parameters(batch_sizes: Sequence[int]) -> str:
@@ -227,16 +219,3 @@ def _log(request: Any) -> Any:
     log = prediction_log_pb2.PredictionLog()
     log.predict_log.request.CopyFrom(request)
     return log
-
-
-def _run(model: Any, request: Any) -> float:
-    """The seconds until the outputs are there."""
-    inputs = {
-        name: tf.constant(tf.make_ndarray(tensor))
-        for name, tensor in request.inputs.items()
-    }
-    start = time.perf_counter()
-    outputs = model.signatures[request.model_spec.signature_name](**inputs)
-    for output in outputs.values():
-        output.numpy()
-    return time.perf_counter() - start

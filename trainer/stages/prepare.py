@@ -24,7 +24,7 @@ from trainer.evaluation import schema
 from trainer.evaluation.schema import DataFacts
 from trainer.modeling import presets
 from trainer.modeling.presets import Preset
-from trainer.runtime import strategies as agreement
+from trainer.runtime import agreement
 from trainer.serving.formats import litert
 from trainer.stages.context import Run
 

@@ -14,7 +14,7 @@ from typing import Any
 from trainer.config import TrainingConfig
 from trainer.data.batches import Feed
 from trainer.data.plans import BatchPlan
-from trainer.runtime import strategies as agreement
+from trainer.runtime import agreement
 from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material

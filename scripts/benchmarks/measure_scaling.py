@@ -1,8 +1,8 @@
 r"""What grows with the number of replicas: measured on this machine, and on paper.
 
-    .venv/bin/python scripts/measure_scaling.py --document=docs/scaling.md \
+    .venv/bin/python -m scripts.benchmarks.measure_scaling --document=docs/scaling.md \
         --figure=docs/scaling.png --output=scaling.json
-    .venv/bin/python scripts/measure_scaling.py --input=scaling.json   # the tables again
+    .venv/bin/python -m scripts.benchmarks.measure_scaling --input=scaling.json   # the tables again
 
 Measures, for BERT-base: a checkpoint (--folder: on the file system in question), the
 work of the input pipeline without a model, and one sum of the gradients between two
@@ -24,23 +24,22 @@ import tempfile
 import time
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_ROOT), str(_ROOT / "scripts")]
 
-import trainer  # noqa: E402, F401  (sets what TensorFlow reads when it is imported)
-import keras_nlp  # noqa: E402
-import launch_local  # noqa: E402
-import numpy as np  # noqa: E402
-import pyarrow as pa  # noqa: E402
-import scaling  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from trainer.config import DataConfig, OptimizerConfig, RuntimeConfig  # noqa: E402
-from trainer.data import batches, plans, sources, splits, tokens  # noqa: E402
-from trainer import environment  # noqa: E402
-from trainer.modeling import classifier as classifiers  # noqa: E402
-from trainer.modeling import optimizers, presets  # noqa: E402
-from trainer.runtime import strategies  # noqa: E402
-from trainer.training.checkpoints import Checkpoints, RunState  # noqa: E402
+import trainer  # noqa: F401  (sets what TensorFlow reads when it is imported)
+import keras_nlp
+from scripts.launchers import launch_local
+import numpy as np
+import pyarrow as pa
+from scripts.benchmarks import scaling
+import tensorflow as tf
+from trainer.config import DataConfig, OptimizerConfig, RuntimeConfig
+from trainer.data import batches, plans, sources, splits, tokens
+from trainer import environment
+from trainer.modeling import classifier as classifiers
+from trainer.modeling import optimizers, presets
+from trainer.runtime import strategies
+from trainer.tasks.single_label import SingleLabel
+from trainer.training.checkpoints import Checkpoints, RunState
 
 _WORKER_TIMEOUT_SECS = 600.0
 
@@ -161,7 +160,7 @@ def _classifier(bert: scaling.Dimensions) -> Any:
     classifier = keras_nlp.models.BertTextClassifier(backbone, bert.num_classes)
     optimizer = optimizers.build_optimizer(OptimizerConfig(), total_steps=1)
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
-    classifiers.compile_classifier(classifier, optimizer)
+    classifiers.compile_classifier(classifier, optimizer, loss=SingleLabel().loss())
     return classifier
 
 
@@ -173,7 +172,12 @@ def measure_all_reduce(
     task.write_text(
         json.dumps({"sizes": scaling.variable_sizes(bert), "repeats": repeats})
     )
-    command = [sys.executable, __file__, f"--worker={task}"]
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.benchmarks.measure_scaling",
+        f"--worker={task}",
+    ]
     workers = [
         subprocess.Popen(command, env=variables, stdout=subprocess.PIPE)
         for variables in launch_local.environments(2)

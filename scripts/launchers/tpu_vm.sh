@@ -3,7 +3,7 @@
 # not run on one yet.
 #
 #   NAME=bert ZONE=us-central1-a ACCELERATOR_TYPE=v5litepod-8 \
-#       RUNTIME_VERSION=v2-alpha-tpuv5-lite bash scripts/tpu_vm.sh \
+#       RUNTIME_VERSION=v2-alpha-tpuv5-lite bash scripts/launchers/tpu_vm.sh \
 #       --flagfile=configs/imdb_bert_base.flags --model_dir=gs://BUCKET/runs/imdb
 #
 # Arguments go to trainer.main; flagfiles are copied from configs/, and what is to
@@ -21,9 +21,9 @@
 # starts it. Say TPU=$NAME, and as RUNTIME_VERSION tpu-vm-tf-VERSION-pod-pjrt, which runs
 # TensorFlow's server on every host, with the VERSION of tensorflow-tpu below.
 set -uo pipefail
-cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." || exit 1
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." || exit 1
 
-usage='set it, as the head of scripts/tpu_vm.sh shows'
+usage='set it, as the head of scripts/launchers/tpu_vm.sh shows'
 : "${NAME:?$usage}" "${ZONE:?$usage}" "${ACCELERATOR_TYPE:?$usage}"
 : "${RUNTIME_VERSION:?$usage}"
 tpu=${TPU:-local}

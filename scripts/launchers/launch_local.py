@@ -1,6 +1,6 @@
 """Starts a run's workers on this machine, and all of them again when one is lost.
 
-    python scripts/launch_local.py --num_workers=2 -- \
+    python scripts/launchers/launch_local.py --num_workers=2 -- \
         python -m trainer.main --flagfile=configs/quickstart.flags --model_dir=runs/two
 
 For trying and testing what is meant for several machines: the workers share this
@@ -36,9 +36,13 @@ import threading
 import time
 from typing import Callable, Sequence
 
-NO_RESTART = (2, 3, 130)
-RESTART = 75
-INTERRUPTED = 130
+from trainer import exit_codes
+
+NO_RESTART = (
+    exit_codes.USER_ERROR,
+    exit_codes.DIVERGED,
+    exit_codes.INTERRUPTED,
+)
 # What a worker that was sent SIGTERM late has left until SIGKILL.
 TERMINATION_SECS = 10.0
 # A process that a worker left behind may hold its output open for ever.
@@ -220,13 +224,17 @@ def launch(
             return final[0]
         if stop.signum is not None:
             _say(f"{what}; stopped, the same command goes on")
-            return INTERRUPTED if stop.signum == signal.SIGINT else RESTART
-        is_temporary = is_temporary and set(codes) <= {0, RESTART}
+            return (
+                exit_codes.INTERRUPTED
+                if stop.signum == signal.SIGINT
+                else exit_codes.RESTART
+            )
+        is_temporary = is_temporary and set(codes) <= {0, exit_codes.RESTART}
         if restart > max_restarts:
             break
         _say(f"{what}; restart {restart} of {max_restarts}")
     _say(f"{what}; given up after {max_restarts} restarts (--max_restarts)")
-    return RESTART if is_temporary else 1
+    return exit_codes.RESTART if is_temporary else 1
 
 
 def describe(codes: Sequence[int], ended: Sequence[int]) -> str:

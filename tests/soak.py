@@ -1,6 +1,6 @@
 """Kills workers at random moments, many times, and compares with a run let alone.
 
-    .venv/bin/python scripts/soak.py --rounds=20
+    .venv/bin/python -m tests.soak --rounds=20
 
 Each round starts all workers of a small real run, and sends one of them SIGKILL (one
 round in four SIGTERM) at a moment drawn from the whole time that a run takes: while it
@@ -27,17 +27,15 @@ from typing import Any
 
 import numpy as np
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(_ROOT), str(_ROOT / "scripts")]
 
-import launch_local  # noqa: E402
-from tests import processes, tiny  # noqa: E402
-from tests.test_experiment import (  # noqa: E402
+from scripts.launchers import launch_local
+from tests import processes, tiny
+from tests.test_experiment import (
     make_config,
     weights_of,
     without_times,
 )
-from trainer.config import ExperimentConfig  # noqa: E402
+from trainer.config import ExperimentConfig
 
 _GRACE_SECS = 90.0
 _TERMINATE_ONE_IN = 4

@@ -18,7 +18,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scaling import table
+from scripts.benchmarks.scaling import table
 
 OURS = "bert_trainer"
 _NOTHING = "–"

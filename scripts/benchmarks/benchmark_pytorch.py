@@ -1,6 +1,6 @@
 """The benchmark's contestants that run on PyTorch, in an environment of their own.
 
-    peers_env/bin/python scripts/benchmark_pytorch.py \
+    peers_env/bin/python -m scripts.benchmarks.benchmark_pytorch \
         --contestant=train.torch_dynamic --spec=spec.json
 
 `benchmark.py` writes the spec and reads the last line printed, JSON. Needs torch and
@@ -18,12 +18,12 @@ import itertools
 import time
 from typing import Any, Callable, Sequence
 
-import benchmark_contestant
+from scripts.benchmarks import benchmark_contestant
 import numpy as np
 import tokenizers
 import torch
 import transformers
-from benchmark_contestant import Batch, Found, Spec
+from scripts.benchmarks.benchmark_contestant import Batch, Found, Spec
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 _ROWS_PER_CALL = 1000
@@ -219,7 +219,7 @@ def _encode(tokenizer: tokenizers.Tokenizer, texts: Sequence[str]) -> list[list[
 
 
 def _is_gpu() -> bool:
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())
 
 
 def _finish_work() -> None:

@@ -1,7 +1,7 @@
 r"""Measures this program beside KerasHub, Transformers and PyTorch, on this machine.
 
-    .venv/bin/python scripts/benchmark.py --output_dir=benchmark
-    .venv/bin/python scripts/benchmark.py --quick --only='train.*' --peers_env=none
+    .venv/bin/python -m scripts.benchmarks.benchmark --output_dir=benchmark
+    .venv/bin/python -m scripts.benchmarks.benchmark --quick --only='train.*' --peers_env=none
 
 Tokenization, training on IMDB's real mix of lengths, prediction, and data preparation
 by number of rows. Each contestant is a process of its own with empty caches, one at a
@@ -32,14 +32,10 @@ import tempfile
 import time
 from typing import Any, Mapping, Sequence
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-_SCRIPTS = _ROOT / "scripts"
-sys.path[:0] = [str(_ROOT), str(_SCRIPTS)]
-# As it is before this program's package sets options of TensorFlow in it.
-_ENVIRONMENT = dict(os.environ)
+from scripts.benchmarks import ENVIRONMENT, benchmark_report
+from trainer import environment
 
-import benchmark_report  # noqa: E402
-from trainer import environment  # noqa: E402
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # What a contestant is told, and what one run of it found.
 Spec = Mapping[str, Any]
@@ -174,14 +170,15 @@ def _measure(contestant: str, spec: Spec, peers: str) -> Run:
 
 
 def _run_script(python: str, contestant: str, spec: Spec) -> Run:
-    """What a contestant of one of the scripts found, in a process of its own."""
+    """What a contestant of one of the modules measured, in a process of its own."""
     is_pytorch = python != sys.executable
-    script = _SCRIPTS / f"benchmark_{'pytorch' if is_pytorch else 'tensorflow'}.py"
+    program = f"benchmark_{'pytorch' if is_pytorch else 'tensorflow'}"
+    module = f"scripts.benchmarks.{program}"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         told = pathlib.Path(scratch) / "spec.json"
         content = {**spec, "folder": scratch, "started_at": time.time()}
         told.write_text(json.dumps(content), encoding="utf-8")
-        command = [python, str(script), f"--contestant={contestant}", f"--spec={told}"]
+        command = [python, "-m", module, f"--contestant={contestant}", f"--spec={told}"]
         output = _run(command, spec, scratch)
     found: Run = json.loads(output.splitlines()[-1])
     if found["device"] != spec["device"]:
@@ -242,7 +239,7 @@ def _report(spec: Spec) -> dict[str, Any]:
 
 def _run(command: Sequence[str], spec: Spec, scratch: str) -> str:
     """A process' standard output. Raises RuntimeError if it fails."""
-    variables = _ENVIRONMENT | {
+    variables = ENVIRONMENT | {
         "PYTHONPATH": str(_ROOT),
         "TORCHINDUCTOR_CACHE_DIR": spec["compile_cache"] or scratch,
         **({"CUDA_VISIBLE_DEVICES": "-1"} if spec["device"] == "cpu" else {}),

@@ -22,10 +22,12 @@ import tensorflow as tf
 import uvicorn
 from playwright import sync_api as playwright
 
-from scripts import serve_local
+from trainer import serve
+from trainer.config import ServeConfig
+from trainer.serving.local import server
 
 ROOT = pathlib.Path(__file__).parent.parent
-SCRIPT = ROOT / "scripts" / "serve_local.py"
+SCRIPT = ROOT / "scripts" / "server.py"
 TIMEOUT_SECS = 120.0
 LABELS = ["negative", "positive"]
 MAX_REQUEST_BYTES = 20_000
@@ -110,30 +112,30 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def model(saved_model: pathlib.Path) -> serve_local.Model:
-    return serve_local.Model(saved_model, "tiny")
+def model(saved_model: pathlib.Path) -> server.Model:
+    return server.Model(saved_model, "tiny")
 
 
 @contextlib.contextmanager
 def running(model: Any, **options: Any) -> Iterator[str]:
     """A server in a thread of this process; gives its URL."""
     limits = {"max_request_bytes": MAX_REQUEST_BYTES, "max_batch_size": MAX_BATCH_SIZE}
-    app = serve_local.make_app(model, **(limits | {"labels": LABELS} | options))
-    listener = serve_local.bind("127.0.0.1", 0)
+    app = server.make_app(model, **(limits | {"labels": LABELS} | options))
+    listener = server.bind("127.0.0.1", 0)
     listener.listen()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        running.should_exit = True
         thread.join(TIMEOUT_SECS)
         listener.close()
 
 
 @pytest.fixture(scope="module")
-def url(model: serve_local.Model) -> Iterator[str]:
+def url(model: server.Model) -> Iterator[str]:
     with running(model) as url:
         yield url
 
@@ -248,9 +250,7 @@ def test_no_rows(client: httpx2.Client) -> None:
     assert outputs == dict.fromkeys(["abstain", "label", "probabilities", "score"], [])
     response = client.post(PREDICT, json={"instances": []})
     assert response.status_code == 400
-    assert response.json() == {
-        "error": "JSON Value: {\n    \"instances\": []\n} No values in 'instances' array"
-    }
+    assert "at least one row. Received: []" in response.json()["error"]
 
 
 def test_what_follows_the_object_is_not_read(client: httpx2.Client) -> None:
@@ -259,144 +259,86 @@ def test_what_follows_the_object_is_not_read(client: httpx2.Client) -> None:
 
 
 REFUSED: list[tuple[Any, str]] = [
-    (b"", "JSON Parse error: The document is empty"),
-    (b'{"instances": }', "JSON Parse error: Expecting value at offset: 14"),
-    ('{"\u00e9": ]'.encode(), "JSON Parse error: Expecting value at offset: 7"),
-    (
-        b'{"instances": ["\\ud800"]}',
-        "*JSON Parse error: The surrogate pair in string is invalid.",
-    ),
-    (b'{"inputs": ' + b"[" * 5000, "*JSON Parse error: "),
-    ([1], "JSON Value: [1] Is not object"),
-    ({}, "Missing 'inputs' or 'instances' key"),
-    (
-        {"instances": ["a"], "inputs": ["a"]},
-        'JSON Value: {\n    "instances": ["a"],\n    "inputs": ["a"]\n} Not formatted '
-        "correctly expecting only one of 'inputs' or 'instances' keys to exist ",
-    ),
-    (
-        {"instances": "a"},
-        'JSON Value: {\n    "instances": "a"\n} Expecting \'instances\' to be an list/array',
-    ),
+    (b"", "must be JSON. Received: Expecting value: line 1 column 1"),
+    (b'{"instances": }', "must be JSON. Received: Expecting value: line 1 column 15"),
+    (b'{"instances": ["\\ud800"]}', "text must be valid Unicode"),
+    (b'{"inputs": ' + b"[" * 5000, "must be JSON"),
+    ([1], "must be a JSON object. Received: [1]"),
+    ({}, "must have either instances or inputs"),
+    ({"instances": ["a"], "inputs": ["a"]}, "must have either instances or inputs"),
+    ({"instances": "a"}, "must be a list of at least one row. Received: 'a'"),
     (
         {"signature_name": 1, "instances": ["a"]},
-        "*not formatted correctly. 'signature_name' key must be a string value.",
+        "signature_name must be a string. Received: 1",
     ),
     (
         {"signature_name": "none", "instances": ["a"]},
-        'Serving signature name: "none" not found in signature def',
+        "must be one of embed, repeat, serving_default, tokens, total. Received: 'none'",
     ),
-    (
-        {"instances": ["a", 5]},
-        "Failed to process element: 1 of 'instances' list. Error: INVALID_ARGUMENT: "
-        "JSON Value: 5 Type: Number is not of expected type: string",
-    ),
-    (
-        {"instances": [{"text": None}]},
-        "Failed to process element: 0 key: text of 'instances' list. Error: "
-        "INVALID_ARGUMENT: JSON Value: null Type: Null is not of expected type: string",
-    ),
-    (
-        {"inputs": {"text": [True]}},
-        "JSON Value: true Type: True is not of expected type: string",
-    ),
-    (
-        {"instances": [{"texts": "a"}]},
-        "Failed to process element: 0 key: texts of 'instances' list. Error: "
-        "INVALID_ARGUMENT: JSON object: does not have named input: texts",
-    ),
-    (
-        {"instances": [{"text": "a"}, "b"]},
-        "Expecting object but got list at item 1 of input list",
-    ),
-    (
-        {"instances": ["a", {"text": "b"}]},
-        "Expecting value/list but got object at item 1 of input list",
-    ),
-    ({"inputs": {"texts": ["a"]}}, "Missing named input: text in 'inputs' object."),
-    (
-        {"instances": [{"b64": "?"}]},
-        "*Error: INVALID_ARGUMENT: Unable to base64 decode",
-    ),
-    (
-        {"inputs": [{"b64": 1}]},
-        'JSON Value: {\n    "b64": 1\n} not formatted correctly for base64 data',
-    ),
-    (
-        {"inputs": ["a", ["b"]]},
-        "Encountered list at unexpected level: 1 expected < 1",
-    ),
-    (
-        {"inputs": [["a"], "b"]},
-        'JSON Value: "b" found at incorrect level: 2 in the JSON DOM. Expected at level: 2',
-    ),
-    (
-        {"inputs": [["a", "b"], ["c"]]},
-        "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
-    ),
+    ({"instances": ["a", 5]}, "text must hold strings, or {'b64': …}. Received: 5"),
+    ({"instances": [{"text": None}]}, "text must hold strings"),
+    ({"inputs": {"text": [True]}}, "text must hold strings"),
+    ({"instances": [{"texts": "a"}]}, "must have the keys text. Received: {'texts'"),
+    ({"instances": [{"text": "a"}, "b"]}, "must be objects, or none. Received: 'b'"),
+    ({"instances": ["a", {"text": "b"}]}, "must be objects, or none"),
+    ({"inputs": {"texts": ["a"]}}, "inputs must have text. Received: ['texts']"),
+    ({"instances": [{"b64": "?"}]}, "b64 must hold base64. Received: '?'"),
+    ({"inputs": [{"b64": 1}]}, "b64 must hold base64. Received: 1"),
+    ({"inputs": ["a", ["b"]]}, "text must hold strings"),
+    ({"inputs": [["a"], "b"]}, "lists in text must have the same lengths"),
+    ({"inputs": [["a", "b"], ["c"]]}, "lists in text must have the same lengths"),
     (
         {"inputs": "a"},
-        "input text must have the shape (None,), None being any size. Received: ()",
+        "text must have the shape (None,), None being any size. Received: ()",
     ),
     (
         {"signature_name": "tokens", "instances": [[1]]},
-        "instances is a plain list, but expecting list of objects as multiple input "
-        "tensors required as per tensorinfo_map",
+        "must be an object of padding_mask, segment_ids, token_ids",
     ),
     (
         {"signature_name": "tokens", "inputs": [[1]]},
-        "inputs is a plain value/list, but expecting an object as multiple input "
-        "tensors required as per tensorinfo_map",
+        "must be an object of padding_mask, segment_ids, token_ids",
     ),
     (
         {"signature_name": "tokens", "instances": [{"token_ids": [1]}]},
-        "Failed to process element: 0 of 'instances' list. JSON object: {\n"
-        '    "token_ids": [1]\n} keys must be equal to: '
-        "padding_mask,segment_ids,token_ids",
+        "must have the keys padding_mask, segment_ids, token_ids",
     ),
     (
         {
             "signature_name": "tokens",
             "instances": [{"token_ids": [1]}, {"token_ids": [1, 2]}],
         },
-        "*keys must be equal to: padding_mask,segment_ids,token_ids",
+        "must have the keys padding_mask, segment_ids, token_ids",
     ),
-    (
-        {"signature_name": "tokens", "instances": [{"token_ids": [1.5]}]},
-        "*Value: 1.5 Type: Number is not of expected type: int32",
+    *(
+        (
+            {
+                "signature_name": "tokens",
+                "inputs": {
+                    "token_ids": [[value]],
+                    "padding_mask": [[1]],
+                    "segment_ids": [[0]],
+                },
+            },
+            "token_ids must hold int32. Received: ",
+        )
+        for value in (1.5, 2**31, True, {"b64": "YQ=="}, None, "1")
     ),
-    (
-        {"signature_name": "tokens", "instances": [{"token_ids": [2**31]}]},
-        "*Type: Number is not of expected type: int32",
-    ),
-    (
-        {"signature_name": "tokens", "instances": [{"token_ids": [True]}]},
-        "*Type: True is not of expected type: int32",
-    ),
-    (
-        {"signature_name": "tokens", "instances": [{"b64": "YQ=="}]},
-        "*is not of expected type: int32",
-    ),
-    (
-        {"instances": ["a", ["b"]]},
-        "*Error: INVALID_ARGUMENT: Expecting shape [] but got: [1]",
-    ),
-    (
-        {"instances": [["a"], ["b", "c"]]},
-        "*Error: INVALID_ARGUMENT: Expecting tensor size: 1 but got: 2",
-    ),
+    ({"instances": ["a", ["b"]]}, "text must hold strings"),
+    ({"instances": [["a"], ["b", "c"]]}, "lists in text must have the same lengths"),
     (
         {"instances": ["a"] * (MAX_BATCH_SIZE + 1)},
-        f"Task size {MAX_BATCH_SIZE + 1} is larger than maximum input batch size {MAX_BATCH_SIZE}",
+        f"at most {MAX_BATCH_SIZE} rows (--max_batch_size). Received: "
+        f"{MAX_BATCH_SIZE + 1}",
     ),
     (
         {"inputs": {"text": ["a"] * (MAX_BATCH_SIZE + 1)}},
-        f"Task size {MAX_BATCH_SIZE + 1} is larger than maximum input batch size {MAX_BATCH_SIZE}",
+        f"at most {MAX_BATCH_SIZE} rows (--max_batch_size)",
     ),
-    ({"signature_name": "repeat", "instances": ["a", "fail"]}, "*told to fail"),
+    ({"signature_name": "repeat", "instances": ["a", "fail"]}, "told to fail"),
     (
         {"signature_name": "total", "instances": [{"a": 1, "b": True}]},
-        "Tensor name: total has no shape information ",
+        "must give a row for each row to be asked by instances",
     ),
 ]
 
@@ -405,16 +347,13 @@ REFUSED: list[tuple[Any, str]] = [
 def test_bad_requests_are_400(
     client: httpx2.Client, request_: Any, expected: str
 ) -> None:
-    """With TensorFlow Serving's words; "*": somewhere in them."""
+    """With words that say what is wrong."""
     body = request_ if isinstance(request_, bytes) else json.dumps(request_).encode()
     response = client.post(PREDICT, content=body)
     assert response.status_code == 400
     answer = response.json()
     assert list(answer) == ["error"]
-    if expected.startswith("*"):
-        assert expected[1:] in answer["error"]
-    else:
-        assert answer["error"] == expected
+    assert expected in answer["error"]
 
 
 def test_a_wrong_value_is_shown_in_part(client: httpx2.Client) -> None:
@@ -432,56 +371,54 @@ BODY = b'{"instances": ["a"]}'
             "POST",
             "/v1/models/other:predict",
             404,
-            "Servable not found for request: Latest(other)",
+            "must be tiny, version 3. Received: other",
         ),
         (
             "POST",
             "/v1/models/tiny/versions/7:predict",
             404,
-            "Servable not found for request: Specific(tiny, 7)",
+            "must be tiny, version 3. Received: tiny, version 7",
         ),
         (
             "POST",
             "/v1/models/tiny/labels/stable:predict",
             400,
-            "Unrecognized servable version label: stable",
+            "named by its number. Received: 'stable'",
         ),
         (
             "POST",
             "/v1/models/tiny:classify",
             400,
-            "Expected classification signature method_name to be "
-            "tensorflow/serving/classify. Was: tensorflow/serving/predict",
+            "are for :predict. Received: :classify",
         ),
         (
             "POST",
             "/v1/models/tiny:guess",
             400,
-            "Malformed request: POST /v1/models/tiny:guess",
+            "Received: POST /v1/models/tiny:guess",
         ),
-        ("POST", "/v1/models/tiny", 400, "Malformed request: POST /v1/models/tiny"),
-        ("GET", PREDICT, 400, f"Malformed request: GET {PREDICT}"),
-        ("PUT", PREDICT, 400, f"Malformed request: PUT {PREDICT}"),
-        ("GET", "/v1/models/other", 404, "Could not find any versions of model other"),
+        ("POST", "/v1/models/tiny", 400, "Received: POST /v1/models/tiny"),
+        ("GET", PREDICT, 400, f"Received: GET {PREDICT}"),
+        ("PUT", PREDICT, 400, f"Received: PUT {PREDICT}"),
+        ("GET", "/v1/models/other", 404, "must be tiny, version 3. Received: other"),
         (
             "GET",
             "/v1/models/tiny/versions/7",
             404,
-            "Could not find version 7 of model tiny",
+            "Received: tiny, version 7",
         ),
         (
             "GET",
             "/v1/models/other/metadata",
             404,
-            "Servable not found for request: Latest(other)",
+            "must be tiny, version 3. Received: other",
         ),
-        ("GET", "/v1/models", 400, "Missing model name in request."),
+        ("GET", "/v1/models", 400, "must name the model tiny"),
         (
             "GET",
             "/favicon.ico",
             404,
-            "there is nothing at /favicon.ico: the demo is at /, the model at "
-            "/v1/models/tiny",
+            "the page is at /, the model at /v1/models/tiny. Received: /favicon.ico",
         ),
     ],
 )
@@ -489,7 +426,9 @@ def test_wrong_paths(
     client: httpx2.Client, method: str, path: str, code: int, expected: str
 ) -> None:
     response = client.request(method, path, content=BODY)
-    assert (response.status_code, response.json()) == (code, {"error": expected})
+    assert response.status_code == code
+    assert list(response.json()) == ["error"]
+    assert expected in response.json()["error"]
 
 
 def test_a_version_may_be_named(client: httpx2.Client) -> None:
@@ -572,7 +511,7 @@ def test_what_nobody_thought_of_is_500() -> None:
     assert "no attribute 'inputs'" in response.json()["error"]
 
 
-def test_status_while_the_model_is_busy(url: str, model: serve_local.Model) -> None:
+def test_status_while_the_model_is_busy(url: str, model: server.Model) -> None:
     begun, may_end = threading.Event(), threading.Event()
 
     class Slow:
@@ -603,62 +542,58 @@ def make_versions(folder: pathlib.Path, *names: str, latest: str = "") -> None:
         (folder / "latest").write_text(latest + "\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "names, latest, expected",
-    [
-        (["9", "10"], "", "10"),
-        (["9", "10"], "9", "9"),
-        (["9", "bfloat16", "11.tmp"], "", "9"),
-    ],
-)
-def test_which_version_is_served(
-    tmp_path: pathlib.Path, names: list[str], latest: str, expected: str
-) -> None:
-    make_versions(tmp_path, *names, latest=latest)
-    (tmp_path / "12").mkdir()  # Not yet complete.
-    assert serve_local.find_version(tmp_path) == tmp_path / expected
-    assert serve_local.find_version(tmp_path / expected) == tmp_path / expected
+def test_wrong_command_lines(tmp_path: pathlib.Path) -> None:
+    def error_of(**settings: Any) -> str:
+        with pytest.raises(ValueError) as stopped:
+            server.run(ServeConfig(**settings))
+        return str(stopped.value)
 
-
-def test_wrong_command_lines(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def error_of(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            serve_local.main(arguments)
-        assert stopped.value.code == 2
-        return capsys.readouterr().err
-
-    assert "there is no saved_model.pb" in error_of(f"--saved_model={tmp_path}")
+    assert "no saved_model.pb in it" in error_of(saved_model=str(tmp_path))
     make_versions(tmp_path, "1", latest="2")
-    assert "must hold the number of a version" in error_of(f"--saved_model={tmp_path}")
-    folder = f"--saved_model={tmp_path / '1'}"
-    assert "--max_batch_size must be at least 1" in error_of(
-        folder, "--max_batch_size=0"
-    )
-    assert "must be without / and :" in error_of(folder, "--name=a:b")
-    assert "a SavedModel that can be loaded" in error_of(folder, "--port=0")
+    assert "which is no version there" in error_of(saved_model=str(tmp_path))
+    folder = str(tmp_path / "1")
+    assert "at least 1" in error_of(saved_model=folder, max_batch_size=0)
+    assert "must be without / and :" in error_of(saved_model=folder, name="a:b")
+    assert "that can be loaded" in error_of(saved_model=folder, port=0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        error = error_of(folder, f"--port={port}")
+        error = error_of(saved_model=folder, port=port)
     assert (
         f"Received: 127.0.0.1, {port}: " in error and "Address already in use" in error
     )
 
 
+def test_a_format_without_signatures_is_refused(tmp_path: pathlib.Path) -> None:
+    """A version of LiteRT has a manifest, and nothing that TensorFlow loads."""
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="no saved_model.pb in it"):
+        server.run(ServeConfig(saved_model=str(tmp_path)))
+
+
+def test_without_its_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install .*\[serve\]"):
+        serve.main(ServeConfig(saved_model="anywhere"))
+
+
 def test_names_of_classes(tmp_path: pathlib.Path, saved_model: pathlib.Path) -> None:
-    assert serve_local.read_labels(saved_model) == LABELS
-    assert serve_local.read_labels(tmp_path) == []
+    assert server.read_labels(saved_model) == LABELS
+    assert server.read_labels(tmp_path) == []
     (tmp_path / "manifest.json").write_text('{"constants": {}}', encoding="utf-8")
     with pytest.raises(ValueError, match="must hold constants.labels"):
-        serve_local.read_labels(tmp_path)
+        server.read_labels(tmp_path)
 
 
 @pytest.mark.slow
 def test_a_process_of_its_own(saved_model: pathlib.Path) -> None:
     """As a user starts it: says when it is ready, answers, ends at Ctrl-C."""
     process = subprocess.Popen(
-        [sys.executable, SCRIPT, f"--saved_model={saved_model.parent}", "--port=0"],
+        [
+            *(sys.executable, "-m", "trainer.serve"),
+            *(f"--saved_model={saved_model.parent}", "--port=0"),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
