@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_peers_are_skipped_where_their_environment_cannot_be_used(
 
 def test_failure_says_what_the_contestant_wrote() -> None:
     with pytest.raises(RuntimeError, match="exit status 1.*(?s:.*)No module.*absent"):
-        command = [benchmark.sys.executable, "-c", "import absent"]
+        command = [sys.executable, "-c", "import absent"]
         benchmark._run(command, {"device": "cpu", "compile_cache": ""}, "")
 
 

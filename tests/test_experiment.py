@@ -58,15 +58,15 @@ def make_config(folder: pathlib.Path, preset: str, **changes: Any) -> Experiment
         # Compiling takes longer than what such a run computes.
         "runtime": RuntimeConfig(strategy="one_device", jit_compile="off"),
     }
+    defaults: dict[str, Any] = {
+        "model_dir": str(folder / "run"),
+        "num_bootstrap_resamples": 50,
+    }
     for name, values in changes.items():
         if name in sections:
             sections[name] = dataclasses.replace(sections[name], **values)
             changes = {k: v for k, v in changes.items() if k != name}
-    return ExperimentConfig(
-        **{"model_dir": str(folder / "run"), "num_bootstrap_resamples": 50}
-        | sections
-        | changes
-    )
+    return ExperimentConfig(**defaults | sections | changes)
 
 
 def weights_of(model_dir: pathlib.Path) -> dict[str, np.ndarray]:

@@ -665,7 +665,7 @@ def test_pods_are_given_flags_that_exist(name: str) -> None:
     objects = render(read_manifest(name))
     main = container(objects)
     assert main["command"] == ["python", "-m", "trainer.main"]
-    values = absl_flags.FlagValues()
+    values: Any = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
     flags.define(ExperimentConfig, values)
     flagfile, *arguments = main["args"]
     assert flagfile == f"--flagfile={VALUES['FLAGFILE']}"

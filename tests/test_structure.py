@@ -133,7 +133,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 def test_functions_fit_a_screen() -> None:
     long = [
-        f"{module}.{function.name}: {function.end_lineno - function.lineno + 1}"
+        f"{module}.{function.name}"
         for module, tree in MODULES.items()
         for function in functions_of(tree)
         if (function.end_lineno or 0) - function.lineno + 1 > 60

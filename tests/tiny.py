@@ -98,7 +98,7 @@ def write_hugging_face(folder: pathlib.Path, **config: object) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     width, wide, layers = 16, 32, 2
     generator = np.random.default_rng(3)
-    shapes = {
+    shapes: dict[str, Any] = {
         "embeddings.word_embeddings.weight": (len(VOCABULARY), width),
         "embeddings.position_embeddings.weight": (MAX_LENGTH, width),
         "embeddings.token_type_embeddings.weight": (2, width),

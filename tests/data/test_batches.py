@@ -235,7 +235,7 @@ def test_a_step_is_traced_once_a_bucket(
         traced.append(tuple(batch.inputs.token_ids.shape))
         return tf.reduce_sum(batch.weights)
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function
     def step(batch: Batch) -> Any:
         return strategy.run(on_replica, args=(batch,))
 
@@ -296,6 +296,12 @@ def test_dropped_half_way_does_not_hang(
         faulthandler.cancel_dump_traceback_later()
 
 
+def _inner(pipeline: Any) -> list[Any]:
+    """The iterators on the devices."""
+    inner: list[Any] = pipeline._iterators[0]._iterator._device_iterators
+    return inner
+
+
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_no_pipeline_is_autotuned(
     num_replicas: int, material: tuple[TokenizedTexts, np.ndarray]
@@ -304,14 +310,10 @@ def test_no_pipeline_is_autotuned(
     tokens, labels = material
     plan = plans.plan_evaluation(tokens.lengths, BUCKETS, batch_size=8)
     feed = BatchFeeder(tokens, labels, BUCKETS, strategy_of(num_replicas))(plan)
-    iterators = [
+    iterators: list[Any] = [
         owned
         for pipeline in feed.pipelines
-        for owned in (
-            pipeline._iterators[0]._iterator._device_iterators
-            if num_replicas > 1
-            else [pipeline]
-        )
+        for owned in (_inner(pipeline) if num_replicas > 1 else [pipeline])
     ]
     assert len(iterators) == len(feed.pipelines) * num_replicas
     for iterator in iterators:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import get_args
+from typing import Any, get_args
 
 import keras
 import keras_nlp
@@ -162,14 +162,13 @@ def test_first_weights_of_the_head_depend_on_the_seed_only(
     shallow.save_to_preset(str(tmp_path))
     keras_nlp.models.BertTokenizer(list(tiny.VOCABULARY)).save_to_preset(str(tmp_path))
     kernels = []
-    for number, (name, pooling) in enumerate(
-        [
-            (preset.name, "first"),
-            (preset.name, "mean"),
-            (tiny_preset, "first"),
-            (str(tmp_path), "mean"),
-        ]
-    ):
+    presets: list[tuple[str, Any]] = [
+        (preset.name, "first"),
+        (preset.name, "mean"),
+        (tiny_preset, "first"),
+        (str(tmp_path), "mean"),
+    ]
+    for number, (name, pooling) in enumerate(presets):
         keras.utils.set_random_seed(number)  # What was drawn before is of no effect.
         dropout = 0.1 * number  # Nor is it of effect whether there is dropout.
         kernel, bias = head_of(

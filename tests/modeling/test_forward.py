@@ -261,7 +261,7 @@ def test_windows_are_texts_whose_mean_counts(
     ids = generator.integers(4, 60, [4, 24]).astype(np.int32)
     ids[np.arange(24) >= num_tokens[:, np.newaxis]] = 0
     forward = Forward(model, window_length=size)
-    outputs = lambda *batch: (forward(*batch), forward.embed(*batch))  # noqa: E731
+    outputs: Any = lambda *batch: (forward(*batch), forward.embed(*batch))  # noqa: E731
     if not is_static:
         specs = [tf.TensorSpec([None] * n, tf.int32) for n in (2, 1)]
         outputs = tf.function(outputs, input_signature=specs)

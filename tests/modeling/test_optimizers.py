@@ -323,7 +323,7 @@ def test_clip_by_global_norm(clip_norm: float, factor: float) -> None:
     assert norm.dtype == tf.float32 and float(norm) == 5.0
     assert len(clipped) == 2
     for found, gradient in zip(clipped, GRADIENTS):
-        np.testing.assert_allclose(found, np.multiply(gradient, factor), rtol=1e-6)
+        np.testing.assert_allclose(found, np.array(gradient) * factor, rtol=1e-6)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])

@@ -301,12 +301,15 @@ def numpy_bert(
     }
 
     def dense(x: np.ndarray, name: str) -> np.ndarray:
-        return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
+        result: np.ndarray = x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
+        return result
 
     def layer_norm(x: np.ndarray, name: str) -> np.ndarray:
         centred = x - x.mean(-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + epsilon)
-        return scaled * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        result: np.ndarray = scaled * weight + bias
+        return result
 
     def attention(x: np.ndarray, prefix: str, num_heads: int = 2) -> np.ndarray:
         query, key, value = (
@@ -315,7 +318,9 @@ def numpy_bert(
         )
         scores = np.einsum("qhd,khd->hqk", query, key) / np.sqrt(query.shape[-1])
         shares = scipy.special.softmax(scores, axis=-1)
-        return np.einsum("hqk,khd->qhd", shares, value).reshape(x.shape)
+        result: np.ndarray = np.einsum("hqk,khd->qhd", shares, value)
+        merged: np.ndarray = result.reshape(x.shape)
+        return merged
 
     x = (
         tensors["embeddings.word_embeddings.weight"][token_ids]

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ def main(folder: str, texts_file: str, result_file: str) -> None:
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     model.eval()
     texts = json.loads(pathlib.Path(texts_file).read_text(encoding="utf-8"))
-    probabilities, ids = [], []
+    probabilities: list[Any] = []
+    ids: list[Any] = []
     for start in range(0, len(texts), BATCH_SIZE):
         inputs = tokenizer(
             texts[start : start + BATCH_SIZE],

@@ -40,6 +40,7 @@ import json
 import pathlib
 import platform
 import sys
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -242,7 +243,8 @@ def main(site_packages: pathlib.Path) -> None:
         # Cut as Hugging Face cuts: the first tokens, then [SEP].
         "longest": long_ids[: MAX_LENGTH - 1] + long_ids[-1:],
     }
-    np.savez(HERE / "hidden_states.npz", **hidden_states(model_dir, ids_by_name))
+    states: Any = hidden_states(model_dir, ids_by_name)
+    np.savez(HERE / "hidden_states.npz", **states)
 
 
 if __name__ == "__main__":

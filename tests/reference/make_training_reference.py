@@ -105,9 +105,9 @@ def main(site_packages: str) -> None:
     }
     np.savez_compressed(
         HERE / "training_steps.npz",
-        **stored,
-        losses=np.float32(losses),
-        norms=np.float32(norms),
+        **stored,  # type: ignore[arg-type]
+        losses=np.array(losses, np.float32),
+        norms=np.array(norms, np.float32),
         head_kernel_after=state["classifier.weight"].T,
         query_bias_after=state["bert.encoder.layer.0.attention.self.query.bias"],
         word_embeddings_after=state["bert.embeddings.word_embeddings.weight"][words],

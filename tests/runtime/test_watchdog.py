@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -191,7 +192,7 @@ def test_other_errors_stay_what_they_are(cluster: Any, error: Exception) -> None
 def test_port_in_use_is_named() -> None:
     (port,) = processes.free_ports(1)
     cluster = clusters.Cluster((f"localhost:{port}", "b:2"), 0, "TF_CONFIG: a test")
-    with watchdog.socket.create_server(("", port)):
+    with socket.create_server(("", port)):
         with pytest.raises(ValueError, match=rf"listen at port {port}; found .*in use"):
             watchdog.wait_for_workers(cluster, timeout_secs=1)
 
@@ -200,7 +201,7 @@ def test_who_does_not_come_is_named() -> None:
     here, there, nobody = processes.free_ports(3)
     addresses = tuple(f"localhost:{port}" for port in (here, there, nobody))
     cluster = clusters.Cluster(addresses, 0, "TF_CONFIG: a test")
-    with watchdog.socket.create_server(("", there)):
+    with socket.create_server(("", there)):
         with pytest.raises(WorkerLost) as error:
             watchdog.wait_for_workers(cluster, timeout_secs=0.5)
     message = str(error.value)

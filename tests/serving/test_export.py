@@ -71,7 +71,7 @@ def make_checks(
     """With labels that the classifier gets right, all but every fourth."""
     texts = TEXTS[:num_texts]
     logits = tiny_export.logits_in_memory(source, texts)
-    labels = source.decision.labels(logits)[: num_texts - num_unlabelled]
+    labels = DECISION.labels(logits)[: num_texts - num_unlabelled]
     labels[::4] = (labels[::4] + 1) % len(LABELS)
     classifier = source.make_classifier("float32")
     trained = {p: v.numpy() for p, v in weights_lib.by_path(classifier).items()}
@@ -386,7 +386,7 @@ def test_nothing_is_published_that_decides_otherwise(
     source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
 ) -> None:
     """It is written with other thresholds than it is checked by."""
-    other = dataclasses.replace(source.decision, thresholds=(0.2, 0.4, 0.4))
+    other = dataclasses.replace(DECISION, thresholds=(0.2, 0.4, 0.4))
     graph = dataclasses.replace(source, decision=other)
     written = formats.write
     with pytest.MonkeyPatch.context() as patch:
@@ -399,7 +399,7 @@ def test_nothing_is_published_that_decides_otherwise(
 def test_label_of_a_tie_may_be_either(
     source: formats.Source, checks: export_lib.Checks
 ) -> None:
-    thresholds = np.array(source.decision.thresholds)
+    thresholds = np.array(DECISION.thresholds)
     probabilities = np.stack([thresholds, thresholds + (0, 1e-9, -1e-9)])
     tied = export_lib.Checks(("a", "b"), np.zeros(2, int), probabilities, {})
     for labels in ([0, 1], [2, 2]):

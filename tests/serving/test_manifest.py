@@ -1,5 +1,9 @@
 """A folder's manifest: written, read, and what is found when the folder changed."""
 
+from __future__ import annotations
+
+import pathlib
+from typing import Any
 import hashlib
 import re
 import shutil
@@ -21,7 +25,7 @@ FACTS = {"version": 3, "metrics": {"accuracy": 0.93}, "git_revision": None}
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: pathlib.Path) -> Any:
     for name, content in FILES.items():
         (tmp_path / "3" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "3" / name).write_bytes(content)
@@ -30,7 +34,7 @@ def folder(tmp_path):
     return tmp_path / "3"
 
 
-def test_manifest_holds_the_facts_and_every_file(folder):
+def test_manifest_holds_the_facts_and_every_file(folder: Any) -> None:
     assert manifest.read(folder) == {
         "format_version": 1,
         **FACTS,
@@ -44,7 +48,7 @@ def test_manifest_holds_the_facts_and_every_file(folder):
     }
 
 
-def test_folder_verifies_wherever_it_lies(folder, tmp_path):
+def test_folder_verifies_wherever_it_lies(folder: Any, tmp_path: pathlib.Path) -> None:
     expected = (len(FILES), sum(map(len, FILES.values())))
     assert manifest.verify(folder) == expected
     shutil.copytree(folder, tmp_path / "elsewhere" / "7")
@@ -54,7 +58,7 @@ def test_folder_verifies_wherever_it_lies(folder, tmp_path):
     assert str(found) == f"verified: {expected[0]} files, {expected[1]} bytes"
 
 
-def test_folder_behind_a_scheme_verifies(folder):
+def test_folder_behind_a_scheme_verifies(folder: Any) -> None:
     # The path of a bucket, through the same calls; its scheme is TensorFlow's for disks.
     remote = storage.RemotePath(f"file://{folder}")
     assert manifest.verify(remote) == manifest.verify(folder)
@@ -63,24 +67,29 @@ def test_folder_behind_a_scheme_verifies(folder):
         manifest.verify(remote)
 
 
-def flip_a_bit(folder):
+def flip_a_bit(folder: Any) -> None:
     path = folder / "variables" / "variables.data-00000-of-00001"
     content = bytearray(path.read_bytes())
     content[4321] ^= 1
     path.write_bytes(content)
 
 
-def truncate(folder):
+def truncate(folder: Any) -> None:
     with open(folder / "variables" / "variables.data-00000-of-00001", "r+b") as file:
         file.truncate(6999)
 
 
-def put_a_folder(folder):
+def truncate_and_remove(folder: pathlib.Path) -> None:
+    truncate(folder)
+    (folder / "saved_model.pb").unlink()
+
+
+def put_a_folder(folder: Any) -> None:
     (folder / "MODEL_CARD.md").unlink()
     (folder / "MODEL_CARD.md").mkdir()
 
 
-def put_a_broken_link(folder):
+def put_a_broken_link(folder: Any) -> None:
     (folder / "MODEL_CARD.md").unlink()
     (folder / "MODEL_CARD.md").symlink_to("away")
 
@@ -104,14 +113,16 @@ CHANGES = {
     "replaced_by_a_folder": (put_a_folder, ["MODEL_CARD.md: missing"]),
     "broken_link": (put_a_broken_link, [r"MODEL_CARD.md: cannot be read \(No such"]),
     "several": (
-        lambda folder: (truncate(folder), (folder / "saved_model.pb").unlink()),
+        truncate_and_remove,
         [f"{DATA}: 7000 bytes", "saved_model.pb: missing", "2 of 5 files"],
     ),
 }
 
 
 @pytest.mark.parametrize("change, words", CHANGES.values(), ids=CHANGES)
-def test_every_file_that_is_not_as_it_was_is_named(folder, change, words):
+def test_every_file_that_is_not_as_it_was_is_named(
+    folder: Any, change: Any, words: Any
+) -> None:
     change(folder)
     with pytest.raises(ValueError, match=re.escape(str(folder))) as error:
         manifest.verify(folder)
@@ -137,7 +148,9 @@ BROKEN_MANIFESTS = {
 @pytest.mark.parametrize(
     "content, words", BROKEN_MANIFESTS.values(), ids=BROKEN_MANIFESTS
 )
-def test_manifest_that_says_nothing_is_refused(folder, content, words):
+def test_manifest_that_says_nothing_is_refused(
+    folder: Any, content: Any, words: Any
+) -> None:
     (folder / "manifest.json").unlink()
     if content is not None:
         (folder / "manifest.json").write_text(content)
@@ -146,7 +159,7 @@ def test_manifest_that_says_nothing_is_refused(folder, content, words):
     assert str(folder) in str(error.value) and "again" in str(error.value)
 
 
-def git(folder, *arguments):
+def git(folder: Any, *arguments: Any) -> Any:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
     command = ["git", "-C", str(folder), *identity, *arguments]
     return subprocess.run(
@@ -154,7 +167,7 @@ def git(folder, *arguments):
     ).stdout.strip()
 
 
-def test_git_revision_says_whether_files_were_changed(tmp_path):
+def test_git_revision_says_whether_files_were_changed(tmp_path: pathlib.Path) -> None:
     package = tmp_path / "repository" / "package"
     package.mkdir(parents=True)
     assert manifest.git_revision(package) is None
@@ -176,6 +189,8 @@ def test_git_revision_says_whether_files_were_changed(tmp_path):
     assert manifest.git_revision(package) == f"{commit}-dirty"
 
 
-def test_no_git_is_no_error(tmp_path, monkeypatch):
+def test_no_git_is_no_error(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert manifest.git_revision() is None

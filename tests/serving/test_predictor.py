@@ -1,5 +1,8 @@
 """Prediction from files and pipes, with a tiny SavedModel made here."""
 
+from __future__ import annotations
+
+from typing import Any
 import io
 import json
 import os
@@ -25,12 +28,12 @@ REPOSITORY = pathlib.Path(__file__).parents[2]
 class LengthModel(tf.Module):
     """Says "long" of a text of three bytes and more, and NaN of "nan"."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.names = tf.Variable(["short", "long"], trainable=False)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def serve(self, text):
+    def serve(self, text: Any) -> Any:
         is_long = tf.strings.length(text) >= 3
         score = tf.where(text == "nan", float("nan"), 0.75)
         return {
@@ -44,12 +47,12 @@ class LengthModel(tf.Module):
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def serve_examples(self, examples):
+    def serve_examples(self, examples: Any) -> Any:
         feature = {"text": tf.io.FixedLenFeature([], tf.string)}
         return self.serve(tf.io.parse_example(examples, feature)["text"])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def everything(self, text):
+    def everything(self, text: Any) -> Any:
         length = tf.strings.length(text)
         return {
             "vector": tf.cast(tf.stack([length, 2 * length], axis=1), tf.bfloat16),
@@ -61,16 +64,16 @@ class LengthModel(tf.Module):
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def one_for_all(self, text):
+    def one_for_all(self, text: Any) -> Any:
         return {"number": tf.size(text)[None, None]}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, None], tf.int32, name="token_ids")]
     )
-    def tokens(self, token_ids):
+    def tokens(self, token_ids: Any) -> Any:
         return {"label": token_ids}
 
-    def signatures(self):
+    def signatures(self) -> Any:
         return {
             "serving_default": self.serve,
             "tf_example": self.serve_examples,
@@ -85,7 +88,7 @@ LONG = {"label": "long", "score": 0.75, "probabilities": [0.25, 0.75]}
 
 
 @pytest.fixture(scope="module")
-def saved_model(tmp_path_factory):
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("export") / "1"
     model = LengthModel()
     tf.saved_model.save(model, str(folder), signatures=model.signatures())
@@ -93,13 +96,15 @@ def saved_model(tmp_path_factory):
     return str(folder)
 
 
-def parquet(texts):
+def parquet(texts: Any) -> Any:
     sink = io.BytesIO()
     pq.write_table(pa.table({"text": texts}), sink)
     return sink.getvalue()
 
 
-def predicted(saved_model, folder, name, content, **settings):
+def predicted(
+    saved_model: Any, folder: Any, name: Any, content: Any, **settings: Any
+) -> Any:
     """Runs over a file of this content; the objects of the output's lines."""
     (folder / name).write_bytes(content)
     output = folder / "deep" / "out.jsonl"
@@ -121,12 +126,16 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("name, content, expected", INPUTS.values(), ids=INPUTS)
-def test_one_object_a_text_in_order(saved_model, tmp_path, name, content, expected):
+def test_one_object_a_text_in_order(
+    saved_model: Any, tmp_path: pathlib.Path, name: Any, content: Any, expected: Any
+) -> None:
     assert predicted(saved_model, tmp_path, name, content) == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
-def test_batches_keep_the_order(saved_model, tmp_path, batch_size):
+def test_batches_keep_the_order(
+    saved_model: Any, tmp_path: pathlib.Path, batch_size: Any
+) -> None:
     texts = [b"a" * (n % 5) for n in range(23)]
     lines = predicted(
         saved_model, tmp_path, "a.txt", b"\n".join(texts) + b"\n", batch_size=batch_size
@@ -134,7 +143,7 @@ def test_batches_keep_the_order(saved_model, tmp_path, batch_size):
     assert lines == [LONG if len(text) >= 3 else SHORT for text in texts]
 
 
-def test_format_and_field_can_be_told(saved_model, tmp_path):
+def test_format_and_field_can_be_told(saved_model: Any, tmp_path: pathlib.Path) -> None:
     settings = {"input_format": "csv", "text_field": "review"}
     content = b"id,review\nabc,a\n"
     assert predicted(saved_model, tmp_path, "a.dat", content, **settings) == [SHORT]
@@ -157,8 +166,13 @@ BAD_INPUTS = {
 )
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_bad_input_leaves_the_old_output(
-    saved_model, tmp_path, name, content, words, batch_size
-):
+    saved_model: Any,
+    tmp_path: pathlib.Path,
+    name: Any,
+    content: Any,
+    words: Any,
+    batch_size: Any,
+) -> None:
     output = tmp_path / "out" / "out.jsonl"
     output.parent.mkdir()
     output.write_text("old")
@@ -185,7 +199,9 @@ def test_bad_input_leaves_the_old_output(
     assert set(os.listdir(output.parent)) == left
 
 
-def test_bad_row_may_be_mended_and_the_rest_answered(saved_model, tmp_path):
+def test_bad_row_may_be_mended_and_the_rest_answered(
+    saved_model: Any, tmp_path: pathlib.Path
+) -> None:
     texts, output = tmp_path / "a.txt", tmp_path / "out.jsonl"
     config = PredictConfig(
         saved_model=saved_model, input=str(texts), output=str(output), batch_size=2
@@ -202,10 +218,12 @@ def test_bad_row_may_be_mended_and_the_rest_answered(saved_model, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "out.jsonl"]
 
 
-def test_what_was_answered_is_not_answered_again(saved_model, tmp_path, monkeypatch):
+def test_what_was_answered_is_not_answered_again(
+    saved_model: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answered = []
 
-    def failing_later(self, texts):
+    def failing_later(self: Any, texts: Any) -> Any:
         if "abcd" in texts:
             raise ValueError("stop")
         answered.append(texts)
@@ -225,22 +243,25 @@ def test_what_was_answered_is_not_answered_again(saved_model, tmp_path, monkeypa
     assert found == [SHORT, LONG, SHORT, LONG]
 
 
-def test_partial_of_another_model_is_refused(saved_model, tmp_path):
+def test_partial_of_another_model_is_refused(
+    saved_model: Any, tmp_path: pathlib.Path
+) -> None:
     for name in ("same", "other"):
         shutil.copytree(saved_model, tmp_path / name)
     manifest.write(tmp_path / "other", {"version": 2})
     settings = {"saved_model": str(tmp_path / "same"), "batch_size": 1}
 
-    def predict(content, **changes):
+    def predict(content: Any, **changes: Any) -> Any:
         return predicted(folder=tmp_path, name="a.txt", content=content, **changes)
 
     with pytest.raises(ValueError, match="NUL"):
         predict(b"a\nabc\n\0\n", **settings)
-    for changes, words in [
+    others: list[tuple[dict[str, Any], str]] = [
         ({"saved_model": str(tmp_path / "other")}, "model was [0-9a-f]{64}, is"),
         ({"signature": "tf_example"}, "signature was serving_default, is tf_example"),
         ({"batch_size": 2}, "batch_size was 1, is 2"),
-    ]:
+    ]
+    for changes, words in others:
         with pytest.raises(ValueError, match=words):
             predict(b"a\n", **settings | changes)
     # Where the model lies makes no difference.
@@ -248,7 +269,9 @@ def test_partial_of_another_model_is_refused(saved_model, tmp_path):
     assert predict(b"a\nabc\nabc\n", **settings) == [SHORT, LONG, LONG]
 
 
-def test_models_without_manifest_differ_by_their_weights(saved_model, tmp_path):
+def test_models_without_manifest_differ_by_their_weights(
+    saved_model: Any, tmp_path: pathlib.Path
+) -> None:
     digests = set()
     for name in ("short", "brief", "short"):
         model = LengthModel()
@@ -265,7 +288,9 @@ def test_models_without_manifest_differ_by_their_weights(saved_model, tmp_path):
     assert len(digests) == 2
 
 
-def test_output_keeps_a_link_and_refuses_a_folder(saved_model, tmp_path):
+def test_output_keeps_a_link_and_refuses_a_folder(
+    saved_model: Any, tmp_path: pathlib.Path
+) -> None:
     texts, real, link = (tmp_path / name for name in ("a.txt", "real", "link"))
     texts.write_text("a\n")
     real.write_text("old")
@@ -282,12 +307,12 @@ def test_output_keeps_a_link_and_refuses_a_folder(saved_model, tmp_path):
         predictor.predict_file(PredictConfig(output=str(tmp_path), **settings))
 
 
-def test_model_outlives_its_loading(saved_model):
+def test_model_outlives_its_loading(saved_model: Any) -> None:
     assert predictor.load(saved_model)(["abc", "é"]) == [LONG, SHORT]
     assert predictor.load(saved_model)([]) == []
 
 
-def test_every_output_of_a_signature_by_name(saved_model):
+def test_every_output_of_a_signature_by_name(saved_model: Any) -> None:
     predict = predictor.load(saved_model, signature="everything")
     (found,) = predict(["é"])
     assert found == {
@@ -305,12 +330,12 @@ def test_every_output_of_a_signature_by_name(saved_model):
         predict(["a", "nan"])
 
 
-def test_texts_as_serialized_examples(saved_model):
+def test_texts_as_serialized_examples(saved_model: Any) -> None:
     predict = predictor.load(saved_model, signature="tf_example")
     assert predict(["abc", "é", ""]) == [LONG, SHORT, SHORT]
 
 
-def test_signature_of_a_file(saved_model, tmp_path):
+def test_signature_of_a_file(saved_model: Any, tmp_path: pathlib.Path) -> None:
     settings = {"signature": "everything"}
     (line,) = predicted(saved_model, tmp_path, "a.txt", b"abc\n", **settings)
     assert line["vector"] == [3.0, 6.0] and line["abstain"] is False
@@ -320,21 +345,23 @@ def test_signature_of_a_file(saved_model, tmp_path):
     "name, words",
     [("tokens", "tokens, one that takes int32 token_ids"), ("x", "x, none of that")],
 )
-def test_signature_that_takes_no_strings_is_refused(saved_model, name, words):
+def test_signature_that_takes_no_strings_is_refused(
+    saved_model: Any, name: Any, words: Any
+) -> None:
     with pytest.raises(ValueError, match=words) as error:
         predictor.load(saved_model, signature=name)
     usable = "has everything, one_for_all, serving_default, tf_example."
     assert usable in str(error.value) and saved_model in str(error.value)
 
 
-def test_output_that_is_not_one_a_text_is_refused(saved_model):
+def test_output_that_is_not_one_a_text_is_refused(saved_model: Any) -> None:
     predict = predictor.load(saved_model, signature="one_for_all")
     with pytest.raises(ValueError, match=r"one number a text.*\(1, 1\) for 2 texts"):
         predict(["a", "b"])
 
 
 @pytest.fixture
-def exports(saved_model, tmp_path):
+def exports(saved_model: Any, tmp_path: pathlib.Path) -> Any:
     """An export folder with three versions, and what is no version."""
     for name in ("2", "9", "10", ".11.tmp-abc", "bfloat16/12"):
         shutil.copytree(saved_model, tmp_path / "export" / name)
@@ -343,7 +370,9 @@ def exports(saved_model, tmp_path):
     return tmp_path / "export"
 
 
-def test_newest_version_of_an_export_folder(exports, caplog):
+def test_newest_version_of_an_export_folder(
+    exports: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO", "trainer")
     assert versions.find(str(exports)) == exports / "10"
     assert "version 10 (the highest number)" in caplog.text
@@ -360,14 +389,14 @@ def test_newest_version_of_an_export_folder(exports, caplog):
 
 
 @pytest.mark.parametrize("content", ["13\n", "14", "", "../export/9", "x"])
-def test_latest_that_names_no_version_is_refused(exports, content):
+def test_latest_that_names_no_version_is_refused(exports: Any, content: Any) -> None:
     (exports / "latest").write_text(content)
     with pytest.raises(ValueError, match="which is no version there") as error:
         predictor.load(str(exports))
     assert repr(content.strip()) in str(error.value)
 
 
-def test_verified_before_it_is_loaded(saved_model, tmp_path):
+def test_verified_before_it_is_loaded(saved_model: Any, tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "1"
     shutil.copytree(saved_model, folder)
     settings = {"verify": True}
@@ -377,7 +406,7 @@ def test_verified_before_it_is_loaded(saved_model, tmp_path):
         predicted(str(folder), tmp_path, "a.txt", b"a\n", **settings)
 
 
-def test_saved_model_that_is_none_is_refused(tmp_path):
+def test_saved_model_that_is_none_is_refused(tmp_path: pathlib.Path) -> None:
     model = LengthModel()
     tf.saved_model.save(model, str(tmp_path / "other"), signatures={"o": model.serve})
     (tmp_path / "broken").mkdir()
@@ -399,7 +428,7 @@ def test_saved_model_that_is_none_is_refused(tmp_path):
             assert word in str(error.value)
 
 
-def run_command(*flags, **arguments):
+def run_command(*flags: Any, **arguments: Any) -> Any:
     return subprocess.run(
         [sys.executable, "-m", "trainer.predict", *flags],
         capture_output=True,
@@ -408,13 +437,13 @@ def run_command(*flags, **arguments):
     )
 
 
-def test_command_from_pipe_to_pipe(saved_model):
+def test_command_from_pipe_to_pipe(saved_model: Any) -> None:
     result = run_command(f"--saved_model={saved_model}", "--input=-", input=b"a\nabc\n")
     assert result.returncode == 0, result.stderr.decode()
     assert list(map(json.loads, result.stdout.splitlines())) == [SHORT, LONG]
 
 
-def test_only_verify_does_without_an_input():
+def test_only_verify_does_without_an_input() -> None:
     assert PredictConfig(saved_model="a", verify=True).input == ""
     with pytest.raises(ValueError, match="--input is required .* Only --verify"):
         PredictConfig(saved_model="a")
@@ -422,7 +451,7 @@ def test_only_verify_does_without_an_input():
         PredictConfig(saved_model="a", verify=True, output="b")
 
 
-def test_command_verifies(saved_model, tmp_path):
+def test_command_verifies(saved_model: Any, tmp_path: pathlib.Path) -> None:
     shutil.copytree(saved_model, tmp_path / "1")
     result = run_command("--verify", f"--saved_model={tmp_path}")
     assert result.returncode == 0, result.stderr.decode()
@@ -436,7 +465,7 @@ def test_command_verifies(saved_model, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_command_goes_on(saved_model, tmp_path):
+def test_killed_command_goes_on(saved_model: Any, tmp_path: pathlib.Path) -> None:
     texts, output = tmp_path / "a.txt", tmp_path / "out.jsonl"
     state = tmp_path / "out.jsonl.partial.json"
     draw = random.Random(0)
@@ -444,7 +473,7 @@ def test_killed_command_goes_on(saved_model, tmp_path):
     texts.write_text("".join("x" * (n % 5) + "\n" for n in range(num_texts)))
     flags = [f"--saved_model={saved_model}", f"--input={texts}", f"--output={output}"]
 
-    def num_answered():
+    def num_answered() -> Any:
         return json.loads(state.read_text())["num_texts"] if state.exists() else 0
 
     before = 0
@@ -468,7 +497,7 @@ def test_killed_command_goes_on(saved_model, tmp_path):
     assert output.read_text() == "".join(lines) * (num_texts // 5)
 
 
-def test_command_names_a_bad_row(saved_model):
+def test_command_names_a_bad_row(saved_model: Any) -> None:
     result = run_command(f"--saved_model={saved_model}", "--input=-", input=b"a\0\n")
     assert result.returncode == 2
     assert b"<stdin>:1: expected text. Received: a NUL byte at byte 2" in result.stderr
@@ -476,7 +505,9 @@ def test_command_names_a_bad_row(saved_model):
     assert result.stdout == b""
 
 
-def test_command_ends_quietly_when_nobody_reads(saved_model, tmp_path):
+def test_command_ends_quietly_when_nobody_reads(
+    saved_model: Any, tmp_path: pathlib.Path
+) -> None:
     texts = tmp_path / "a.txt"
     texts.write_bytes(b"abc\n" * 20_000)
     reader, writer = os.pipe()
@@ -493,7 +524,9 @@ def test_command_ends_quietly_when_nobody_reads(saved_model, tmp_path):
     assert b"Broken" not in result.stderr and b"Traceback" not in result.stderr
 
 
-def test_neither_keras_nor_tensorflow_is_loaded_for_help_and_to_verify(saved_model):
+def test_neither_keras_nor_tensorflow_is_loaded_for_help_and_to_verify(
+    saved_model: Any,
+) -> None:
     command = (
         "import sys, trainer.predict; from trainer.config import PredictConfig; "
         f"config = PredictConfig(saved_model={saved_model!r}, verify=True); "
@@ -506,7 +539,7 @@ def test_neither_keras_nor_tensorflow_is_loaded_for_help_and_to_verify(saved_mod
     assert not {"tensorflow", "keras"} & set(modules)
 
 
-def test_keras_hub_is_not_needed_to_predict(saved_model):
+def test_keras_hub_is_not_needed_to_predict(saved_model: Any) -> None:
     command = (
         "import sys; from trainer.serving import predictor; "
         f"predictor.load({saved_model!r})(['a']); print(*sys.modules)"

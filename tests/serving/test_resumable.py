@@ -1,5 +1,8 @@
 """Output files that go on after a kill, without a model."""
 
+from __future__ import annotations
+
+from typing import Any
 import contextlib
 import fcntl
 import json
@@ -19,7 +22,7 @@ TEXTS = [f"text {n} \u00e9" for n in range(100)]
 BELONGS_TO = {"model": "a", "signature": "s"}
 
 
-def batches(texts, batch_size=8):
+def batches(texts: Any, batch_size: Any = 8) -> Any:
     return iter(
         [
             texts[start : start + batch_size]
@@ -28,11 +31,19 @@ def batches(texts, batch_size=8):
     )
 
 
-def lines(texts):
+def lines(texts: Any) -> Any:
     return [text.upper() for text in texts]
 
 
-def write(target, texts=TEXTS, *, stop_after=None, batch_size=8, secs=0, **changes):
+def write(
+    target: Any,
+    texts: Any = TEXTS,
+    *,
+    stop_after: Any = None,
+    batch_size: Any = 8,
+    secs: Any = 0,
+    **changes: Any,
+) -> Any:
     """Answers texts; stops as a kill does, after so many batches of this call.
 
     Returns:
@@ -51,30 +62,30 @@ def write(target, texts=TEXTS, *, stop_after=None, batch_size=8, secs=0, **chang
     return before
 
 
-def stopped(target, **arguments):
+def stopped(target: Any, **arguments: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         write(target, **arguments)
 
 
 @pytest.fixture
-def target(tmp_path):
+def target(tmp_path: pathlib.Path) -> Any:
     return tmp_path / "out.jsonl"
 
 
 @pytest.fixture
-def partial(tmp_path):
+def partial(tmp_path: pathlib.Path) -> Any:
     return tmp_path / "out.jsonl.partial"
 
 
 WHOLE = "".join(f"{line}\n" for line in lines(TEXTS)).encode()
 
 
-def names(target):
+def names(target: Any) -> Any:
     return sorted(os.listdir(target.parent))
 
 
 @pytest.mark.parametrize("stops", [[], [1], [5, 3], [1, 1, 1], [12], [13]])
-def test_stopped_and_gone_on_with_equals_undisturbed(target, stops):
+def test_stopped_and_gone_on_with_equals_undisturbed(target: Any, stops: Any) -> None:
     target.write_text("old")
     for stop in stops:
         stopped(target, stop_after=stop)
@@ -85,7 +96,9 @@ def test_stopped_and_gone_on_with_equals_undisturbed(target, stops):
     assert names(target) == ["out.jsonl"]
 
 
-def test_stopped_before_any_line_was_sure_begins_anew(target, partial):
+def test_stopped_before_any_line_was_sure_begins_anew(
+    target: Any, partial: Any
+) -> None:
     stopped(target, stop_after=13, secs=1000)
     assert partial.stat().st_size > 0
     assert write(target, model="b") == 0
@@ -93,7 +106,9 @@ def test_stopped_before_any_line_was_sure_begins_anew(target, partial):
 
 
 @pytest.mark.parametrize("tail", [b"TEXT 40", b"\n", b"x" * 10_000 + b"\nTEXT"])
-def test_what_is_behind_the_sure_lines_is_cut_off(target, partial, tail):
+def test_what_is_behind_the_sure_lines_is_cut_off(
+    target: Any, partial: Any, tail: Any
+) -> None:
     stopped(target, stop_after=5)
     with partial.open("ab") as file:
         file.write(tail)
@@ -101,7 +116,7 @@ def test_what_is_behind_the_sure_lines_is_cut_off(target, partial, tail):
     assert target.read_bytes() == WHOLE
 
 
-def test_texts_further_on_may_change_and_be_more(target):
+def test_texts_further_on_may_change_and_be_more(target: Any) -> None:
     stopped(target, stop_after=13, texts=TEXTS[:97] + ["bad"] * 3)
     assert write(target, TEXTS + ["more"]) == 96
     assert target.read_bytes() == WHOLE + b"MORE\n"
@@ -124,7 +139,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("changes, words", REFUSED.values(), ids=REFUSED)
-def test_partial_of_something_else_is_refused_and_kept(target, partial, changes, words):
+def test_partial_of_something_else_is_refused_and_kept(
+    target: Any, partial: Any, changes: Any, words: Any
+) -> None:
     stopped(target, stop_after=5)
     kept = partial.read_bytes()
 
@@ -146,7 +163,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage, words", DAMAGES.values(), ids=DAMAGES)
-def test_damaged_partial_is_refused(target, partial, damage, words):
+def test_damaged_partial_is_refused(
+    target: Any, partial: Any, damage: Any, words: Any
+) -> None:
     stopped(target, stop_after=5)
     damage(partial, pathlib.Path(f"{partial}.json"))
     with pytest.raises(ValueError, match=words) as error:
@@ -155,7 +174,7 @@ def test_damaged_partial_is_refused(target, partial, damage, words):
     assert not target.exists()
 
 
-def test_nothing_answered_leaves_nothing(target):
+def test_nothing_answered_leaves_nothing(target: Any) -> None:
     target.write_text("old")
     for changes in [{}, {"model": "b"}]:
         with pytest.raises(ValueError, match="no row"):
@@ -164,14 +183,14 @@ def test_nothing_answered_leaves_nothing(target):
         assert names(target) == ["out.jsonl"] and target.read_text() == "old"
 
 
-def test_removing_the_partial_alone_begins_anew(target, partial):
+def test_removing_the_partial_alone_begins_anew(target: Any, partial: Any) -> None:
     stopped(target, stop_after=5)
     partial.unlink()
     assert write(target, model="b") == 0
     assert target.read_bytes() == WHOLE and names(target) == ["out.jsonl"]
 
 
-def test_message_says_what_is_kept(target, partial):
+def test_message_says_what_is_kept(target: Any, partial: Any) -> None:
     with resumable.opened(target, BELONGS_TO, batch_size=8) as output:
         assert output.keep() == ""
         output.append(TEXTS[:8], lines(TEXTS[:8]))
@@ -180,7 +199,7 @@ def test_message_says_what_is_kept(target, partial):
         assert (state["num_texts"], state["num_bytes"]) == (8, partial.stat().st_size)
 
 
-def test_second_process_is_refused(target, partial):
+def test_second_process_is_refused(target: Any, partial: Any) -> None:
     with resumable.opened(target, BELONGS_TO, batch_size=8) as output:
         output.append(TEXTS[:8], lines(TEXTS[:8]))
         output.checkpoint()
@@ -193,13 +212,13 @@ def test_second_process_is_refused(target, partial):
 
 
 def test_file_that_was_finished_while_it_was_opened_is_left_alone(
-    target, partial, monkeypatch
-):
+    target: Any, partial: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another process ends between our opening the file and our locking it."""
     partial.touch()
     flock = fcntl.flock
 
-    def late_flock(stream, operation):
+    def late_flock(stream: Any, operation: Any) -> None:
         if partial.exists() and not target.exists():
             partial.write_text("another's\n")
             partial.rename(target)
@@ -226,7 +245,7 @@ with resumable.opened(
 """
 
 
-def test_kills_at_random_moments_leave_no_mark(target):
+def test_kills_at_random_moments_leave_no_mark(target: Any) -> None:
     """SIGKILL five times; the file is as without any."""
     num_texts, draw, befores = 500_000, random.Random(0), []
     for timeout in [*(draw.uniform(0, 0.1) for _ in range(5)), None]:
@@ -236,6 +255,7 @@ def test_kills_at_random_moments_leave_no_mark(target):
             stderr=subprocess.PIPE,
             cwd=REPOSITORY,
         )
+        assert process.stdout is not None
         befores.append(int(process.stdout.readline()))
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout)
@@ -248,7 +268,7 @@ def test_kills_at_random_moments_leave_no_mark(target):
     assert names(target) == ["out.jsonl"]
 
 
-def test_two_at_once_never_mix(target):
+def test_two_at_once_never_mix(target: Any) -> None:
     """Both write one file, again and again: each ends well or is told of the other."""
     command = [sys.executable, "-c", WRITER, str(target), "2000"]
     for _ in range(5):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import pathlib
+from typing import Any
 import re
 import subprocess
 import sys
@@ -26,7 +27,7 @@ ENCODER = tiny_export.make_encoder()
 
 
 def write(saved_model: pathlib.Path, **changes: object) -> int:
-    arguments = {
+    arguments: Any = {
         "model_name": "imdb",
         "encoder": ENCODER,
         "bucket_lengths": BUCKET_LENGTHS,
@@ -65,18 +66,18 @@ def shape_of(texts: np.ndarray) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "classify_text", "embed"])
-def test_texts_land_in_their_buckets(signature: str, inputs: dict) -> None:
+def test_texts_land_in_their_buckets(signature: str, inputs: dict[str, Any]) -> None:
     assert [shape_of(value["text"]) for value in inputs[signature]] == SHAPES
 
 
-def test_examples_land_in_their_buckets(inputs: dict) -> None:
+def test_examples_land_in_their_buckets(inputs: dict[str, Any]) -> None:
     features = {"text": tf.io.FixedLenFeature([], tf.string)}
     for value, shape in zip(inputs["tf_example"], SHAPES, strict=True):
         parsed = tf.io.parse_example(value["examples"], features)
         assert shape_of(parsed["text"].numpy()) == shape
 
 
-def test_tokens_are_those_of_the_texts(inputs: dict) -> None:
+def test_tokens_are_those_of_the_texts(inputs: dict[str, Any]) -> None:
     for value, texts in zip(inputs["tokens"], inputs["embed"], strict=True):
         expected = ENCODER(tf.constant(texts["text"])).token_ids.to_tensor()
         np.testing.assert_array_equal(value["token_ids"], expected)

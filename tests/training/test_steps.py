@@ -140,10 +140,14 @@ def _train(
         weights=[v.numpy() for v in model.trainable_variables],
         logits=logits,
         num_traced=(
-            step._step.experimental_get_tracing_count() if steps_per_call > 1 else 0,
-            step._many.experimental_get_tracing_count(),
+            _num_traced(step._step) if steps_per_call > 1 else 0,
+            _num_traced(step._many),
         ),
     )
+
+
+def _num_traced(function: Any) -> int:
+    return int(function.experimental_get_tracing_count())
 
 
 @functools.cache
@@ -296,7 +300,8 @@ def test_waiting_for_input_is_measured(
     def after_half_a_second(index: tf.Tensor, batch: batches.Batch) -> batches.Batch:
         secs = tf.cast(index == 2, tf.float64) / 2
         with tf.control_dependencies([tf.numpy_function(time.sleep, [secs], [])]):
-            return tf.nest.map_structure(tf.identity, batch)
+            copied: batches.Batch = tf.nest.map_structure(tf.identity, batch)
+            return copied
 
     dataset = tf.data.Dataset.from_tensors(batch).repeat().enumerate()
     dataset = dataset.map(after_half_a_second)

@@ -151,7 +151,7 @@ def test_windows_are_pooled_in_the_model(
     )
     forward = Forward(classifier, window_length=MAX_LENGTH)
     ids, _ = make_rows(3, 3 * MAX_LENGTH)
-    num_tokens = np.int32([3 * MAX_LENGTH, MAX_LENGTH, 5])
+    num_tokens = np.array([3 * MAX_LENGTH, MAX_LENGTH, 5], np.int32)
     logits = forward(tf.constant(ids), tf.constant(num_tokens))
     expected = tf.nn.softmax(logits / TEMPERATURE).numpy()
     np.testing.assert_allclose(model(ids, num_tokens), expected, atol=1e-5)
@@ -194,7 +194,9 @@ def test_an_app_needs_the_folder_and_litert_alone(
         timeout=60,
     )
     assert process.returncode == 0, process.stderr
-    expected = in_memory(classifier, np.int32([ids]), np.int32([len(ids)]))
+    expected = in_memory(
+        classifier, np.array([ids], np.int32), np.array([len(ids)], np.int32)
+    )
     np.testing.assert_allclose(json.loads(process.stdout), expected, atol=1e-5)
     assert tuple((folder / "labels.txt").read_text().splitlines()) == LABELS
     assert "[batch, 3]" in (folder / "README.md").read_text()

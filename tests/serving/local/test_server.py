@@ -571,9 +571,9 @@ def test_a_format_without_signatures_is_refused(tmp_path: pathlib.Path) -> None:
 
 
 def test_without_its_extra_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install .*\[serve\]"):
         serve.main(ServeConfig(saved_model="anywhere"))
 
