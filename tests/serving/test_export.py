@@ -23,6 +23,7 @@ from trainer.config import ServingConfig
 from trainer.modeling import weights as weights_lib
 from trainer.serving import export as export_lib
 from trainer.serving import formats, manifest, model_card, versions, warmup
+from trainer.serving.formats.exportable import Exportable
 
 TEXTS = tuple(tiny.labelled_sentences(40)[0])
 FACTS: dict[str, Any] = {
@@ -61,12 +62,12 @@ FACTS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def source(tiny_hugging_face: str) -> formats.Source:
+def source(tiny_hugging_face: str) -> Exportable:
     return tiny_export.make_source(tiny_hugging_face)
 
 
 def make_checks(
-    source: formats.Source, *, num_texts: int = 20, num_unlabelled: int = 2
+    source: Exportable, *, num_texts: int = 20, num_unlabelled: int = 2
 ) -> export_lib.Checks:
     """With labels that the classifier gets right, all but every fourth."""
     texts = TEXTS[:num_texts]
@@ -82,7 +83,7 @@ def make_checks(
 @pytest.mark.parametrize("path", ["pooled_dense/kernel", "logits/bias"])
 def test_a_weight_that_was_not_copied_is_refused(
     path: str,
-    source: formats.Source,
+    source: Exportable,
     checks: export_lib.Checks,
     tmp_path: pathlib.Path,
 ) -> None:
@@ -94,12 +95,12 @@ def test_a_weight_that_was_not_copied_is_refused(
 
 
 @pytest.fixture(scope="module")
-def checks(source: formats.Source) -> export_lib.Checks:
+def checks(source: Exportable) -> export_lib.Checks:
     return make_checks(source)
 
 
 def publish(
-    source: formats.Source,
+    source: Exportable,
     folder: storage.Path,
     checks: export_lib.Checks,
     **settings: Any,
@@ -111,7 +112,7 @@ def publish(
 
 @pytest.fixture(scope="module")
 def published(
-    source: formats.Source,
+    source: Exportable,
     checks: export_lib.Checks,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[pathlib.Path, dict[str, Any]]:
@@ -135,7 +136,7 @@ TOLERANCE = {
 def test_formats_and_what_is_said_of_them(
     published: tuple[pathlib.Path, dict[str, Any]],
     checks: export_lib.Checks,
-    source: formats.Source,
+    source: Exportable,
 ) -> None:
     folder, found = published
     assert (found["path"], found["version"]) == (str(folder / "1"), 1)
@@ -177,7 +178,7 @@ def test_formats_and_what_is_said_of_them(
 
 
 def test_what_lies_beside_them(
-    published: tuple[pathlib.Path, dict[str, Any]], source: formats.Source
+    published: tuple[pathlib.Path, dict[str, Any]], source: Exportable
 ) -> None:
     folder, found = published
     assert sorted(os.listdir(folder)) == sorted(
@@ -337,7 +338,7 @@ def test_card_says_how_to_call_a_checkpoint(
 
 
 def test_versions_go_up_and_old_ones_go(
-    source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
+    source: Exportable, checks: export_lib.Checks, tmp_path: pathlib.Path
 ) -> None:
     folder = tmp_path / "export"
     # A gap stays a gap; numbers are not words; other names are none.
@@ -360,7 +361,7 @@ def test_versions_go_up_and_old_ones_go(
 @pytest.mark.parametrize("change", [0.25, -2e-5, float("nan")])
 def test_nothing_is_published_that_differs(
     change: float,
-    source: formats.Source,
+    source: Exportable,
     checks: export_lib.Checks,
     tmp_path: pathlib.Path,
 ) -> None:
@@ -383,7 +384,7 @@ def test_nothing_is_published_that_differs(
 
 
 def test_nothing_is_published_that_decides_otherwise(
-    source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
+    source: Exportable, checks: export_lib.Checks, tmp_path: pathlib.Path
 ) -> None:
     """It is written with other thresholds than it is checked by."""
     other = dataclasses.replace(DECISION, thresholds=(0.2, 0.4, 0.4))
@@ -397,7 +398,7 @@ def test_nothing_is_published_that_decides_otherwise(
 
 
 def test_label_of_a_tie_may_be_either(
-    source: formats.Source, checks: export_lib.Checks
+    source: Exportable, checks: export_lib.Checks
 ) -> None:
     thresholds = np.array(DECISION.thresholds)
     probabilities = np.stack([thresholds, thresholds + (0, 1e-9, -1e-9)])
@@ -409,7 +410,7 @@ def test_label_of_a_tie_may_be_either(
 
 
 def test_format_that_loses_accuracy_is_refused(
-    source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
+    source: Exportable, checks: export_lib.Checks, tmp_path: pathlib.Path
 ) -> None:
     """One is broken on purpose: bfloat16 gets another head."""
     make = source.make_classifier
@@ -435,7 +436,7 @@ def test_format_that_loses_accuracy_is_refused(
 
 
 def test_latest_never_names_what_failed(
-    source: formats.Source, checks: export_lib.Checks, tmp_path: pathlib.Path
+    source: Exportable, checks: export_lib.Checks, tmp_path: pathlib.Path
 ) -> None:
     """A later format fails: the version as a whole is not there."""
     publish(source, tmp_path, checks)

@@ -18,6 +18,7 @@ from tests.serving.tiny_export import DECISION, LABELS, MAX_LENGTH
 from trainer.modeling.forward import Forward
 from trainer.serving import formats, predictor
 from trainer.serving.signatures import ServingModule
+from trainer.serving.formats.exportable import Exportable
 
 TEXTS = (*tiny.labelled_sentences(30)[0], "", "caf\u00e9, na\u00efve!", "bad " * 100)
 DECIDED: dict[str, Any] = {
@@ -32,7 +33,7 @@ DECIDED: dict[str, Any] = {
 class Served:
     """A classifier, and its SavedModel, which is not where it was written."""
 
-    source: formats.Source
+    source: Exportable
     path: pathlib.Path
     model: Any
     max_windows: int

@@ -16,6 +16,7 @@ from trainer.tasks.single_label_decision import Decision
 from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.presets import load_preset
 from trainer.serving import formats, warmup
+from trainer.serving.formats.exportable import Exportable
 from trainer.runtime import strategies
 
 MAX_LENGTH = 32
@@ -75,9 +76,9 @@ def make_source(
     *,
     max_windows: int = 1,
     decision: Decision = DECISION,
-) -> formats.Source:
+) -> Exportable:
     """What is exported."""
-    return formats.Source(
+    return Exportable(
         make_classifier=lambda policy: make_classifier(preset, pooling, policy),
         preset=load_preset(preset),
         encoder=make_encoder(max_windows=max_windows),
@@ -103,7 +104,7 @@ def save(preset: str, folder: pathlib.Path) -> pathlib.Path:
 
 
 def logits_in_memory(
-    source: formats.Source, texts: Sequence[str], *, max_windows: int = 1
+    source: Exportable, texts: Sequence[str], *, max_windows: int = 1
 ) -> np.ndarray:
     """What KerasHub's own layers make of texts, window by window: [texts, classes]."""
     model = source.make_classifier("float32")

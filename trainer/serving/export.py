@@ -1,6 +1,6 @@
 """Trained classifier → a numbered version that a model server takes, in each format.
 
-    export = publish(source, folder, config=config.serving, checks=checks, facts={...})
+    export = publish(exportable, folder, config=config.serving, checks=checks, facts={...})
     export["path"]          # /runs/a/export/3
     export["formats"]       # size, latency and accuracy of each
 
@@ -33,7 +33,7 @@ from trainer import environment
 from trainer.messages import message
 from trainer.modeling import weights
 from trainer.serving import formats, manifest, model_card, stock_ops, versions, warmup
-from trainer.serving.formats import Source
+from trainer.serving.formats.exportable import Classify, Exportable
 
 # Largest difference of a probability between the SavedModel, which computes in float32,
 # and the trained model, by the precision that this computed in. bfloat16 has 8 bits:
@@ -78,7 +78,7 @@ class Checks:
 
 
 def publish(
-    source: Source,
+    exportable: Exportable,
     folder: storage.Path,
     *,
     config: ServingConfig,
@@ -101,7 +101,9 @@ def publish(
     """
     others = [name for name in EXPORT_FORMATS[1:] if name in config.export_formats]
     with versions.claimed(folder, formats=others) as version:
-        measured = _publish_all(source, folder, version, others, config, checks, facts)
+        measured = _publish_all(
+            exportable, folder, version, others, config, checks, facts
+        )
     sizes = _batch_sizes(config)
     batching = warmup.batching_parameters(sizes)
     storage.write_text(folder / "batching_parameters.txt", batching)
@@ -118,7 +120,7 @@ def publish(
 
 
 def _publish_all(
-    source: Source,
+    exportable: Exportable,
     folder: storage.Path,
     version: int,
     others: Sequence[str],
@@ -128,18 +130,18 @@ def _publish_all(
 ) -> list[Facts]:
     """What was measured of each format of a version, float32 first."""
     target = folder / str(version)
-    facts = {**facts, **_facts(source, version)}
+    facts = {**facts, **_facts(exportable, version)}
     with storage.new_directory(target, keep_existing=False) as unfinished:
-        first = _write(_REFERENCE, unfinished, source, checks)
+        first = _write(_REFERENCE, unfinished, exportable, checks)
         _refuse_other_weights(unfinished, checks)
         _refuse_differences(first, checks)
         sizes = _batch_sizes(config)
-        _complete(unfinished, source, {**facts, **first}, batch_sizes=sizes)
+        _complete(unfinished, exportable, {**facts, **first}, batch_sizes=sizes)
         measured = [{**first, "status": "published", "path": str(target)}]
         for name in others:
             place = folder / name / str(version)
             measured.append(
-                _publish_other(name, place, source, config, checks, facts, first)
+                _publish_other(name, place, exportable, config, checks, facts, first)
             )
     return measured
 
@@ -147,7 +149,7 @@ def _publish_all(
 def _publish_other(
     name: str,
     place: storage.Path,
-    source: Source,
+    exportable: Exportable,
     config: ServingConfig,
     checks: Checks,
     facts: Facts,
@@ -156,12 +158,12 @@ def _publish_other(
     """Publishes a format other than float32, unless too much accuracy is lost."""
     try:
         with storage.new_directory(place, keep_existing=False) as unfinished:
-            found = _write(name, unfinished, source, checks)
+            found = _write(name, unfinished, exportable, checks)
             found["accuracy_drop"] = reference["accuracy"] - found["accuracy"]
             if found["accuracy_drop"] > config.max_accuracy_drop:
                 raise _Refused(found)
             sizes = _batch_sizes(config)
-            _complete(unfinished, source, {**facts, **found}, batch_sizes=sizes)
+            _complete(unfinished, exportable, {**facts, **found}, batch_sizes=sizes)
     except _Refused as refused:
         found = refused.found
         _logger.warning(
@@ -184,14 +186,16 @@ class _Refused(Exception):
         self.found = found
 
 
-def _write(name: str, folder: pathlib.Path, source: Source, checks: Checks) -> Facts:
+def _write(
+    name: str, folder: pathlib.Path, exportable: Exportable, checks: Checks
+) -> Facts:
     """Writes a format, and measures what was written."""
     _logger.info("exporting %s", name)
-    formats.write(name, folder, source)
+    formats.write(name, folder, exportable)
     num_bytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
     if name in formats.SAVED_MODELS:
         stock_ops.check(folder)
-    classify = formats.reader(name, folder, source)
+    classify = formats.reader(name, folder, exportable)
     starts = range(0, len(checks.texts), _CHECK_BATCH_SIZE)
     progress = tqdm(
         starts, desc=f"checking {name}", unit="batch", delay=2.0, disable=None
@@ -212,18 +216,20 @@ def _write(name: str, folder: pathlib.Path, source: Source, checks: Checks) -> F
         "num_texts": len(checks.labels),
         "accuracy": float((held_out == checks.labels).mean()),
         "max_difference": float(np.abs(probabilities - checks.probabilities).max()),
-        "num_other_labels": _num_other_labels(labels, source, checks),
+        "num_other_labels": _num_other_labels(labels, exportable, checks),
     }
 
 
-def _num_other_labels(labels: np.ndarray, source: Source, checks: Checks) -> int:
+def _num_other_labels(
+    labels: np.ndarray, exportable: Exportable, checks: Checks
+) -> int:
     """How many labels are not those of the model in memory, near ties left out."""
-    is_tie = source.decision.is_tie(checks.probabilities, rounding=checks.tolerance)
-    expected = source.decision.choose(checks.probabilities)
+    is_tie = exportable.decision.is_tie(checks.probabilities, rounding=checks.tolerance)
+    expected = exportable.decision.choose(checks.probabilities)
     return int(((labels != expected) & ~is_tie).sum())
 
 
-def _latency_ms(classify: formats.Classify, texts: Sequence[str]) -> float:
+def _latency_ms(classify: Classify, texts: Sequence[str]) -> float:
     """The median time of a text alone, in milliseconds."""
     times = []
     for text in texts[:_NUM_TIMED_TEXTS]:
@@ -269,7 +275,11 @@ def _refuse_differences(measured: Facts, checks: Checks) -> None:
 
 
 def _complete(
-    folder: pathlib.Path, source: Source, facts: Facts, *, batch_sizes: Sequence[int]
+    folder: pathlib.Path,
+    exportable: Exportable,
+    facts: Facts,
+    *,
+    batch_sizes: Sequence[int],
 ) -> None:
     """Adds warm-up requests, the model card and, last, the manifest."""
     name = facts["format"]
@@ -278,8 +288,8 @@ def _complete(
         warmup.write(
             folder,
             model_name=model_card.MODEL_NAME,
-            encoder=source.encoder,
-            bucket_lengths=source.bucket_lengths,
+            encoder=exportable.encoder,
+            bucket_lengths=exportable.bucket_lengths,
             batch_sizes=batch_sizes,
         )
     # That of a checkpoint lies where Hugging Face's hub looks for it.
@@ -288,18 +298,18 @@ def _complete(
     manifest.write(folder, facts)
 
 
-def _facts(source: Source, version: int) -> Facts:
+def _facts(exportable: Exportable, version: int) -> Facts:
     """What the manifests of all formats of a version say of it."""
-    decision = source.decision
+    decision = exportable.decision
     now = datetime.datetime.now(datetime.timezone.utc)
     return {
         "version": version,
         "created": now.isoformat(timespec="seconds"),
         "constants": {
-            "labels": list(source.label_names),
+            "labels": list(exportable.label_names),
             **decision.constants(),
         },
-        "bucket_lengths": list(source.bucket_lengths),
+        "bucket_lengths": list(exportable.bucket_lengths),
         "git_revision": manifest.git_revision(),
         "packages": environment.package_versions(),
     }

@@ -25,7 +25,7 @@ from trainer.evaluation.schema import DataFacts
 from trainer.modeling import presets
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
-from trainer.serving.formats import litert
+from trainer.serving import formats
 from trainer.stages.context import Run
 
 _logger = logging.getLogger(__name__)
@@ -109,8 +109,7 @@ def run(run: Run) -> Material:
     Raises:
       ValueError: the data cannot be used, or workers differ; the message says where.
     """
-    if "litert" in run.config.serving.export_formats:
-        litert.check_installed()
+    formats.check_installed(run.config.serving.export_formats)
     preset = presets.load_preset(run.config.model.preset)
     material = make_material(run.config.data, run.config.training, preset)
     for line in (*run.runtime.reasons, *_summary(material)):

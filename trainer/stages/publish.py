@@ -31,7 +31,7 @@ from trainer.modeling import weights
 from trainer.modeling.forward import Forward
 from trainer.runtime import strategies
 from trainer.serving import export as exports
-from trainer.serving.formats import Source as Exportable
+from trainer.serving.formats.exportable import Exportable
 from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.measure import After

@@ -20,13 +20,17 @@ from typing import Any, Sequence
 
 import keras
 import numpy as np
-from safetensors.numpy import save_file
+import tensorflow as tf
+from safetensors.numpy import load_file, save_file
 
 from trainer.config import Truncation
-from trainer.modeling.classifier import MeanPooledBertTextClassifier
+from trainer.data.tokens import TextEncoder
+from trainer.modeling.classifier import MeanPooledBertTextClassifier, build_classifier
+from trainer.modeling.forward import Forward
 from trainer.modeling.layers import parts_of
-from trainer.modeling.presets import ACTIVATIONS, Preset
+from trainer.modeling.presets import ACTIVATIONS, Preset, load_preset
 from trainer.serving.formats import tokenizer_files
+from trainer.serving.formats.exportable import Answers, Classify, Exportable
 
 # Hugging Face's names of the parts of a layer (`LayerParts`).
 _DENSE_NAMES = {
@@ -171,3 +175,53 @@ def _norm(name: str, layer: keras.layers.Layer) -> dict[str, np.ndarray]:
 def _numpy(weight: Any) -> np.ndarray:
     """float32; of a variable, or of a sum of several (LoRA)."""
     return np.asarray(weight.numpy(), np.float32)
+
+
+def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
+    """Writes what is exported, as `write` does."""
+    write(
+        folder,
+        exportable.make_classifier("float32"),
+        exportable.preset,
+        exportable.label_names,
+        temperature=exportable.decision.temperature,
+        window_length=exportable.data.max_length,
+        truncation=exportable.data.truncation,
+    )
+
+
+def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
+    """A function that asks what `write_format` wrote.
+
+    By this program's own loader: transformers is not among what it needs.
+    """
+    preset = load_preset(str(folder))
+    classifier = build_classifier(
+        preset,
+        num_classes=len(exportable.label_names),
+        pooling="first",
+        dropout=0.0,
+        seed=0,
+    )
+    tensors = load_file(folder / "model.safetensors")
+    head = classifier.get_layer("logits")
+    head.kernel.assign(tensors["classifier.weight"].T)
+    head.bias.assign(tensors["classifier.bias"])
+    encoder = TextEncoder(
+        preset.vocabulary,
+        lowercase=preset.lowercase,
+        strip_accents=preset.strip_accents,
+        window_length=exportable.data.max_length,
+        truncation=exportable.data.truncation,
+    )
+    forward = Forward(classifier)
+
+    def classify(texts: Sequence[str]) -> Answers:
+        ids = encoder(tf.constant(list(texts))).token_ids
+        logits = forward(ids.to_tensor(encoder.pad_id), ids.row_lengths())
+        # The temperature is folded into the head that was loaded.
+        calibrated = logits.numpy() * exportable.decision.temperature
+        probabilities = exportable.decision.probabilities(calibrated)
+        return Answers(probabilities, exportable.decision.choose(probabilities))
+
+    return classify

@@ -26,6 +26,7 @@ from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset
 from trainer.serving.formats import tokenizer_files
 from trainer.tasks.task import Decision
+from trainer.serving.formats.exportable import Answers, Classify, Exportable
 
 MODEL_FILE = "model.tflite"
 
@@ -193,3 +194,30 @@ def _convert(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     model: bytes = converter.convert()
     return model
+
+
+def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
+    """Writes what is exported, as `write` does."""
+    write(
+        folder,
+        exportable.make_classifier("float32"),
+        exportable.preset,
+        exportable.label_names,
+        decision=exportable.decision,
+        window_length=exportable.data.max_length,
+        truncation=exportable.data.truncation,
+        long_text=exportable.data.long_text,
+    )
+
+
+def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
+    """A function that asks what `write_format` wrote."""
+    model = Model(folder)
+
+    def classify(texts: Sequence[str]) -> Answers:
+        ids = exportable.encoder(tf.constant(list(texts))).token_ids
+        padded = ids.to_tensor(exportable.encoder.pad_id)
+        probabilities = model(padded.numpy(), ids.row_lengths().numpy())
+        return Answers(probabilities, exportable.decision.choose(probabilities))
+
+    return classify

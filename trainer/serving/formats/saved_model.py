@@ -1,0 +1,52 @@
+"""Classifier → SavedModel that reads text, in float32, bfloat16 or int8.
+
+    write("int8", folder, exportable)
+    reader(folder, exportable)(["A fine film."]).probabilities
+
+The signatures are in `serving/signatures.py`, 8 bits in `quantization.py`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.modeling.forward import Forward
+from trainer.serving.formats.exportable import Answers, Classify, Exportable
+from trainer.serving.formats.quantization import Int8Forward
+from trainer.serving.signatures import ServingModule
+
+
+def write(name: str, folder: pathlib.Path, exportable: Exportable) -> None:
+    """Writes the model into a folder that is there."""
+    window_length = exportable.data.max_length
+    if name == "int8":
+        classifier = exportable.make_classifier("float32")
+        forward: Forward = Int8Forward(classifier, window_length=window_length)
+    else:
+        classifier = exportable.make_classifier(name)
+        forward = Forward(classifier, window_length=window_length, differentiable=False)
+    module = ServingModule(
+        forward,
+        exportable.encoder,
+        exportable.label_names,
+        bucket_lengths=exportable.bucket_lengths,
+        decision=exportable.decision,
+    )
+    tf.saved_model.save(module, str(folder), signatures=module.signatures())
+
+
+def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
+    """A function that asks what `write` wrote, through the default signature."""
+    loaded = tf.saved_model.load(str(folder))
+    position_of = {name.encode(): i for i, name in enumerate(exportable.label_names)}
+
+    def classify(texts: Sequence[str]) -> Answers:
+        outputs = loaded.signatures["serving_default"](text=tf.constant(list(texts)))
+        labels = [position_of[label] for label in outputs["label"].numpy()]
+        return Answers(outputs["probabilities"].numpy(), np.array(labels))
+
+    return classify
