@@ -220,13 +220,13 @@ class DataConfig:
             -1 <= overlap < room,
             f"--window_overlap must be below {room}, the tokens that a window of"
             " --max_length has besides [CLS] and [SEP], or -1",
-            received=f"{overlap}",
+            received=overlap,
         )
         _require_at_least(self, 2, "max_windows")
         _require(
             1 <= self.num_buckets <= 16,
             "--num_buckets must be in 1 to 16",
-            received=f"{self.num_buckets}",
+            received=self.num_buckets,
         )
         _require(
             self.text_field != self.label_field,
@@ -237,7 +237,7 @@ class DataConfig:
             len(set(self.label_names)) == len(self.label_names)
             and len(self.label_names) != 1,
             "--label_names must be at least two different names",
-            received=f"{','.join(self.label_names)}",
+            received=",".join(self.label_names),
         )
         _require(
             bool(self.cache_dir), "--cache_dir must name a folder", received="none"
@@ -324,19 +324,17 @@ class OptimizerConfig:
         _require(
             0 < self.learning_rate < math.inf,
             "--learning_rate must be above 0 and finite",
-            received=f"{self.learning_rate}",
+            received=self.learning_rate,
         )
         for name in ("weight_decay", "clip_norm"):
             value = getattr(self, name)
-            _require(
-                math.isfinite(value), f"--{name} must be finite", received=f"{value}"
-            )
+            _require(math.isfinite(value), f"--{name} must be finite", received=value)
         _require_at_least(self, 0, "weight_decay", "clip_norm")
         _require_at_least(self, -1, "num_warmup_steps")
         _require(
             self.warmup_fraction == -1.0 or 0.0 <= self.warmup_fraction <= 1.0,
             "--warmup_fraction must be in [0, 1], or -1",
-            received=f"{self.warmup_fraction}",
+            received=self.warmup_fraction,
         )
         _require(
             self.num_warmup_steps < 0 or self.warmup_fraction < 0,
@@ -535,7 +533,7 @@ class RuntimeConfig:
         _require(
             math.isfinite(self.cluster_timeout_secs),
             "--cluster_timeout_secs must be finite",
-            received=f"{self.cluster_timeout_secs}",
+            received=self.cluster_timeout_secs,
         )
         _require(
             bool(self.tpu) or self.strategy != "tpu",
@@ -624,13 +622,11 @@ class ServingConfig:
             not unknown and "float32" in self.export_formats,
             f"--export_formats must be float32 and any of {', '.join(EXPORT_FORMATS)},"
             " separated by commas",
-            received=f"{','.join(self.export_formats)}",
+            received=",".join(self.export_formats),
         )
         for name in ("max_accuracy_drop", "abstain_accuracy"):
             value = getattr(self, name)
-            _require(
-                0 <= value <= 1, f"--{name} must be in [0, 1]", received=f"{value}"
-            )
+            _require(0 <= value <= 1, f"--{name} must be in [0, 1]", received=value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from absl import app
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
+from trainer.messages import message
 from trainer import config as config_lib
 from trainer import exit_codes
 from trainer.runtime.interruptions import Preempted, WorkerLost
@@ -103,8 +104,10 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
         try:
             if len(argv) > 1:
                 raise ValueError(
-                    "every setting is a flag, --name=value. "
-                    f"Received: {' '.join(argv[1:])}"
+                    message(
+                        "every setting is a flag, --name=value",
+                        received=f"{' '.join(argv[1:])}",
+                    )
                 )
             main(read(config_class, flag_values))
         except ValueError as error:

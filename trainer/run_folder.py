@@ -137,8 +137,10 @@ class RunFolder:
                 message(
                     f"--model_dir={self} holds a run with other settings",
                     received=listed,
-                    mend="start it with its own settings, use another --model_dir, or "
-                    "remove it",
+                    mend=(
+                        "start it with its own settings, use another --model_dir, or "
+                        "remove it"
+                    ),
                 )
             )
 
@@ -162,8 +164,10 @@ class RunFolder:
                     f"--model_dir={self} holds a run on other data; it must find the "
                     "same texts and labels",
                     received=f"the {', '.join(names)} split changed since",
-                    mend="train on the new data with another --model_dir, or bring the "
-                    "old data back",
+                    mend=(
+                        "train on the new data with another --model_dir, or bring the "
+                        "old data back"
+                    ),
                 )
             )
 

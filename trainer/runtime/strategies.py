@@ -21,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.messages import message
 from trainer.config import RuntimeConfig
 from trainer.modeling.forward import Fusion
 from trainer.runtime import cluster as clusters
@@ -149,9 +150,13 @@ def check_batch_size(
             what = f"replicas × accumulation steps, {num_replicas} × {num_parts}"
         lower = batch_size - batch_size % divisor
         raise ValueError(
-            f"--{name} must be a multiple of {what}. "
-            f"Received: {name}={batch_size}; try "
-            f"{' or '.join(str(n) for n in (lower, lower + divisor) if n)}"
+            message(
+                f"--{name} must be a multiple of {what}",
+                received=f"{name}={batch_size}",
+                mend=(
+                    f"try {' or '.join(str(n) for n in (lower, lower + divisor) if n)}"
+                ),
+            )
         )
 
 
@@ -178,8 +183,11 @@ def _make_strategy(
         return _tpu(config, cluster)
     if cluster is None and config.strategy == "multi_worker":
         raise ValueError(
-            "--strategy=multi_worker needs to be told of the workers, by TF_CONFIG, "
-            "Slurm (start it with srun) or Kubernetes. Received: none of their variables"
+            message(
+                "--strategy=multi_worker needs to be told of the workers, by TF_CONFIG,"
+                " Slurm (start it with srun) or Kubernetes",
+                received="none of their variables",
+            )
         )
     if cluster is not None:
         return _multi_worker(config, cluster)
@@ -208,19 +216,30 @@ def _tpu(
         )
     if config.jit_compile == "off":
         raise ValueError(
-            "--jit_compile=off is not for a TPU, which runs what XLA compiled and "
-            f"nothing else. Received: jit_compile=off, tpu={config.tpu}"
+            message(
+                "--jit_compile=off is not for a TPU, which runs what XLA compiled and"
+                " nothing else",
+                received=f"jit_compile=off, tpu={config.tpu}",
+            )
         )
     if config.num_virtual_devices > 1:
         raise ValueError(
-            "--num_virtual_devices is for --strategy=mirrored. Received: "
-            f"num_virtual_devices={config.num_virtual_devices}, tpu={config.tpu}"
+            message(
+                "--num_virtual_devices is for --strategy=mirrored",
+                received=(
+                    f"num_virtual_devices={config.num_virtual_devices},"
+                    f" tpu={config.tpu}"
+                ),
+            )
         )
     strategy = tpus.connect(config.tpu, timeout_secs=config.cluster_timeout_secs)
     num_hosts, num_cores = strategy.extended.num_hosts, strategy.num_replicas_in_sync
-    return strategy, (
-        f"TPU of {num_cores} cores on {num_hosts} host{'s' * (num_hosts != 1)}: "
-        f"--strategy={config.strategy}, --tpu={config.tpu}"
+    return (
+        strategy,
+        (
+            f"TPU of {num_cores} cores on {num_hosts} host{'s' * (num_hosts != 1)}: "
+            f"--strategy={config.strategy}, --tpu={config.tpu}"
+        ),
     )
 
 
@@ -246,9 +265,12 @@ def _multi_worker(
     faulthandler.dump_traceback_later(min(timeout_secs, _START_SECS), exit=True)
     strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
     faulthandler.cancel_dump_traceback_later()
-    return strategy, (
-        f"worker {cluster.index} of {cluster.num_workers}: "
-        f"--strategy={config.strategy}, {cluster.source}"
+    return (
+        strategy,
+        (
+            f"worker {cluster.index} of {cluster.num_workers}: "
+            f"--strategy={config.strategy}, {cluster.source}"
+        ),
     )
 
 

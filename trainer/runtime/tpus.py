@@ -19,6 +19,8 @@ import urllib.parse
 
 import tensorflow as tf
 
+from trainer.messages import message
+
 _logger = logging.getLogger(__name__)
 
 _LOCAL = "local"
@@ -55,16 +57,21 @@ def connect(tpu: str, *, timeout_secs: float) -> tf.distribute.TPUStrategy:
     if not connection.done():
         listens = ", though something listens there" * tpu.startswith(_GRPC)
         raise ValueError(
-            f"--tpu={tpu}: expected a TPU that answers; found no answer in "
-            f"{timeout_secs:g} s{listens}; {_advice(tpu)}, or give it longer with "
-            "--cluster_timeout_secs"
+            message(
+                f"--tpu={tpu}: expected a TPU that answers",
+                received=f"no answer in {timeout_secs:g} s{listens}",
+                mend=f"{_advice(tpu)}, or give it longer with --cluster_timeout_secs",
+            )
         )
     error = connection.exception()
     if error is not None:
         lines = str(error).strip().splitlines() or ["no message"]
         raise ValueError(
-            f"--tpu={tpu}: expected a TPU; found {type(error).__name__}: {lines[0]}; "
-            f"{_advice(tpu)}"
+            message(
+                f"--tpu={tpu}: expected a TPU",
+                received=f"{type(error).__name__}: {lines[0]}",
+                mend=_advice(tpu),
+            )
         ) from error
     return connection.result()
 
@@ -85,10 +92,17 @@ def _wait_for_listeners(tpu: str, *, deadline: float) -> None:
                 seen = str(error)
             if time.monotonic() + _RETRY_SECS > deadline:
                 raise ValueError(
-                    f"--tpu={tpu}: expected a TPU at {host}:{port}; found nothing "
-                    f"that listens there in {deadline - started:.3g} s ({seen}); "
-                    "check the address, and that the TPU runs, or give it longer "
-                    "with --cluster_timeout_secs"
+                    message(
+                        f"--tpu={tpu}: expected a TPU at {host}:{port}",
+                        received=(
+                            f"nothing that listens there in {deadline - started:.3g} s"
+                            f" ({seen})"
+                        ),
+                        mend=(
+                            "check the address, and that the TPU runs, or give it"
+                            " longer with --cluster_timeout_secs"
+                        ),
+                    )
                 )
             time.sleep(_RETRY_SECS)
 
@@ -100,7 +114,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, None
     if not address.startswith(_GRPC) or not host or not port:
-        raise ValueError(f"--tpu must be {_GRPC}HOST:PORT. Received: {address}")
+        raise ValueError(message(f"--tpu must be {_GRPC}HOST:PORT", received=address))
     return host, port
 
 

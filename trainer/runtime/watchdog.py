@@ -33,6 +33,7 @@ import tensorflow as tf
 # Not public, but what MultiWorkerMirroredStrategy goes by where it is set before.
 from tensorflow.python.eager import context
 
+from trainer.messages import message
 from trainer import exit_codes
 from trainer.runtime.cluster import Cluster
 from trainer.runtime.interruptions import WorkerLost
@@ -92,8 +93,11 @@ def wait_for_workers(cluster: Cluster, *, timeout_secs: float) -> None:
         listener = socket.create_server(("", port), backlog=cluster.num_workers)
     except OSError as error:
         raise ValueError(
-            f"worker {cluster.index} must be able to listen at port {port}; found "
-            f"{error}; is another run on this machine? Give each its own ports"
+            message(
+                f"worker {cluster.index} must be able to listen at port {port}",
+                received=error,
+                mend="is another run on this machine? Give each its own ports",
+            )
         ) from error
     absent = set(range(cluster.num_workers)) - {cluster.index}
     deadline = time.monotonic() + timeout_secs

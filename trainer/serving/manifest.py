@@ -17,6 +17,8 @@ import pathlib
 import subprocess
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
+from trainer.messages import message
+
 if TYPE_CHECKING:  # It imports TensorFlow.
     from trainer.storage import Path
 
@@ -63,8 +65,11 @@ def read(folder: Path) -> dict[str, Any]:
     place = folder / FILE_NAME
     if not place.is_file():
         raise ValueError(
-            f"expected a {FILE_NAME} beside the model. Received: {folder}, without "
-            "one; export again, or copy the folder whole"
+            message(
+                f"expected a {FILE_NAME} beside the model",
+                received=f"{folder}, without one",
+                mend="export again, or copy the folder whole",
+            )
         )
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
@@ -74,14 +79,22 @@ def read(folder: Path) -> dict[str, Any]:
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{place}: expected a manifest. Received: a file that is damaged "
-            f"({type(error).__name__}: {error}); copy the folder again, or export again"
+            message(
+                f"{place}: expected a manifest",
+                received=f"a file that is damaged ({type(error).__name__}: {error})",
+                mend="copy the folder again, or export again",
+            )
         ) from error
     if found != FORMAT_VERSION or not files:
         raise ValueError(
-            f"{place}: expected files, and format_version {FORMAT_VERSION}. Received: "
-            f"{len(files)} files, format_version {found}; check it with the version of "
-            "this program that wrote it, or export again"
+            message(
+                f"{place}: expected files, and format_version {FORMAT_VERSION}",
+                received=f"{len(files)} files, format_version {found}",
+                mend=(
+                    "check it with the version of this program that wrote it, or export"
+                    " again"
+                ),
+            )
         )
     result: dict[str, Any] = content
     return result
@@ -107,10 +120,15 @@ def verify(folder: Path) -> Verified:
     if flaws:
         lines = "\n  ".join(flaws)
         raise ValueError(
-            f"{folder} must hold what its {FILE_NAME} lists. Received: {len(flaws)} of "
-            f"{len({*expected, *found})} files otherwise:\n  {lines}\n"
-            "Copy the folder again from where it was exported, into an empty one; if "
-            "it is like this there too, export again"
+            message(
+                f"{folder} must hold what its {FILE_NAME} lists",
+                received=(
+                    f"{len(flaws)} of {len({*expected, *found})} files otherwise:\n "
+                    f" {lines}\nCopy the folder again from where it was exported, into"
+                    " an empty one"
+                ),
+                mend="if it is like this there too, export again",
+            )
         )
     return Verified(len(expected), sum(file["bytes"] for file in expected.values()))
 

@@ -31,7 +31,7 @@ from trainer import stack
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.data.readers.reading import read_rows
 from trainer.data.readers.rows import BadRow
-from trainer.messages import shown
+from trainer.messages import message, shown
 from trainer.serving import manifest, resumable, versions
 
 if TYPE_CHECKING:  # It imports TensorFlow.
@@ -139,8 +139,10 @@ def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
         model = tf.saved_model.load(str(folder))
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
-            "--saved_model must be a SavedModel that can be loaded. Received: "
-            f"{folder}: {error}"
+            message(
+                "--saved_model must be a SavedModel that can be loaded",
+                received=f"{folder}: {error}",
+            )
         ) from error
     _check_signature(model.signatures, signature, folder)
     return Predictor(model.signatures[signature])
@@ -159,8 +161,11 @@ def _check_signature(signatures: Any, name: str, folder: Path) -> None:
             f"{spec.dtype.name} {each}" for each, spec in inputs[name].items()
         )
     raise ValueError(
-        f"--signature must be one that takes a string a row; {folder} has "
-        f"{', '.join(sorted(usable)) or 'none'}. Received: {name}, {found}"
+        message(
+            f"--signature must be one that takes a string a row; {folder} has"
+            f" {', '.join(sorted(usable)) or 'none'}",
+            received=f"{name}, {found}",
+        )
     )
 
 
@@ -183,8 +188,10 @@ def _column(name: str, output: Any, texts: list[str]) -> list[Any]:
     values = output.numpy()
     if values.shape[:1] != (len(texts),):
         raise ValueError(
-            f"the model must give one {name} a text. Received: shape {values.shape} "
-            f"for {len(texts)} texts"
+            message(
+                f"the model must give one {name} a text",
+                received=f"shape {values.shape} for {len(texts)} texts",
+            )
         )
     if output.dtype.is_floating:
         # What Python's own floats are; bfloat16 would stay NumPy's.
@@ -193,8 +200,10 @@ def _column(name: str, output: Any, texts: list[str]) -> list[Any]:
         if not is_finite.all():
             text = texts[int(np.argmin(is_finite))]
             raise ValueError(
-                f"the model must give a finite {name}. Received: NaN or infinity "
-                f"for {shown(text)}"
+                message(
+                    f"the model must give a finite {name}",
+                    received=f"NaN or infinity for {shown(text)}",
+                )
             )
     plain: list[Any] = _decoded(values.tolist())
     return plain
@@ -276,7 +285,7 @@ def _output(config: PredictConfig, folder: Path) -> Iterator[_Output]:
     target = pathlib.Path(config.output).resolve()
     if target.is_dir():
         raise ValueError(
-            f"--output must be a file. Received: the folder {config.output}"
+            message("--output must be a file", received=f"the folder {config.output}")
         )
     if target.exists() and not target.is_file():
         # A pipe or device cannot be replaced, only written to.

@@ -23,6 +23,8 @@ import pathlib
 import time
 from typing import Any, BinaryIO, Iterator, Mapping, Sequence
 
+from trainer.messages import message
+
 FORMAT_VERSION = 1
 # About as much work is lost by a kill.
 _CHECKPOINT_SECS = 1.0
@@ -73,10 +75,12 @@ class ResumableOutput:
             self._add_to_digest(texts)
         if self.num_texts and self._digest.hexdigest() != self._texts_before:
             raise ValueError(
-                f"the input must begin with the {self.num_texts} texts that "
-                f"{_partial(self._target)} answers. Received: one that begins with "
-                f"others, or ends before; give the input of before, or "
-                f"{_mend(self._target)}"
+                message(
+                    f"the input must begin with the {self.num_texts} texts that"
+                    f" {_partial(self._target)} answers",
+                    received="one that begins with others, or ends before",
+                    mend=f"give the input of before, or {_mend(self._target)}",
+                )
             )
 
     def append(self, texts: Sequence[str], lines: Sequence[str]) -> None:
@@ -219,15 +223,22 @@ def _read_state(
         is_begun, is_cut = state["num_texts"] > 0, _size(stream) < num_bytes
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{_partial(target)} is there, and {_state(target)} must say what it "
-            f"belongs to. Received: {type(error).__name__}: {error}; {_mend(target)}"
+            message(
+                f"{_partial(target)} is there, and {_state(target)} must say what it"
+                " belongs to",
+                received=f"{type(error).__name__}: {error}",
+                mend=_mend(target),
+            )
         ) from error
     if not is_begun:
         return nothing
     if is_cut:
         raise ValueError(
-            f"{_partial(target)} must have {num_bytes} bytes at least. "
-            f"Received: {_size(stream)} bytes, something cut it; {_mend(target)}"
+            message(
+                f"{_partial(target)} must have {num_bytes} bytes at least",
+                received=f"{_size(stream)} bytes, something cut it",
+                mend=_mend(target),
+            )
         )
     if before != belongs_to:
         changes = ", ".join(
@@ -236,7 +247,10 @@ def _read_state(
             if before.get(name) != belongs_to.get(name)
         )
         raise ValueError(
-            f"{_partial(target)} must go on as it began. Received: {changes}; start "
-            f"again with what was, or {_mend(target)}"
+            message(
+                f"{_partial(target)} must go on as it began",
+                received=changes,
+                mend=f"start again with what was, or {_mend(target)}",
+            )
         )
     return state

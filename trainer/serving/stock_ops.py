@@ -18,6 +18,8 @@ from typing import Any, Iterator
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from trainer.messages import message
+
 # TensorFlow Serving 2.12 to 2.19 hold TensorFlow Text 2.12.1, 2.20 holds 2.20.0
 # (tensorflow_serving/workspace.bzl): the `ops_lib` of both has these.
 TEXT_OPS = frozenset({"FastWordpieceTokenizeWithOffsets", "NormalizeUTF8"})
@@ -25,34 +27,54 @@ TEXT_OPS = frozenset({"FastWordpieceTokenizeWithOffsets", "NormalizeUTF8"})
 # TensorFlow's own. Two that do the same in different ways are both here, so that a
 # change in TensorFlow's Python does not stop an export.
 _CORE_OPS = {
-    "what a graph is made of": """Const Identity IdentityN NoOp Placeholder
-        PartitionedCall StatefulPartitionedCall StopGradient""",
-    "conditions and loops": "Assert Case If StatelessCase StatelessIf StatelessWhile While",
-    "what a loop gathers": """TensorListConcatV2 TensorListFromTensor TensorListGetItem
-        TensorListReserve TensorListSetItem TensorListStack""",
+    "what a graph is made of": (
+        """Const Identity IdentityN NoOp Placeholder
+        PartitionedCall StatefulPartitionedCall StopGradient"""
+    ),
+    "conditions and loops": (
+        "Assert Case If StatelessCase StatelessIf StatelessWhile While"
+    ),
+    "what a loop gathers": (
+        """TensorListConcatV2 TensorListFromTensor TensorListGetItem
+        TensorListReserve TensorListSetItem TensorListStack"""
+    ),
     "variables": "AssignVariableOp DisableCopyOnRead ReadVariableOp VarHandleOp",
-    "reading the variables' files": """MergeV2Checkpoints RestoreV2 SaveV2
-        ShardedFilename""",
-    "strings": """ParseExampleV2 RegexFullMatch RegexReplace StaticRegexFullMatch
+    "reading the variables' files": (
+        """MergeV2Checkpoints RestoreV2 SaveV2
+        ShardedFilename"""
+    ),
+    "strings": (
+        """ParseExampleV2 RegexFullMatch RegexReplace StaticRegexFullMatch
         StaticRegexReplace StringJoin StringLength StringLower StringSplitV2
-        UnicodeTranscode""",
-    "rows of different lengths": """Cumsum DenseBincount RaggedGather RaggedRange
+        UnicodeTranscode"""
+    ),
+    "rows of different lengths": (
+        """Cumsum DenseBincount RaggedGather RaggedRange
         RaggedTensorToTensor SegmentMax SegmentMean SegmentSum UnsortedSegmentMax
-        UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum""",
-    "finding": """ArgMax ArgMin Bincount Bucketize LowerBound TopKV2 Unique UniqueV2
-        UpperBound Where""",
-    "taking, placing and joining": """BroadcastArgs BroadcastTo ConcatV2
+        UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum"""
+    ),
+    "finding": (
+        """ArgMax ArgMin Bincount Bucketize LowerBound TopKV2 Unique UniqueV2
+        UpperBound Where"""
+    ),
+    "taking, placing and joining": (
+        """BroadcastArgs BroadcastTo ConcatV2
         DynamicPartition DynamicStitch ExpandDims Fill GatherNd GatherV2 OnesLike Pack
         Pad PadV2 ParallelDynamicStitch Range Rank Reshape ReverseV2 ScatterNd Select
         SelectV2 Shape ShapeN Size Slice Split SplitV Squeeze StridedSlice
-        TensorScatterAdd TensorScatterUpdate Tile Transpose Unpack ZerosLike""",
-    "comparison": """All Any Equal Greater GreaterEqual IsFinite IsNan Less LessEqual
-        LogicalAnd LogicalNot LogicalOr NotEqual""",
-    "arithmetic": """Abs AddN AddV2 BatchMatMulV2 BatchMatMulV3 BiasAdd Cast Ceil
+        TensorScatterAdd TensorScatterUpdate Tile Transpose Unpack ZerosLike"""
+    ),
+    "comparison": (
+        """All Any Equal Greater GreaterEqual IsFinite IsNan Less LessEqual
+        LogicalAnd LogicalNot LogicalOr NotEqual"""
+    ),
+    "arithmetic": (
+        """Abs AddN AddV2 BatchMatMulV2 BatchMatMulV3 BiasAdd Cast Ceil
         ClipByValue DivNoNan Einsum Erf Erfc Exp Floor FloorDiv FloorMod Log Log1p
         LogSoftmax MatMul Max Maximum Mean Min Minimum Mul Neg Pow Prod RealDiv
         Reciprocal Relu Round Rsqrt Sigmoid Sign Softmax Softplus Sqrt Square
-        SquaredDifference Sub Sum Tanh Xdivy""",
+        SquaredDifference Sub Sum Tanh Xdivy"""
+    ),
 }
 ALLOWED_OPS = TEXT_OPS.union(*(names.split() for names in _CORE_OPS.values()))
 
@@ -60,10 +82,14 @@ ALLOWED_OPS = TEXT_OPS.union(*(names.split() for names in _CORE_OPS.values()))
 _REASONS = {
     "PyFunc": "calls Python, which a server does not run",
     "^Xla": "needs XLA, which TensorFlow Serving switches off by default",
-    "^TFText>RoundRobin": "TensorFlow Serving up to 2.19 does not hold it, see "
-    "tensorflow/serving#2267; truncate otherwise",
-    "Grad$|GradientArgs$": "serves training; save with "
-    "tf.saved_model.SaveOptions(experimental_custom_gradients=False)",
+    "^TFText>RoundRobin": (
+        "TensorFlow Serving up to 2.19 does not hold it, see "
+        "tensorflow/serving#2267; truncate otherwise"
+    ),
+    "Grad$|GradientArgs$": (
+        "serves training; save with "
+        "tf.saved_model.SaveOptions(experimental_custom_gradients=False)"
+    ),
     "^Stateless.*Random|^Random|Multinomial": "an answer must not depend on chance",
     "^(Read|Write|Matching)File": "reads or writes files that do not move along",
 }
@@ -94,7 +120,10 @@ def read(saved_model: pathlib.Path) -> Any:
     )
     if len(content.meta_graphs) != 1:
         raise ValueError(
-            f"{saved_model}: expected one graph; found {len(content.meta_graphs)}"
+            message(
+                f"{saved_model}: expected one graph",
+                received=len(content.meta_graphs),
+            )
         )
     return content.meta_graphs[0]
 

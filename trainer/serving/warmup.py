@@ -22,6 +22,7 @@ from typing import Any, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer.messages import message
 from trainer.data.tokens import TextEncoder
 from trainer.serving import stock_ops
 
@@ -84,9 +85,14 @@ def write(
     shapes += [(lengths[0], size) for size in sorted({*batch_sizes} - {1})]
     if len(signatures) * len(shapes) > MAX_REQUESTS:
         raise ValueError(
-            f"a server takes at most {MAX_REQUESTS} warm-up requests. Received: "
-            f"{len(signatures)} signatures, {len(bucket_lengths)} bucket lengths and "
-            f"{len(batch_sizes)} batch sizes; use fewer of these"
+            message(
+                f"a server takes at most {MAX_REQUESTS} warm-up requests",
+                received=(
+                    f"{len(signatures)} signatures, {len(bucket_lengths)} bucket"
+                    f" lengths and {len(batch_sizes)} batch sizes"
+                ),
+                mend="use fewer of these",
+            )
         )
     rows = {length: _row(encoder, length) for length in lengths}
     requests = [
@@ -124,7 +130,7 @@ def batching_parameters(batch_sizes: Sequence[int]) -> str:
     sizes = list(batch_sizes)
     if not sizes or sizes != sorted(set(sizes)) or sizes[0] < 1:
         raise ValueError(
-            f"batch sizes must increase, from 1 or more. Received: {batch_sizes}"
+            message("batch sizes must increase, from 1 or more", received=batch_sizes)
         )
     return _BATCHING_PARAMETERS.format(
         max_batch_size=sizes[-1],
@@ -146,9 +152,13 @@ def text_of_length(encoder: TextEncoder, length: int) -> str:
     found = len(_token_ids(encoder, text))
     if found != length:
         raise ValueError(
-            "a bucket must be of a length that a text can have, at most "
-            f"{encoder.window_length} tokens, or that of several windows. Received: a "
-            f"bucket of {length}, where the nearest text has {found} tokens"
+            message(
+                "a bucket must be of a length that a text can have, at most"
+                f" {encoder.window_length} tokens, or that of several windows",
+                received=(
+                    f"a bucket of {length}, where the nearest text has {found} tokens"
+                ),
+            )
         )
     return text
 
@@ -200,8 +210,10 @@ def _request(
     unknown = sorted(set(inputs) - set(row))
     if unknown:
         raise ValueError(
-            f"warm-up requests can be made for the inputs {', '.join(row)}. "
-            f"Received: the signature {signature} with {', '.join(unknown)}"
+            message(
+                f"warm-up requests can be made for the inputs {', '.join(row)}",
+                received=f"the signature {signature} with {', '.join(unknown)}",
+            )
         )
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model_name

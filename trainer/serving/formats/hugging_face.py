@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
+from trainer.messages import message
 from trainer.config import Truncation
 from trainer.data.tokens import TextEncoder
 from trainer.modeling.classifier import MeanPooledBertTextClassifier, build_classifier
@@ -71,9 +72,11 @@ def write(
     """
     if isinstance(classifier, MeanPooledBertTextClassifier):
         raise ValueError(
-            "a Hugging Face checkpoint needs --pooling=first: its "
-            "BertForSequenceClassification reads the first token. Received: a "
-            "classifier made with --pooling=mean"
+            message(
+                "a Hugging Face checkpoint needs --pooling=first: its"
+                " BertForSequenceClassification reads the first token",
+                received="a classifier made with --pooling=mean",
+            )
         )
     tokenizer_files.write(
         folder, preset, window_length=window_length, truncation=truncation
@@ -130,8 +133,11 @@ def _activation_name(backbone: keras.Model) -> str:
         if np.abs(np.asarray(candidate(points)) - found).max() < 1e-5:
             return name
     raise ValueError(
-        f"a Hugging Face checkpoint needs one of the activations "
-        f"{', '.join(ACTIVATIONS)}. Received: {activation}"
+        message(
+            "a Hugging Face checkpoint needs one of the activations"
+            f" {', '.join(ACTIVATIONS)}",
+            received=activation,
+        )
     )
 
 

@@ -62,11 +62,16 @@ _README = string.Template("""\
 _LONGER_TEXTS = {
     "head": "`tokenizer.json` keeps their start, as was done in training",
     "tail": "`tokenizer.json` keeps their end, as was done in training",
-    "head_tail": "`tokenizer.json` keeps their start; the model was trained on their "
-    "first {num_head} tokens and their last, {window_length} in all, and is better at that",
-    "windows": "`tokenizer.json` keeps their start; the model was trained on, and takes, "
-    "overlapping windows of {window_length} tokens, each from [CLS] to [SEP], back to back "
-    "in one row",
+    "head_tail": (
+        "`tokenizer.json` keeps their start; the model was trained on their first"
+        " {num_head} tokens and their last, {window_length} in all, and is better at"
+        " that"
+    ),
+    "windows": (
+        "`tokenizer.json` keeps their start; the model was trained on, and takes,"
+        " overlapping windows of {window_length} tokens, each from [CLS] to [SEP], back"
+        " to back in one row"
+    ),
 }
 
 
