@@ -636,7 +636,7 @@ class ExperimentConfig:
     model_dir: str = setting(
         "",
         "Folder of this run: checkpoints, logs, report and export. A run that was "
-        "stopped goes on from here. Required.",
+        "stopped resumes from here. Required.",
         may_change=True,
     )
     sample_texts: tuple[str, ...] = setting(
@@ -755,7 +755,7 @@ class PredictConfig:
         "-",
         "JSONL file to write, an object a text in the input's order; "
         "`-` for standard output. A file is written as OUTPUT.partial, which becomes "
-        "OUTPUT at the end; the same command goes on with it after it was stopped.",
+        "OUTPUT at the end; the same command continues it after it was stopped.",
     )
     input_format: InputFormat = setting(
         "auto",
@@ -830,17 +830,17 @@ def sections(config_class: type) -> dict[str, type]:
 def settings(config: Any) -> dict[str, Any]:
     """Setting name → value, those of the sections included."""
     nested = sections(type(config))
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        found |= settings(value) if field.name in nested else {field.name: value}
-    return found
+        values |= settings(value) if field.name in nested else {field.name: value}
+    return values
 
 
 def differences(
     before: ExperimentConfig, after: ExperimentConfig
 ) -> Mapping[str, tuple[Any, Any]]:
-    """Settings that differ and must not, if one run is to go on as the other.
+    """Settings that differ and must not, if one run is to be resumed as the other.
 
     Returns:
       Setting name → (value before, value after), for every setting that was not

@@ -4,7 +4,7 @@
 USER_ERROR = 2
 # Training diverged: a restart would diverge again.
 DIVERGED = 3
-# Preempted, or another worker was lost: start all workers again, and they go on.
+# Preempted, or another worker was lost: start all workers again, and they resume.
 # EX_TEMPFAIL of sysexits.h: "temporary failure; user is invited to retry".
 RESTART = 75
 # Ctrl-C, as shells have it (128 + SIGINT).

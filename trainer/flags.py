@@ -124,11 +124,11 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
             sys.stderr.write(f"error: {error}\n")
             sys.exit(exit_codes.DIVERGED)
         except (Preempted, WorkerLost) as error:
-            sys.stderr.write(f"stopped: {error}; start it again to go on\n")
+            sys.stderr.write(f"stopped: {error}; start it again to resume\n")
             _exit_now(exit_codes.RESTART)
         except KeyboardInterrupt:
             sys.stderr.write(
-                "stopped; a training run, and predicting to a file, goes on when its "
+                "stopped; a training run, and predicting to a file, continues when its "
                 "command is given again\n"
             )
             sys.exit(exit_codes.INTERRUPTED)

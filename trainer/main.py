@@ -2,7 +2,7 @@
 
 python -m trainer.main --flagfile=configs/quickstart.flags --model_dir=runs/quickstart
 
-Flags after --flagfile override it. A run that was stopped goes on when the same
+Flags after --flagfile override it. A run that was stopped resumes when the same
 command is given again.
 """
 

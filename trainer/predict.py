@@ -3,7 +3,7 @@
     python -m trainer.predict --saved_model=runs/a/export --input=a.csv --output=a.jsonl
 
 The newest version in the folder, or the version whose folder is given. Started again
-after it was stopped, it goes on where it was. Other things to ask a model for:
+after it was stopped, it continues where it was. Other things to ask a model for:
 
     python -m trainer.predict --saved_model=… --input=a.txt --signature=embed
     python -m trainer.predict --saved_model=runs/a/export/3 --verify

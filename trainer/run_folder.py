@@ -1,4 +1,4 @@
-"""The folder of a run: every name in --model_dir, whose it is, and what became of it.
+"""The folder of a run: every name in --model_dir, whose it is, and whether it is finished.
 
     with run_folder.opened("runs/a", is_chief=True) as folder:
         folder.refuse_other_settings(config)

@@ -142,7 +142,7 @@ def plan_epoch(
     """Shuffles the rows into batches of like lengths, and the batches.
 
     Every row is in exactly one batch, and all batches but at most one are full: what
-    a bucket has over a multiple of the batch size goes on to the next longer one.
+    a bucket has over a multiple of the batch size moves to the next longer one.
 
     Args:
       batch_size: rows of each batch, unless there is a budget.
@@ -207,7 +207,7 @@ def padded_fraction(
 class TrainingPlan:
     """The batches of all epochs, addressed by the step's number from 0.
 
-    Each epoch has as many steps, for as many rows of each bucket go on to the next.
+    Each epoch has as many steps, for as many rows of each bucket move to the next.
 
     Args:
       lengths: int32 [n], the training texts' lengths in tokens.

@@ -51,7 +51,7 @@ class Forward:
       rematerialize: compute each layer again in the backward pass instead of keeping
         what it computed: memory for time.
       window_length: a longer row is several windows of this length, back to back, each
-        a text to the encoder; the mean of what comes of them is the row's. None: a
+        a text to the encoder; the mean of their results is the row's. None: a
         row is one window, however long.
       differentiable: whether there shall be gradients.
     """

@@ -154,8 +154,8 @@ class Pieces:
         @tf.custom_gradient
         def run(*inputs: tf.Tensor) -> Any:
             def gradient_of(gradient: tf.Tensor) -> list[tf.Tensor | None]:
-                found = self.fused((name, "backward"), backward)(gradient, *inputs)
-                gradients = iter(found)
+                computed = self.fused((name, "backward"), backward)(gradient, *inputs)
+                gradients = iter(computed)
                 return [
                     next(gradients) if x.dtype.is_floating else None for x in inputs
                 ]

@@ -1,9 +1,9 @@
 """Who this process is among the workers: TF_CONFIG, Slurm, Kubernetes.
 
-    found = cluster.find(os.environ)
-    if found is not None:
-        os.environ["TF_CONFIG"] = found.tf_config()
-        logging.info("%s, the chief is %s", found.source, found.addresses[0])
+    workers = cluster.find(os.environ)
+    if workers is not None:
+        os.environ["TF_CONFIG"] = workers.tf_config()
+        logging.info("%s, the chief is %s", workers.source, workers.addresses[0])
 
 The first of these that names workers is taken; where another one is there too, it has
 to say the same.

@@ -18,7 +18,7 @@ from typing import Any, Iterator
 
 
 class Preempted(BaseException):
-    """The process was told to end; the run goes on when it is started again.
+    """The process was told to end; the run resumes when it is started again.
 
     No Exception, like KeyboardInterrupt: a library must not take it for a failure.
     """

@@ -167,11 +167,11 @@ def _split_cpu(num_devices: int) -> None:
         tf.config.set_logical_device_configuration(cpu, wanted)
     except RuntimeError:
         # Too late to change: fine when they are as many as asked for.
-        found = len(tf.config.list_logical_devices("CPU"))
-        if num_devices > found:
+        num_present = len(tf.config.list_logical_devices("CPU"))
+        if num_devices > num_present:
             raise ValueError(
                 f"--num_virtual_devices={num_devices}: TensorFlow was already started "
-                f"with {found} logical CPU devices; start a new process"
+                f"with {num_present} logical CPU devices; start a new process"
             ) from None
 
 
@@ -195,13 +195,13 @@ def _make_strategy(
     cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
     devices = gpus or cpus[: config.num_virtual_devices]
     kind = "GPU" if gpus else "CPU device"
-    found = f"{len(devices)} {kind}{'s' * (len(devices) != 1)}"
+    count = f"{len(devices)} {kind}{'s' * (len(devices) != 1)}"
     mirrored = config.strategy == "mirrored" or (
         config.strategy == "auto" and len(devices) > 1
     )
-    why = f"--strategy={config.strategy}, {found}"
+    why = f"--strategy={config.strategy}, {count}"
     if mirrored:
-        return mirror(devices), f"mirrored on {found}: {why}"
+        return mirror(devices), f"mirrored on {count}: {why}"
     return tf.distribute.get_strategy(), f"one device: {why}"
 
 

@@ -1,4 +1,4 @@
-"""No worker waits for ever: who did not come or hangs is found out, and named.
+"""No worker waits for ever: who did not come or hangs is noticed, and named.
 
     wait_for_workers(cluster, timeout_secs=600)
     configure_heartbeats(cluster, timeout_secs=600)
@@ -144,7 +144,7 @@ def _lost_message(text: str, cluster: Cluster) -> str:
     chief = "/job:worker/task:0" * ("CoordinationService/Heartbeat" in text)
     parts = (unhealthy, chief, *_CALLED.findall(text), text)
     tasks = [{int(i) for i in _TASK.findall(part)} - {cluster.index} for part in parts]
-    indices = next((found for found in tasks if found), set())
+    indices = next((others for others in tasks if others), set())
     reason = text.split("Collective ops is aborted by: ")[-1].strip().split("\n")[0]
     who = _names(cluster, indices) or "another worker"
     return f"{who} went away or hangs ({reason[:_MAX_REASON]})"
@@ -238,7 +238,7 @@ class Watchdog:
         sys.stderr.write(
             f"stopped: {blame}; waited for {self._waiting_for} (at most "
             f"{self._timeout_secs:g} s, --cluster_timeout_secs); start all workers "
-            f"again to go on. This worker was at {_place_of_main_thread()}\n"
+            f"again to resume. This worker was at {_place_of_main_thread()}\n"
         )
         sys.stderr.flush()
         # From this thread: the main one waits in TensorFlow.
@@ -270,14 +270,14 @@ def _who_lags(cluster: Cluster, beats: int) -> str:
     deadline = time.monotonic() + _ROLL_CALL_SECS
     key = "trainer/roll_call/{}"
     # TensorFlow's calls give the interpreter free, but may themselves hang.
-    found: dict[int, int] = {cluster.index: beats}
+    counts: dict[int, int] = {cluster.index: beats}
 
     def ask(index: int) -> None:
         with contextlib.suppress(tf.errors.OpError):
             answer = context.context().get_config_key_value(
                 key.format(index), _milliseconds(_ROLL_CALL_SECS)
             )
-            found[index] = int(answer)
+            counts[index] = int(answer)
 
     def tell() -> None:
         with contextlib.suppress(tf.errors.OpError):
@@ -292,12 +292,12 @@ def _who_lags(cluster: Cluster, beats: int) -> str:
         thread.start()
     # All of it, even if all have answered: others may still want to ask.
     time.sleep(max(0.0, deadline - time.monotonic()))
-    silent = others - found.keys()
+    silent = others - counts.keys()
     if silent:
         # Worker 0 keeps what they tell.
         silent = {0} if 0 in silent else silent
         return f"{_names(cluster, silent)} does not answer"
-    behind = {index for index, count in found.items() if count < max(found.values())}
+    behind = {index for index, count in counts.items() if count < max(counts.values())}
     if behind:
         return f"{_names(cluster, behind)} hangs"
     return "all workers wait for each other; is the network between them whole?"

@@ -158,32 +158,32 @@ def _publish_other(
     """Publishes a format other than float32, unless too much accuracy is lost."""
     try:
         with storage.new_directory(place, keep_existing=False) as unfinished:
-            found = _write(name, unfinished, exportable, checks)
-            found["accuracy_drop"] = reference["accuracy"] - found["accuracy"]
-            if found["accuracy_drop"] > config.max_accuracy_drop:
-                raise _Refused(found)
+            measured = _write(name, unfinished, exportable, checks)
+            measured["accuracy_drop"] = reference["accuracy"] - measured["accuracy"]
+            if measured["accuracy_drop"] > config.max_accuracy_drop:
+                raise _Refused(measured)
             sizes = _batch_sizes(config)
-            _complete(unfinished, exportable, {**facts, **found}, batch_sizes=sizes)
+            _complete(unfinished, exportable, {**facts, **measured}, batch_sizes=sizes)
     except _Refused as refused:
-        found = refused.found
+        measured = refused.measured
         _logger.warning(
             "%s was not published: its accuracy is %.4f, that of float32 %.4f, and "
             "--max_accuracy_drop=%s",
             name,
-            found["accuracy"],
+            measured["accuracy"],
             reference["accuracy"],
             config.max_accuracy_drop,
         )
-        return {**found, "status": "refused", "path": None}
-    return {**found, "status": "published", "path": str(place)}
+        return {**measured, "status": "refused", "path": None}
+    return {**measured, "status": "published", "path": str(place)}
 
 
 class _Refused(Exception):
-    """A format that loses too much. `found`: what was measured of it."""
+    """A format that loses too much. `measured`: what was measured of it."""
 
-    def __init__(self, found: Facts) -> None:
+    def __init__(self, measured: Facts) -> None:
         super().__init__()
-        self.found = found
+        self.measured = measured
 
 
 def _write(
@@ -330,8 +330,11 @@ def _signatures(folder: pathlib.Path) -> Facts:
         }
 
     return {
-        name: {"inputs": tensors(found.inputs), "outputs": tensors(found.outputs)}
-        for name, found in sorted(stock_ops.read(folder).signature_def.items())
+        name: {
+            "inputs": tensors(signature.inputs),
+            "outputs": tensors(signature.outputs),
+        }
+        for name, signature in sorted(stock_ops.read(folder).signature_def.items())
         if not name.startswith("__")
     }
 

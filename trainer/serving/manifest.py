@@ -30,7 +30,7 @@ _GIT_SECS = 10.0
 
 
 class Verified(NamedTuple):
-    """How much was found as the manifest has it, the manifest not counted."""
+    """How much is as the manifest has it, the manifest not counted."""
 
     num_files: int
     num_bytes: int
@@ -73,7 +73,7 @@ def read(folder: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(place.read_text(encoding="utf-8"))
-        found = content["format_version"]
+        version = content["format_version"]
         files = {
             name: (f["sha256"], f["bytes"]) for name, f in content["files"].items()
         }
@@ -85,11 +85,11 @@ def read(folder: Path) -> dict[str, Any]:
                 mend="copy the folder again, or export again",
             )
         ) from error
-    if found != FORMAT_VERSION or not files:
+    if version != FORMAT_VERSION or not files:
         raise ValueError(
             message(
                 f"{place}: expected files, and format_version {FORMAT_VERSION}",
-                received=f"{len(files)} files, format_version {found}",
+                received=f"{len(files)} files, format_version {version}",
                 mend=(
                     "check it with the version of this program that wrote it, or export"
                     " again"
@@ -107,15 +107,15 @@ def verify(folder: Path) -> Verified:
       ValueError: it does not; each file that is missing, changed or new is named.
     """
     expected = read(folder)["files"]
-    found = dict(_files(folder))
-    del found[FILE_NAME]
+    actual = dict(_files(folder))
+    del actual[FILE_NAME]
     flaws = []
-    for name in sorted({*expected, *found}):
-        if name not in found:
+    for name in sorted({*expected, *actual}):
+        if name not in actual:
             flaws.append(f"{name}: missing")
         elif name not in expected:
             flaws.append(f"{name}: not in the manifest")
-        elif flaw := _difference(found[name], expected[name]):
+        elif flaw := _difference(actual[name], expected[name]):
             flaws.append(f"{name}: {flaw}")
     if flaws:
         lines = "\n  ".join(flaws)
@@ -123,7 +123,7 @@ def verify(folder: Path) -> Verified:
             message(
                 f"{folder} must hold what its {FILE_NAME} lists",
                 received=(
-                    f"{len(flaws)} of {len({*expected, *found})} files otherwise:\n "
+                    f"{len(flaws)} of {len({*expected, *actual})} files otherwise:\n "
                     f" {lines}\nCopy the folder again from where it was exported, into"
                     " an empty one"
                 ),
@@ -172,13 +172,13 @@ def _files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _difference(path: Path, expected: Mapping[str, Any]) -> str:
     """How a file differs from what the manifest says of it; "" where it does not."""
     try:
-        found = _measured(path)
+        actual = _measured(path)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    if found["bytes"] != expected["bytes"]:
-        return f"{expected['bytes']} bytes expected, {found['bytes']} found"
-    if found["sha256"] != expected["sha256"]:
-        return f"sha256 {expected['sha256']} expected, {found['sha256']} found"
+    if actual["bytes"] != expected["bytes"]:
+        return f"{expected['bytes']} bytes expected, {actual['bytes']} found"
+    if actual["sha256"] != expected["sha256"]:
+        return f"sha256 {expected['sha256']} expected, {actual['sha256']} found"
     return ""
 
 

@@ -8,7 +8,7 @@ or, from Python:
     predict(["What a film!"])  # [{"label": "positive", "score": 0.98, ...}]
 
 It needs NumPy, TensorFlow and TensorFlow Text, not Keras: everything else is in the
-SavedModel. Reading files is left to `trainer.data.readers`, going on after a kill to
+SavedModel. Reading files is left to `trainer.data.readers`, resuming after a kill to
 `resumable`, writing the SavedModel to the export.
 """
 
@@ -53,14 +53,14 @@ def predict_file(config: PredictConfig) -> int:
     Each holds the outputs of the signature by name, such as "label", "score" (the
     probability of that label) and "probabilities" (of all classes, in the model's
     order). The input is read as it is needed. An output file that was begun by a
-    process that was stopped is gone on with.
+    process that was stopped is continued.
 
     Returns:
       How many texts have their line, those of before included.
 
     Raises:
       ValueError: the model or the input cannot be used, or one row of the input. A
-        file is then not written, but what was answered is kept beside it, to go on;
+        file is then not written, but what was answered is kept beside it, to be continued;
         lines on standard output stay.
     """
     folder = versions.find(config.saved_model)
@@ -74,7 +74,7 @@ def predict_file(config: PredictConfig) -> int:
         output.skip(batches)
         num_before = output.num_texts
         if num_before:
-            _logger.info("Going on after %d texts answered before.", num_before)
+            _logger.info("Continuing after %d texts answered before.", num_before)
         predict = load(str(folder), signature=config.signature)
         started = time.monotonic()
         try:
@@ -113,8 +113,8 @@ class Predictor:
         import tensorflow as tf
 
         rows = [_example(text) for text in texts] if self._input == EXAMPLES else texts
-        found = self._signature(**{self._input: tf.constant(rows, tf.string)})
-        columns = [_column(name, found[name], texts) for name in self._outputs]
+        outputs = self._signature(**{self._input: tf.constant(rows, tf.string)})
+        columns = [_column(name, outputs[name], texts) for name in self._outputs]
         return [dict(zip(self._outputs, row)) for row in zip(*columns, strict=True)]
 
 
@@ -155,16 +155,16 @@ def _check_signature(signatures: Any, name: str, folder: Path) -> None:
     usable = [each for each in inputs if _takes_strings(inputs[each])]
     if name in usable:
         return
-    found = "none of that name"
+    what = "none of that name"
     if name in inputs:
-        found = "one that takes " + ", ".join(
+        what = "one that takes " + ", ".join(
             f"{spec.dtype.name} {each}" for each, spec in inputs[name].items()
         )
     raise ValueError(
         message(
             f"--signature must be one that takes a string a row; {folder} has"
             f" {', '.join(sorted(usable)) or 'none'}",
-            received=f"{name}, {found}",
+            received=f"{name}, {what}",
         )
     )
 
@@ -239,7 +239,7 @@ def _batches(texts: Iterator[str], batch_size: int) -> Iterator[list[str]]:
 
 
 class _Stream:
-    """Lines to what cannot be gone on with: standard output, a pipe, a device."""
+    """Lines to what cannot be continued: standard output, a pipe, a device."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

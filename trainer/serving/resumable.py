@@ -1,4 +1,4 @@
-"""A file of lines, one a text, that is whole or not there, and goes on after a kill.
+"""A file of lines, one a text, that is whole or not there, and continues after a kill.
 
     with opened(pathlib.Path("out.jsonl"), {"model": "b1f…"}, batch_size=32) as output:
         output.skip(batches)  # past the texts that were answered before
@@ -88,7 +88,7 @@ class ResumableOutput:
         self._stream.writelines(f"{line}\n".encode() for line in lines)
         self._add_to_digest(texts)
         self.num_texts += len(texts)
-        # Batches must be the same when it goes on, so the short one at an input's end,
+        # Batches must be the same when it continues, so the short one at an input's end,
         # to which texts may be added, is left to `finish`.
         is_whole = len(texts) == self._belongs_to["batch_size"]
         if is_whole and time.monotonic() - self._checked >= self._checkpoint_secs:
@@ -116,7 +116,7 @@ class ResumableOutput:
             return ""
         return (
             f"\nThe answers to the first {self.num_texts} texts are in "
-            f"{_partial(self._target)}: start again to go on from there, with these "
+            f"{_partial(self._target)}: start again to continue from there, with these "
             f"texts as they are; or {_mend(self._target)}"
         )
 
@@ -141,7 +141,7 @@ def opened(
     batch_size: int,
     checkpoint_secs: float = _CHECKPOINT_SECS,
 ) -> Iterator[ResumableOutput]:
-    """An output that becomes `target` if the block ends well, else stays to go on.
+    """An output that becomes `target` if the block ends well, else stays to be continued.
 
     Args:
       belongs_to: what else than texts decides the lines, as JSON can hold it.
@@ -248,7 +248,7 @@ def _read_state(
         )
         raise ValueError(
             message(
-                f"{_partial(target)} must go on as it began",
+                f"{_partial(target)} must continue as it began",
                 received=changes,
                 mend=f"start again with what was, or {_mend(target)}",
             )

@@ -148,9 +148,9 @@ class ServingModule(tf.Module):
             ids = tf.gather(token_ids, rows[:, 0]).to_tensor(
                 self._encoder.pad_id, shape=tf.stack([-1, length])
             )
-            found = compute(ids, tf.gather(lengths, rows[:, 0]))
-            found = tf.cast(found, tf.float32)
-            return index + 1, tf.tensor_scatter_nd_update(result, rows, found)
+            rows_computed = compute(ids, tf.gather(lengths, rows[:, 0]))
+            rows_computed = tf.cast(rows_computed, tf.float32)
+            return index + 1, tf.tensor_scatter_nd_update(result, rows, rows_computed)
 
         nothing = tf.zeros(tf.stack([tf.size(text), width]), tf.float32)
         _, result = tf.while_loop(

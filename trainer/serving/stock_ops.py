@@ -78,7 +78,7 @@ _CORE_OPS = {
 }
 ALLOWED_OPS = TEXT_OPS.union(*(names.split() for names in _CORE_OPS.values()))
 
-# Why an op is not on the list, where that is known: the first pattern that is found.
+# Why an op is not on the list, where that is known: the first pattern that matches.
 _REASONS = {
     "PyFunc": "calls Python, which a server does not run",
     "^Xla": "needs XLA, which TensorFlow Serving switches off by default",
@@ -164,12 +164,13 @@ def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
 def _foreign_ops(graph: Any) -> list[str]:
     # A function can be called by a node that has its name for an op.
     functions = {f.signature.name for f in graph.graph_def.library.function}
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for function, node in _nodes(graph):
         if node.op not in ALLOWED_OPS and node.op not in functions:
-            found.setdefault(node.op, function or "the outer graph")
+            places.setdefault(node.op, function or "the outer graph")
     return [
-        f"the op {op} in {place} ({_reason(op)})" for op, place in sorted(found.items())
+        f"the op {op} in {place} ({_reason(op)})"
+        for op, place in sorted(places.items())
     ]
 
 
@@ -207,10 +208,10 @@ def _is_absolute(name: str) -> bool:
 
 def _custom_objects(graph: Any) -> list[str]:
     """Objects that are loaded as what they were only where their class is registered."""
-    found = set()
+    names = set()
     for node in graph.object_graph_def.nodes:
         if node.WhichOneof("kind") == "user_object":
-            found.add(node.user_object.identifier)
-        found.update({node.registered_name, node.registered_saver})
-    foreign = {name for name in found if name and not name.startswith("tf.")}
+            names.add(node.user_object.identifier)
+        names.update({node.registered_name, node.registered_saver})
+    foreign = {name for name in names if name and not name.startswith("tf.")}
     return [f"the object {name}" for name in sorted(foreign - _PLAIN_OBJECTS)]

@@ -149,14 +149,14 @@ def text_of_length(encoder: TextEncoder, length: int) -> str:
         range(length), length, key=lambda n: len(_token_ids(encoder, _words(n)))
     )
     text = _words(num_words)
-    found = len(_token_ids(encoder, text))
-    if found != length:
+    num_tokens = len(_token_ids(encoder, text))
+    if num_tokens != length:
         raise ValueError(
             message(
                 "a bucket must be of a length that a text can have, at most"
                 f" {encoder.window_length} tokens, or that of several windows",
                 received=(
-                    f"a bucket of {length}, where the nearest text has {found} tokens"
+                    f"a bucket of {length}, where the nearest text has {num_tokens} tokens"
                 ),
             )
         )

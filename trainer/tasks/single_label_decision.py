@@ -30,7 +30,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 # No model that is of use needs more; where all texts are classified right, the fit
-# would go on to 0.
+# would end at 0.
 TEMPERATURES = (0.05, 20.0)
 _NUM_PASSES = 2
 _MAX_THRESHOLDS = 200
@@ -211,10 +211,10 @@ def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
         return float((log_sum - scaled[np.arange(len(true)), true]).mean())
 
     low, high = map(math.log, TEMPERATURES)
-    found = scipy.optimize.minimize_scalar(
+    least = scipy.optimize.minimize_scalar(
         loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}
     )
-    return float(math.exp(found.x))
+    return float(math.exp(least.x))
 
 
 def _calibration_of(labels: Any, logits: FloatArray) -> dict[str, Any]:
@@ -254,11 +254,11 @@ def _fit_thresholds(
             others = np.arange(num_classes) != index
             candidate[others] *= (1 - value) / candidate[others].sum()
             candidate[index] = value
-            found = score(candidate)
+            candidate_score = score(candidate)
             # Only what is better by more than rounding: the first stays, which is the
             # equal thresholds if nothing gains.
-            if found > best + 1e-9:
-                best, thresholds = found, candidate
+            if candidate_score > best + 1e-9:
+                best, thresholds = candidate_score, candidate
     return tuple(thresholds.tolist())
 
 

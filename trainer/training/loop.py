@@ -7,7 +7,7 @@
 
 The steps themselves are compiled (`steps.py`); here is plain Python. All that the
 loop decides follows from the step's number and from what was evaluated, so a run
-that goes on from a checkpoint decides as it would have, and all workers decide alike.
+that resumes from a checkpoint decides as it would have, and all workers decide alike.
 The steps between two decisions are handed over together, some at a time. The state is
 saved before an evaluation, which a run that was stopped in it does again.
 """

@@ -59,7 +59,7 @@ class JsonLinesWriter:
     Args:
       path: of the file; what an earlier process wrote stays, as far as the run does
         not do it again.
-      from_step: the step the run goes on from.
+      from_step: the step the run resumes from.
       evaluated_step: the last step whose evaluation the run will not do again.
     """
 

@@ -127,10 +127,10 @@ def _activation_name(backbone: keras.Model) -> str:
     """Hugging Face's name of what the feed-forward layers compute."""
     activation = parts_of(backbone.transformer_layers[0]).intermediate.activation
     points = np.linspace(-4.0, 4.0, 101, dtype=np.float32)
-    found = np.asarray(activation(points))
+    expected = np.asarray(activation(points))
     for name, candidate in ACTIVATIONS.items():
         # The two forms of GELU are up to 5e-4 apart.
-        if np.abs(np.asarray(candidate(points)) - found).max() < 1e-5:
+        if np.abs(np.asarray(candidate(points)) - expected).max() < 1e-5:
             return name
     raise ValueError(
         message(

@@ -162,11 +162,11 @@ class Model:
         Returns:
           float32 [batch, classes].
         """
-        found = self._run(
+        outputs = self._run(
             token_ids=np.asarray(token_ids, np.int32),
             num_tokens=np.asarray(num_tokens, np.int32),
         )
-        probabilities: np.ndarray = found["probabilities"]
+        probabilities: np.ndarray = outputs["probabilities"]
         return probabilities
 
 
