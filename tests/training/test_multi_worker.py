@@ -90,7 +90,7 @@ def test_worker_with_other_flags_or_data_is_refused(
     other = processes.replaced(other, "data", num_train_examples=64)
     workers = processes.start_workers([config, other])
     for output in processes.finish(workers, returncode=2):
-        assert "different from the chief: worker 1 (localhost:" in output
+        assert "other than the chief's: worker 1 (localhost:" in output
         for name in ("--learning_rate", "--num_train_examples", "the train split"):
             assert name in output
         assert "the test split" not in output
