@@ -211,9 +211,9 @@ def test_copied_with_the_model_last(
 
     monkeypatch.setattr(tf.io.gfile, "copy", noting)
     with new_directory(remote / "1") as unfinished:
-        for name in ("a", "saved_model.pb", "variables.index", "z"):
+        for name in ("a", "manifest.json", "saved_model.pb", "variables.index", "z"):
             (unfinished / name).touch()
-    assert copied == ["a", "variables.index", "z", "saved_model.pb"]
+    assert copied == ["a", "variables.index", "z", "saved_model.pb", "manifest.json"]
 
 
 def test_unknown_scheme_is_named() -> None:

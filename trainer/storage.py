@@ -26,8 +26,9 @@ import tensorflow as tf
 from trainer.messages import message
 
 _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
-# A model server takes a folder for a model as soon as this file is in it.
-_LAST_FILE = "saved_model.pb"
+# A model server takes a folder for a model as soon as the first is in it, and the
+# program as soon as either is: so both follow all others.
+_LAST_FILES = ("saved_model.pb", "manifest.json")
 
 
 class RemotePath(os.PathLike[str]):
@@ -220,7 +221,8 @@ def _refuse_taken(target: Path) -> None:
 
 def _upload(source: pathlib.Path, target: RemotePath) -> None:
     files = [file for file in source.rglob("*") if file.is_file()]
-    for file in sorted(files, key=lambda file: (file.name == _LAST_FILE, file)):
+    order = {name: 1 + index for index, name in enumerate(_LAST_FILES)}
+    for file in sorted(files, key=lambda file: (order.get(file.name, 0), file)):
         copy = target / file.relative_to(source).as_posix()
         copy.parent.mkdir(parents=True, exist_ok=True)
         tf.io.gfile.copy(str(file), str(copy), overwrite=True)

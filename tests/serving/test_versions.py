@@ -54,12 +54,13 @@ def test_a_claim_that_a_killed_process_left_costs_its_number(
     folder: storage.Path,
 ) -> None:
     publish(folder, 1)
-    assert versions._make_claim(folder / ".2.claimed")
+    left = versions._make_claim(folder, 2)
+    assert left is not None
     with versions.claimed(folder, formats=()) as number:
         assert number == 3
         publish(folder, number)
         versions.set_latest(folder)
-    assert {p.name for p in folder.iterdir()} == {"1", "3", "latest"}
+    assert {p.name for p in folder.iterdir()} == {left.name, "1", "3", "latest"}
 
 
 def test_a_claim_goes_with_an_error(folder: storage.Path) -> None:
@@ -94,10 +95,57 @@ def test_many_at_once_have_different_numbers(tmp_path: pathlib.Path) -> None:
 def test_old_versions_go(folder: storage.Path) -> None:
     for number in (1, 3, 10, 11):
         publish(folder, number)
-    versions.remove_old(folder, keep=0)
+        publish(folder / "int8", number)
+        publish(folder / "huggingface", number)
+    versions.remove_old(folder, formats=("int8",), keep=0, published=11)
     assert versions.numbers(folder) == [1, 3, 10, 11]
-    versions.remove_old(folder, keep=2)
+    versions.remove_old(folder, formats=("int8",), keep=2, published=11)
     assert versions.numbers(folder) == [10, 11]
+    assert versions.numbers(folder / "int8") == [10, 11]
+    assert versions.numbers(folder / "huggingface") == [1, 3, 10, 11]
+
+
+def test_a_slow_run_keeps_what_it_publishes(folder: storage.Path) -> None:
+    with versions.claimed(folder, formats=()) as slow:
+        # One of its formats is published, the next not yet.
+        publish(folder / "int8", slow)
+        for _ in range(3):
+            with versions.claimed(folder, formats=("int8",)) as number:
+                publish(folder, number)
+                publish(folder / "int8", number)
+                versions.set_latest(folder)
+                versions.remove_old(folder, formats=("int8",), keep=1, published=number)
+        assert versions.numbers(folder / "int8") == [slow, number]
+        publish(folder, slow)
+        assert versions.set_latest(folder) == number
+        versions.remove_old(folder, formats=("int8",), keep=1, published=slow)
+    assert versions.numbers(folder) == [slow, number]
+    assert versions.numbers(folder / "int8") == [slow, number]
+
+
+def test_latest_follows_a_version_that_comes_meanwhile(
+    folder: storage.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(folder, 1)
+    write_text = storage.write_text
+
+    def overtaken(place: str | storage.Path, text: str) -> None:
+        """Another process publishes 2 and writes `latest` just before ours does."""
+        if text == "1\n":
+            publish(folder, 2)
+            write_text(folder / "latest", "2\n")
+        write_text(place, text)
+
+    monkeypatch.setattr(storage, "write_text", overtaken)
+    assert versions.set_latest(folder) == 2
+    assert (folder / "latest").read_text() == "2\n"
+
+
+def test_what_a_killed_removal_left_goes(tmp_path: pathlib.Path) -> None:
+    publish(tmp_path, 2)
+    (tmp_path / ".1.removed" / "variables").mkdir(parents=True)
+    versions.remove_old(tmp_path, formats=(), keep=1, published=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
 
 
 def test_names_that_are_no_numbers(tmp_path: pathlib.Path) -> None:

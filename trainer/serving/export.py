@@ -100,16 +100,17 @@ def publish(
       ValueError: the SavedModel's answers differ; nothing is published.
     """
     others = [name for name in EXPORT_FORMATS[1:] if name in config.export_formats]
-    with versions.claimed(folder, formats=others) as version:
+    # Of all formats: another run may publish one that this run does not.
+    with versions.claimed(folder, formats=EXPORT_FORMATS[1:]) as version:
         measured = _publish_all(
             exportable, folder, version, others, config, checks, facts
         )
-    sizes = _batch_sizes(config)
-    batching = warmup.batching_parameters(sizes)
-    storage.write_text(folder / "batching_parameters.txt", batching)
-    versions.set_latest(folder)
-    for place in (folder, *(folder / name for name in others)):
-        versions.remove_old(place, keep=config.keep_exports)
+        if versions.set_latest(folder) == version:
+            batching = warmup.batching_parameters(_batch_sizes(config))
+            storage.write_text(folder / "batching_parameters.txt", batching)
+        versions.remove_old(
+            folder, formats=others, keep=config.keep_exports, published=version
+        )
     return {
         "path": str(folder / str(version)),
         "version": version,

@@ -2,15 +2,17 @@
 
     with versions.claimed(folder, formats=("int8",)) as number:
         ...     # publish folder/3 and folder/int8/3
-    versions.set_latest(folder)
+        versions.set_latest(folder)
+        versions.remove_old(folder, formats=("int8",), keep=3, published=number)
     versions.find("runs/a/export")      # runs/a/export/3
 
 A model server takes a folder for a version as soon as its name is a number, so a
 version gets that name when it is complete, and not before. The number is claimed
 before the work begins: two runs that share a folder never publish the same one. A claim
 is a folder `.3.claimed`, for making a folder is atomic on disks and on NFS. Elsewhere
-(gs://) nothing is: there a claim is written, and read again to see whose it is, which
-two processes in the same second may both pass; publication then refuses the second.
+(gs://) each process writes a file of its own, `.3.claimed-TOKEN`, lists the claims, and
+gives way if it sees another's. That holds where a listing shows all that was written
+before, as Google Cloud Storage's does.
 
 `latest` names the highest number that is complete. This module needs Python alone.
 """
@@ -20,8 +22,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import pathlib
+import random
 import re
 import shutil
+import time
 import uuid
 from typing import TYPE_CHECKING, Iterator, Sequence
 
@@ -35,7 +39,11 @@ if TYPE_CHECKING:  # It imports TensorFlow.
 # In a folder of versions: the number of the newest one.
 LATEST = "latest"
 SAVED_MODEL = "saved_model.pb"
-_CLAIM = re.compile(r"\.([0-9]+)\.claimed")
+_CLAIM = re.compile(r"\.([0-9]+)\.claimed(?:-[0-9a-f]+)?")
+# What a process that was killed while it removed a version has left.
+_REMOVED = re.compile(r"\.[0-9]+\.removed")
+# Two processes that gave way to each other wait at random, or they would meet again.
+_MAX_WAIT_SECS = 1.0
 
 _logger = logging.getLogger(__name__)
 
@@ -44,7 +52,8 @@ _logger = logging.getLogger(__name__)
 def claimed(folder: Path, *, formats: Sequence[str]) -> Iterator[int]:
     """A number that no other process has, until the block ends.
 
-    A claim that a killed process left costs its number, and nothing else.
+    A claim that a killed process left stays, an empty folder with a dot: nobody can tell
+    it from that of a slow run. It costs its number, and nothing else.
 
     Args:
       folder: of the versions; made if it is not there.
@@ -52,10 +61,11 @@ def claimed(folder: Path, *, formats: Sequence[str]) -> Iterator[int]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     while True:
-        taken = [*_published(folder, formats), *_claims(folder)]
+        # The claims first: the version of one that goes meanwhile is seen after it.
+        taken = [*_claims(folder).values(), *_published(folder, formats)]
         number = 1 + max(taken, default=0)
-        claim = folder / f".{number}.claimed"
-        if not _make_claim(claim):
+        claim = _make_claim(folder, number)
+        if claim is None:
             continue
         # Another process may have published it and let go of its claim just before.
         if number > max(_published(folder, formats), default=0):
@@ -80,32 +90,48 @@ def _published(folder: Path, formats: Sequence[str]) -> list[int]:
     return [number for place in places for number in numbers(place)]
 
 
-def set_latest(folder: Path) -> None:
-    """Has `latest` name the highest number that is complete.
+def set_latest(folder: Path) -> int:
+    """Has `latest` name the highest number that is complete, and returns it.
 
     Not the one just published: a run that took longer may have claimed a lower number.
+
+    Raises:
+      ValueError: no version is complete.
     """
-    complete = [n for n in numbers(folder) if is_version(folder / str(n))]
-    if not complete:
-        return
     from trainer import storage
 
-    storage.write_text(folder / LATEST, f"{max(complete)}\n")
-    # Of killed processes; numbers below the highest are given to nobody any more.
-    for number in _claims(folder):
-        if number < max(complete):
-            _remove(folder / f".{number}.claimed")
+    written = None
+    # Again after each write: a higher one may have been published, and `latest` written
+    # by its process, between our look and our write.
+    while (highest := _highest(folder)) != written:
+        storage.write_text(folder / LATEST, f"{highest}\n")
+        written = highest
+    return int(highest)
 
 
-def remove_old(folder: Path, *, keep: int) -> None:
-    """Removes all versions but the newest.
+def remove_old(
+    folder: Path, *, formats: Sequence[str], keep: int, published: int
+) -> None:
+    """Removes old versions of each format.
 
     Args:
-      keep: how many stay; 0: all.
+      formats: the subfolders of those other than the first.
+      keep: how many of the newest stay; 0: all.
+      published: by the caller just now. It stays even if others have published `keep`
+        higher numbers meanwhile: a report names its folder. So do numbers that are
+        claimed, for one of their formats may be published and the next not yet.
     """
-    for number in numbers(folder)[: -keep or None] if keep else []:
-        _logger.info("removing version %d of %s", number, folder)
-        _remove(folder / str(number))
+    if not keep:
+        return
+    claimed_now = _claims(folder).values()
+    for place in (folder, *(folder / name for name in formats)):
+        for number in numbers(place)[:-keep]:
+            if number != published and number not in claimed_now:
+                _logger.info("removing version %d of %s", number, place)
+                _remove_version(place / str(number))
+        for path in place.iterdir() if place.is_dir() else ():
+            if _REMOVED.fullmatch(path.name):
+                _remove(path)
 
 
 def is_version(folder: Path) -> bool:
@@ -169,26 +195,44 @@ def _is_number(name: str) -> bool:
     return re.fullmatch("[0-9]+", name) is not None
 
 
-def _claims(folder: Path) -> list[int]:
+def _claims(folder: Path) -> dict[Path, int]:
+    """The numbers that processes work on, by claim."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return [int(match[1]) for match in map(_CLAIM.fullmatch, names) if match]
+    matches = map(_CLAIM.fullmatch, names)
+    return {folder / match[0]: int(match[1]) for match in matches if match}
 
 
-def _make_claim(claim: Path) -> bool:
-    """Whether the claim is ours; False: another process was quicker."""
-    if isinstance(claim, pathlib.Path):
+def _make_claim(folder: Path, number: int) -> Path | None:
+    """Our claim; None: another process has the number."""
+    if isinstance(folder, pathlib.Path):
+        place = folder / f".{number}.claimed"
         try:
-            claim.mkdir()
+            place.mkdir()
         except FileExistsError:
-            return False
-        return True
+            return None
+        return place
     from trainer import storage
 
-    if claim.is_file():
-        return False
-    token = uuid.uuid4().hex
-    storage.write_text(claim, token)
-    return claim.read_text(encoding="utf-8") == token
+    claim = folder / f".{number}.claimed-{uuid.uuid4().hex}"
+    storage.write_text(claim, "claimed")
+    # Whoever lists last sees both, so at most one goes on. Both may give way.
+    if list(_claims(folder).values()).count(number) == 1:
+        return claim
+    _remove(claim)
+    time.sleep(random.uniform(0, _MAX_WAIT_SECS))
+    return None
+
+
+def _remove_version(place: Path) -> None:
+    """Takes its number from a version first: half a version has no name to be served."""
+    if isinstance(place, pathlib.Path):
+        aside = place.with_name(f".{place.name}.removed")
+        try:
+            place.rename(aside)
+        except FileNotFoundError:  # Another process was quicker.
+            return
+        place = aside
+    _remove(place)
 
 
 def _remove(place: Path) -> None:
