@@ -114,3 +114,21 @@ def test_standard_error_may_be_closed() -> None:
     )
     assert done.returncode == 0
     assert done.stdout == "done\n"
+
+
+def test_an_error_is_not_hidden_where_nobody_reads_standard_error() -> None:
+    done = python(
+        "import os\n"
+        "from trainer import stack\n"
+        "reader, writer = os.pipe()\n"
+        "os.dup2(writer, 2)\n"
+        "os.close(reader)\n"
+        "try:\n"
+        "    with stack._filtered_stderr():\n"
+        "        os.write(2, b'a problem')\n"
+        "        raise ImportError('the cause')\n"
+        "except ImportError as error:\n"
+        "    print(error)\n",
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+    assert done.stdout == "the cause\n"

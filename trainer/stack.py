@@ -83,9 +83,11 @@ def _filtered_stderr() -> Iterator[None]:
             os.dup2(original, 2)
             os.close(original)
             held_back.seek(0)
-            for line in held_back:
-                if not re.match(noise.encode(), line):
-                    os.write(2, line)
+            # Where nobody reads it any more, the import, or its own error, goes on.
+            with contextlib.suppress(OSError):
+                for line in held_back:
+                    if not re.match(noise.encode(), line):
+                        os.write(2, line)
 
 
 def _noise(min_log_level: str) -> str:

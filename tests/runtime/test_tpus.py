@@ -54,7 +54,9 @@ def test_a_tpu_that_is_starting_is_waited_for() -> None:
         (silent,) = processes.free_ports(1)
         tpu = f"grpc://localhost:{listening},grpc://localhost:{silent}"
         started = time.monotonic()
-        with pytest.raises(ValueError, match=f"expected a TPU at localhost:{silent};"):
+        with pytest.raises(
+            ValueError, match=rf"expected a TPU at localhost:{silent}\. "
+        ):
             tpus.connect(tpu, timeout_secs=1.5)
         assert time.monotonic() - started > 0.9, "it was not tried again"
 
@@ -235,13 +237,13 @@ def run_main(tpu: str, folder: pathlib.Path) -> tuple[str, float]:
     [
         (
             "grpc://localhost:{free}",
-            "expected a TPU at localhost:{free}; found nothing that listens there in 2 s",
+            "expected a TPU at localhost:{free}. Received: nothing that listens there in 2 s",
         ),
         (
             "grpc://localhost:{silent}",
             "no answer in 2 s, though something listens",
         ),
-        ("local", "expected a TPU; found NotFoundError: TPUs not found .*TPU VM"),
+        ("local", "expected a TPU. Received: NotFoundError: TPUs not found .*TPU VM"),
         ("no-such-tpu", "expected a TPU.*; check the name"),
     ],
     ids=["nobody", "silent", "local", "name"],

@@ -383,12 +383,12 @@ def _expand_nodes(text: str) -> list[str]:
     rule = "Slurm's node list must be like gpu[01-03,7]"
     # The library takes blanks and empty names for what they look like.
     if not re.fullmatch(f"{_NODES}(?:,{_NODES})*", text):
-        raise ValueError(message(rule, received=repr(text)))
+        raise ValueError(f"{rule}, not {text!r}")
     try:
         # With doubles, which are refused later and by name.
         hosts: list[str] = hostlist.expand_hostlist(text, allow_duplicates=True)
     except hostlist.BadHostlist as error:
-        raise ValueError(message(rule, received=f"{text!r} ({error})")) from error
+        raise ValueError(f"{rule}, not {text!r} ({error})") from error
     return hosts
 
 
@@ -398,10 +398,7 @@ def _expand_counts(text: str) -> list[int]:
         counts: list[int] = hostlist.parse_slurm_tasks_per_node(text)
     except hostlist.BadHostlist as error:
         raise ValueError(
-            message(
-                "Slurm's tasks per node must be like 2(x3),1",
-                received=f"{text!r} ({error})",
-            )
+            f"Slurm's tasks per node must be like 2(x3),1, not {text!r} ({error})"
         ) from error
     return counts
 
