@@ -270,7 +270,7 @@ ENDINGS = {
     "preempted": (
         "raise flags.Preempted('saved at step 7')",
         75,
-        "stopped: saved at step 7; start it again to go on\n",
+        "stopped: saved at step 7; start it again to resume\n",
     ),
     "worker lost": ("raise flags.WorkerLost('worker 1')", 75, "stopped: worker 1;"),
 }
