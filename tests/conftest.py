@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import pathlib
 from typing import Iterator
 
@@ -11,6 +10,7 @@ import pytest
 import trainer  # noqa: F401  (sets what TensorFlow reads when it is imported)
 import tensorflow as tf  # isort: skip
 from tests import tiny
+from trainer.runtime import traces
 
 # Four logical devices, so that tests can mirror; the first one serves the others.
 tf.config.set_logical_device_configuration(
@@ -32,9 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _let_go() -> Iterator[None]:
-    """Frees the graphs of a module's tests, which hold on to each other."""
-    yield
-    gc.collect()
+    """Frees the graphs of a module's tests."""
+    with traces.released():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Iterator
 
 import pytest
 import tensorflow as tf
+
+from trainer.runtime import traces
 
 # Their steps are made for dozens of settings and run a few times each.
 _MANY_GRAPHS = ("test_steps", "test_compilation")
@@ -30,6 +31,8 @@ def _unoptimized_graphs(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _let_go_of_graphs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Frees a test's graphs at its end, where the next one makes as many."""
-    yield
-    if request.path.stem in _MANY_GRAPHS:
-        gc.collect()
+    if request.path.stem not in _MANY_GRAPHS:
+        yield
+        return
+    with traces.released():
+        yield

@@ -116,6 +116,10 @@ class Pieces:
             x = x + tf.cast(bias, x.dtype)
             if bits:
                 x = drop(x, *bits)
+            # Both terms have one gradient, and a tape that gives one tensor for two of
+            # its sources never frees it, nor its graph (TensorFlow 2.21). The reshape
+            # changes nothing but that: its gradient is a tensor of its own.
+            residual = tf.reshape(residual, shape_of(residual))
             return _layer_norm(x + residual, gamma, beta, epsilon)
 
         return self._differentiable(("add_and_normalize", epsilon), compute)

@@ -15,7 +15,7 @@ from typing import Iterator
 from trainer import environment, storage
 from trainer.config import ExperimentConfig
 from trainer.run_folder import RunFolder
-from trainer.runtime import strategies
+from trainer.runtime import strategies, traces
 from trainer.runtime.interruptions import TerminationSignal
 from trainer.runtime.strategies import Runtime
 from trainer.runtime.watchdog import naming_lost_workers
@@ -59,6 +59,7 @@ def started(config: ExperimentConfig, folder: RunFolder) -> Iterator[Run]:
     runtime = strategies.set_up(config.runtime, seed=config.training.seed)
     # Only now: TensorFlow's start with several workers takes SIGTERM for itself.
     with (
+        traces.released(),
         TerminationSignal() as termination,
         naming_lost_workers(runtime.cluster),
         storage.naming_full_disk(),
