@@ -117,6 +117,11 @@ class DataConfig:
     )
     text_field: str = setting("text", "Name of the column or feature with the text.")
     label_field: str = setting("label", "Name of the column or feature with the label.")
+    group_field: str = setting(
+        "",
+        "Name of a column whose rows of one value (an author, a film, a patient) are "
+        "kept on one side of every split. Empty: rows are split by their text alone.",
+    )
     label_names: tuple[str, ...] = setting(
         (),
         "The class names in order, separated by commas; a label is one of them, or "
@@ -242,6 +247,11 @@ class DataConfig:
         _require(
             bool(self.cache_dir), "--cache_dir must name a folder", received="none"
         )
+
+    @property
+    def kept_fields(self) -> tuple[str, ...]:
+        """Columns that are read besides text and label."""
+        return (self.group_field,) if self.group_field else ()
 
     @property
     def num_windows(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from trainer.data import places
 from trainer.config import DataConfig
 from trainer.data import sources, splits
 from trainer.data.sources import Sources, TextDataset
@@ -29,7 +30,12 @@ def dataset(texts: Sequence[str], labels: Sequence[int] | None = None) -> TextDa
     chunks = [
         pa.array(part, pa.large_string()) for part in (texts[:half], texts[half:])
     ]
-    return TextDataset(pa.chunked_array(chunks), np.array(labels, "i4"), LABEL_NAMES)
+    return TextDataset(
+        pa.chunked_array(chunks),
+        np.array(labels, "i4"),
+        LABEL_NAMES,
+        places.unknown(len(labels)),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from trainer.config import DataConfig
 from trainer.data import packages, tfds
 from trainer.data.labels import DiscoveredLabels, LabelNumbering, NamedLabels
+from trainer.data.places import Places
 from trainer.data.readers.opening import expand
 from trainer.data.readers.rows import BadRow, Row
 from trainer.data.unread import ALL_ROWS, UnreadDataset, UnreadSplit, unread_file
@@ -44,11 +45,15 @@ class TextDataset:
       texts: large_string [n].
       labels: int32 [n], positions in `label_names`.
       label_names: the classes in order.
+      places: where each row comes from.
+      groups: large_string [n], the values of --group_field; None without one.
     """
 
     texts: pa.ChunkedArray
     labels: np.ndarray
     label_names: tuple[str, ...]
+    places: Places
+    groups: pa.ChunkedArray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,6 +64,8 @@ class TextDataset:
             self,
             texts=self.texts.filter(pa.array(is_wanted)),
             labels=self.labels[is_wanted],
+            places=self.places.filter(is_wanted),
+            groups=self.groups and self.groups.filter(pa.array(is_wanted)),
         )
 
 
@@ -86,12 +93,16 @@ class _ReadSplit:
     Attributes:
       texts: large_string [n].
       codes: int32 [n], the numbers of the labels.
+      places: where each row comes from.
+      groups: large_string [n], the values of --group_field; None without one.
       bad_rows: all of them, in order.
       facts: what `Sources.facts` has of the split.
     """
 
     texts: pa.ChunkedArray
     codes: np.ndarray
+    places: Places
+    groups: pa.ChunkedArray | None
     bad_rows: tuple[BadRow, ...]
     facts: Mapping[str, Any]
 
@@ -107,13 +118,17 @@ def load(config: DataConfig) -> Sources:
     # First, because the labels of the others are judged by its classes.
     train, labels = _read_train(unread["train"], config)
     read = {"train": train} | {
-        name: _read(split, labels) for name, split in unread.items() if name != "train"
+        name: _read(split, labels, config)
+        for name, split in unread.items()
+        if name != "train"
     }
     # Of all splits together, so that a user sees them at once.
     _refuse_bad_rows(read, config)
     return Sources(
         splits={
-            name: TextDataset(split.texts, split.codes, labels.names)
+            name: TextDataset(
+                split.texts, split.codes, labels.names, split.places, split.groups
+            )
             for name, split in read.items()
         },
         label_names=labels.names,
@@ -205,7 +220,7 @@ def _read_train(
     names = config.label_names or unread.label_names
     if names:
         labels = NamedLabels(names, allow_positions=True)
-        train = _read(unread, labels)
+        train = _read(unread, labels, config)
     else:
         train, labels = _read_discovering(unread, config)
     classes = np.unique(train.codes)
@@ -226,7 +241,7 @@ def _read_discovering(
     unread: UnreadSplit, config: DataConfig
 ) -> tuple[_ReadSplit, NamedLabels]:
     discovered = DiscoveredLabels()
-    train = _read(unread, discovered)
+    train = _read(unread, discovered, config)
     # Bad rows that stop the run are told first: they may be what makes the labels look
     # doubtful.
     if len(train.codes) and not _stops(train, config):
@@ -239,47 +254,76 @@ def _read_discovering(
     return dataclasses.replace(train, codes=codes), labels
 
 
-def _read(unread: UnreadSplit, labels: LabelNumbering) -> _ReadSplit:
-    # Python's strings of one chunk only, and C integers, whatever the number of rows.
-    chunks: list[pa.Array] = []
-    texts: list[str] = []
-    codes = array.array("i")
+def _read(
+    unread: UnreadSplit, labels: LabelNumbering, config: DataConfig
+) -> _ReadSplit:
+    texts, groups = _Strings(), _Strings()
+    # C integers, whatever the number of rows.
+    codes, lines, row_counts = array.array("i"), array.array("q"), array.array("q")
     bad_rows: list[BadRow] = []
     num_blank_lines = 0
-    row_counts = []
+    files = []
 
     def count_blank_line(line: int) -> None:
         nonlocal num_blank_lines
         num_blank_lines += 1
 
     for file in unread.files:
-        num_before = len(codes) + len(bad_rows)
+        num_good_before, num_bad_before = len(codes), len(bad_rows)
         for row in _with_progress(file.read(count_blank_line), file.name):
             code = labels.encode(row, file=file.name) if isinstance(row, Row) else row
             if isinstance(row, Row) and isinstance(code, int):
                 texts.append(row.text)
                 codes.append(code)
+                lines.append(row.line)
+                if config.group_field:
+                    groups.append(str(row.kept[config.group_field]))
             elif isinstance(code, BadRow):
                 bad_rows.append(code)
-            if len(texts) == _ROWS_PER_CHUNK:
-                chunks.append(pa.array(texts, pa.large_string()))
-                texts.clear()
-        num_rows = len(codes) + len(bad_rows) - num_before
-        row_counts.append({"name": file.name, "num_rows": num_rows})
-    chunks.append(pa.array(texts, pa.large_string()))
+        row_counts.append(len(codes) - num_good_before)
+        num_rows = row_counts[-1] + len(bad_rows) - num_bad_before
+        files.append({"name": file.name, "num_rows": num_rows})
     return _ReadSplit(
-        texts=pa.chunked_array(chunks),
+        texts=texts.joined(),
         codes=np.array(codes, np.int32),
+        places=Places(
+            tuple(file.name for file in unread.files),
+            np.repeat(np.arange(len(files), dtype=np.int32), row_counts),
+            np.array(lines, np.int64),
+        ),
+        groups=groups.joined() if config.group_field else None,
         bad_rows=tuple(bad_rows),
         facts={
             "source": unread.description,
-            "files": row_counts,
+            "files": files,
             "num_rows": len(codes),
             "num_skipped_rows": len(bad_rows),
             "skipped_rows": [str(bad) for bad in bad_rows[:_BAD_ROWS_IN_FACTS]],
             "num_blank_lines": num_blank_lines,
         },
     )
+
+
+class _Strings:
+    """Collects strings as Arrow's: Python's own are those of one chunk only."""
+
+    def __init__(self) -> None:
+        self._chunks: list[pa.Array] = []
+        self._strings: list[str] = []
+
+    def append(self, string: str) -> None:
+        self._strings.append(string)
+        if len(self._strings) == _ROWS_PER_CHUNK:
+            self._end_chunk()
+
+    def joined(self) -> pa.ChunkedArray:
+        """All of them: large_string [n]."""
+        self._end_chunk()
+        return pa.chunked_array(self._chunks)
+
+    def _end_chunk(self) -> None:
+        self._chunks.append(pa.array(self._strings, pa.large_string()))
+        self._strings.clear()
 
 
 def _with_progress(rows: Iterator[Row | BadRow], name: str) -> Iterable[Row | BadRow]:

@@ -20,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import DataConfig
+from trainer.data import places
+from trainer.data.places import Places
 from trainer.data.sources import Sources
 from trainer.messages import message
 
@@ -35,11 +37,13 @@ class Pool:
       texts: large_string [n].
       labels: int32 [n], positions among the label names.
       digests: uint8 [n, 32], SHA-256 of each text in UTF-8.
+      places: where each row was read.
     """
 
     texts: pa.ChunkedArray
     labels: np.ndarray
     digests: np.ndarray
+    places: Places
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,7 +68,12 @@ class Split:
 def unlabelled(texts: Sequence[str]) -> Pool:
     """A pool of texts to predict, all labels 0."""
     array = pa.chunked_array([pa.array(texts, pa.large_string())])
-    return Pool(array, np.zeros(len(texts), np.int32), content_digests(array))
+    return Pool(
+        array,
+        np.zeros(len(texts), np.int32),
+        content_digests(array),
+        places.unknown(len(texts)),
+    )
 
 
 def content_digests(texts: pa.ChunkedArray) -> np.ndarray:
@@ -174,7 +183,7 @@ def _pooled(
 ) -> tuple[Pool, dict[str, np.ndarray]]:
     """One pool of the rows that were drawn, and where each split's rows are in it."""
     texts: list[pa.Array] = []
-    labels, kept_digests = [], []
+    labels, kept_digests, kept_places = [], [], []
     rows: dict[str, np.ndarray] = {}
     start = 0
     for source, data in sources.splits.items():
@@ -192,10 +201,12 @@ def _pooled(
         texts += used.texts.chunks
         labels.append(used.labels)
         kept_digests.append(digests[source][is_used])
+        kept_places.append(used.places)
     pool = Pool(
         pa.chunked_array(texts, pa.large_string()),
         np.concatenate(labels),
         np.concatenate(kept_digests),
+        places.joined(kept_places),
     )
     return pool, rows
 

@@ -82,6 +82,7 @@ def unread_file(
             text_field=config.text_field,
             label_field=config.label_field,
             where=where,
+            keep=config.kept_fields,
             on_blank_line=on_blank_line,
         )
 

@@ -54,6 +54,7 @@ def read_rows(
     file_format: str = "auto",
     allow_empty_text: bool = False,
     where: Mapping[str, str] | None = None,
+    keep: tuple[str, ...] = (),
     on_blank_line: OnBlankLine = ignore_blank_line,
 ) -> Iterator[Row | BadRow]:
     """Reads the rows of one file, in order.
@@ -66,6 +67,7 @@ def read_rows(
         by the file's ending.
       allow_empty_text: hand out empty and white-space-only texts as rows.
       where: column → value; only rows that have these values are read.
+      keep: names of further columns, for `Row.kept`.
       on_blank_line: called with the number of each empty line that is no row.
 
     Yields:
@@ -82,6 +84,7 @@ def read_rows(
             text_field=text_field,
             label_field=label_field,
             where=where or {},
+            kept_fields=keep,
             on_blank_line=on_blank_line,
         )
         head = stream.read(HEAD_BYTES)
@@ -116,6 +119,7 @@ def _row_of(
         line=line,
         has_label=request.label_field is not None,
         allow_empty_text=allow_empty_text,
+        kept={name: values[name] for name in request.kept_fields},
     )
 
 
@@ -127,6 +131,7 @@ def make_row(
     line: int,
     has_label: bool = True,
     allow_empty_text: bool = False,
+    kept: Mapping[str, object] | None = None,
 ) -> Row | BadRow:
     """Makes a row of two values of any type, or says why they make none.
 
@@ -137,12 +142,14 @@ def make_row(
       line: line or row number, from 1, for the message.
       has_label: whether a label is needed; if not, `label` is not looked at.
       allow_empty_text: whether a text may be empty or white space only.
+      kept: what `Row.kept` is to be.
     """
     try:
         return Row(
             check_text(text, allow_empty=allow_empty_text),
             check_label(label) if has_label else None,
             line,
+            kept or {},
         )
     except BadValue as bad_value:
         return bad_value.at(file, line=line)

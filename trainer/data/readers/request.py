@@ -35,6 +35,7 @@ class Request:
       text_field: name of the column with the text.
       label_field: name of the column with the label. None: labels are not read.
       where: column → value; rows with other values are not wanted.
+      kept_fields: names of further columns, whose values a row keeps as they are.
       on_blank_line: called with the number, from 1, of each empty line that is no row.
     """
 
@@ -43,13 +44,16 @@ class Request:
     text_field: str
     label_field: str | None
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    kept_fields: tuple[str, ...] = ()
     on_blank_line: OnBlankLine = ignore_blank_line
 
     @property
     def fields(self) -> list[str]:
         """Every field to read, once."""
         label = [] if self.label_field is None else [self.label_field]
-        return list(dict.fromkeys([self.text_field, *label, *self.where]))
+        return list(
+            dict.fromkeys([self.text_field, *label, *self.where, *self.kept_fields])
+        )
 
     def is_wanted(self, values: Mapping[str, object]) -> bool:
         """Whether a row has the values of `where`, as strings or as bytes."""

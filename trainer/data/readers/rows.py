@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Mapping
 
 from trainer.messages import message, shown
 
@@ -29,11 +30,13 @@ class Row:
         None when no label field was asked for.
       line: the physical line where the row starts, or the row number in Parquet;
         both from 1.
+      kept: the values of the fields that were to be kept, as the file has them.
     """
 
     text: str
     label: str | int | None
     line: int
+    kept: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
