@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("run_folder", "flags"),
     ("stages",),
     ("experiment",),
-    ("main", "predict", "serve"),
+    ("main", "predict", "serve", "audit"),
 )
 
 

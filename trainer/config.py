@@ -827,6 +827,20 @@ class ServeConfig:
         )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """What `python -m trainer.audit` does."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    output: str = setting(
+        "", "JSON file to write the result to. Empty: it is only printed."
+    )
+    seed: int = setting(0, "As a run's --seed: it draws --num_train_examples.")
+
+    def __post_init__(self) -> None:
+        _require(bool(self.data.dataset), "--dataset is required", received="none")
+
+
 def sections(config_class: type) -> dict[str, type]:
     """The nested dataclasses of a config class, by field name."""
     hints = typing.get_type_hints(config_class)

@@ -30,8 +30,8 @@ CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
 KEYS = {
     "": (
-        "title status before after samples decision training data warnings config "
-        "environment history timing export paths commands"
+        "title status before after samples decision training data warnings doubts "
+        "config environment history timing export paths commands"
     ),
     **{
         f"{when}.*{part}": keys
@@ -66,8 +66,9 @@ KEYS = {
     ),
     "data.splits.*": (
         "num_examples num_available class_counts num_duplicates length_percentiles "
-        "truncated_fraction"
+        "truncated_fraction unknown_fraction num_unknown_texts"
     ),
+    "doubts[]": "kind message",
     "data.source": "splits notes warnings",
     "data.source.splits.*": (
         "source files num_rows num_skipped_rows skipped_rows num_blank_lines"

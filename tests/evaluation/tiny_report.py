@@ -91,6 +91,13 @@ def evaluation(
     return schema.from_mapping(schema.SplitEvaluation, {**metrics, **slices_of_it})
 
 
+DOUBT = schema.Doubt(
+    kind="texts_cut",
+    message="13.4% of the training texts are longer than the model reads: a larger "
+    "--max_length lets it read more",
+)
+
+
 def split_facts(
     label_names: Sequence[str], counts: Sequence[int], **changes: Any
 ) -> schema.SplitFacts:
@@ -102,6 +109,8 @@ def split_facts(
         num_duplicates=3,
         length_percentiles={"5": 61, "50": 222, "95": 703},
         truncated_fraction=0.134,
+        unknown_fraction=0.002,
+        num_unknown_texts=0,
     )
     return dataclasses.replace(whole, **changes)
 
@@ -249,7 +258,8 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         decision=_decision(),
         training=_training(),
         data=data_facts(label_names),
-        warnings=("13.4% of the texts were truncated.",),
+        warnings=(DOUBT.message,),
+        doubts=(DOUBT,),
         config={"model_dir": "runs/toy", "data": {"label_names": list(label_names)}},
         environment={"tensorflow": "2.21.0"},
         history=HISTORY,
@@ -282,6 +292,7 @@ def emptied_report() -> schema.Report:
             source=schema.SourcesFacts(splits={}, notes=(), warnings=()),
         ),
         warnings=(),
+        doubts=(),
         config={},
         environment={},
         history=schema.History(train=(), validation=()),

@@ -88,6 +88,8 @@ class TextEncoder:
 
     Attributes:
       longest_text: tokens of a text that are read, [CLS] and [SEP] counted once.
+      unknown_id: the id of [UNK].
+      end_ids: the ids of [CLS] and [SEP].
 
     Raises:
       ValueError: the vocabulary lacks a special token.
@@ -122,7 +124,8 @@ class TextEncoder:
             )
         self.window_length = window_length
         self.pad_id = ids["[PAD]"]
-        self._start_id, self._end_id = ids["[CLS]"], ids["[SEP]"]
+        self.unknown_id = ids["[UNK]"]
+        self.end_ids = self._start_id, self._end_id = ids["[CLS]"], ids["[SEP]"]
         self._lowercase = lowercase
         self._strip_accents = lowercase if strip_accents is None else strip_accents
         self._overlap, self._has_windows = window_overlap, max_windows > 1
@@ -272,6 +275,12 @@ class TokenizedTexts:
     def lengths(self) -> np.ndarray:
         """int32 [n], lengths in tokens after truncation."""
         return np.diff(self.row_splits).astype(np.int32)
+
+    def count(self, token_ids: Sequence[int]) -> np.ndarray:
+        """int64 [n], how many tokens of each text are among these ids."""
+        # No text is empty: it has its [CLS] and [SEP].
+        is_among = np.isin(self.token_ids, np.array(token_ids, self.token_ids.dtype))
+        return np.add.reduceat(is_among, self.row_splits[:-1], dtype=np.int64)
 
 
 def encode_few(texts: Sequence[str], encoder: TextEncoder) -> TokenizedTexts:

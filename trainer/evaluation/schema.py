@@ -272,6 +272,8 @@ class SplitFacts:
       num_duplicates: texts that stand in the split already.
       length_percentiles: tokens before truncation, by percent: "5", "50" and so on.
       truncated_fraction: of the texts, those longer than what the model reads.
+      unknown_fraction: of the tokens that are read, those unknown to the vocabulary.
+      num_unknown_texts: texts of which no token is known.
     """
 
     num_examples: int
@@ -280,6 +282,8 @@ class SplitFacts:
     num_duplicates: int
     length_percentiles: Mapping[str, int]
     truncated_fraction: float
+    unknown_fraction: float
+    num_unknown_texts: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -476,6 +480,19 @@ class ExportFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """What makes a result doubtful.
+
+    Attributes:
+      kind: one word for programs; `evaluation/doubts.py` has them all.
+      message: a sentence with what to do about it.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Paths:
     """Where the results lie.
 
@@ -510,7 +527,8 @@ class Report:
         evaluated or no texts were held out.
       after: by held-out split, of the exported weights.
       samples: empty if the run has no --sample_text.
-      warnings: sentences; what a user should know before trusting the result.
+      warnings: the sentences of the doubts, and of formats that were not published.
+      doubts: what a user should know before trusting the result.
     """
 
     title: str
@@ -522,6 +540,7 @@ class Report:
     training: TrainingFacts
     data: DataFacts
     warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     config: Config
     environment: Environment
     history: History

@@ -16,6 +16,7 @@ import numpy as np
 from trainer import storage
 from trainer.config import OptimizerConfig
 from trainer.data import plans, splits
+from trainer.evaluation.schema import Doubt
 from trainer.data.batches import BatchFeeder
 from trainer.data.splits import Pool
 from trainer.data.tokens import TokenizedTexts, encode_few
@@ -45,7 +46,7 @@ class Built:
       train_step: updates the weights.
       predict: gives the logits of a batch, in the eyes of the watchdog.
       evaluators: of validation and test where there are any, and of the sample texts.
-      warnings: what a user should know before trusting the result, in sentences.
+      doubts: what a user should know before trusting the result.
     """
 
     classifier: keras.Model
@@ -53,7 +54,7 @@ class Built:
     train_step: TrainStep
     predict: Predict
     evaluators: Mapping[str, Evaluator]
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
@@ -74,7 +75,7 @@ def run(run: Run, material: Material) -> Built:
     with run.runtime.strategy.scope():
         classifier = make_classifier(run, material)
     _refuse_long_windows(run.config.data.max_length, classifier)
-    warnings = _warnings(run.config.optimizer, material)
+    doubts = _doubts(run.config.optimizer, material)
     predict_step = _predict_step(run, classifier)
     built = Built(
         classifier=classifier,
@@ -89,7 +90,7 @@ def run(run: Run, material: Material) -> Built:
         train_step=_train_step(run, classifier),
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
         evaluators=_evaluators(run, material),
-        warnings=warnings,
+        doubts=doubts,
     )
     run.stopwatch.lap("build_model_secs")
     if run.runtime.is_chief:
@@ -130,13 +131,14 @@ def _refuse_long_windows(window_length: int, classifier: keras.Model) -> None:
         )
 
 
-def _warnings(config: OptimizerConfig, material: Material) -> tuple[str, ...]:
-    """All warnings so far, logged."""
+def _doubts(config: OptimizerConfig, material: Material) -> tuple[Doubt, ...]:
+    """All doubts so far, logged."""
     warning = optimizers.warmup_warning(config, total_steps=material.plan.nominal_steps)
-    warnings = (*material.warnings, *([warning] if warning else []))
-    for sentence in warnings:
-        _logger.warning("%s", sentence)
-    return warnings
+    of_warmup = [Doubt(kind="long_warmup", message=warning)] if warning else []
+    doubts = (*material.doubts, *of_warmup)
+    for doubt in doubts:
+        _logger.warning("%s", doubt.message)
+    return doubts
 
 
 def _train_step(run: Run, classifier: keras.Model) -> TrainStep:

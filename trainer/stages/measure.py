@@ -16,8 +16,8 @@ import numpy as np
 
 from trainer import run_folder, storage
 from trainer.config import ServingConfig
-from trainer.evaluation import schema
-from trainer.evaluation.schema import DecisionFacts, Prediction, SplitEvaluation
+from trainer.evaluation import doubts, schema
+from trainer.evaluation.schema import DecisionFacts, Doubt, Prediction, SplitEvaluation
 from trainer.stages.build import SAMPLES, Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -54,6 +54,7 @@ class After:
       decision: how a label follows from logits, fitted on validation if there is any.
       evaluations: by split, of the calibrated logits.
       answers: to the sample texts.
+      doubts: all so far, those of the data among them.
     """
 
     logits: Mapping[str, np.ndarray]
@@ -61,6 +62,7 @@ class After:
     decision: Decision
     evaluations: Mapping[str, SplitEvaluation]
     answers: tuple[Prediction, ...]
+    doubts: tuple[Doubt, ...]
 
     def facts(self) -> Mapping[str, SplitEvaluation]:
         """The report's `after`."""
@@ -146,14 +148,19 @@ def _evaluated_after(run: Run, material: Material, built: Built) -> After:
         run.task, run.config.serving, logits, labels, len(material.label_names)
     )
     calibrated = {name: decision.calibrated(values) for name, values in logits.items()}
+    evaluations = _evaluations(run, material, built, calibrated)
+    of_result = tuple(doubts.of_result(evaluations))
+    for doubt in of_result:
+        _logger.warning("%s", doubt.message)
     return After(
         logits=logits,
         labels=labels,
         decision=decision,
-        evaluations=_evaluations(run, material, built, calibrated),
+        evaluations=evaluations,
         answers=_predictions(
             decision.answers(samples, label_names=material.label_names)
         ),
+        doubts=(*built.doubts, *of_result),
     )
 
 

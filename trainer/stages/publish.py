@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from typing import Any
+from typing import Any, Iterator
 
 import keras
 import numpy as np
@@ -23,9 +23,9 @@ import tensorflow as tf
 from trainer.config import ModelConfig
 from trainer.data import splits
 from trainer.data.tokens import encode_few
-from trainer.evaluation import schema
+from trainer.evaluation import doubts, schema
 from trainer.evaluation.evaluator import make_evaluator
-from trainer.evaluation.schema import ExportFacts
+from trainer.evaluation.schema import Doubt, ExportFacts
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import weights
 from trainer.modeling.forward import Forward
@@ -59,11 +59,11 @@ class Exported:
 
     Attributes:
       export: path, version, and what was measured of each format.
-      warnings: of the formats that were not published, in sentences.
+      doubts: of the formats that were not published.
     """
 
     export: ExportFacts
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
 
     def facts(self) -> ExportFacts:
         """The report's `export`."""
@@ -194,7 +194,7 @@ def _manifest_facts(
         "title": title(run),
         "config": dataclasses.asdict(run.config),
         "data": dataclasses.asdict(material.facts()),
-        "warnings": list(built.warnings),
+        "warnings": list(doubts.messages(after.doubts)),
         "data_fingerprint": dict(material.fingerprint),
         "metrics": {
             split: {
@@ -215,13 +215,14 @@ def title(run: Run) -> str:
     return f"{run.config.model.preset} on {run.config.data.dataset}"
 
 
-def _refusals(export: ExportFacts, limit: float) -> list[str]:
-    """Warnings of the formats that were not published."""
-    return [
-        f"{measured.format} was not published: its accuracy on "
-        f"{measured.num_texts} held-out texts is {measured.accuracy:.2%}, "
-        f"{measured.accuracy_drop:.2%} below that of float32, and "
-        f"--max_accuracy_drop={limit}"
-        for measured in export.formats
-        if measured.status == "refused"
-    ]
+def _refusals(export: ExportFacts, limit: float) -> Iterator[Doubt]:
+    """Of the formats that were not published."""
+    for measured in export.formats:
+        if measured.status == "refused":
+            yield Doubt(
+                kind="refused_format",
+                message=f"{measured.format} was not published: its accuracy on "
+                f"{measured.num_texts} held-out texts is {measured.accuracy:.2%}, "
+                f"{measured.accuracy_drop:.2%} below that of float32, and "
+                f"--max_accuracy_drop={limit}",
+            )

@@ -25,7 +25,7 @@ from typing import Any, Mapping, Sequence
 from trainer import environment, run_folder, storage
 from trainer.config import ExperimentConfig, ServingConfig, settings
 from trainer.evaluation import report as pages
-from trainer.evaluation import schema
+from trainer.evaluation import doubts, schema
 from trainer.messages import message
 from trainer.run_folder import RunFolder
 from trainer.stages import prepare
@@ -68,6 +68,7 @@ def run(
     """Writes the results; the other workers learn that they are there."""
     history = run.folder.history()
     export = exported.facts()
+    all_doubts = (*after.doubts, *exported.doubts)
     report = schema.Report(
         title=title(run),
         status="complete",
@@ -77,7 +78,8 @@ def run(
         decision=after.decision_facts(),
         training=schema.TrainingFacts(**trained.facts(), **built.facts()),
         data=material.facts(),
-        warnings=(*built.warnings, *exported.warnings),
+        warnings=doubts.messages(all_doubts),
+        doubts=all_doubts,
         config=dataclasses.asdict(run.config),
         environment=environment.facts(run.runtime.reasons),
         history=schema.from_mapping(schema.History, history),
