@@ -39,8 +39,8 @@ def of_rows(sources: Mapping[str, Any]) -> Iterator[Doubt]:
             places = ", ".join(split["placeholder_texts"][:3])
             yield Doubt(
                 kind="placeholder_texts",
-                message=f"{_counted(count, 'text')} of the {name} set say only that "
-                f"there is none, like nan or [deleted] ({places}): remove the rows",
+                message=f"{_counted(count, 'text')} of the {name} set without a text "
+                f"but a word for none, like nan or [deleted] ({places}): remove them",
             )
 
 
@@ -57,8 +57,8 @@ def _contradictions(facts: Mapping[str, Any]) -> Iterator[Doubt]:
     if count:
         yield Doubt(
             kind="contradicting_labels",
-            message=f"{_counted(count, 'text')} stand in the data with more than one "
-            "label: check which is right",
+            message=f"{_counted(count, 'text')} in the data with more than one label: "
+            "check which is right",
         )
     for name, split in facts["splits"].items():
         if split["num_duplicates"] > _MANY_DUPLICATES * split["num_examples"]:
@@ -80,8 +80,8 @@ def _overlaps(facts: Mapping[str, Any]) -> Iterator[Doubt]:
         if count:
             yield Doubt(
                 kind="overlap",
-                message=f"{_counted(count, 'text')} of the {one} split are in the "
-                f"{_split_in_words(other)} split too: the {one} metrics are better "
+                message=f"{_counted(count, 'text')} of the {one} split also in the "
+                f"{_split_in_words(other)} split: the {one} metrics are better "
                 "than on new texts; remove them from one of the two",
             )
 
@@ -137,7 +137,7 @@ def _small_splits(splits: Mapping[str, Any]) -> Iterator[Doubt]:
             received = f"only {_counted(count, 'text')}" if count else "no texts"
             yield Doubt(
                 kind=f"few_{name}_texts",
-                message=f"there are {received} {use}: add labelled texts, or hold out "
+                message=f"{received} {use}: add labelled texts, or hold out "
                 f"more of them (a smaller --{name}_one_in)",
             )
 
