@@ -47,7 +47,7 @@ def test_rows_and_their_lines(
 
 BAD_ROWS = {
     # id: line 2, words of its message
-    "invalid_utf8_json": (b'{"text": "\xff", "label": 1}', "byte 0xFF at byte 11"),
+    "invalid_utf8_json": (b'{"text": "a\xc3", "label": 1}', "byte 0xC3 at byte 12"),
     "broken_json": (b'{"text": "a",', "no valid JSON"),
     "deep_json": (b'{"a":' * 100_000, "no valid JSON"),
     "json_list": (b'["a", 1]', "Received: a list"),

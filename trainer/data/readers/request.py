@@ -15,15 +15,22 @@ from __future__ import annotations
 import dataclasses
 from typing import BinaryIO, Callable, Iterator, Mapping, Protocol
 
+from trainer.config import Escape
 from trainer.data.readers.rows import BadFileError, BadRow
 from trainer.messages import did_you_mean, shown
 
 OnBlankLine = Callable[[int], None]
+OnSettled = Callable[[str], None]
 
 
 def ignore_blank_line(line: int) -> None:
     """An `OnBlankLine` for who does not count them."""
     del line
+
+
+def ignore_settled(words: str) -> None:
+    """An `OnSettled` for who does not tell it."""
+    del words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +43,11 @@ class Request:
       label_field: name of the column with the label. None: labels are not read.
       where: column → value; rows with other values are not wanted.
       kept_fields: names of further columns, whose values a row keeps as they are.
+      column_names: of a table without a header, in order; empty: it has one.
+      escape: how a table writes a quote within quotes, as --escape says.
       on_blank_line: called with the number, from 1, of each empty line that is no row.
+      on_settled: called by a reader, at most once, with what it settled of the file:
+        "separated by ';', columns id, text, label".
     """
 
     file: str
@@ -45,7 +56,10 @@ class Request:
     label_field: str | None
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kept_fields: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
+    escape: Escape = "auto"
     on_blank_line: OnBlankLine = ignore_blank_line
+    on_settled: OnSettled = ignore_settled
 
     @property
     def fields(self) -> list[str]:
