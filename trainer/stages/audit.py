@@ -60,9 +60,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         "num_rows": sum(each["num_rows"] for each in sources_facts),
         "num_skipped": sum(each["num_skipped_rows"] for each in sources_facts),
         "settled": [
-            file.get("settled", file["name"])
-            for each in sources_facts
-            for file in each["files"]
+            file["settled"] for each in sources_facts for file in each["files"]
         ],
         "class_counts": dict(zip(read.label_names, counts.tolist())),
         "splits": {
