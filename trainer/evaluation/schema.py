@@ -103,6 +103,23 @@ class LengthBin:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Points of a curve, at most some hundred, joined by lines.
+
+    Attributes:
+      name: of the label, or of the mean over labels: "micro", "macro".
+      x: ascending, in [0, 1].
+      y: as many, in [0, 1].
+      area: under the whole curve, not under these points alone.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    area: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfidentError:
     """A wrong prediction.
 
@@ -140,6 +157,10 @@ class SplitEvaluation:
         without the metrics that are None.
       accuracy_by_length: shortest first; bins without a text are left out.
       most_confident_errors: surest first; empty if all predictions are right.
+      risk_coverage: the share of errors (y) among the surest share of the texts (x).
+      roc: false positive rate (x), true positive rate (y). Of two classes the second
+        one's curve, of up to ten one a class, of more their means.
+      precision_recall: recall (x), precision (y); of the same classes.
     """
 
     num_examples: int
@@ -159,6 +180,9 @@ class SplitEvaluation:
     confidence_intervals_95: Mapping[str, Interval]
     accuracy_by_length: tuple[LengthBin, ...]
     most_confident_errors: tuple[ConfidentError, ...]
+    risk_coverage: tuple[Curve, ...] = ()
+    roc: tuple[Curve, ...] = ()
+    precision_recall: tuple[Curve, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -263,6 +287,15 @@ class TrainingFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LengthCount:
+    """How many texts have lower < tokens <= upper, before truncation."""
+
+    lower: int
+    upper: int
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitFacts:
     """The texts of one split.
 
@@ -272,6 +305,7 @@ class SplitFacts:
       num_duplicates: texts that stand in the split already.
       length_percentiles: tokens before truncation, by percent: "5", "50" and so on.
       truncated_fraction: of the texts, those longer than what the model reads.
+      length_histogram: of the texts' tokens, ascending and without a gap.
     """
 
     num_examples: int
@@ -280,14 +314,21 @@ class SplitFacts:
     num_duplicates: int
     length_percentiles: Mapping[str, int]
     truncated_fraction: float
+    length_histogram: tuple[LengthCount, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One file that was read, with its rows, bad ones included."""
+    """One file that was read.
+
+    Attributes:
+      num_rows: bad ones included.
+      settled: how the file was understood: encoding, separator, columns.
+    """
 
     name: str
     num_rows: int
+    settled: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -336,6 +377,7 @@ class DataFacts:
       fingerprint: by split, a hash of its texts and labels.
       bucket_lengths: padded lengths in tokens, ascending.
       padded_fraction: of all tokens of the training batches, those that only pad.
+      longest_text: how many tokens of a text the model reads.
     """
 
     label_names: tuple[str, ...]
@@ -347,6 +389,7 @@ class DataFacts:
     fingerprint: Mapping[str, str]
     bucket_lengths: tuple[int, ...]
     padded_fraction: float
+    longest_text: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -500,6 +543,19 @@ class Commands:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """A reason not to trust the result.
+
+    Attributes:
+      kind: for programs, in snake_case: "unknown_tokens".
+      message: for people: what was seen, and what to do.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
     """All that report.json holds.
 
@@ -511,6 +567,9 @@ class Report:
       after: by held-out split, of the exported weights.
       samples: empty if the run has no --sample_text.
       warnings: sentences; what a user should know before trusting the result.
+      doubts: shown wherever the result is.
+      settings_in_words: by the name of a setting that was left to be chosen: what it
+        stood for, "the preset's own (0.1)".
     """
 
     title: str
@@ -529,6 +588,8 @@ class Report:
     export: ExportFacts
     paths: Paths
     commands: Commands
+    doubts: tuple[Doubt, ...] = ()
+    settings_in_words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.
@@ -602,7 +663,8 @@ def _fields(value: Any, kind: Any, place: str) -> Any:
     missing = [
         name
         for name, field in fields.items()
-        if name not in value and field.default is dataclasses.MISSING
+        if name not in value
+        and field.default is field.default_factory is dataclasses.MISSING
     ]
     unknown = [name for name in value if name not in fields]
     if missing or unknown:

@@ -24,6 +24,7 @@ from trainer.messages import message
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers
 from trainer.modeling.forward import Forward
+from trainer.stages import resolve
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
 from trainer.training import compilation
@@ -46,6 +47,7 @@ class Built:
       predict: gives the logits of a batch, in the eyes of the watchdog.
       evaluators: of validation and test where there are any, and of the sample texts.
       warnings: what a user should know before trusting the result, in sentences.
+      settings_in_words: what the settings that are automatic came to, by name.
     """
 
     classifier: keras.Model
@@ -54,6 +56,7 @@ class Built:
     predict: Predict
     evaluators: Mapping[str, Evaluator]
     warnings: tuple[str, ...]
+    settings_in_words: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
@@ -90,6 +93,13 @@ def run(run: Run, material: Material) -> Built:
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
         evaluators=_evaluators(run, material),
         warnings=warnings,
+        settings_in_words=resolve.in_words(
+            run.config,
+            run.resolved,
+            run.runtime,
+            material.plan,
+            dropout=float(classifier.backbone.dropout),
+        ),
     )
     run.stopwatch.lap("build_model_secs")
     if run.runtime.is_chief:

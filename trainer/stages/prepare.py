@@ -20,7 +20,7 @@ from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, setting
 from trainer.data import plans, sources, splits
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
-from trainer.evaluation import schema
+from trainer.evaluation import schema, slices
 from trainer.evaluation.schema import DataFacts
 from trainer.modeling import presets
 from trainer.modeling.presets import Preset
@@ -154,6 +154,7 @@ def make_material(
             "padded_fraction": plans.padded_fraction(
                 plan.from_step(0), lengths, bucket_lengths
             ),
+            "longest_text": encoder.longest_text,
         },
     )
     return Material(
@@ -250,6 +251,9 @@ def _split_facts(
         result["splits"][name] |= {
             "length_percentiles": {str(p): int(v) for p, v in zip(_PERCENTS, values)},
             "truncated_fraction": float((lengths > encoder.longest_text).mean()),
+            "length_histogram": slices.length_histogram(
+                lengths, longest_text=encoder.longest_text
+            ),
         }
     return result
 

@@ -195,6 +195,7 @@ def _manifest_facts(
         "config": dataclasses.asdict(run.config),
         "data": dataclasses.asdict(material.facts()),
         "warnings": list(built.warnings),
+        "settings_in_words": dict(built.settings_in_words),
         "data_fingerprint": dict(material.fingerprint),
         "metrics": {
             split: {
