@@ -201,6 +201,8 @@ def _default_in_words(field: dataclasses.Field[Any]) -> str:
     meaning = wording.meaning_in(explanation, default)
     if default == () or default == "":
         return f"by default {meaning}" if meaning else "by default none"
+    if isinstance(default, float):
+        default = f"{default:g}"
     shown = ", ".join(default) if isinstance(default, tuple) else default
     return f"default {shown}, {meaning}" if meaning else f"default {shown}"
 

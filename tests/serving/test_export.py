@@ -264,7 +264,7 @@ def test_model_card(published: tuple[pathlib.Path, dict[str, Any]]) -> None:
         assert words in card, words
     assert " None" not in card and "\n\n\n" not in card
     checkpoint = (folder / "huggingface" / "1" / "README.md").read_text()
-    assert checkpoint.startswith("---\nlibrary_name: transformers\n")
+    assert 'library_name: "transformers"\n' in checkpoint.partition("\n---\n")[0]
 
 
 def test_card_of_a_run_without_held_out_texts(

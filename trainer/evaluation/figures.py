@@ -165,7 +165,7 @@ def _plot(axes: Axes, records: _Records, name: str, **style: Any) -> None:
     if len(records) <= _MAX_MARKED_POINTS:
         style.setdefault("marker", "o")
     axes.plot(steps, [getattr(record, name) for record in records], **style)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
 
 
 def _mark_best_step(axes: Axes, best_step: int | None) -> None:
@@ -450,7 +450,7 @@ def _histogram_picture(split: schema.SplitFacts, limit: int) -> Picture:
             figure.legend(loc="outside upper center", fontsize=9)
         more = "; the last bar: all that are longer" if is_open else ""
         axes.set(xlabel=f"tokens of a text{more}", ylabel="texts")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="y", integer=True)
 
     cut = f"{split.truncated_fraction:.1%} are longer than the {limit:,} that are read"
     percentiles = split.length_percentiles

@@ -160,7 +160,7 @@ def _context(report: Report) -> dict[str, Any]:
 def _confusions(evaluation: SplitEvaluation) -> list[dict[str, Any]]:
     """The most frequent pairs of a label and another that was given instead."""
     names, matrix = list(evaluation.per_class), evaluation.confusion_matrix
-    pairs = [
+    pairs: list[dict[str, Any]] = [
         {
             "label": names[true],
             "predicted": names[predicted],

@@ -72,7 +72,8 @@ def render(facts: Mapping[str, Any]) -> str:
 def _hyperparameters(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of each, sentinels in words."""
     values: dict[str, Any] = {}
-    for value in facts["config"].values():
+    # A missing config is the template's to name.
+    for value in facts.get("config", {}).values():
         values |= value if isinstance(value, Mapping) else {}
     chosen = facts["settings_in_words"]
     return [

@@ -94,11 +94,7 @@ def run(run: Run, material: Material) -> Built:
         evaluators=_evaluators(run, material),
         warnings=warnings,
         settings_in_words=resolve.in_words(
-            run.config,
-            run.resolved,
-            run.runtime,
-            material.plan,
-            dropout=float(classifier.backbone.dropout),
+            run, material.plan, dropout=float(classifier.backbone.dropout)
         ),
     )
     run.stopwatch.lap("build_model_secs")

@@ -12,6 +12,7 @@ devices (`runtime/strategies.py`). `in_words` says for people what all of them c
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from trainer import storage, wording
 from trainer.config import (
@@ -29,6 +30,9 @@ from trainer.messages import message
 from trainer.modeling import optimizers
 from trainer.runtime import strategies
 from trainer.runtime.strategies import Runtime
+
+if TYPE_CHECKING:
+    from trainer.stages.context import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,42 +101,30 @@ def logging_steps(config: TrainingConfig, *, total_steps: int) -> int:
     return config.logging_steps or automatic
 
 
-def in_words(
-    config: ExperimentConfig,
-    resolved: Resolved,
-    runtime: Runtime,
-    plan: plans.TrainingPlan,
-    *,
-    dropout: float,
-) -> dict[str, str]:
+def in_words(run: Run, plan: plans.TrainingPlan, *, dropout: float) -> dict[str, str]:
     """What the settings that are automatic came to, by name, for report and card.
 
     Args:
       dropout: of the classifier that was built.
     """
-    warmup = optimizers.num_warmup_steps(
-        config.optimizer, total_steps=plan.nominal_steps
-    )
-    log_steps = logging_steps(config.training, total_steps=plan.total_steps)
-    devices = (
-        "1 device" if runtime.num_replicas == 1 else f"{runtime.num_replicas} devices"
-    )
+    given, runtime, steps = settings(run.config), run.runtime, plan.nominal_steps
+    warmup = optimizers.num_warmup_steps(run.config.optimizer, total_steps=steps)
+    log_steps = logging_steps(run.config.training, total_steps=plan.total_steps)
+    devices = runtime.num_replicas
+    compiled = {"whole": "on", "pieces": "parts of a step", "none": "off"}
     chosen = {
         "dropout": f"the preset's own ({dropout:g})",
-        "window_overlap": f"a quarter ({config.data.num_shared_tokens})",
-        "num_warmup_steps": f"{warmup / plan.nominal_steps:.0%} of the steps ({warmup})",
-        "warmup_fraction": f"{warmup} steps",
-        "eval_batch_size": str(resolved.eval_batch_size),
+        "window_overlap": f"{run.config.data.num_shared_tokens} tokens",
+        "num_warmup_steps": f"{warmup / steps:.0%} of the steps ({warmup})",
+        "warmup_fraction": f"{warmup / steps:.0%}",
+        "eval_batch_size": str(run.resolved.eval_batch_size),
         "logging_steps": str(log_steps),
-        "steps_per_call": str(resolved.steps_per_call),
-        "strategy": devices,
+        "steps_per_call": str(run.resolved.steps_per_call),
+        "strategy": "1 device" if devices == 1 else f"{devices} devices",
         "precision": runtime.precision,
-        "jit_compile": {"whole": "on", "pieces": "parts of a step", "none": "off"}[
-            runtime.fusion
-        ],
-        "export_dir": str(resolved.export_folder),
+        "jit_compile": compiled[runtime.fusion],
+        "export_dir": str(run.resolved.export_folder),
     }
-    given = settings(config)
     return {
         name: words
         for name, words in chosen.items()
