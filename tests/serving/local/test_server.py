@@ -40,8 +40,10 @@ class CountingModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        # A slash parts words for the model, not for the page.
+        words = tf.strings.split(tf.strings.regex_replace(text, "/", " "))
         counts = [
-            tf.reduce_sum(tf.cast(tf.strings.split(text) == word, tf.float32), axis=1)
+            tf.reduce_sum(tf.cast(words == word, tf.float32), axis=1)
             for word in ("bad", "good")
         ]
         return self._outputs(tf.stack(counts, axis=1))
@@ -744,8 +746,8 @@ def test_page_breaks_no_words_on_a_phone(
     page.set_viewport_size({"width": width, "height": 700})
     page.goto(url)
     wait_for_words(page)
-    classify(page, f"good film http://127.0.0.1/{'a' * 120} bad")
-    page.locator("#words .word", has_text="127.0.0.1").wait_for()
+    classify(page, f"good film bad/{'a' * 120}/bad bad")
+    page.locator("#words .word", has_text="aaa").wait_for()
     wait_for_words(page)
     page.locator("#numbers summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") == width
