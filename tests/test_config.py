@@ -340,7 +340,7 @@ MINIMA = {
     "num_train_epochs": 1,
     "global_batch_size": 1,
     "tokens_per_batch": 0,
-    "logging_steps": 1,
+    "logging_steps": 0,
     "eval_batch_size": 0,
     "steps_per_call": 0,
     "eval_every_steps": 0,

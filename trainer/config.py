@@ -48,6 +48,9 @@ EXPORT_FORMATS = ("float32", "bfloat16", "int8", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
 ACCELERATOR_STEPS_PER_CALL = 16
+# Enough for a curve, and a line every few minutes of a run of hours.
+LOG_LINES_PER_RUN = 50
+MOST_LOGGING_STEPS = 100
 # What a model server answers with when no signature is named.
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -437,7 +440,11 @@ class TrainingConfig:
         may_change=True,
     )
     logging_steps: int = setting(
-        10, "Write the training loss every so many steps.", may_change=True
+        0,
+        "Write the training loss every so many steps, and after the first. 0: "
+        f"{LOG_LINES_PER_RUN} times a run, but at least every {MOST_LOGGING_STEPS} "
+        "steps.",
+        may_change=True,
     )
     eval_every_steps: int = setting(
         0,
@@ -480,7 +487,6 @@ class TrainingConfig:
             "num_train_epochs",
             "global_batch_size",
             "accumulation_steps",
-            "logging_steps",
             "keep_checkpoints",
         )
         _require(
@@ -493,6 +499,7 @@ class TrainingConfig:
             0,
             "tokens_per_batch",
             "eval_batch_size",
+            "logging_steps",
             "eval_every_steps",
             "save_every_steps",
             "early_stopping_patience",

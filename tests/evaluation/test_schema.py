@@ -15,6 +15,7 @@ from trainer.evaluation import schema
 FREE = {
     *("before", "after", "quality", "splits", "per_class", "confidence_intervals_95"),
     *("class_counts", "length_percentiles", "fingerprint", "environment", "config"),
+    "settings_in_words",
 }
 # Where a sample has an evaluation's name for one prediction.
 NOT_FREE = {"samples[].before", "samples[].after"} | {
@@ -24,14 +25,14 @@ EVALUATION = (
     "num_examples loss accuracy precision_macro recall_macro f1_macro mcc roc_auc "
     "brier_score expected_calibration_error majority_class_accuracy per_class "
     "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
-    "most_confident_errors"
+    "most_confident_errors risk_coverage roc precision_recall"
 )
 CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
 KEYS = {
     "": (
         "title status before after samples decision training data warnings doubts "
-        "config environment history timing export paths commands"
+        "config environment history timing export paths commands settings_in_words"
     ),
     **{
         f"{when}.*{part}": keys
@@ -44,8 +45,12 @@ KEYS = {
                 "name lower upper is_truncated count accuracy confidence_interval_95"
             ),
             ".most_confident_errors[]": "text label predicted score length",
+            ".risk_coverage[]": "name x y area",
+            ".roc[]": "name x y area",
+            ".precision_recall[]": "name x y area",
         }.items()
     },
+    "doubts[]": "kind message",
     "samples[]": "text before after",
     "samples[].before": "label score probabilities",
     "samples[].after": "label score probabilities",
@@ -62,18 +67,20 @@ KEYS = {
     ),
     "data": (
         "label_names splits num_contradicting_texts num_validation_texts_in_train "
-        "num_test_texts_in_train source fingerprint bucket_lengths padded_fraction"
+        "num_test_texts_in_train source fingerprint bucket_lengths padded_fraction "
+        "longest_text"
     ),
     "data.splits.*": (
         "num_examples num_available class_counts num_duplicates length_percentiles "
-        "truncated_fraction unknown_fraction num_unknown_texts"
+        "truncated_fraction unknown_fraction num_unknown_texts length_histogram"
     ),
     "doubts[]": "kind message",
+    "data.splits.*.length_histogram[]": "lower upper count",
     "data.source": "splits notes warnings",
     "data.source.splits.*": (
         "source files num_rows num_skipped_rows skipped_rows num_blank_lines"
     ),
-    "data.source.splits.*.files[]": "name num_rows",
+    "data.source.splits.*.files[]": "name num_rows settled",
     "history": "train validation",
     "history.train[]": (
         "step loss learning_rate gradient_norm examples_per_sec secs_left "

@@ -137,3 +137,28 @@ def test_long_texts_are_shortened_in_the_middle(
 def test_shortening_to_an_odd_number_of_characters() -> None:
     assert slices.shorten_middle("abcdefgh", limit=1).startswith("a […7 ")
     assert slices.shorten_middle("abcdefgh", limit=1).endswith("out…] ")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "longest_text"),
+    [
+        ([3], 512),
+        ([2, 2, 2], 128),
+        (list(range(1, 130)), 128),
+        ([10] * 50 + [100_000], 128),
+        (list(range(3, 700)), 128),
+    ],
+)
+def test_histogram_counts_every_text_once(
+    lengths: list[int], longest_text: int
+) -> None:
+    bins = slices.length_histogram(lengths, longest_text=longest_text)
+    assert sum(row.count for row in bins) == len(lengths) and len(bins) <= 25
+    assert (bins[0].lower, bins[-1].upper) == (0, max(lengths))
+    for row, following in zip(bins, bins[1:]):
+        assert row.upper == following.lower
+    for row in bins:
+        inside = [n for n in lengths if row.lower < n <= row.upper]
+        assert len(inside) == row.count
+    # All bins but the last are of the lengths that matter.
+    assert all(row.upper <= 4 * longest_text for row in bins[:-1])

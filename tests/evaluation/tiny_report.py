@@ -14,7 +14,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from trainer.evaluation import metrics as metrics_lib
-from trainer.evaluation import schema, slices
+from trainer.evaluation import curves, schema, slices
 from trainer.tasks.predictions import Predictions
 
 NAMES = ("negative", "positive")
@@ -87,6 +87,7 @@ def evaluation(
             label_names=label_names,
             limit=3,
         ),
+        **curves.of(labels, Predictions(logits), label_names=label_names),
     }
     return schema.from_mapping(schema.SplitEvaluation, {**metrics, **slices_of_it})
 
@@ -111,6 +112,11 @@ def split_facts(
         truncated_fraction=0.134,
         unknown_fraction=0.002,
         num_unknown_texts=0,
+        length_histogram=(
+            schema.LengthCount(lower=0, upper=300, count=4000),
+            schema.LengthCount(lower=300, upper=600, count=250),
+            schema.LengthCount(lower=600, upper=9000, count=71),
+        ),
     )
     return dataclasses.replace(whole, **changes)
 
@@ -145,6 +151,7 @@ def data_facts(label_names: Sequence[str] = NAMES) -> schema.DataFacts:
         fingerprint={"train": "2c2e", "validation": "2dce", "test": "adb0"},
         bucket_lengths=(128, 384, 512),
         padded_fraction=0.113,
+        longest_text=512,
     )
 
 
@@ -263,8 +270,12 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         training=_training(),
         data=data_facts(label_names),
         warnings=(DOUBT.message,),
-        doubts=(DOUBT,),
-        config={"model_dir": "runs/toy", "data": {"label_names": list(label_names)}},
+        config={
+            "model_dir": "runs/toy",
+            "data": {"label_names": list(label_names)},
+            "model": {"dropout": -1.0},
+            "training": {"eval_batch_size": 64, "tokens_per_batch": 0},
+        },
         environment={"tensorflow": "2.21.0"},
         history=HISTORY,
         timing=TIMING,
@@ -275,6 +286,8 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         commands=schema.Commands(
             predict="python -m trainer.predict --saved_model=runs/toy"
         ),
+        doubts=(DOUBT,),
+        settings_in_words={"dropout": "the preset's own (0.1)"},
     )
 
 
@@ -293,10 +306,12 @@ def emptied_report() -> schema.Report:
             splits={"train": report.data.splits["train"]},
             num_validation_texts_in_train=None,
             num_test_texts_in_train=None,
+            longest_text=None,
             source=schema.SourcesFacts(splits={}, notes=(), warnings=()),
         ),
         warnings=(),
         doubts=(),
+        settings_in_words={},
         config={},
         environment={},
         history=schema.History(train=(), validation=()),

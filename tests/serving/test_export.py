@@ -47,7 +47,7 @@ FACTS: dict[str, Any] = {
             "confidence_intervals_95": {"mcc": [0.25, 0.625]},
         }
     },
-    "warnings": ["check the labels"],
+    "doubts": [{"kind": "rows", "message": "check the labels"}],
     "decision_split": "validation",
     "decision_quality": {
         "num_examples": 30,
@@ -264,7 +264,7 @@ def test_model_card(published: tuple[pathlib.Path, dict[str, Any]]) -> None:
         assert words in card, words
     assert " None" not in card and "\n\n\n" not in card
     checkpoint = (folder / "huggingface" / "1" / "README.md").read_text()
-    assert checkpoint.startswith("---\nlibrary_name: transformers\n")
+    assert 'library_name: "transformers"\n' in checkpoint.partition("\n---\n")[0]
 
 
 def test_card_of_a_run_without_held_out_texts(
@@ -286,7 +286,7 @@ def test_card_of_a_run_without_held_out_texts(
 # What the card reads of a manifest; to take one of them away makes it fail.
 CARD_KEYS = {
     "": (
-        "title config data metrics warnings decision_split decision_quality checked_on "
+        "title config data metrics doubts decision_split decision_quality checked_on "
         "version created constants git_revision packages format bytes latency_ms "
         "texts_per_sec num_texts accuracy max_difference"
     ),

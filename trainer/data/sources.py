@@ -17,13 +17,12 @@ import array
 import dataclasses
 import logging
 import pathlib
-import sys
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
+from trainer import console
 from trainer.config import DataConfig
 from trainer.data import packages, tfds
 from trainer.data.labels import DiscoveredLabels, LabelNumbering, NamedLabels
@@ -364,11 +363,7 @@ class _Strings:
 
 
 def _with_progress(rows: Iterator[Row | BadRow], name: str) -> Iterable[Row | BadRow]:
-    description = f"Reading {pathlib.Path(name).name}"
-    progress: Iterable[Row | BadRow] = tqdm(
-        rows, description, unit=" rows", delay=1, leave=False, file=sys.stderr
-    )
-    return progress
+    return console.progress(rows, f"reading {pathlib.Path(name).name}", unit="rows")
 
 
 # What is wrong, or doubtful, with what was read.

@@ -26,10 +26,9 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_text as tf_text
-from tqdm import tqdm
 
 from trainer.messages import message
-from trainer import storage
+from trainer import console, storage
 from trainer.config import Truncation
 
 # Increased whenever the same text would give other ids than before.
@@ -361,19 +360,15 @@ def _encode_into(
     )
     dataset = dataset.prefetch(_PREFETCHED_BLOCKS).with_options(without_autotuning())
     lengths, full_lengths = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
-    progress = tqdm(
-        total=len(texts),
-        desc=f"tokenizing {description}",
-        unit="text",
-        delay=2.0,
-        disable=None,
+    counter = console.counter(
+        f"tokenizing {description}", unit="texts", total=len(texts)
     )
-    with open(folder / "token_ids.bin", "wb") as file, progress:
+    with open(folder / "token_ids.bin", "wb") as file, counter as advance:
         for block in dataset:
             block.token_ids.flat_values.numpy().astype(encoder.id_dtype).tofile(file)
             lengths.append(block.token_ids.row_lengths().numpy())
             full_lengths.append(block.full_lengths.numpy())
-            progress.update(len(lengths[-1]))
+            advance(len(lengths[-1]))
     np.save(folder / "row_splits.npy", np.cumsum(np.concatenate(lengths)))
     np.save(folder / "full_lengths.npy", np.concatenate(full_lengths))
 

@@ -16,8 +16,8 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from trainer import console
 from trainer.data.batches import Batch, BatchFeeder, Feed
 from trainer.data.plans import BatchPlan, plan_evaluation
 from trainer.data.splits import Pool
@@ -76,14 +76,11 @@ class Evaluator:
     def logits(self, predict: Predict) -> np.ndarray:
         """Float32 [n, classes], in the split's order."""
         result = np.full([len(self._rows), len(self._label_names)], np.nan)
-        progress = tqdm(
+        batches = console.progress(
             self._feed,
-            desc=f"evaluating {self._name}",
+            f"evaluating {self._name}",
+            unit="batches",
             total=len(self.plan),
-            unit="batch",
-            delay=2.0,
-            leave=False,
-            disable=None,
         )
         under_way: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
 
@@ -91,7 +88,7 @@ class Evaluator:
             rows, logits = under_way.popleft()
             result[rows[rows >= 0]] = np.asarray(logits)[rows >= 0]
 
-        for rows, batch in progress:
+        for rows, batch in batches:
             under_way.append((rows, predict(batch)))
             if len(under_way) > _MAX_BATCHES_AHEAD:
                 take_oldest()

@@ -18,16 +18,19 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import textwrap
 from typing import Any, Mapping, Sequence
 
 import jinja2
+import markupsafe
 
-from trainer import templates
+from trainer import templates, wording
 from trainer.evaluation import figures
-from trainer.evaluation.schema import Prediction, Report, SplitEvaluation
+from trainer.evaluation.schema import Doubt, Prediction, Report, SplitEvaluation
 
 MISSING = "–"
 SUMMARY_COLUMNS = 100
+_MAX_CONFUSIONS = 10
 
 # Metric → its name for people (↓: lower is better), and whether it is a fraction,
 # shown in percent.
@@ -52,8 +55,8 @@ def render_html(report: Report) -> str:
 def summary_table(report: Report) -> str:
     """The last lines of a run: before, after, and what to do next.
 
-    The table has at most 100 columns, long sentences are shortened; paths and the
-    command are never cut, so that they can be copied.
+    The table has at most 100 columns, long sentences are shortened; doubts are
+    wrapped; paths and the command are never cut, so that they can be copied.
     """
     rows = [_summary_row("", "Before", "After")]
     for sample in report.samples:
@@ -73,7 +76,22 @@ def summary_table(report: Report) -> str:
         "Predict": report.commands.predict,
     }
     following = [f"{name:<12}{end}" for name, end in ends.items()]
-    return "\n".join([*rows, "", *following]) + "\n"
+    return "\n".join([*rows, "", *_doubt_lines(report.doubts), *following]) + "\n"
+
+
+def _doubt_lines(doubts: Sequence[Doubt]) -> list[str]:
+    """A heading and the doubts below it, wrapped; and an empty line."""
+    lines = [
+        textwrap.fill(
+            doubt.message,
+            SUMMARY_COLUMNS,
+            initial_indent="  - ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+        for doubt in doubts
+    ]
+    return ["Doubts", *lines, ""] if lines else []
 
 
 def headline(report: Report) -> str:
@@ -106,7 +124,7 @@ def _template() -> jinja2.Template:
         words=_words,
         plain=_plain,
         measure=_measure,
-        setting=_setting,
+        breakable=_breakable,
     )
     return environment.get_template("report.html.jinja")
 
@@ -126,7 +144,60 @@ def _context(report: Report) -> dict[str, Any]:
             report.history, best_step=report.training.best_step
         ),
         "held_out_pictures": figures.held_out_pictures(held_out) if held_out else [],
+        "data_pictures": figures.data_pictures(report.data),
+        "confusions": _confusions(held_out) if held_out else [],
+        "settings": _settings(report),
+        "flagfiles": {
+            title: "\n".join(wording.flag_lines(report.config, all_of_them=all_of_them))
+            for title, all_of_them in (
+                ("What differs from the defaults", False),
+                ("All settings", True),
+            )
+        },
     }
+
+
+def _confusions(evaluation: SplitEvaluation) -> list[dict[str, Any]]:
+    """The most frequent pairs of a label and another that was given instead."""
+    names, matrix = list(evaluation.per_class), evaluation.confusion_matrix
+    pairs: list[dict[str, Any]] = [
+        {
+            "label": names[true],
+            "predicted": names[predicted],
+            "count": count,
+            "fraction": count / sum(row),
+        }
+        for true, row in enumerate(matrix)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    # Stable: at a tie the order of the labels.
+    return sorted(pairs, key=lambda pair: -pair["count"])[:_MAX_CONFUSIONS]
+
+
+def _settings(report: Report) -> list[dict[str, Any]]:
+    """A table a section: rows of name, value, and what a sentinel stood for."""
+    tables: dict[str, Mapping[str, Any]] = {
+        _words(name): values
+        for name, values in report.config.items()
+        if isinstance(values, Mapping)
+    }
+    general = {n: v for n, v in report.config.items() if not isinstance(v, Mapping)}
+    return [
+        {
+            "caption": caption,
+            "rows": [
+                (
+                    name,
+                    _setting(value),
+                    report.settings_in_words.get(name) or wording.meaning(name, value),
+                )
+                for name, value in values.items()
+            ],
+        }
+        for caption, values in {**tables, "General": general}.items()
+        if values
+    ]
 
 
 def _percent(value: float | None) -> str:
@@ -160,6 +231,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_plain, value))
     return str(value)
+
+
+def _breakable(name: str) -> markupsafe.Markup:
+    """A setting's name that a narrow page may break after each word of it."""
+    return markupsafe.Markup("_<wbr>").join(name.split("_"))
 
 
 def _setting(value: Any) -> str:

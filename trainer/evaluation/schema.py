@@ -103,6 +103,23 @@ class LengthBin:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Points of a curve, at most some hundred, joined by lines.
+
+    Attributes:
+      name: of the label, or of the mean over labels: "micro", "macro".
+      x: ascending, in [0, 1].
+      y: as many, in [0, 1].
+      area: under the whole curve, not under these points alone.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    area: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfidentError:
     """A wrong prediction.
 
@@ -140,6 +157,10 @@ class SplitEvaluation:
         without the metrics that are None.
       accuracy_by_length: shortest first; bins without a text are left out.
       most_confident_errors: surest first; empty if all predictions are right.
+      risk_coverage: the share of errors (y) among the surest share of the texts (x).
+      roc: false positive rate (x), true positive rate (y). Of two classes the second
+        one's curve, of up to ten one a class, of more their means.
+      precision_recall: recall (x), precision (y); of the same classes.
     """
 
     num_examples: int
@@ -159,6 +180,9 @@ class SplitEvaluation:
     confidence_intervals_95: Mapping[str, Interval]
     accuracy_by_length: tuple[LengthBin, ...]
     most_confident_errors: tuple[ConfidentError, ...]
+    risk_coverage: tuple[Curve, ...] = ()
+    roc: tuple[Curve, ...] = ()
+    precision_recall: tuple[Curve, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -263,6 +287,15 @@ class TrainingFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LengthCount:
+    """How many texts have lower < tokens <= upper, before truncation."""
+
+    lower: int
+    upper: int
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitFacts:
     """The texts of one split.
 
@@ -274,6 +307,7 @@ class SplitFacts:
       truncated_fraction: of the texts, those longer than what the model reads.
       unknown_fraction: of the tokens that are read, those unknown to the vocabulary.
       num_unknown_texts: texts of which no token is known.
+      length_histogram: of the texts' tokens, ascending and without a gap.
     """
 
     num_examples: int
@@ -284,6 +318,7 @@ class SplitFacts:
     truncated_fraction: float
     unknown_fraction: float
     num_unknown_texts: int
+    length_histogram: tuple[LengthCount, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -346,6 +381,7 @@ class DataFacts:
       fingerprint: by split, a hash of its texts and labels.
       bucket_lengths: padded lengths in tokens, ascending.
       padded_fraction: of all tokens of the training batches, those that only pad.
+      longest_text: how many tokens of a text the model reads.
     """
 
     label_names: tuple[str, ...]
@@ -357,6 +393,7 @@ class DataFacts:
     fingerprint: Mapping[str, str]
     bucket_lengths: tuple[int, ...]
     padded_fraction: float
+    longest_text: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -534,7 +571,10 @@ class Report:
       after: by held-out split, of the exported weights.
       samples: empty if the run has no --sample_text.
       warnings: the sentences of the doubts, and of formats that were not published.
-      doubts: what a user should know before trusting the result.
+      doubts: what a user should know before trusting the result; shown wherever the
+        result is.
+      settings_in_words: by the name of a setting that was left to be chosen: what it
+        stood for, "the preset's own (0.1)".
     """
 
     title: str
@@ -554,6 +594,7 @@ class Report:
     export: ExportFacts
     paths: Paths
     commands: Commands
+    settings_in_words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.
@@ -627,7 +668,8 @@ def _fields(value: Any, kind: Any, place: str) -> Any:
     missing = [
         name
         for name, field in fields.items()
-        if name not in value and field.default is dataclasses.MISSING
+        if name not in value
+        and field.default is field.default_factory is dataclasses.MISSING
     ]
     unknown = [name for name in value if name not in fields]
     if missing or unknown:

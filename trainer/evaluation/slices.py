@@ -23,6 +23,10 @@ MAX_SHOWN_CHARACTERS = 400
 # The first bin of lengths holds at least this share of the examples, so that bins
 # start where the texts are: at 16 tokens for tweets, at 128 for reviews.
 _MIN_FIRST_BIN_FRACTION = 0.1
+_NUM_HISTOGRAM_BINS = 24
+# What is longer than so many times the limit shares one bin: a text of 50,000 tokens
+# would press all others into the first.
+_HISTOGRAM_LIMITS = 4
 
 
 def wilson_interval(num_correct: int, count: int) -> schema.Interval:
@@ -74,6 +78,28 @@ def accuracy_by_length(
             edges, int(index), is_correct[bin_of_example == index], longest_text
         )
         for index in np.unique(bin_of_example)
+    )
+
+
+def length_histogram(
+    lengths: npt.ArrayLike, *, longest_text: int
+) -> tuple[schema.LengthCount, ...]:
+    """How long texts are, in bins of equal width and one for the far longer ones.
+
+    Args:
+      lengths: int [n], tokens of each text before truncation; at least 1 each.
+      longest_text: tokens that are kept of a text.
+    """
+    length_array = np.asarray(lengths)
+    longest = int(length_array.max(initial=1))
+    top = min(longest, _HISTOGRAM_LIMITS * longest_text)
+    edges = np.unique(np.linspace(0, top, _NUM_HISTOGRAM_BINS + 1).round().astype(int))
+    edges = np.unique(np.append(edges, longest))
+    bins = np.searchsorted(edges, length_array) - 1
+    counts = np.bincount(bins, minlength=len(edges) - 1).tolist()
+    return tuple(
+        schema.LengthCount(lower=int(lower), upper=int(upper), count=count)
+        for lower, upper, count in zip(edges[:-1], edges[1:], counts)
     )
 
 

@@ -25,9 +25,8 @@ import time
 from typing import TYPE_CHECKING, Any, Iterator, Sequence, TextIO
 
 import numpy as np
-from tqdm import tqdm
 
-from trainer import stack
+from trainer import console, stack
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.data.readers.reading import read_rows
 from trainer.data.readers.rows import BadRow
@@ -265,16 +264,12 @@ _Output = _Stream | resumable.ResumableOutput
 
 
 def _answer(predict: Predictor, batches: Iterator[list[str]], output: _Output) -> None:
-    with tqdm(
-        desc="Predicting",
-        unit=" texts",
-        delay=1,
-        file=sys.stderr,
-        initial=output.num_texts,
-    ) as progress:
+    with console.counter(
+        "predicting", unit="texts", initial=output.num_texts
+    ) as advance:
         for texts in batches:
             output.append(texts, [json.dumps(each) for each in predict(texts)])
-            progress.update(len(texts))
+            advance(len(texts))
 
 
 @contextlib.contextmanager

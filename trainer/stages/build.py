@@ -25,6 +25,7 @@ from trainer.messages import message
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers
 from trainer.modeling.forward import Forward
+from trainer.stages import resolve
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
 from trainer.training import compilation
@@ -47,6 +48,7 @@ class Built:
       predict: gives the logits of a batch, in the eyes of the watchdog.
       evaluators: of validation and test where there are any, and of the sample texts.
       doubts: what a user should know before trusting the result.
+      settings_in_words: what the settings that are automatic came to, by name.
     """
 
     classifier: keras.Model
@@ -55,6 +57,7 @@ class Built:
     predict: Predict
     evaluators: Mapping[str, Evaluator]
     doubts: tuple[Doubt, ...]
+    settings_in_words: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
@@ -91,6 +94,9 @@ def run(run: Run, material: Material) -> Built:
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
         evaluators=_evaluators(run, material),
         doubts=doubts,
+        settings_in_words=resolve.in_words(
+            run, material.plan, dropout=float(classifier.backbone.dropout)
+        ),
     )
     run.stopwatch.lap("build_model_secs")
     if run.runtime.is_chief:

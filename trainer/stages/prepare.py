@@ -22,7 +22,7 @@ from trainer.data.sources import Load
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.data.revealing import RevealingWord, revealing_words
-from trainer.evaluation import doubts, schema
+from trainer.evaluation import doubts, schema, slices
 from trainer.evaluation.schema import DataFacts, Doubt
 from trainer.modeling import presets
 from trainer.modeling.presets import Preset
@@ -162,6 +162,7 @@ def make_material(
             "padded_fraction": plans.padded_fraction(
                 plan.from_step(0), lengths, bucket_lengths
             ),
+            "longest_text": encoder.longest_text,
         },
     )
     return Material(
@@ -263,6 +264,9 @@ def _split_facts(
             "truncated_fraction": float((lengths > encoder.longest_text).mean()),
             "unknown_fraction": float(unknown.sum() / max(words.sum(), 1)),
             "num_unknown_texts": int((unknown == words).sum()),
+            "length_histogram": slices.length_histogram(
+                lengths, longest_text=encoder.longest_text
+            ),
         }
     return result
 

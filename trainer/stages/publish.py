@@ -23,7 +23,7 @@ import tensorflow as tf
 from trainer.config import ModelConfig
 from trainer.data import splits
 from trainer.data.tokens import encode_few
-from trainer.evaluation import doubts, schema
+from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.evaluation.schema import Doubt, ExportFacts
 from trainer.modeling import classifier as classifiers
@@ -194,7 +194,8 @@ def _manifest_facts(
         "title": title(run),
         "config": dataclasses.asdict(run.config),
         "data": dataclasses.asdict(material.facts()),
-        "warnings": list(doubts.messages(after.doubts)),
+        "doubts": [dataclasses.asdict(doubt) for doubt in after.doubts],
+        "settings_in_words": dict(built.settings_in_words),
         "data_fingerprint": dict(material.fingerprint),
         "metrics": {
             split: {

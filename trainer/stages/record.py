@@ -88,6 +88,7 @@ def run(
         export=export,
         paths=schema.Paths(report=str(run.folder.report_page), saved_model=export.path),
         commands=schema.Commands(predict=_predict_command(export.path)),
+        settings_in_words=built.settings_in_words,
     )
     result = _write(run.folder, report)
     run.runtime.wait_for_all()

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.data.batches import Batch
-from trainer.evaluation import metrics, schema, slices
+from trainer.evaluation import curves, metrics, schema, slices
 from trainer.evaluation.schema import SplitEvaluation
 from trainer.tasks import single_label_decision
 from trainer.tasks.predictions import Predictions
@@ -122,7 +122,7 @@ class ClassScoring:
         num_resamples: int,
         seed: int,
     ) -> SplitEvaluation:
-        """Metrics with intervals, accuracy by length, and the surest errors."""
+        """Metrics with intervals, accuracy by length, the surest errors, curves."""
         predictions = Predictions(logits)
         evaluation = {
             **metrics.classification_metrics(
@@ -138,6 +138,7 @@ class ClassScoring:
             "most_confident_errors": slices.most_confident_errors(
                 texts, labels, predictions, lengths, label_names=label_names
             ),
+            **curves.of(labels, predictions, label_names=label_names),
         }
         return schema.from_mapping(SplitEvaluation, evaluation)
 

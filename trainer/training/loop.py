@@ -59,6 +59,7 @@ class TrainingLoop:
       feed: puts a plan's batches on the devices.
       train_step: does some updates, as `TrainStep`.
       steps_per_call: how many of them at a time, at most.
+      logging_steps: a line is written every so many steps, and after the first.
       learning_rate: of a step from 0.
       evaluate: gives the validation metrics of the current weights; None: there is
         no validation split.
@@ -79,6 +80,7 @@ class TrainingLoop:
     writers: Sequence[Writer]
     config: TrainingConfig
     termination: TerminationSignal
+    logging_steps: int
     steps_per_call: int = 1
     clock: Callable[[], float] = time.monotonic
 
@@ -110,7 +112,7 @@ class TrainingLoop:
             stopping = self._is_told_to_end(flags)
             is_last = state.step == plan.total_steps
             saving_is_due = is_last or _is_due(state.step, config.save_every_steps)
-            if is_last or _is_due(state.step, config.logging_steps):
+            if is_last or self._logging_is_due():
                 meter.log(self.checkpoints.latest_path)
             if self._evaluation_is_due() or saving_is_due or stopping:
                 meter.pause(self.checkpoints.latest_path)
@@ -123,11 +125,17 @@ class TrainingLoop:
     def _end_of_call(self) -> int:
         """Where the next call ends: before there is anything to decide."""
         step, config = self.state.step, self.config
-        intervals = [config.logging_steps, config.save_every_steps]
+        if step == 0:
+            return 1  # It is logged.
+        intervals = [self.logging_steps, config.save_every_steps]
         if self.evaluate is not None:
             intervals += [config.eval_every_steps, self.plan.steps_per_epoch]
         due = [step + every - step % every for every in intervals if every > 0]
         return min(step + self.steps_per_call, self.plan.total_steps, *due)
+
+    def _logging_is_due(self) -> bool:
+        """The first step too: it shows at once that all is well, or is not."""
+        return self.state.step == 1 or _is_due(self.state.step, self.logging_steps)
 
     def _is_told_to_end(self, flags: collections.deque[tuple[int, Any]]) -> bool:
         """What the flags of calls say that are done: newer ones would be waited for."""

@@ -40,8 +40,10 @@ class CountingModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        # A slash parts words for the model, not for the page.
+        words = tf.strings.split(tf.strings.regex_replace(text, "/", " "))
         counts = [
-            tf.reduce_sum(tf.cast(tf.strings.split(text) == word, tf.float32), axis=1)
+            tf.reduce_sum(tf.cast(words == word, tf.float32), axis=1)
             for word in ("bad", "good")
         ]
         return self._outputs(tf.stack(counts, axis=1))
@@ -708,6 +710,58 @@ def test_page_looks_at_the_first_words_only(page: playwright.Page, url: str) -> 
     playwright.expect(page.get_by_text("Only the first 100 of the 101")).to_be_visible()
     wait_for_words(page)
     assert page.locator("#words .word").count() == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("\u7535\u5f71\u5f88\u597d\u3002", 3),
+        (
+            "\u0e20\u0e32\u0e1e\u0e22\u0e19\u0e15\u0e23\u0e4c\u0e14\u0e35\u0e21\u0e32\u0e01",
+            2,
+        ),
+        ("good \u7535\u5f71", 2),
+    ],
+    ids=["Chinese", "Thai", "mixed"],
+)
+def test_page_explains_texts_without_blanks_by_pieces(
+    text: str, pieces: int, page: playwright.Page, url: str
+) -> None:
+    page.goto(url)
+    wait_for_words(page)
+    classify(page, text)
+    playwright.expect(page.locator("#influence-title")).to_have_text(
+        "The pieces that moved it"
+    )
+    wait_for_words(page)
+    words = page.locator("#words .word").all_inner_texts()
+    # How many there are is for the browser's dictionary to say.
+    assert len(words) >= pieces and page.locator("#words").inner_text() == text
+
+
+@pytest.mark.parametrize("width", [320, 360, 1000])
+def test_page_breaks_no_words_on_a_phone(
+    width: int, page: playwright.Page, url: str
+) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto(url)
+    wait_for_words(page)
+    classify(page, f"good film bad/{'a' * 120}/bad bad")
+    page.locator("#words .word", has_text="aaa").wait_for()
+    wait_for_words(page)
+    page.locator("#numbers summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    cells = page.locator(
+        "#numbers th, #numbers td:not(:first-child), #classes .name, #classes .value"
+    )
+    num_lines = cells.evaluate_all("""cells => cells.map((cell) => {
+          const range = document.createRange();
+          range.selectNodeContents(cell);
+          const lines = new Set([...range.getClientRects()].map((box) => box.top));
+          return [cell.textContent, lines.size];
+        })""")
+    assert len(num_lines) > 10
+    assert [text for text, lines in num_lines if lines > 1] == []
 
 
 def test_page_says_what_is_wrong(page: playwright.Page, model: Any) -> None:
