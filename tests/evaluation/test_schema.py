@@ -15,6 +15,7 @@ from trainer.evaluation import schema
 FREE = {
     *("before", "after", "quality", "splits", "per_class", "confidence_intervals_95"),
     *("class_counts", "length_percentiles", "fingerprint", "environment", "config"),
+    "predictions",
 }
 # Where a sample has an evaluation's name for one prediction.
 NOT_FREE = {"samples[].before", "samples[].after"} | {
@@ -43,10 +44,10 @@ KEYS = {
             ".accuracy_by_length[]": (
                 "name lower upper is_truncated count accuracy confidence_interval_95"
             ),
-            ".most_confident_errors[]": "text label predicted score length",
+            ".most_confident_errors[]": ("text label predicted score length file line"),
         }.items()
     },
-    "samples[]": "text before after",
+    "samples[]": "text before after label why",
     "samples[].before": "label score probabilities",
     "samples[].after": "label score probabilities",
     "decision": "temperature thresholds abstain_below split quality",
@@ -90,7 +91,7 @@ KEYS = {
         "format bytes latency_ms texts_per_sec num_texts accuracy max_difference "
         "num_other_labels accuracy_drop status path"
     ),
-    "paths": "report saved_model",
+    "paths": "report saved_model predictions",
     "commands": "predict",
 }
 

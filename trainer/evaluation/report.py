@@ -24,7 +24,7 @@ import jinja2
 
 from trainer import templates
 from trainer.evaluation import figures
-from trainer.evaluation.schema import Prediction, Report, SplitEvaluation
+from trainer.evaluation.schema import Prediction, Report, Sample, SplitEvaluation
 
 MISSING = "–"
 SUMMARY_COLUMNS = 100
@@ -58,7 +58,7 @@ def summary_table(report: Report) -> str:
     rows = [_summary_row("", "Before", "After")]
     for sample in report.samples:
         cells = [_prediction_cell(sample.before), _prediction_cell(sample.after)]
-        rows.append(_summary_row(sample.text, *cells))
+        rows.append(_summary_row(_sample_name(sample), *cells))
     split = held_out_split(report)
     if split:
         before, after = _before_and_after(report, split)
@@ -242,6 +242,14 @@ def _summary_row(first: str, before: str, after: str) -> str:
     cells = [figures.one_line(cell, cell_columns) for cell in (before, after)]
     first = figures.one_line(first, first_columns)
     return f"{first:<{first_columns}}  {cells[0]:<{cell_columns}}  {cells[1]}".rstrip()
+
+
+def _sample_name(sample: Sample) -> str:
+    """The text; before one that was drawn, why it was and its label in the data."""
+    if sample.label is None:
+        return sample.text
+    label = figures.one_line(sample.label, 17)
+    return f"{sample.why} ({label}): {sample.text}"
 
 
 def _prediction_cell(prediction: Prediction | None) -> str:

@@ -29,7 +29,9 @@ def render(facts: Mapping[str, Any]) -> str:
         `num_examples`, `confidence_intervals_95` and the metrics that are defined on
         it, empty if no texts were held out; `decision_split` and `decision_quality`,
         the keys of `schema.DecisionQuality`, None if the decision was not fitted;
-        `checked_on`, the split of the texts that the format was measured on.
+        `checked_on`, the split of the texts that the format was measured on; and, if
+        there are any, `samples`, texts that may be shown to everybody, with `label` and
+        `score`.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;
@@ -50,7 +52,9 @@ def render(facts: Mapping[str, Any]) -> str:
     )
     environment.filters.update(percent=_percent, cell=_cell, shape=_shape)
     template = environment.get_template("model_card.md.jinja")
-    return template.render({"signatures": {}, **facts}, model_name=MODEL_NAME)
+    return template.render(
+        {"signatures": {}, "samples": [], **facts}, model_name=MODEL_NAME
+    )
 
 
 def _percent(share: float | None) -> str:

