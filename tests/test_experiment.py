@@ -120,11 +120,100 @@ def test_learns_and_reports(finished: tuple[ExperimentConfig, Any]) -> None:
     assert 0 < timing["input_wait_fraction"] < 1
     assert 0 < timing["compile_secs"] and 0 < timing["secs_to_first_step"]
     assert report["training"]["num_steps_run"] == report["training"]["total_steps"]
-    assert {"before", "after"} <= report["samples"][0].keys()
     page = (folder / "report.html").read_text()
     assert "<svg" in page or "data:image/svg" in page
     for line in (str(folder / "report.html"), " -m trainer.predict "):
         assert line in result.summary
+
+
+def read_answers(report: Any, split: str) -> list[dict[str, Any]]:
+    """The answers that a run left, of a held-out split."""
+    text = pathlib.Path(report["paths"]["predictions"][split]).read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_leaves_its_answers_to_the_held_out_texts(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    """With their places, as the export gives them."""
+    config, result = finished
+    report, folder = result.report, pathlib.Path(config.model_dir)
+    reviews = folder.parent / "reviews.csv"
+    with open(reviews, encoding="utf-8") as file:
+        lines = [None, None, *csv.DictReader(file)]
+    data = prepare.read_texts(config.data, seed=config.training.seed)
+    for split in ("validation", "test"):
+        path = folder / "predictions" / f"{split}.jsonl"
+        assert report["paths"]["predictions"][split] == str(path)
+        found = read_answers(report, split)
+        texts = data.pool.texts.take(data.splits[split].rows).to_pylist()
+        assert [lines[row["line"]]["text"] for row in found] == texts
+        assert [lines[row["line"]]["label"] for row in found] == [
+            row["label"] for row in found
+        ]
+        served = predictor.load(report["export"]["path"])(texts)
+        for row, answer in zip(found, served, strict=True):
+            assert list(row) == "file line label answer probabilities".split()
+            assert row["file"] == str(reviews) and row["answer"] == answer["label"]
+            assert row["probabilities"] == pytest.approx(
+                answer["probabilities"], abs=1e-5
+            )
+        for error in report["after"][split]["most_confident_errors"]:
+            assert error["file"] == str(reviews)
+            assert lines[error["line"]]["text"] == error["text"]
+            assert lines[error["line"]]["label"] == error["label"]
+
+
+def test_shows_held_out_texts(finished: tuple[ExperimentConfig, Any]) -> None:
+    """Which the trained model chose; not beside the model, which may be published."""
+    _, result = finished
+    report, page = result.report, result.report_path.read_text()
+    samples = {sample["why"]: sample for sample in report["samples"]}
+    assert list(samples) == ["surest right", "surest wrong", "nearest to the border"]
+    version = pathlib.Path(report["export"]["path"])
+    card = (version / "MODEL_CARD.md").read_text()
+    for why, sample in samples.items():
+        assert f"The {why} of the test texts" in page and why in result.summary
+        assert sample["text"] in page and sample["text"] not in card
+        assert sample["before"] != sample["after"]
+        is_right = sample["after"]["label"] == sample["label"]
+        assert is_right or why != "surest right"
+    answers = read_answers(report, "test")
+    scores = [
+        max(row["probabilities"]) for row in answers if row["answer"] == row["label"]
+    ]
+    assert samples["surest right"]["after"]["score"] == max(scores)
+    border = min(max(row["probabilities"]) for row in answers)
+    assert samples["nearest to the border"]["after"]["score"] == border
+    assert manifest.read(version)["samples"] == []
+
+
+@pytest.mark.parametrize("has_held_out", [True, False])
+def test_texts_that_are_given_are_shown_everywhere(
+    has_held_out: bool, tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    changes: Any = (
+        {} if has_held_out else {"data": {"test_one_in": 0, "validation_one_in": 0}}
+    )
+    given = ("A good film.", "A | bad film.") if has_held_out else ()
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        sample_texts=given,
+        training={"num_train_epochs": 1},
+        **changes,
+    )
+    report = experiment.run(config).report
+    assert [sample["text"] for sample in report["samples"]] == list(given)
+    for sample in report["samples"]:
+        assert (sample["why"], sample["label"]) == ("given", None)
+    version = pathlib.Path(report["export"]["path"])
+    card = (version / "MODEL_CARD.md").read_text()
+    assert ("| A \\| bad film. | " in card) == has_held_out
+    assert [s["text"] for s in manifest.read(version)["samples"]] == list(given)
+    names = report["paths"]["predictions"].keys()
+    assert names == ({"validation", "test"} if has_held_out else set())
+    assert (tmp_path / "run" / "predictions").is_dir() == has_held_out
 
 
 def test_long_texts_in_windows_decided_and_exported(
@@ -654,6 +743,8 @@ def test_killed_and_started_again_equals_undisturbed(
         assert without_times(one["history"][split]) == without_times(
             other["history"][split]
         )
+    for split in ("validation", "test"):
+        assert read_answers(one, split) == read_answers(other, split)
 
 
 def without_times(records: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -162,7 +162,7 @@ def test_flagfile_then_override(
             "sample_texts",
             ("Good, very good.", "Bad."),
         ),
-        ([], "sample_texts", config_lib.GUIDE_SENTENCES),
+        ([], "sample_texts", ()),
     ],
 )
 def test_lists(arguments: list[str], name: str, expected: tuple[str, ...]) -> None:

@@ -36,9 +36,10 @@ BestMetric = Literal["accuracy", "f1_macro", "mcc", "loss"]
 DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 BadRows = Literal["error", "skip"]
 Escape = Literal["auto", "doubled", "backslash"]
+BadInputRows = Literal["error", "null"]
 InputFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "parquet"]
 
-# The guide's own two sentences, tried before and after fine-tuning.
+# The guide's own two sentences, tried before and after fine-tuning on its data.
 GUIDE_SENTENCES = (
     "The movie was absolutely wonderful, full of joy.",
     "The movie was terrible and boring.",
@@ -702,9 +703,12 @@ class ExperimentConfig:
         may_change=True,
     )
     sample_texts: tuple[str, ...] = setting(
-        GUIDE_SENTENCES,
-        "Texts to try before and after fine-tuning, shown in the report. May be "
-        "given several times.",
+        (),
+        "Texts to try before and after fine-tuning, shown in the report, the model "
+        "card and by `trainer.serve`. May be given several times. None: for IMDB's "
+        "reviews two sentences on films; else three held-out texts are drawn (the "
+        "surest right one, the surest wrong one, the one nearest to the border), and "
+        "shown in the report alone, for they are yours to publish.",
         repeated=True,
     )
     num_bootstrap_resamples: int = setting(
@@ -811,13 +815,32 @@ class PredictConfig:
     input: str = setting(
         "",
         "File of texts: .txt (a text a line), .csv, .tsv, .jsonl or .parquet, or "
-        "`-` for standard input. Required, but for --verify.",
+        "`-` for standard input. Several files are a glob, read in the order of their "
+        "names (`part-*.csv`), or a list separated by commas (`a.csv,b.csv`); each "
+        "answer then begins with its row's `file` and `line`. Required, but for "
+        "--verify.",
     )
     output: str = setting(
         "-",
-        "JSONL file to write, an object a text in the input's order; "
-        "`-` for standard output. A file is written as OUTPUT.partial, which becomes "
-        "OUTPUT at the end; the same command continues it after it was stopped.",
+        "File to write, an answer a row in the input's order. Its ending tells how: "
+        "`.csv`, a header and a line a row, the probabilities as a column a class, "
+        "`probability_CLASS`; `.parquet`, typed columns; any other, JSONL, an object a "
+        "line. `-`: JSONL on standard output. A file is written as OUTPUT.partial, "
+        "which becomes OUTPUT at the end; the same command continues it after it was "
+        "stopped.",
+    )
+    keep_fields: tuple[str, ...] = setting(
+        (),
+        "Columns of the input to copy to the front of every answer, separated by "
+        "commas, as `id,text`. They must be called otherwise than the parts of an "
+        "answer (label, score, probabilities, ...).",
+    )
+    bad_rows: BadInputRows = setting(
+        "error",
+        "What to do with a row that cannot be used (no text, not UTF-8, too many "
+        "fields ...): `error` stops and names it, what was answered is kept; `null` "
+        "answers it in its place, every part null but `error`, which says why (and is "
+        "null for all other rows).",
     )
     input_format: InputFormat = setting(
         "auto",
@@ -851,6 +874,12 @@ class PredictConfig:
             received=f"output={self.output} without --input",
         )
         _require_at_least(self, 1, "batch_size")
+        _require(
+            len(set(self.keep_fields)) == len(self.keep_fields)
+            and all(self.keep_fields),
+            "--keep_fields must name each column once, separated by commas",
+            received=",".join(self.keep_fields),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

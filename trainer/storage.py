@@ -19,7 +19,7 @@ import posixpath
 import re
 import shutil
 import tempfile
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 from trainer.messages import message
 
@@ -153,12 +153,18 @@ def remove(place: Path) -> None:
 
 def write_text(place: str | Path, text: str) -> None:
     """Writes a UTF-8 file so that readers find the old or the new one, whole."""
+    write_parts(place, (text,))
+
+
+def write_parts(place: str | Path, parts: Iterable[str]) -> None:
+    """The same, of a text whose parts are made as they are written."""
     target = path(place) if isinstance(place, str) else place
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(target, RemotePath):
         unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
         with unfinished.open("w") as file:
-            file.write(text)
+            for part in parts:
+                file.write(part)
         _tf().io.gfile.rename(str(unfinished), str(target), overwrite=True)
         return
     handle, temporary = tempfile.mkstemp(
@@ -166,7 +172,7 @@ def write_text(place: str | Path, text: str) -> None:
     )
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

@@ -243,10 +243,11 @@ def _check_absent(report: Any) -> Any:
 READ_BY_NAME = {
     "report": (
         "title samples doubts training data decision export commands timing "
-        "environment"
+        "environment paths"
     ),
     "report.doubts[0]": "kind message",
-    "report.samples[0]": "text before after",
+    "report.paths": "predictions",
+    "report.samples[0]": "text before after label",
     "report.samples[0].after": "label score",
     "report.training": "weights",
     "report.data": (
@@ -274,7 +275,9 @@ READ_BY_NAME = {
     "report.commands": "predict",
     "held_out": "majority_class_accuracy per_class most_confident_errors",
     "held_out.per_class.positive": "precision recall f1 support",
-    "held_out.most_confident_errors[0]": "predicted score label length text",
+    "held_out.most_confident_errors[0]": (
+        "predicted score label length text file line"
+    ),
     "": (
         "report headline split held_out metric_tables learning_pictures "
         "held_out_pictures data_pictures confusions settings flagfiles"
@@ -470,6 +473,36 @@ def test_a_source_of_many_files_is_summed_up() -> None:
     text = _Page(report_lib.render_html(report)).text
     assert "19.csv 2 and 5 more files 10" in text and "20.csv" not in text
     assert "Skipped rows , the first 2 of 7" in text and "line 2: none" in text
+
+
+def test_a_drawn_sample_says_why_and_what_its_label_is() -> None:
+    drawn = sample(
+        "My parcel never came.",
+        "delivery",
+        "refund",
+        label="a label of many words",
+        why="surest wrong",
+    )
+    report = dataclasses.replace(_full_report(), samples=(drawn,))
+    (line,) = [
+        line
+        for line in report_lib.summary_table(report).splitlines()
+        if "surest" in line
+    ]
+    assert line.startswith("surest wrong (a label of many …): My parcel nev…  delivery")
+    page = _Page(report_lib.render_html(report))
+    assert "surest wrong of the test texts, labelled a label of many words" in page.text
+    # Nothing of it where the text is a user's own.
+    given = _Page(report_lib.render_html(_full_report()))
+    assert "surest wrong" not in given.text and "of the test texts, l" not in given.text
+
+
+def test_errors_name_file_and_line_and_all_answers_their_file() -> None:
+    report = _full_report()
+    page = _Page(report_lib.render_html(report))
+    for error in report.after["test"].most_confident_errors:
+        assert f"toy.csv:{error.line}" in page.text
+    assert "runs/toy/predictions/test.jsonl" in page.text
 
 
 def test_summary_never_cuts_the_command() -> None:

@@ -16,6 +16,7 @@ FREE = {
     *("before", "after", "quality", "splits", "per_class", "confidence_intervals_95"),
     *("class_counts", "length_percentiles", "fingerprint", "environment", "config"),
     "settings_in_words",
+    "predictions",
 }
 # Where a sample has an evaluation's name for one prediction.
 NOT_FREE = {"samples[].before", "samples[].after"} | {
@@ -44,14 +45,14 @@ KEYS = {
             ".accuracy_by_length[]": (
                 "name lower upper is_truncated count accuracy confidence_interval_95"
             ),
-            ".most_confident_errors[]": "text label predicted score length",
+            ".most_confident_errors[]": "text label predicted score length file line",
             ".risk_coverage[]": "name x y area",
             ".roc[]": "name x y area",
             ".precision_recall[]": "name x y area",
         }.items()
     },
     "doubts[]": "kind message",
-    "samples[]": "text before after",
+    "samples[]": "text before after label why",
     "samples[].before": "label score probabilities",
     "samples[].after": "label score probabilities",
     "decision": "temperature thresholds abstain_below split quality",
@@ -98,7 +99,7 @@ KEYS = {
         "format bytes latency_ms texts_per_sec num_texts accuracy max_difference "
         "num_other_labels accuracy_drop status path"
     ),
-    "paths": "report saved_model",
+    "paths": "report saved_model predictions",
     "commands": "predict",
 }
 

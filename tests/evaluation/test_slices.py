@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.data import places
+from trainer.data.places import Places
 from trainer.evaluation import schema, slices
 from trainer.tasks.predictions import Predictions
 
@@ -74,9 +76,14 @@ def test_accuracy_and_wilson_interval_of_a_bin() -> None:
 def test_sizes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\)"):
         slices.accuracy_by_length([0, 1], [0, 1], [5, 6, 7], longest_text=8)
-    with pytest.raises(ValueError, match="Received: 1, 2, 2, 2"):
+    with pytest.raises(ValueError, match="Received: 1, 2, 2, 2, 2"):
         slices.most_confident_errors(
-            ["one"], [0, 1], Predictions(np.eye(2)), [3, 3], label_names=("no", "yes")
+            ["one"],
+            [0, 1],
+            Predictions(np.eye(2)),
+            [3, 3],
+            places.unknown(2),
+            label_names=("no", "yes"),
         )
 
 
@@ -87,6 +94,7 @@ def _errors(**arguments: Any) -> Any:
         [0, 0, 1, 1, 1],
         Predictions([[9, 0], [0, 1], [3, 0], [0, 9], [1, 0]]),
         [3, 4, 5, 6, 7],
+        Places(("a.csv", "b.csv"), np.array([0, 0, 1, 1, 1]), np.arange(2, 7)),
         label_names=("negative", "positive"),
         **arguments,
     )
@@ -101,6 +109,8 @@ def test_errors_surest_first() -> None:
         "predicted": "negative",
         "score": pytest.approx(1 / (1 + np.exp(-3))),
         "length": 5,
+        "file": "b.csv",
+        "line": 4,
     }
     json.dumps([dataclasses.asdict(each) for each in errors], allow_nan=False)
 
@@ -115,6 +125,7 @@ def test_no_errors() -> None:
         [0],
         Predictions([[1.0, 0.0]]),
         [3],
+        places.unknown(1),
         label_names=("negative", "positive"),
     )
 

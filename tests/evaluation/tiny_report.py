@@ -13,6 +13,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from trainer.data import places
 from trainer.evaluation import metrics as metrics_lib
 from trainer.evaluation import curves, schema, slices
 from trainer.tasks.predictions import Predictions
@@ -84,6 +85,11 @@ def evaluation(
             labels,
             Predictions(logits),
             lengths,
+            places.Places(
+                ("toy.csv",),
+                np.zeros(num_examples, np.int32),
+                np.arange(2, num_examples + 2),
+            ),
             label_names=label_names,
             limit=3,
         ),
@@ -196,10 +202,21 @@ def _prediction(label: str, score: float) -> schema.Prediction:
     )
 
 
-def sample(text: str, before: str, after: str) -> schema.Sample:
+def sample(
+    text: str,
+    before: str,
+    after: str,
+    *,
+    label: str | None = None,
+    why: schema.SampleChoice = "given",
+) -> schema.Sample:
     """A text and its labels before and after."""
     return schema.Sample(
-        text=text, before=_prediction(before, 0.513), after=_prediction(after, 0.987)
+        text=text,
+        before=_prediction(before, 0.513),
+        after=_prediction(after, 0.987),
+        label=label,
+        why=why,
     )
 
 
@@ -281,7 +298,12 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         timing=TIMING,
         export=_export(),
         paths=schema.Paths(
-            report="runs/toy/report.html", saved_model="runs/toy/export/1"
+            report="runs/toy/report.html",
+            saved_model="runs/toy/export/1",
+            predictions={
+                name: f"runs/toy/predictions/{name}.jsonl"
+                for name in ("validation", "test")
+            },
         ),
         commands=schema.Commands(
             predict="python -m trainer.predict --saved_model=runs/toy"
@@ -319,4 +341,5 @@ def emptied_report() -> schema.Report:
             report.timing, secs_to_first_step=None, input_wait_fraction=None
         ),
         export=dataclasses.replace(report.export, formats=()),
+        paths=dataclasses.replace(report.paths, predictions={}),
     )

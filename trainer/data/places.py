@@ -33,6 +33,10 @@ class Places:
         """File and line of a row."""
         return self.files[self.file_numbers[row]], int(self.lines[row])
 
+    def take(self, rows: np.ndarray) -> Places:
+        """Some rows, in the order given. rows: int64 [m]."""
+        return Places(self.files, self.file_numbers[rows], self.lines[rows])
+
     def filter(self, is_wanted: np.ndarray) -> Places:
         """Some rows, in their order. is_wanted: bool [n]."""
         return Places(self.files, self.file_numbers[is_wanted], self.lines[is_wanted])

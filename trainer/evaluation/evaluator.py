@@ -117,6 +117,7 @@ class Evaluator:
             label_names=self._label_names,
             texts=_Rows(self._pool, self._rows),
             lengths=self._full_lengths,
+            places=self._pool.places.take(self._rows),
             longest_text=longest_text,
             num_resamples=num_resamples,
             seed=seed,

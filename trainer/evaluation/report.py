@@ -26,7 +26,13 @@ import markupsafe
 
 from trainer import templates, wording
 from trainer.evaluation import figures
-from trainer.evaluation.schema import Doubt, Prediction, Report, SplitEvaluation
+from trainer.evaluation.schema import (
+    Doubt,
+    Prediction,
+    Report,
+    Sample,
+    SplitEvaluation,
+)
 
 MISSING = "–"
 SUMMARY_COLUMNS = 100
@@ -61,7 +67,7 @@ def summary_table(report: Report) -> str:
     rows = [_summary_row("", "Before", "After")]
     for sample in report.samples:
         cells = [_prediction_cell(sample.before), _prediction_cell(sample.after)]
-        rows.append(_summary_row(sample.text, *cells))
+        rows.append(_summary_row(_sample_name(sample), *cells))
     split = held_out_split(report)
     if split:
         before, after = _before_and_after(report, split)
@@ -318,6 +324,14 @@ def _summary_row(first: str, before: str, after: str) -> str:
     cells = [figures.one_line(cell, cell_columns) for cell in (before, after)]
     first = figures.one_line(first, first_columns)
     return f"{first:<{first_columns}}  {cells[0]:<{cell_columns}}  {cells[1]}".rstrip()
+
+
+def _sample_name(sample: Sample) -> str:
+    """The text; before one that was drawn, why it was and its label in the data."""
+    if sample.label is None:
+        return sample.text
+    label = figures.one_line(sample.label, 17)
+    return f"{sample.why} ({label}): {sample.text}"
 
 
 def _prediction_cell(prediction: Prediction | None) -> str:

@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 
 # The low and the high end of a 95% confidence interval.
 Interval = tuple[float, float]
+# Why a text is shown as a sample.
+SampleChoice = Literal["given", "surest right", "surest wrong", "nearest to the border"]
 # Facts by name: versions of Python and packages, "system", "processor",
 # "num_processors", and "chosen", sentences on what was chosen automatically. Not a
 # dataclass, because names of packages hold hyphens.
@@ -129,6 +131,8 @@ class ConfidentError:
       predicted: the name of the label that the model gives.
       score: the probability of the predicted label.
       length: in tokens, before truncation.
+      file: where the text was read: a path, or the name of a data set without files.
+      line: in the file, from 1; the number of the row where there are no lines.
     """
 
     text: str
@@ -136,6 +140,8 @@ class ConfidentError:
     predicted: str
     score: float
     length: int
+    file: str
+    line: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,15 +208,20 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A text of --sample_text, predicted before and after fine-tuning.
+    """A text, predicted before and after fine-tuning.
 
     Attributes:
+      text: shortened in its middle if it is a long one of the data.
       before: None if the start weights were not evaluated.
+      label: the name of its label in the data; None: it is not of the data.
+      why: how it came to be shown: by --sample_texts, or drawn from the held-out texts.
     """
 
     text: str
     before: Prediction | None
     after: Prediction
+    label: str | None
+    why: SampleChoice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -542,10 +553,12 @@ class Paths:
     Attributes:
       report: the page, report.html.
       saved_model: the folder of the exported model.
+      predictions: the file of the answers to a held-out split, by split.
     """
 
     report: str
     saved_model: str
+    predictions: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -569,7 +582,7 @@ class Report:
       before: by held-out split, of the start weights; empty if they were not
         evaluated or no texts were held out.
       after: by held-out split, of the exported weights.
-      samples: empty if the run has no --sample_text.
+      samples: empty if there are neither --sample_texts nor held-out texts.
       warnings: the sentences of the doubts, and of formats that were not published.
       doubts: what a user should know before trusting the result; shown wherever the
         result is.

@@ -2,7 +2,7 @@
 
     accuracy_by_length(labels, predictions.predicted, lengths, longest_text=512)
     # (LengthBin(name="129 to 256", count=310, accuracy=0.83, ...), ...)
-    most_confident_errors(texts, labels, predictions, lengths, label_names=label_names)
+    most_confident_errors(texts, labels, predictions, lengths, places, label_names=…)
 
 Both return the report's own dataclasses, of `schema.py`. Metrics over a whole split
 are in `metrics.py`, pictures in `figures.py`.
@@ -15,6 +15,7 @@ from typing import Any, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from trainer.data.places import Places
 from trainer.evaluation import schema
 from trainer.evaluation.metrics import ClassPredictions
 from trainer.messages import message
@@ -108,6 +109,7 @@ def most_confident_errors(
     labels: npt.ArrayLike,
     predictions: ClassPredictions,
     lengths: npt.ArrayLike,
+    places: Places,
     *,
     label_names: Sequence[str],
     limit: int = 10,
@@ -121,6 +123,7 @@ def most_confident_errors(
       labels: int [n].
       predictions: of the same n examples.
       lengths: int [n], tokens of each text before truncation.
+      places: of the n texts.
       label_names: the classes' names.
       limit: how many to return at most.
 
@@ -132,11 +135,13 @@ def most_confident_errors(
     """
     label_array, length_array = np.asarray(labels), np.asarray(lengths)
     predicted = predictions.predicted
-    if not len(texts) == len(label_array) == len(predicted) == len(length_array):
-        sizes = len(texts), len(label_array), len(predicted), len(length_array)
+    sizes = [
+        len(each) for each in (texts, label_array, predicted, length_array, places)
+    ]
+    if len(set(sizes)) > 1:
         raise ValueError(
             message(
-                "texts, labels, predictions and lengths must have one size",
+                "texts, labels, predictions, lengths and places must have one size",
                 received=", ".join(map(str, sizes)),
             )
         )
@@ -151,8 +156,11 @@ def most_confident_errors(
             predicted=label_names[predicted[index]],
             score=float(scores[index]),
             length=int(length_array[index]),
+            file=file,
+            line=line,
         )
         for index in surest
+        for file, line in [places.of(index)]
     )
 
 

@@ -41,7 +41,8 @@ def render(facts: Mapping[str, Any]) -> str:
         it, empty if no texts were held out; `decision_split` and `decision_quality`,
         the keys of `schema.DecisionQuality`, None if the decision was not fitted;
         `checked_on`, the split of the texts that the format was measured on. And where
-        there are any: `settings_in_words`.
+        there are any: `settings_in_words`; `samples`, texts that may be shown to
+        everybody, with `label` and `score`.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;
@@ -62,7 +63,7 @@ def render(facts: Mapping[str, Any]) -> str:
     )
     environment.filters.update(percent=_percent, text=_text, code=_code, shape=_shape)
     template = environment.get_template("model_card.md.jinja")
-    known = {"signatures": {}, "settings_in_words": {}, **facts}
+    known = {"signatures": {}, "samples": [], "settings_in_words": {}, **facts}
     body = template.render(
         known, model_name=MODEL_NAME, hyperparameters=_hyperparameters(known)
     )

@@ -33,7 +33,7 @@ from trainer.training.steps import PredictStep, TrainStep
 
 _logger = logging.getLogger(__name__)
 
-# The name of the evaluator of --sample_texts, beside those of the splits.
+# The name of the evaluator of sample texts, beside those of the splits.
 SAMPLES = "samples"
 
 
@@ -46,7 +46,7 @@ class Built:
       feeder: puts training batches on the devices.
       train_step: updates the weights.
       predict: gives the logits of a batch, in the eyes of the watchdog.
-      evaluators: of validation and test where there are any, and of the sample texts.
+      evaluators: of validation, test and sample texts, where there are any.
       doubts: what a user should know before trusting the result.
       settings_in_words: what the settings that are automatic came to, by name.
     """
@@ -177,7 +177,7 @@ def _predict_step(run: Run, classifier: keras.Model) -> PredictStep:
 
 
 def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
-    """Evaluators of validation and test where there are any, and of sample texts."""
+    """Evaluators of validation, test and sample texts, where there are any."""
 
     def make(
         pool: Pool, rows: np.ndarray, tokens: TokenizedTexts, name: str
@@ -201,9 +201,10 @@ def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
         for name in ("validation", "test")
         if name in material.splits
     }
-    samples = splits.unlabelled(run.config.sample_texts)
-    tokens = encode_few(run.config.sample_texts, material.encoder)
-    evaluators[SAMPLES] = make(samples, np.arange(len(samples)), tokens, SAMPLES)
+    if run.resolved.sample_texts:
+        samples = splits.unlabelled(run.resolved.sample_texts)
+        tokens = encode_few(run.resolved.sample_texts, material.encoder)
+        evaluators[SAMPLES] = make(samples, np.arange(len(samples)), tokens, SAMPLES)
     return evaluators
 
 

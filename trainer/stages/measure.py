@@ -7,6 +7,7 @@ after.evaluations["test"]["accuracy"], after.decision.temperature
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import logging
@@ -33,10 +34,13 @@ class Before:
     Attributes:
       evaluations: by split, as `Scoring.report` has it.
       answers: to the sample texts.
+      logits: float32 [n, classes], of the held-out split that results are quoted on,
+        for texts of it are drawn as samples; None: there is none.
     """
 
     evaluations: Mapping[str, SplitEvaluation]
     answers: tuple[Prediction, ...]
+    logits: np.ndarray | None
 
     def facts(self) -> Mapping[str, SplitEvaluation]:
         """The report's `before`."""
@@ -117,15 +121,20 @@ def _recorded(run: Run, material: Material) -> Before | None:
         name: schema.from_mapping(SplitEvaluation, evaluation)
         for name, evaluation in recorded["evaluations"].items()
     }
-    return Before(evaluations, _predictions(recorded["answers"]))
+    return Before(
+        evaluations,
+        _predictions(recorded["answers"]),
+        _unpacked(recorded.get("logits")),
+    )
 
 
 def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
     _logger.info("evaluating before fine-tuning")
-    logits = _logits(run, built)
+    logits = _logits(run, material, built)
     decision = run.task.plain_decision(len(material.label_names))
     answers = decision.answers(logits.pop(SAMPLES), label_names=material.label_names)
     evaluations = _evaluations(run, material, built, logits)
+    held_out = logits.get(material.held_out or "")
     if run.runtime.is_chief:
         content = {
             **_made_on(material),
@@ -134,14 +143,31 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
                 for name, evaluation in evaluations.items()
             },
             "answers": answers,
+            "logits": _packed(held_out),
         }
         storage.write_text(run.folder.before, json.dumps(content))
-    return Before(evaluations, _predictions(answers))
+    return Before(evaluations, _predictions(answers), held_out)
+
+
+def _packed(logits: np.ndarray | None) -> dict[str, Any] | None:
+    """Float32 numbers as JSON can hold them, to the last bit and in few bytes."""
+    if logits is None:
+        return None
+    content = base64.b64encode(logits.astype("<f4").tobytes())
+    return {"shape": list(logits.shape), "base64": content.decode("ascii")}
+
+
+def _unpacked(packed: Mapping[str, Any] | None) -> np.ndarray | None:
+    """What `_packed` packed."""
+    if packed is None:
+        return None
+    content = np.frombuffer(base64.b64decode(packed["base64"]), "<f4")
+    return content.reshape(packed["shape"])
 
 
 def _evaluated_after(run: Run, material: Material, built: Built) -> After:
     _logger.info("evaluating after fine-tuning")
-    logits = _logits(run, built)
+    logits = _logits(run, material, built)
     samples = logits.pop(SAMPLES)
     labels = {name: built.evaluators[name].labels for name in logits}
     decision = _decide(
@@ -168,10 +194,11 @@ def _predictions(answers: Sequence[Mapping[str, Any]]) -> tuple[Prediction, ...]
     return tuple(schema.from_mapping(Prediction, answer) for answer in answers)
 
 
-def _logits(run: Run, built: Built) -> dict[str, np.ndarray]:
+def _logits(run: Run, material: Material, built: Built) -> dict[str, np.ndarray]:
     """The logits of each split and of the sample texts: float32 [n, classes]."""
+    no_samples = np.empty([0, len(material.label_names)], np.float32)
     with run.runtime.watchdog.watching("all workers to evaluate"):
-        return {
+        return {SAMPLES: no_samples} | {
             name: evaluator.logits(built.predict)
             for name, evaluator in built.evaluators.items()
         }

@@ -95,6 +95,13 @@ class Material:
         """Row numbers into the pool, by split."""
         return self.texts.splits
 
+    @property
+    def held_out(self) -> str | None:
+        """The split that results are quoted on; None: no texts are held out."""
+        return next(
+            (name for name in ("test", "validation") if name in self.splits), None
+        )
+
     def labels(self, split: str) -> np.ndarray:
         """int32 [n], of a split."""
         labels: np.ndarray = self.texts.pool.labels[self.splits[split].rows]

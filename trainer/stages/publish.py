@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -108,8 +108,7 @@ def run(
 
 def held_out_split(material: Material) -> str:
     """The split an export is checked on: training texts where nothing is held out."""
-    names = ("test", "validation", "train")
-    return next(name for name in names if name in material.splits)
+    return material.held_out or "train"
 
 
 def _copied_classifier(
@@ -208,7 +207,20 @@ def _manifest_facts(
         "decision_split": decision["split"],
         "decision_quality": decision["quality"].get(decision["split"]),
         "checked_on": held_out_split(material),
+        "samples": _public_samples(run.resolved.sample_texts, after),
     }
+
+
+def _public_samples(texts: Sequence[str], after: After) -> list[dict[str, Any]]:
+    """Texts to show beside the model, with its answers.
+
+    Held-out texts are not among them: whoever publishes a model need not have the
+    right, or the wish, to publish what is in its data.
+    """
+    return [
+        {"text": text, "label": answer.label, "score": answer.score}
+        for text, answer in zip(texts, after.answers, strict=True)
+    ]
 
 
 def title(run: Run) -> str:

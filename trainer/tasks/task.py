@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.data.batches import Batch
+from trainer.data.places import Places
 
 Constants = Mapping[str, float | Sequence[float]]
 Outputs = dict[str, tf.Tensor]
@@ -64,6 +65,7 @@ class Scoring(Protocol):
         label_names: Sequence[str],
         texts: Sequence[Any],
         lengths: np.ndarray,
+        places: Places,
         longest_text: int,
         num_resamples: int,
         seed: int,
@@ -73,6 +75,7 @@ class Scoring(Protocol):
         Args:
           texts: n texts.
           lengths: int [n], tokens of each text before truncation.
+          places: where the n texts were read.
           longest_text: how many tokens of a text are read.
           num_resamples: bootstrap resamples behind each interval; 0: no intervals.
           seed: of the resamples.
@@ -102,6 +105,9 @@ class Decision(Protocol):
 
     def choose(self, probabilities: np.ndarray) -> np.ndarray:
         """int64 [n], the position of the label that is chosen."""
+
+    def margins(self, probabilities: np.ndarray) -> np.ndarray:
+        """float64 [n], how far ahead of the next the label is; 0 at the border."""
 
     def is_tie(self, probabilities: np.ndarray, *, rounding: float) -> np.ndarray:
         """bool [n], whether probabilities off by `rounding` may give another label."""

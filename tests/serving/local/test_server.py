@@ -24,6 +24,7 @@ from playwright import sync_api as playwright
 
 from trainer import serve
 from trainer.config import ServeConfig
+from trainer.serving import manifest
 from trainer.serving.local import server
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -588,6 +589,16 @@ def test_names_of_classes(tmp_path: pathlib.Path, saved_model: pathlib.Path) -> 
         server.read_labels(tmp_path)
 
 
+def test_example_of_a_version(tmp_path: pathlib.Path) -> None:
+    assert server.read_example(tmp_path) == ""
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    for samples, expected in (([], ""), ([{"text": "é"}, {"text": "b"}], "é")):
+        manifest.write(tmp_path, {"samples": samples})
+        assert server.read_example(tmp_path) == expected
+    manifest.write(tmp_path, {})
+    assert server.read_example(tmp_path) == ""
+
+
 @pytest.mark.slow
 def test_a_process_of_its_own(saved_model: pathlib.Path) -> None:
     """As a user starts it: says when it is ready, answers, ends at Ctrl-C."""
@@ -663,7 +674,6 @@ def test_page_shows_label_probabilities_and_words(
     page: playwright.Page, url: str, tmp_path: pathlib.Path
 ) -> None:
     page.goto(url)
-    wait_for_words(page)  # Of the example that is there.
     # Longer than a batch, so that words are asked for several times.
     neutral = "<b>film</b> & so on and so forth it goes"
     classify(page, f"good good {neutral} bad")
@@ -696,6 +706,21 @@ def test_page_shows_label_probabilities_and_words(
     assert cells[:3] == ["good", "for", "+1.00"]
     assert cells[-3:] == ["bad", "against", "\u22121.00"]
     assert page.screenshot(path=tmp_path / "page.png", full_page=True)
+
+
+def test_page_begins_with_the_example(
+    page: playwright.Page, model: server.Model
+) -> None:
+    """Or waits for a text; no text of ours fits everybody's model."""
+    example = "good </script> film"
+    with running(model, example=example) as url:
+        page.goto(url)
+        wait_for_words(page)
+        assert page.get_by_label("Your text").input_value() == example
+    with running(model) as url:
+        page.goto(url)
+        assert page.get_by_label("Your text").input_value() == ""
+        playwright.expect(page.locator("#result")).to_be_hidden()
 
 
 def test_page_says_when_the_model_abstains(page: playwright.Page, url: str) -> None:
@@ -769,7 +794,6 @@ def test_page_says_what_is_wrong(page: playwright.Page, model: Any) -> None:
     alert = page.get_by_role("alert")
     with running(model, labels=()) as url:
         page.goto(url)
-        wait_for_words(page)
         classify(page, "good")
         playwright.expect(page.locator("#label")).to_have_text("positive")
         # Without a manifest only the label shown has a name.
@@ -788,7 +812,7 @@ def test_page_says_what_is_wrong(page: playwright.Page, model: Any) -> None:
 
 def test_page_cannot_be_ended_by_names(page: playwright.Page, model: Any) -> None:
     hostile = "</script><script>document.title = 'hacked'</script>"
-    with running(model, labels=("negative", hostile)) as url:
+    with running(model, labels=("negative", hostile), example="good") as url:
         page.goto(url)
         wait_for_words(page)
         assert page.title() == "Try the model"

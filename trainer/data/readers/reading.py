@@ -17,6 +17,7 @@ and what number each gets to `trainer.data.labels`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Iterator, Mapping
 
 from trainer.config import Escape
@@ -211,4 +212,5 @@ def make_row(
             kept or {},
         )
     except BadValue as bad_value:
-        return bad_value.at(file, line=line)
+        bad_row = bad_value.at(file, line=line)
+        return dataclasses.replace(bad_row, kept=kept or {})

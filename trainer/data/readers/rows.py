@@ -49,6 +49,7 @@ class BadRow:
       rule: what was expected, as "expected a text".
       received: what there was instead.
       mend: what to do about it.
+      kept: as in `Row`; empty where the fields could not be told apart.
     """
 
     file: str
@@ -56,6 +57,7 @@ class BadRow:
     rule: str
     received: str
     mend: str
+    kept: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return message(
