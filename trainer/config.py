@@ -120,7 +120,9 @@ class DataConfig:
     group_field: str = setting(
         "",
         "Name of a column whose rows of one value (an author, a film, a patient) are "
-        "kept on one side of every split. Empty: rows are split by their text alone.",
+        "kept on one side of every split. Groups that share a text stay together; a "
+        "row without a value is a group of its own text. Empty: rows are split by "
+        "their text alone.",
     )
     label_names: tuple[str, ...] = setting(
         (),
@@ -136,21 +138,25 @@ class DataConfig:
     )
     test_one_in: int = setting(
         5,
-        "The test split is one in this many texts, chosen by content hash. "
-        "0: no test split. Unused when the data set brings its own.",
+        "The test split is one in this many texts (or groups, see --group_field), "
+        "chosen by a hash of the text. Texts that differ by case or white space alone "
+        "are one; each label keeps at least five in training. 0: no test split. "
+        "Unused when the data set brings its own.",
     )
     validation_one_in: int = setting(
         10,
         "The validation split is one in this many of the texts that are not in the "
-        "test split, chosen by content hash. 0: no validation split.",
+        "test split, chosen the same way. 0: no validation split.",
     )
     num_train_examples: int = setting(
-        0, "Train on this many examples, drawn by --seed. 0: all of them."
+        0,
+        "Train on this many examples, drawn by --seed in the proportions of the "
+        "labels. 0: all of them.",
     )
     num_eval_examples: int = setting(
         0,
         "Evaluate on at most this many examples of validation and of test, each "
-        "drawn by --seed. 0: all of them.",
+        "drawn by --seed in the proportions of the labels. 0: all of them.",
     )
     max_length: int = setting(
         512,

@@ -237,10 +237,11 @@ READ_BY_NAME = {
     "report.training": "weights",
     "report.data": (
         "label_names splits source num_contradicting_texts num_test_texts_in_train "
-        "bucket_lengths padded_fraction"
+        "num_test_texts_in_validation bucket_lengths padded_fraction"
     ),
     "report.data.splits.test": (
-        "num_examples class_counts num_duplicates length_percentiles truncated_fraction"
+        "num_examples class_counts num_duplicates num_groups length_percentiles "
+        "truncated_fraction"
     ),
     "report.data.splits.test.class_counts": "positive",
     "report.decision": "temperature split thresholds abstain_below quality",

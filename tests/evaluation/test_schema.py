@@ -61,12 +61,15 @@ KEYS = {
         "num_trainable_parameters best_metric best_step weights"
     ),
     "data": (
-        "label_names splits num_contradicting_texts num_validation_texts_in_train "
-        "num_test_texts_in_train source fingerprint bucket_lengths padded_fraction"
+        "label_names splits num_contradicting_texts num_copies_left_out "
+        "num_validation_texts_in_train num_test_texts_in_train "
+        "num_test_texts_in_validation num_validation_groups_in_train "
+        "num_test_groups_in_train num_test_groups_in_validation source fingerprint "
+        "bucket_lengths padded_fraction"
     ),
     "data.splits.*": (
-        "num_examples num_available class_counts num_duplicates length_percentiles "
-        "truncated_fraction"
+        "num_examples num_available class_counts num_duplicates num_groups "
+        "length_percentiles truncated_fraction"
     ),
     "data.source": "splits notes warnings",
     "data.source.splits.*": (

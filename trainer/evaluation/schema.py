@@ -269,7 +269,9 @@ class SplitFacts:
     Attributes:
       num_available: how many texts there were before some were drawn.
       class_counts: how many texts have a label, by label name; all labels are in it.
-      num_duplicates: texts that stand in the split already.
+      num_duplicates: texts that stand in the split already, as `duplicates.py` tells
+        texts apart.
+      num_groups: how many values of --group_field there are; None without it.
       length_percentiles: tokens before truncation, by percent: "5", "50" and so on.
       truncated_fraction: of the texts, those longer than what the model reads.
     """
@@ -278,6 +280,7 @@ class SplitFacts:
     num_available: int
     class_counts: Mapping[str, int]
     num_duplicates: int
+    num_groups: int | None = None
     length_percentiles: Mapping[str, int]
     truncated_fraction: float
 
@@ -331,8 +334,13 @@ class DataFacts:
       label_names: in the order of the probabilities.
       splits: "train", and "validation" and "test" if they exist, in this order.
       num_contradicting_texts: texts that stand in the data with more than one label.
+      num_copies_left_out: rows that are in no split, for a text that differs by case
+        or white space alone is held out; 0 but for data whose rule says so.
       num_validation_texts_in_train: None without a validation split.
       num_test_texts_in_train: None without a test split.
+      num_test_texts_in_validation: None without both of them.
+      num_validation_groups_in_train: groups with rows in both; None, as the following,
+        without such splits or without --group_field.
       fingerprint: by split, a hash of its texts and labels.
       bucket_lengths: padded lengths in tokens, ascending.
       padded_fraction: of all tokens of the training batches, those that only pad.
@@ -341,8 +349,13 @@ class DataFacts:
     label_names: tuple[str, ...]
     splits: Mapping[str, SplitFacts]
     num_contradicting_texts: int
+    num_copies_left_out: int = 0
     num_validation_texts_in_train: int | None = None
     num_test_texts_in_train: int | None = None
+    num_test_texts_in_validation: int | None = None
+    num_validation_groups_in_train: int | None = None
+    num_test_groups_in_train: int | None = None
+    num_test_groups_in_validation: int | None = None
     source: SourcesFacts
     fingerprint: Mapping[str, str]
     bucket_lengths: tuple[int, ...]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -176,7 +176,8 @@ def read_texts(config: DataConfig, *, seed: int) -> Texts:
     """
     read = sources.load(config)
     pool, parts = splits.make_splits(read, config=config, seed=seed)
-    texts = Texts(read.label_names, pool, parts, read.facts)
+    notes = [*read.facts["notes"], *_notes(parts)]
+    texts = Texts(read.label_names, pool, parts, {**read.facts, "notes": notes})
     # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()
@@ -254,6 +255,34 @@ def _split_facts(
     return result
 
 
+def _overlap_warnings(facts: DataFacts) -> Iterator[str]:
+    """What splits share, which makes metrics look better than they are."""
+    for kind in ("texts", "groups"):
+        for name in ("validation", "test"):
+            num_shared = getattr(facts, f"num_{name}_{kind}_in_train")
+            if num_shared:
+                yield (
+                    f"{num_shared} {kind} of the {name} split are in the training "
+                    f"split too: the {name} metrics are better than on new {kind}"
+                )
+        num_shared = getattr(facts, f"num_test_{kind}_in_validation")
+        if num_shared:
+            yield (
+                f"{num_shared} {kind} of the test split are in the validation split "
+                "too: what is chosen on validation has seen them"
+            )
+
+
+def _notes(parts: Mapping[str, Split]) -> list[str]:
+    """What was left out of the splits, in sentences for the report."""
+    return [
+        f"{split.num_left_out} texts left out of the {name} split: they differ from "
+        "held-out ones by case or white space alone"
+        for name, split in parts.items()
+        if split.num_left_out
+    ]
+
+
 def _warnings(
     config: DataConfig, training: TrainingConfig, facts: DataFacts
 ) -> list[str]:
@@ -264,13 +293,7 @@ def _warnings(
             f"{facts.num_contradicting_texts} texts stand in the data with more "
             "than one label: check which is right"
         )
-    for name in ("validation", "test"):
-        num_shared = getattr(facts, f"num_{name}_texts_in_train")
-        if num_shared:
-            warnings.append(
-                f"{num_shared} texts of the {name} split are in the training split "
-                f"too: the {name} metrics are better than on new texts"
-            )
+    warnings += _overlap_warnings(facts)
     for name, split in facts.splits.items():
         flag = "num_train_examples" if name == "train" else "num_eval_examples"
         if getattr(config, flag) > split.num_available:
