@@ -28,7 +28,7 @@ from trainer.evaluation.schema import Prediction, Report, SplitEvaluation
 
 MISSING = "–"
 SUMMARY_COLUMNS = 100
-# From this ratio on of the commonest label to the mean, accuracy alone misleads.
+# From this many times the mean share of a label on, the commonest one's is told.
 _UNEVEN = 1.5
 
 # Metric → its name for people (↓: lower is better), and whether it is a fraction,
@@ -87,7 +87,7 @@ def headline(report: Report) -> str:
         return "No texts were held out, so nothing was measured."
     sentence = (
         f"Accuracy on {after.num_examples:,} held-out {split} texts: "
-        f"{_with_interval(after, "accuracy")}"
+        f"{_with_interval(after, 'accuracy')}"
     )
     before = report.before.get(split)
     if before:
@@ -222,10 +222,7 @@ def _with_interval(evaluation: SplitEvaluation | None, name: str) -> str:
 def _rows_of_uneven_labels(
     before: SplitEvaluation | None, after: SplitEvaluation | None
 ) -> list[str]:
-    """What accuracy hides where one label is much more frequent than others.
-
-    That is, at least _UNEVEN times as frequent as each of as many alike would be.
-    """
+    """What accuracy hides where one label is much more frequent than the others."""
     share = max(each.majority_class_accuracy for each in (before, after) if each)
     num_labels = max(len(each.per_class) for each in (before, after) if each)
     if share * num_labels < _UNEVEN:
