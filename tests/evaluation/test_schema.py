@@ -64,16 +64,19 @@ KEYS = {
     "decision.quality.*.after": CALIBRATION,
     "training": (
         "total_steps num_steps_run stopped_early num_train_examples num_parameters "
-        "num_trainable_parameters best_metric best_step weights"
+        "num_trainable_parameters best_metric best_step weights class_weights"
     ),
     "data": (
-        "label_names splits num_contradicting_texts num_validation_texts_in_train "
-        "num_test_texts_in_train source fingerprint bucket_lengths padded_fraction "
-        "longest_text"
+        "label_names splits num_contradicting_texts num_copies_left_out "
+        "num_validation_texts_in_train num_test_texts_in_train "
+        "num_test_texts_in_validation num_validation_groups_in_train "
+        "num_test_groups_in_train num_test_groups_in_validation source fingerprint "
+        "bucket_lengths padded_fraction longest_text"
     ),
     "data.splits.*": (
-        "num_examples num_available class_counts num_duplicates length_percentiles "
-        "truncated_fraction unknown_fraction num_unknown_texts length_histogram"
+        "num_examples num_available class_counts num_duplicates num_groups "
+        "length_percentiles truncated_fraction unknown_fraction num_unknown_texts "
+        "length_histogram"
     ),
     "doubts[]": "kind message",
     "data.splits.*.length_histogram[]": "lower upper count",

@@ -25,11 +25,18 @@ import pyarrow as pa
 from trainer import console
 from trainer.config import DataConfig
 from trainer.data import packages, tfds
+from trainer.data.groups import group_name
 from trainer.data.labels import DiscoveredLabels, LabelNumbering, NamedLabels
 from trainer.data.places import Places
 from trainer.data.readers.opening import expand
 from trainer.data.readers.rows import BadRow, Row
-from trainer.data.unread import ALL_ROWS, UnreadDataset, UnreadSplit, unread_file
+from trainer.data.unread import (
+    ALL_ROWS,
+    SplitBy,
+    UnreadDataset,
+    UnreadSplit,
+    unread_file,
+)
 from trainer.messages import message
 
 _logger = logging.getLogger(__name__)
@@ -48,7 +55,8 @@ class TextDataset:
       labels: int32 [n], positions in `label_names`.
       label_names: the classes in order.
       places: where each row comes from.
-      groups: large_string [n], the values of --group_field; None without one.
+      groups: large_string [n], the values of --group_field, empty where it is
+        missing; None without one.
     """
 
     texts: pa.ChunkedArray
@@ -80,12 +88,18 @@ class Sources:
         only where the data set or the config brings its own.
       label_names: the classes in order.
       facts: JSON-able. "splits": by split, the source, its files with how each was
-        read, the rows used and skipped, the first skipped ones and the blank lines; "notes"; "warnings".
+        read, the rows used and skipped, the first skipped ones and the blank lines;
+        "notes"; "warnings".
+      split_by: what of a training row decides where it is held out.
+      are_labels_found: whether the classes are those of the rows, and nobody named
+        them.
     """
 
     splits: Mapping[str, TextDataset]
     label_names: tuple[str, ...]
     facts: Mapping[str, Any]
+    split_by: SplitBy = "normalized_text"
+    are_labels_found: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +156,8 @@ def load(config: DataConfig) -> Sources:
             "notes": notes,
             "warnings": list(_warnings(read, labels.names)),
         },
+        split_by=unread["train"].split_by,
+        are_labels_found=not (config.label_names or unread["train"].label_names),
     )
 
 
@@ -311,7 +327,7 @@ def _read(
                 codes.append(code)
                 lines.append(row.line)
                 if config.group_field:
-                    groups.append(str(row.kept[config.group_field]))
+                    groups.append(group_name(row.kept[config.group_field]))
             elif isinstance(code, BadRow):
                 bad_rows.append(code)
         row_counts.append(len(codes) - num_good_before)

@@ -63,9 +63,9 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
 
 
 def _check_fields(features: Mapping[str, Any], name: str, config: DataConfig) -> None:
-    for flag in ("text_field", "label_field"):
+    for flag in ("text_field", "label_field", "group_field"):
         field = getattr(config, flag)
-        if field not in features:
+        if field and field not in features:
             raise ValueError(
                 message(
                     f"tfds:{name} must have a feature {field!r}",
@@ -130,7 +130,8 @@ def _rows(
             )
         else:
             label = label_names[label] if label_names else label
-            yield make_row(text, label, file=title, line=number)
+            kept = {name: example[name] for name in config.kept_fields}
+            yield make_row(text, label, file=title, line=number, kept=kept)
 
 
 def _examples(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:

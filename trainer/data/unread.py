@@ -13,12 +13,16 @@ and reading them, is left to `sources.py`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Iterator, Mapping
+from typing import Callable, Iterator, Literal, Mapping
 
 from trainer.config import DataConfig
 from trainer.data.readers.reading import read_rows
 from trainer.data.readers.request import OnBlankLine, OnSettled
 from trainer.data.readers.rows import BadRow, Row
+
+# What decides where a row is held out: copies of a text are in one split, or, where a
+# rule is published that says so, the bytes of the text alone count.
+SplitBy = Literal["normalized_text", "exact_text"]
 
 # The split of a data set that has none: its rows serve as whatever is asked for.
 ALL_ROWS = "all rows"
@@ -46,11 +50,13 @@ class UnreadSplit:
       description: where they come from, for messages and the report.
       files: in the order in which they are read.
       label_names: the classes in order, if the data set declares them, else empty.
+      split_by: what of a row decides where it is held out.
     """
 
     description: str
     files: tuple[UnreadFile, ...]
     label_names: tuple[str, ...] = ()
+    split_by: SplitBy = "normalized_text"
 
 
 @dataclasses.dataclass(frozen=True)

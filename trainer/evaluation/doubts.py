@@ -76,14 +76,15 @@ def _overlaps(facts: Mapping[str, Any]) -> Iterator[Doubt]:
         ("test", "train"),
         ("test", "validation"),
     ):
-        count = facts.get(f"num_{one}_texts_in_{other}")
-        if count:
-            yield Doubt(
-                kind="overlap",
-                message=f"{_counted(count, 'text')} of the {one} split also in the "
-                f"{_split_in_words(other)} split: the {one} metrics are better "
-                "than on new texts; remove them from one of the two",
-            )
+        for kind in ("text", "group"):
+            count = facts.get(f"num_{one}_{kind}s_in_{other}")
+            if count:
+                yield Doubt(
+                    kind="overlap",
+                    message=f"{_counted(count, kind)} of the {one} split also in the "
+                    f"{_split_in_words(other)} split: the {one} metrics are better "
+                    f"than on new {kind}s; remove them from one of the two",
+                )
 
 
 def _split_in_words(name: str) -> str:

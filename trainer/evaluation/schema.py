@@ -284,6 +284,7 @@ class TrainingFacts:
       best_metric: the metric that the best step was chosen by.
       best_step: the step of the best validation; None without a validation split.
       weights: which weights were evaluated and exported.
+      class_weights: what a training example weighs in the loss, by label name; None: 1.
     """
 
     total_steps: int
@@ -295,6 +296,7 @@ class TrainingFacts:
     best_metric: str
     best_step: int | None
     weights: Literal["best", "last"]
+    class_weights: Mapping[str, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -313,7 +315,9 @@ class SplitFacts:
     Attributes:
       num_available: how many texts there were before some were drawn.
       class_counts: how many texts have a label, by label name; all labels are in it.
-      num_duplicates: texts that stand in the split already.
+      num_duplicates: texts that stand in the split already, as `duplicates.py` tells
+        texts apart.
+      num_groups: how many values of --group_field there are; None without it.
       length_percentiles: tokens before truncation, by percent: "5", "50" and so on.
       truncated_fraction: of the texts, those longer than what the model reads.
       unknown_fraction: of the tokens that are read, those unknown to the vocabulary.
@@ -325,6 +329,7 @@ class SplitFacts:
     num_available: int
     class_counts: Mapping[str, int]
     num_duplicates: int
+    num_groups: int | None = None
     length_percentiles: Mapping[str, int]
     truncated_fraction: float
     unknown_fraction: float
@@ -387,8 +392,13 @@ class DataFacts:
       label_names: in the order of the probabilities.
       splits: "train", and "validation" and "test" if they exist, in this order.
       num_contradicting_texts: texts that stand in the data with more than one label.
+      num_copies_left_out: rows that are in no split, for a text that differs by case
+        or white space alone is held out; 0 but for data whose rule says so.
       num_validation_texts_in_train: None without a validation split.
       num_test_texts_in_train: None without a test split.
+      num_test_texts_in_validation: None without both of them.
+      num_validation_groups_in_train: groups with rows in both; None, as the following,
+        without such splits or without --group_field.
       fingerprint: by split, a hash of its texts and labels.
       bucket_lengths: padded lengths in tokens, ascending.
       padded_fraction: of all tokens of the training batches, those that only pad.
@@ -398,8 +408,13 @@ class DataFacts:
     label_names: tuple[str, ...]
     splits: Mapping[str, SplitFacts]
     num_contradicting_texts: int
+    num_copies_left_out: int = 0
     num_validation_texts_in_train: int | None = None
     num_test_texts_in_train: int | None = None
+    num_test_texts_in_validation: int | None = None
+    num_validation_groups_in_train: int | None = None
+    num_test_groups_in_train: int | None = None
+    num_test_groups_in_validation: int | None = None
     source: SourcesFacts
     fingerprint: Mapping[str, str]
     bucket_lengths: tuple[int, ...]
@@ -413,7 +428,8 @@ class TrainRecord:
 
     Attributes:
       step: updates done.
-      loss: mean over the examples, in nats.
+      loss: mean over the examples, as it is trained: with their weights and smoothed
+        labels; in nats.
       gradient_norm: before it is clipped.
       secs_left: until the last step, at the pace of this line.
       input_wait_fraction: of the time, in which steps waited for their batches; None

@@ -67,7 +67,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
             name: {key: split[key] for key in ("num_examples", "class_counts")}
             for name, split in facts["splits"].items()
         },
-        "notes": list(read.facts["notes"]),
+        "notes": [*read.facts["notes"], *splits.notes(parts)],
         "doubts": [dataclasses.asdict(doubt) for doubt in found],
     }
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
 from trainer.data.sources import Load
+from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.data.revealing import RevealingWord, revealing_words
@@ -67,6 +68,7 @@ class Material:
       tokens: the token ids of `texts.pool`.
       bucket_lengths: the padded lengths, ascending.
       plan: the training batches of all epochs.
+      class_weights: what a training example weighs, by label; None: all the same.
       data_facts: the report's `data`.
       doubts: what a user should know of the data before trusting the result.
     """
@@ -77,6 +79,7 @@ class Material:
     tokens: TokenizedTexts
     bucket_lengths: tuple[int, ...]
     plan: plans.TrainingPlan
+    class_weights: Mapping[str, float] | None
     data_facts: DataFacts
     doubts: tuple[Doubt, ...]
 
@@ -106,6 +109,14 @@ class Material:
         """int32 [n], of a split."""
         labels: np.ndarray = self.texts.pool.labels[self.splits[split].rows]
         return labels
+
+    def example_weights(self) -> np.ndarray | None:
+        """float32 [n], of the training split; None if all weigh the same."""
+        if self.class_weights is None:
+            return None
+        by_label = [self.class_weights[name] for name in self.label_names]
+        weights: np.ndarray = np.array(by_label, np.float32)[self.labels("train")]
+        return weights
 
     def facts(self) -> DataFacts:
         """The report's `data`."""
@@ -143,6 +154,11 @@ def make_material(
       ValueError: the data cannot be used; the message says where and why.
     """
     texts = read_texts(config, seed=training.seed, load=load)
+    weights = class_weights(
+        training.class_weights,
+        texts.pool.labels[texts.splits["train"].rows],
+        texts.label_names,
+    )
     encoder = make_encoder(config, preset)
     tokens = encode_texts(
         texts.pool.texts,
@@ -179,6 +195,7 @@ def make_material(
         tokens=tokens,
         bucket_lengths=bucket_lengths,
         plan=plan,
+        class_weights=weights,
         data_facts=facts,
         doubts=tuple(_doubts(config, training, texts, facts, plan.total_steps)),
     )
@@ -192,7 +209,8 @@ def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> T
     """
     read = load(config)
     pool, parts = splits.make_splits(read, config=config, seed=seed)
-    texts = Texts(read.label_names, pool, parts, read.facts)
+    notes = [*read.facts["notes"], *splits.notes(parts)]
+    texts = Texts(read.label_names, pool, parts, {**read.facts, "notes": notes})
     # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()

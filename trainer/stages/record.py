@@ -77,7 +77,9 @@ def run(
         after=after.facts(),
         samples=samples.shown(run, material, before, after),
         decision=after.decision_facts(),
-        training=schema.TrainingFacts(**trained.facts(), **built.facts()),
+        training=schema.TrainingFacts(
+            **trained.facts(), **built.facts(), class_weights=material.class_weights
+        ),
         data=material.facts(),
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
