@@ -44,11 +44,18 @@ def read(stream: BinaryIO, /, *, head: bytes, request: Request) -> Iterator[Reco
         # Otherwise a row group, which may be the whole file, is in memory at once.
         table = pq.ParquetFile(stream, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         column_positions(request, table.schema_arrow.names, line=0)
-        for batch in table.iter_batches(_BATCH_ROWS, columns=request.fields):
-            columns = [_python_values(batch.column(name)) for name in request.fields]
+        for batch in table.iter_batches(
+            _BATCH_ROWS, columns=request.fields_in(table.schema_arrow.names)
+        ):
+            columns = [
+                _python_values(batch.column(name))
+                for name in request.fields_in(table.schema_arrow.names)
+            ]
             for values in zip(*columns):
                 row_number += 1
-                yield row_number, dict(zip(request.fields, values))
+                yield row_number, dict(
+                    zip(request.fields_in(table.schema_arrow.names), values)
+                )
     # Damage shows up as either, depending on which bytes it is in.
     except (pa.ArrowException, OSError) as error:
         raise BadFileError(

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Iterator, Mapping
 
 from trainer.data.labels import check_label
-from trainer.data.readers import delimited, json_lines, parquet, text_lines
+from trainer.data.readers import delimited, json_rows, parquet, text_lines
 from trainer.data.readers.opening import (
     HEAD_BYTES,
     PathOrStream,
@@ -41,7 +41,7 @@ READERS: Mapping[str, Reader] = {
     "text": text_lines.read,
     "csv": delimited.read_csv,
     "tsv": delimited.read_tsv,
-    "jsonl": json_lines.read,
+    "jsonl": json_rows.read,
     "parquet": parquet.read,
 }
 
@@ -112,8 +112,12 @@ def _row_of(
     record: Record, request: Request, *, allow_empty_text: bool
 ) -> Row | BadRow:
     line, values = record
+    try:
+        text = request.text_of(values)
+    except BadValue as bad_value:
+        return bad_value.at(request.file, line=line)
     return make_row(
-        values[request.text_field],
+        text,
         None if request.label_field is None else values[request.label_field],
         file=request.file,
         line=line,
