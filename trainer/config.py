@@ -16,12 +16,13 @@ from it (the number of classes, the total of steps) is computed elsewhere.
 from __future__ import annotations
 
 import dataclasses
+import encodings.aliases
 import json
 import math
 import typing
 from typing import Any, Literal, Mapping
 
-from trainer.messages import message
+from trainer.messages import did_you_mean, message
 
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
@@ -34,6 +35,7 @@ JitCompile = Literal["auto", "on", "off"]
 BestMetric = Literal["accuracy", "f1_macro", "mcc", "loss"]
 DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 BadRows = Literal["error", "skip"]
+Escape = Literal["auto", "doubled", "backslash"]
 InputFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "parquet"]
 
 # The guide's own two sentences, tried before and after fine-tuning.
@@ -67,6 +69,22 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+_ENCODING_HELP = (
+    "Encoding of text files: utf-8, cp1252, utf-16 or any other that Python knows. "
+    "`auto`: UTF-8, or what a byte-order mark or zero bytes tell; a file that is "
+    "neither is refused, with how it would read in the likely ones."
+)
+_COLUMN_NAMES_HELP = (
+    "Names of the columns of a CSV or TSV file without a header, in order, separated "
+    "by commas; its first row is data then. Empty: the first row has the names."
+)
+_ESCAPE_HELP = (
+    "How CSV and TSV write a quote within a quoted field: `doubled` (spreadsheets, "
+    "pandas) or by a `backslash` before it (MySQL, Spark). `auto`: doubled, and a file "
+    "with backslashes is refused, with this flag named."
+)
+
+
 def _require(condition: bool, rule: str, *, received: object, mend: str = "") -> None:
     if not condition:
         raise ValueError(message(rule, received=received, mend=mend))
@@ -92,6 +110,28 @@ def _require_at_least(config: Any, minimum: float, *names: str) -> None:
             f"--{name} must be at least {minimum}",
             received=f"{name}={value}",
         )
+
+
+def _require_encoding(name: str) -> None:
+    if name == "auto":
+        return
+    try:
+        # A codec that is no encoding of text, such as base64, is a LookupError too.
+        "".encode(name)
+    except (LookupError, ValueError):
+        known = {alias.replace("_", "-") for alias in encodings.aliases.aliases}
+        mend = f"give one that Python knows{did_you_mean(name, known)}, or auto"
+        rule = "--encoding must be an encoding of text"
+        raise ValueError(message(rule, received=repr(name), mend=mend)) from None
+
+
+def _require_columns(names: tuple[str, ...]) -> None:
+    _require(
+        all(map(str.strip, names)) and len(set(names)) == len(names),
+        "--column_names must be different names, separated by commas",
+        received=",".join(names),
+        mend="give every column a name, also one that is not used",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +162,9 @@ class DataConfig:
         "Name of a column whose rows of one value (an author, a film, a patient) are "
         "kept on one side of every split. Empty: rows are split by their text alone.",
     )
+    encoding: str = setting("auto", _ENCODING_HELP)
+    column_names: tuple[str, ...] = setting((), _COLUMN_NAMES_HELP)
+    escape: Escape = setting("auto", _ESCAPE_HELP)
     label_names: tuple[str, ...] = setting(
         (),
         "The class names in order, separated by commas; a label is one of them, or "
@@ -207,6 +250,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        _require_encoding(self.encoding)
+        _require_columns(self.column_names)
         _require_at_least(self, 0, "num_train_examples", "num_eval_examples")
         for name in ("test_one_in", "validation_one_in"):
             value = getattr(self, name)
@@ -775,10 +820,15 @@ class PredictConfig:
     text_field: str = setting(
         "text", "Name of the column with the text (not for text lines)."
     )
+    encoding: str = setting("auto", _ENCODING_HELP)
+    column_names: tuple[str, ...] = setting((), _COLUMN_NAMES_HELP)
+    escape: Escape = setting("auto", _ESCAPE_HELP)
     batch_size: int = setting(32, "Texts per call of the model.")
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        _require_encoding(self.encoding)
+        _require_columns(self.column_names)
         for name in ("saved_model", "signature", "output"):
             _require(
                 bool(getattr(self, name)), f"--{name} is required", received="none"

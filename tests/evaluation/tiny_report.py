@@ -110,7 +110,11 @@ def data_facts(label_names: Sequence[str] = NAMES) -> schema.DataFacts:
     """A data set that is split here, with a bad row."""
     read = schema.SourceFacts(
         source="files:toy.csv",
-        files=(schema.SourceFile(name="toy.csv", num_rows=9964),),
+        files=(
+            schema.SourceFile(
+                name="toy.csv", num_rows=9964, settled="toy.csv: UTF-8, by commas"
+            ),
+        ),
         num_rows=9963,
         num_skipped_rows=1,
         skipped_rows=("line 17: no label",),

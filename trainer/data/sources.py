@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import logging
 import pathlib
 import sys
 from typing import Any, Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,8 @@ from trainer.data.readers.opening import expand
 from trainer.data.readers.rows import BadRow, Row
 from trainer.data.unread import ALL_ROWS, UnreadDataset, UnreadSplit, unread_file
 from trainer.messages import message
+
+_logger = logging.getLogger(__name__)
 
 _ROWS_PER_CHUNK = 4096
 _BAD_ROWS_IN_ERROR = 5
@@ -77,8 +80,8 @@ class Sources:
       splits: "train" always, the pool that is split later; "validation" and "test"
         only where the data set or the config brings its own.
       label_names: the classes in order.
-      facts: JSON-able. "splits": by split, the source, its files, the rows used and
-        skipped, the first skipped ones and the blank lines; "notes"; "warnings".
+      facts: JSON-able. "splits": by split, the source, its files with how each was
+        read, the rows used and skipped, the first skipped ones and the blank lines; "notes"; "warnings".
     """
 
     splits: Mapping[str, TextDataset]
@@ -105,6 +108,9 @@ class _ReadSplit:
     groups: pa.ChunkedArray | None
     bad_rows: tuple[BadRow, ...]
     facts: Mapping[str, Any]
+
+
+Load = Callable[[DataConfig], Sources]
 
 
 def load(config: DataConfig) -> Sources:
@@ -140,6 +146,28 @@ def load(config: DataConfig) -> Sources:
     )
 
 
+def loaded_early(config: DataConfig) -> Load:
+    """A `load` for this config that has its rows already, where it can.
+
+    A mistake in a table is named at once if it is read before TensorFlow is imported,
+    which takes many times as long as reading a table. What TensorFlow itself reads
+    waits for it.
+
+    Raises:
+      ValueError: as `load`.
+    """
+    specs = (config.dataset, config.validation_dataset, config.test_dataset)
+    if any(spec.partition(":")[0] in _NEEDS_TENSORFLOW for spec in specs):
+        return load
+    read = {config: load(config)}
+
+    def load_once(asked: DataConfig) -> Sources:
+        # Handed over and not kept: the splits hold copies of all that they need.
+        return read.pop(asked, None) or load(asked)
+
+    return load_once
+
+
 # Opening what the config names.
 
 
@@ -154,6 +182,7 @@ _SCHEMES: Mapping[str, Callable[[str, DataConfig], UnreadDataset]] = {
     "files": _open_files,
     "package": packages.open_dataset,
 }
+_NEEDS_TENSORFLOW = ("tfds",)
 
 
 def _opened_splits(config: DataConfig) -> tuple[dict[str, UnreadSplit], list[str]]:
@@ -263,14 +292,20 @@ def _read(
     bad_rows: list[BadRow] = []
     num_blank_lines = 0
     files = []
+    settled: list[str] = []
 
     def count_blank_line(line: int) -> None:
         nonlocal num_blank_lines
         num_blank_lines += 1
 
+    def tell(sentence: str) -> None:
+        settled.append(sentence)
+        _logger.info("%s", sentence)
+
     for file in unread.files:
+        settled.clear()
         num_good_before, num_bad_before = len(codes), len(bad_rows)
-        for row in _with_progress(file.read(count_blank_line), file.name):
+        for row in _with_progress(file.read(count_blank_line, tell), file.name):
             code = labels.encode(row, file=file.name) if isinstance(row, Row) else row
             if isinstance(row, Row) and isinstance(code, int):
                 texts.append(row.text)
@@ -282,7 +317,9 @@ def _read(
                 bad_rows.append(code)
         row_counts.append(len(codes) - num_good_before)
         num_rows = row_counts[-1] + len(bad_rows) - num_bad_before
-        files.append({"name": file.name, "num_rows": num_rows})
+        files.append(
+            {"name": file.name, "num_rows": num_rows, "settled": " ".join(settled)}
+        )
     return _ReadSplit(
         texts=texts.joined(),
         codes=np.array(codes, np.int32),

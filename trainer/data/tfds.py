@@ -20,7 +20,7 @@ import numpy as np
 
 from trainer.config import DataConfig
 from trainer.data.readers.reading import make_row
-from trainer.data.readers.request import OnBlankLine
+from trainer.data.readers.request import OnBlankLine, OnSettled
 from trainer.data.readers.rows import BadRow, Row
 from trainer.data.unread import UnreadDataset, UnreadFile, UnreadSplit
 from trainer.messages import did_you_mean, message
@@ -112,9 +112,11 @@ def _rows(
     label_names: tuple[str, ...],
     config: DataConfig,
     on_blank_line: OnBlankLine,
+    on_settled: OnSettled,
 ) -> Iterator[Row | BadRow]:
     """The rows of a split; `title` stands for a file's name, examples for its lines."""
     del on_blank_line  # An example is never a blank line.
+    on_settled(f"{title}: features {config.text_field}, {config.label_field}")
     for number, example in enumerate(_examples(builder, split), start=1):
         text, label = example[config.text_field], example[config.label_field]
         label = label.item() if isinstance(label, np.generic) else label

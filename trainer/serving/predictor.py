@@ -226,6 +226,9 @@ def _texts(config: PredictConfig) -> Iterator[str]:
         label_field=None,
         file_format=file_format,
         allow_empty_text=True,
+        encoding=config.encoding,
+        column_names=config.column_names,
+        escape=config.escape,
     ):
         # To leave a row out would shift every line after it.
         if isinstance(row, BadRow):

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
+from trainer.data.sources import Load
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.evaluation import schema
@@ -111,7 +112,9 @@ def run(run: Run) -> Material:
     """
     formats.check_installed(run.config.serving.export_formats)
     preset = presets.load_preset(run.config.model.preset)
-    material = make_material(run.config.data, run.config.training, preset)
+    material = make_material(
+        run.config.data, run.config.training, preset, load=run.load
+    )
     for line in (*run.runtime.reasons, *_summary(material)):
         _logger.info("%s", line)
     _refuse_differences(run, material)
@@ -120,14 +123,18 @@ def run(run: Run) -> Material:
 
 
 def make_material(
-    config: DataConfig, training: TrainingConfig, preset: Preset
+    config: DataConfig,
+    training: TrainingConfig,
+    preset: Preset,
+    *,
+    load: Load = sources.load,
 ) -> Material:
     """Reads, splits and tokenizes the data, and plans the batches.
 
     Raises:
       ValueError: the data cannot be used; the message says where and why.
     """
-    texts = read_texts(config, seed=training.seed)
+    texts = read_texts(config, seed=training.seed, load=load)
     encoder = make_encoder(config, preset)
     tokens = encode_texts(
         texts.pool.texts,
@@ -168,13 +175,13 @@ def make_material(
     )
 
 
-def read_texts(config: DataConfig, *, seed: int) -> Texts:
+def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> Texts:
     """The labelled texts and their splits, not yet tokenized.
 
     Raises:
       ValueError: they cannot be used; the message says where and why.
     """
-    read = sources.load(config)
+    read = load(config)
     pool, parts = splits.make_splits(read, config=config, seed=seed)
     texts = Texts(read.label_names, pool, parts, read.facts)
     # What the splits need they have; Arrow would keep the room of the rest.

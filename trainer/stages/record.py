@@ -2,7 +2,7 @@
 
     result = record.run(run, material, ...)         # the chief
     result = record.wait_for_chief(run)             # the other workers
-    result = record.finished(folder, config)        # of a run that is asked again
+    result = record.finished(folder, config, load)  # of a run that is asked again
 
 report.json is written last: where it is, the run is finished.
 
@@ -24,6 +24,7 @@ from typing import Any, Mapping, Sequence
 
 from trainer import environment, run_folder, storage
 from trainer.config import ExperimentConfig, ServingConfig, settings
+from trainer.data.sources import Load
 from trainer.evaluation import report as pages
 from trainer.evaluation import schema
 from trainer.messages import message
@@ -124,14 +125,16 @@ def wait_for_chief(run: Run) -> RunResult:
     return read(run.folder)
 
 
-def finished(folder: RunFolder, config: ExperimentConfig) -> RunResult | None:
+def finished(
+    folder: RunFolder, config: ExperimentConfig, load: Load
+) -> RunResult | None:
     """The results of a finished run; None where there is something to publish again.
 
     Raises:
       ValueError: the data are not those of the run, or its weights are gone.
     """
     result = read(folder)
-    texts = prepare.read_texts(config.data, seed=config.training.seed)
+    texts = prepare.read_texts(config.data, seed=config.training.seed, load=load)
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
     changed = _unpublished(result.report["config"], config.serving)
     if not changed:

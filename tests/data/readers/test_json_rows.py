@@ -107,7 +107,7 @@ def test_shape_is_told_by_the_content(
     assert summary(read(written(tmp_path, name, content))) == list(expected)
 
 
-@pytest.mark.parametrize("num_rows", [1, 3, 5000])
+@pytest.mark.parametrize("num_rows", [1, 3, 2000])
 @pytest.mark.parametrize("indent", [None, 0, 2])
 def test_every_shape_holds_the_same_rows(
     tmp_path: pathlib.Path, num_rows: int, indent: int | None
@@ -168,7 +168,6 @@ def test_what_was_settled_is_told(tmp_path: pathlib.Path) -> None:
 
 BAD_ROWS = {
     # id: line 2, words of its message
-    "invalid_utf8_json": (b'{"text": "\xff", "label": 1}', "byte 0xFF at byte 11"),
     "broken_json": (b'{"text": "a",', "no valid JSON"),
     "deep_json": (b'{"a":' * 100_000, "no valid JSON"),
     "json_list": (b'["a", 1]', "Received: a list"),
@@ -245,11 +244,17 @@ def test_bad_file_is_refused(
     check_bad_file(written(tmp_path, "a.jsonl", content), words=words)
 
 
-def test_bad_byte_in_an_array_is_a_bad_row() -> None:
-    content = io.BytesIO(b'[{"text": "\xff", "label": 1},\n' + ROWS[1] + b"]")
+@pytest.mark.parametrize("sign", [b"", b"["])
+def test_bad_byte_is_a_bad_row(sign: bytes) -> None:
+    bad_row = sign + b'{"text": "\xff", "label": 1}'
+    content = bad_row + (b",\n" + ROWS[1] + b"]" if sign else b"\n" + ROWS[1])
     request = Request("a.json", text_field="text", label_field="label")
-    bad, good = reader.read(content, head=b"", request=request)
-    assert isinstance(bad, BadRow) and "byte 0xFF at byte 12" in str(bad)
+    bad, good = reader.read(io.BytesIO(content), head=b"", request=request)
+    assert isinstance(bad, BadRow)
+    assert (
+        f"a.json:1: expected UTF-8. Received: byte 0xFF at byte {11 + len(sign)}"
+        in (str(bad))
+    )
     assert good == (2, {"text": "b", "label": 0})
 
 
@@ -267,11 +272,11 @@ def test_value_that_is_too_long_is_refused(
 
 def test_array_is_read_in_constant_memory(tmp_path: pathlib.Path) -> None:
     row = b'{"text": "' + b"word " * 100 + b'", "label": 1}'
-    path = written(tmp_path, "a.json", b"[" + b",".join([row] * 20_000) + b"]")
+    path = written(tmp_path, "a.json", b"[" + b",".join([row] * 8000) + b"]")
     rows = read_rows(path, text_field="text", label_field="label")
     next(rows)
     tracemalloc.start()
     num_rows = sum(1 for _ in rows)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert num_rows == 19_999 and peak < 2**20
+    assert num_rows == 7999 and peak < 2**21

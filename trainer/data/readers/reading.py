@@ -19,21 +19,19 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping
 
+from trainer.config import Escape
 from trainer.data.labels import check_label
 from trainer.data.readers import delimited, json_rows, parquet, text_lines
-from trainer.data.readers.opening import (
-    HEAD_BYTES,
-    PathOrStream,
-    format_of,
-    opened,
-    refuse_other_formats,
-)
+from trainer.data.readers.encodings import AUTOMATIC
+from trainer.data.readers.opening import Opening, PathOrStream, opened
 from trainer.data.readers.request import (
     OnBlankLine,
+    OnSettled,
     Reader,
     Record,
     Request,
     ignore_blank_line,
+    ignore_settled,
 )
 from trainer.data.readers.rows import BadFileError, BadRow, BadValue, Row, check_text
 
@@ -44,6 +42,9 @@ READERS: Mapping[str, Reader] = {
     "jsonl": json_rows.read,
     "parquet": parquet.read,
 }
+_TABLES = ("csv", "tsv")
+# What is said of a file whose reader settles nothing.
+_TITLES = {"text": "text lines", "jsonl": "JSON objects", "parquet": "Parquet"}
 
 
 def read_rows(
@@ -55,7 +56,11 @@ def read_rows(
     allow_empty_text: bool = False,
     where: Mapping[str, str] | None = None,
     keep: tuple[str, ...] = (),
+    encoding: str = AUTOMATIC,
+    column_names: tuple[str, ...] = (),
+    escape: Escape = "auto",
     on_blank_line: OnBlankLine = ignore_blank_line,
+    on_settled: OnSettled = ignore_settled,
 ) -> Iterator[Row | BadRow]:
     """Reads the rows of one file, in order.
 
@@ -68,7 +73,12 @@ def read_rows(
       allow_empty_text: hand out empty and white-space-only texts as rows.
       where: column → value; only rows that have these values are read.
       keep: names of further columns, for `Row.kept`.
+      encoding: of text, as --encoding says.
+      column_names: of a table without a header, as --column_names says.
+      escape: of quotes in a table, as --escape says.
       on_blank_line: called with the number of each empty line that is no row.
+      on_settled: called once, before the first row, with how the file is read:
+        "reviews.csv: cp1252, separated by ';', columns id, text, label".
 
     Yields:
       A `Row`, or a `BadRow` in the place of one that cannot be used.
@@ -77,35 +87,84 @@ def read_rows(
       BadFileError: the file is missing, of another format, without the columns, or
         (except for text lines) without any row. Raised when iteration gets there.
     """
-    with opened(path) as (file, stream):
-        file_format = format_of(file, file_format)
+    with opened(path, file_format=file_format, encoding=encoding) as opening:
+        tell = _Telling(opening, on_settled)
         request = Request(
-            file,
+            opening.file,
             text_field=text_field,
             label_field=label_field,
             where=where or {},
             kept_fields=keep,
+            column_names=column_names,
+            escape=escape,
             on_blank_line=on_blank_line,
+            on_settled=tell,
         )
-        head = stream.read(HEAD_BYTES)
-        refuse_other_formats(
-            file, file_format=file_format, head=head, label_field=label_field
-        )
-        # A file of no texts has an answer, no texts; a table of no rows is a mistake.
-        is_empty = file_format != "text"
-        for record in READERS[file_format](stream, head=head, request=request):
-            is_empty = False
+        _refuse_what_has_no_effect(opening, request)
+        for record in _records(opening, request, tell):
             if isinstance(record, BadRow):
                 yield record
             elif request.is_wanted(record[1]):
                 yield _row_of(record, request, allow_empty_text=allow_empty_text)
-        if is_empty:
-            raise BadFileError(
-                file,
-                rule="expected at least one row",
-                received="none" if head else "an empty file (0 bytes)",
-                mend="give a file with rows",
-            )
+
+
+class _Telling:
+    """Tells once, in a sentence, how a file is read."""
+
+    def __init__(self, opening: Opening, on_settled: OnSettled) -> None:
+        self._opening, self._on_settled = opening, on_settled
+        self._is_told = False
+
+    def __call__(self, words: str) -> None:
+        """Tells what the format's reader settled, with what the opening did."""
+        self._is_told = True
+        parts = filter(None, [self._opening.settled, words])
+        self._on_settled(f"{self._opening.file}: {', '.join(parts)}")
+
+    def at_last(self) -> None:
+        """Tells the format alone, where its reader settled nothing."""
+        if not self._is_told:
+            file_format = self._opening.file_format
+            self(_TITLES.get(file_format, file_format))
+
+
+def _refuse_what_has_no_effect(opening: Opening, request: Request) -> None:
+    """Raises BadFileError where the format lacks what is asked for."""
+    if opening.file_format == "text" and request.label_field is not None:
+        raise BadFileError(
+            opening.file,
+            rule="expected texts with labels",
+            received="a file of text lines, which has none",
+            mend="use .csv, .tsv, .jsonl or .parquet",
+        )
+    if opening.file_format not in _TABLES and request.column_names:
+        raise BadFileError(
+            opening.file,
+            rule="expected a CSV or TSV file, whose columns --column_names names",
+            received=_TITLES.get(opening.file_format, opening.file_format),
+            mend="leave --column_names away",
+        )
+
+
+def _records(
+    opening: Opening, request: Request, tell: _Telling
+) -> Iterator[Record | BadRow]:
+    """What the format's reader gives, which is to be something."""
+    # A file of no texts has an answer, no texts; a table of no rows is a mistake.
+    is_empty = opening.file_format != "text"
+    read = READERS[opening.file_format]
+    for record in read(opening.stream, head=opening.head, request=request):
+        is_empty = False
+        tell.at_last()
+        yield record
+    tell.at_last()
+    if is_empty:
+        raise BadFileError(
+            opening.file,
+            rule="expected at least one row",
+            received="none" if opening.head else "an empty file (0 bytes)",
+            mend="give a file with rows",
+        )
 
 
 def _row_of(

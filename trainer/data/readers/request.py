@@ -17,6 +17,7 @@ import dataclasses
 import math
 from typing import BinaryIO, Callable, Container, Iterator, Mapping, Protocol
 
+from trainer.config import Escape
 from trainer.data.readers.nested import named
 from trainer.data.readers.rows import BadFileError, BadRow, check_unicode
 from trainer.messages import did_you_mean
@@ -49,6 +50,8 @@ class Request:
       label_field: name of the column with the label. None: labels are not read.
       where: column → value; rows with other values are not wanted.
       kept_fields: names of further columns, whose values a row keeps as they are.
+      column_names: of a table without a header, in order; empty: it has one.
+      escape: how a table writes a quote within quotes, as --escape says.
       on_blank_line: called with the number, from 1, of each empty line that is no row.
       on_settled: called by a reader, at most once, with what it settled of the file:
         "separated by ';', columns id, text, label".
@@ -60,6 +63,8 @@ class Request:
     label_field: str | None
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kept_fields: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
+    escape: Escape = "auto"
     on_blank_line: OnBlankLine = ignore_blank_line
     on_settled: OnSettled = ignore_settled
 

@@ -162,7 +162,7 @@ def bad_utf8(error: UnicodeDecodeError, *, unit: str) -> BadValue:
         rule="expected UTF-8",
         received=f"byte 0x{error.object[error.start]:02X} "
         f"at byte {error.start + 1} of the {unit}",
-        mend="save the file as UTF-8",
+        mend=f"write the characters of this {unit} anew, in UTF-8",
     )
 
 
