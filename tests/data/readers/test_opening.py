@@ -18,7 +18,7 @@ from tests.data.readers.files import (
     summary,
     written,
 )
-from trainer.data.readers.opening import ENDINGS, expand
+from trainer.data.readers.opening import ENDINGS, OTHER_FORMATS, expand
 from trainer.data.readers.reading import READERS
 from trainer.data.readers.rows import BadFileError
 
@@ -26,8 +26,8 @@ TEXT = {"label_field": None}
 PARQUET = {"text": ["a"], "label": [1]}
 
 
-def test_every_ending_has_a_reader_and_every_reader_an_ending() -> None:
-    assert set(ENDINGS.values()) == set(READERS)
+def test_every_format_has_a_reader_and_every_reader_a_format() -> None:
+    assert {*ENDINGS.values(), *OTHER_FORMATS} == set(READERS)
 
 
 def test_ending_in_capitals(tmp_path: pathlib.Path) -> None:

@@ -83,7 +83,7 @@ BAD_FILES = {
         "one column 'label'",
         "2 of that name",
     ),
-    "empty_parquet": (b"", "a whole Parquet file"),
+    "empty_parquet": (b"", "at least one row", "0 bytes"),
     "no_parquet_rows": (
         pa.schema([("text", pa.string()), ("label", pa.int64())]).empty_table(),
         "at least one row",

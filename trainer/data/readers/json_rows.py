@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import BinaryIO, Iterator, Mapping
+from typing import BinaryIO, Iterator
 
 from trainer.data.readers.json_scanner import (
     BadBytes,
@@ -28,12 +28,10 @@ from trainer.data.readers.json_scanner import (
     json_object,
 )
 from trainer.data.readers.nested import AbsentValue, lookup, named
+from trainer.data.readers.records import Records, requested
 from trainer.data.readers.request import Record, Request
 from trainer.data.readers.rows import BadFileError, BadRow, BadValue, type_shown
 from trainer.messages import shown
-
-# The line where a value starts, and the value.
-_Items = Iterator[tuple[int, object] | BadRow]
 
 
 def read(
@@ -46,63 +44,15 @@ def read(
         where the rows are; one of several text fields is in no row.
     """
     scanner = JsonScanner(stream, head=head)
-    absent: dict[str, BadRow] = {}
-    seen: set[str] = set()
     try:
-        for item in _items(scanner, request):
-            if isinstance(item, BadRow):
-                yield item
-                continue
-            line, value = item
-            try:
-                values = _values(value, request, absent, line=line)
-            except BadValue as bad_value:
-                yield bad_value.at(request.file, line=line)
-            else:
-                seen.update(values)
-                yield line, values
+        yield from requested(_items(scanner, request), request)
     except BrokenJson as error:
         raise _bad_file(request, error, line=error.line) from None
     except BadValue as error:
         raise _bad_file(request, error, line=scanner.line) from None
-    for field, bad_row in absent.items():
-        if seen and field not in seen:
-            raise _bad_file(request, bad_row, line=bad_row.line)
 
 
-def _values(
-    value: object, request: Request, absent: dict[str, BadRow], *, line: int
-) -> Mapping[str, object]:
-    """The requested values of an object; raises BadValue.
-
-    One of several texts may be missing: then `absent` gets what is said of it if no
-    row at all has it.
-    """
-    if not isinstance(value, dict):
-        raise BadValue(
-            rule="expected a JSON object",
-            received=type_shown(value),
-            mend="mend or remove it",
-        )
-    texts = request.text_fields_in(value)
-    values = {}
-    for field in request.fields_in(value):
-        try:
-            values[field] = lookup(value, field, mend=request.mend_of_missing(field))
-        except AbsentValue as bad_value:
-            if len(texts) == 1 or field not in texts:
-                raise
-            absent.setdefault(field, bad_value.at(request.file, line=line))
-    if not set(texts) & set(values):
-        raise BadValue(
-            rule=f"expected one of the keys {named(list(texts))}",
-            received=f"keys {named(list(value))}",
-            mend=request.mend_of_missing(texts[0]),
-        )
-    return values
-
-
-def _bad_file(request: Request, bad: BadValue | BadRow, *, line: int) -> BadFileError:
+def _bad_file(request: Request, bad: BadValue, *, line: int) -> BadFileError:
     return BadFileError(
         request.file, line=line, rule=bad.rule, received=bad.received, mend=bad.mend
     )
@@ -111,7 +61,7 @@ def _bad_file(request: Request, bad: BadValue | BadRow, *, line: int) -> BadFile
 # The shapes.
 
 
-def _items(scanner: JsonScanner, request: Request) -> _Items:
+def _items(scanner: JsonScanner, request: Request) -> Records:
     """The values that stand for rows, whatever the shape of the file."""
     sign = scanner.peek()
     if sign == "[":
@@ -137,7 +87,7 @@ def _items(scanner: JsonScanner, request: Request) -> _Items:
     return items
 
 
-def _sequence(scanner: JsonScanner, request: Request) -> _Items:
+def _sequence(scanner: JsonScanner, request: Request) -> Records:
     """Objects one after the other: one a line, or over several lines."""
     last = 0
     while scanner.peek():
@@ -181,7 +131,7 @@ def _skip_broken(scanner: JsonScanner, error: BrokenJson) -> None:
         rest = scanner.rest_of_line()
 
 
-def _array(scanner: JsonScanner, request: Request) -> _Items:
+def _array(scanner: JsonScanner, request: Request) -> Records:
     line = scanner.line
     yield from _elements(scanner, request)
     if scanner.peek():
@@ -194,7 +144,7 @@ def _array(scanner: JsonScanner, request: Request) -> _Items:
         )
 
 
-def _elements(scanner: JsonScanner, request: Request) -> _Items:
+def _elements(scanner: JsonScanner, request: Request) -> Records:
     """The elements of the array ahead, each as it is reached."""
     scanner.take("[")
     is_first = True
@@ -232,7 +182,7 @@ def _no_objects(value: object, request: Request, *, line: int) -> BadFileError:
 
 def _contained(
     value: dict[str, object], scanner: JsonScanner, request: Request
-) -> tuple[str, _Items] | None:
+) -> tuple[str, Records] | None:
     """The rows in a file's only object, named; None if the object itself is the row.
 
     Raises:
@@ -293,7 +243,7 @@ def _first_row(rows: object) -> object:
     return rows[0] if is_list else None
 
 
-def _rows_under(key: str, scanner: JsonScanner, request: Request) -> _Items:
+def _rows_under(key: str, scanner: JsonScanner, request: Request) -> Records:
     """The objects in the list of a key; read again, for their lines."""
     scanner.take("{")
     while scanner.value() != key:
@@ -304,7 +254,7 @@ def _rows_under(key: str, scanner: JsonScanner, request: Request) -> _Items:
     yield from _elements(scanner, request)
 
 
-def _rows_by_id(scanner: JsonScanner) -> _Items:
+def _rows_by_id(scanner: JsonScanner) -> Records:
     """The objects that are the values of an object, as {"id 7": {"text": ...}}."""
     sign = "{"
     while sign != "}":
@@ -317,7 +267,7 @@ def _rows_by_id(scanner: JsonScanner) -> _Items:
         sign = scanner.peek()
 
 
-def _named_lists(names: list[object], rows: list[object]) -> _Items:
+def _named_lists(names: list[object], rows: list[object]) -> Records:
     """Lists of values with their names apart, as pandas' orient="split" writes them."""
     for number, row in enumerate(rows, start=1):
         is_whole = isinstance(row, list) and len(row) == len(names)
@@ -325,7 +275,7 @@ def _named_lists(names: list[object], rows: list[object]) -> _Items:
         yield number, json_object(pairs) if pairs else row
 
 
-def _columns(value: dict[str, object], request: Request) -> _Items:
+def _columns(value: dict[str, object], request: Request) -> Records:
     """Rows of columns: lists, or objects whose keys number the rows."""
     columns: dict[str, dict[object, object]] = {}
     for field in request.fields_in(value):

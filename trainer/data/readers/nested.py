@@ -48,7 +48,7 @@ def lookup(record: object, path: str, *, mend: str) -> object:
     while rest:
         taken = path[: len(path) - len(rest)].rstrip(".")
         if isinstance(value, Mapping):
-            step = _key(value, rest)
+            step = longest_key(value, rest)
             if step is None:
                 _refuse_key(value, rest, taken=taken, path=path, mend=mend)
             _refuse_doubled(value, step)
@@ -62,8 +62,8 @@ def lookup(record: object, path: str, *, mend: str) -> object:
     return value
 
 
-def _key(value: Mapping[str, object], rest: str) -> str | None:
-    """The longest key that the rest of a path begins with."""
+def longest_key(value: Mapping[str, object], rest: str) -> str | None:
+    """The longest of an object's keys that the rest of a path begins with."""
     steps = rest.split(".")
     candidates = (".".join(steps[:end]) for end in range(len(steps), 0, -1))
     return next((step for step in candidates if step in value), None)

@@ -155,19 +155,32 @@ def column_positions(
     """
     fields = request.fields_in(columns)
     for field in fields:
-        count = columns.count(field)
-        if count == 1:
-            continue
-        if count:
-            received, mend = f"{count} of that name", "rename all but one"
-        else:
-            received = f"columns {named(columns)}{did_you_mean(field, columns)}"
-            mend = request.mend_of_missing(field)
-        raise BadFileError(
-            request.file,
-            line=line,
-            rule=f"expected one column {field!r}",
-            received=received,
-            mend=mend,
-        )
+        mend = request.mend_of_missing(field)
+        check_column(field, request, columns, line=line, mend=mend)
     return {field: columns.index(field) for field in fields}
+
+
+def check_column(
+    name: str, request: Request, columns: list[str], *, line: int, mend: str
+) -> None:
+    """Raises BadFileError for a column that is not there exactly once.
+
+    Args:
+      name: that of the column.
+      request: names the file.
+      columns, line: as in `column_positions`.
+      mend: what to do where it is not there.
+    """
+    count = columns.count(name)
+    if count == 1:
+        return
+    received = f"columns {named(columns)}{did_you_mean(name, columns)}"
+    if count:
+        received, mend = f"{count} of that name", "rename all but one"
+    raise BadFileError(
+        request.file,
+        line=line,
+        rule=f"expected one column {name!r}",
+        received=received,
+        mend=mend,
+    )
