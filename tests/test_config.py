@@ -46,6 +46,10 @@ OFF_DEFAULT: dict[str, Any] = dict(
     test_dataset="files:d.csv",
     text_field="review",
     label_field="stars",
+    group_field="author",
+    encoding="cp1252",
+    column_names=("review", "stars", "author"),
+    escape="backslash",
     label_names=("bad", "good"),
     bad_rows="skip",
     test_one_in=0,
@@ -473,3 +477,22 @@ def test_predict_config(changes: dict[str, Any], words: str) -> None:
 def test_what_is_no_config_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         ExperimentConfig.from_json(text)
+
+
+@pytest.mark.parametrize("encoding", ["cp125", "base64", "undefined", ""])
+def test_encoding_that_is_none(encoding: str) -> None:
+    with pytest.raises(ValueError, match="--encoding must be an encoding of text"):
+        DataConfig(encoding=encoding)
+    with pytest.raises(ValueError, match="--encoding must be an encoding of text"):
+        PredictConfig(saved_model="a", input="b", encoding=encoding)
+
+
+def test_encoding_that_is_misspelled_is_named() -> None:
+    with pytest.raises(ValueError, match="did you mean 'windows-1252'"):
+        DataConfig(encoding="window-1252")
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", ""), ("a", " ")])
+def test_column_names_that_name_no_columns(names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="--column_names must be different names"):
+        DataConfig(column_names=names)

@@ -248,6 +248,20 @@ def test_mistake_on_the_command_line(arguments: list[str], expected: str) -> Non
     assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
 
 
+def test_mistake_in_a_table_is_named_before_tensorflow_is_imported(
+    tmp_path: pathlib.Path,
+) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("text,label\na,0\nb,1\nc\n")
+    result, modules = run_main(
+        f"--model_dir={tmp_path}/run", f"--dataset=files:{table}", "--preset=a"
+    )
+    assert result.returncode == 2
+    assert f"{table}:4: expected 2 fields" in result.stderr
+    assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
+    assert not (tmp_path / "run").exists()
+
+
 def test_help() -> None:
     result, modules = run_main("--help")
     shown = " ".join(result.stdout.split())

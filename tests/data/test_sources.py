@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import pathlib
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from trainer.config import DataConfig
+from trainer.data import sources
 from tests.data.datasets import classes, labelled, load, written
 
 
@@ -23,8 +26,13 @@ def test_files_are_one_set_in_order(tmp_path: pathlib.Path) -> None:
     assert result.facts["splits"]["train"] == {
         "source": dataset,
         "files": [
-            {"name": f"{tmp_path}/a.csv", "num_rows": 2},
-            {"name": f"{tmp_path}/b.csv", "num_rows": 1},
+            {
+                "name": f"{tmp_path}/{name}",
+                "num_rows": num_rows,
+                "settled": f"{tmp_path}/{name}: UTF-8, separated by ',', "
+                "columns text, label",
+            }
+            for name, num_rows in (("a.csv", 2), ("b.csv", 1))
         ],
         "num_rows": 3,
         "num_skipped_rows": 0,
@@ -172,6 +180,54 @@ def test_path_without_scheme_is_understood_and_flag_named(
         load(train, test_dataset=train.removeprefix("files:"))
     assert "--test_dataset must be" in str(error.value)
     assert f"did you mean {train}?" in str(error.value)
+
+
+def test_how_each_file_is_read_is_logged_once(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_bytes(b"tr\xe8s;0\n" + b"a;1\n" * 3)
+    with caplog.at_level(logging.INFO):
+        read = load(
+            f"files:{tmp_path}/*.csv",
+            encoding="cp1252",
+            column_names=("text", "label"),
+        )
+    assert read.splits["train"].texts[0].as_py() == "très"
+    files = read.facts["splits"]["train"]["files"]
+    assert [record.message for record in caplog.records] == [
+        file["settled"] for file in files
+    ]
+    assert files[1]["settled"].endswith(
+        "b.csv: cp1252, separated by ';', without a header, columns text, label"
+    )
+
+
+def test_rows_that_are_read_early_are_handed_over_once(tmp_path: pathlib.Path) -> None:
+    dataset = written(tmp_path, "train", *labelled(0, 1))
+    config = DataConfig(dataset=dataset)
+    read = sources.loaded_early(config)
+    (tmp_path / "train.jsonl").unlink()
+    assert read(config).splits["train"].texts.to_pylist() == ["text 0", "text 1"]
+    with pytest.raises(ValueError, match="expected a file"):
+        read(config)
+
+
+def test_rows_of_another_config_are_not_those_read_early(
+    tmp_path: pathlib.Path,
+) -> None:
+    configs = [
+        DataConfig(dataset=written(tmp_path, name, *labelled(*labels)))
+        for name, labels in (("a", (0, 1)), ("b", (0, 1, 1)))
+    ]
+    read = sources.loaded_early(configs[0])
+    assert len(read(configs[1]).splits["train"]) == 3
+    assert len(read(configs[0]).splits["train"]) == 2
+
+
+def test_what_tensorflow_reads_is_not_read_early(tmp_path: pathlib.Path) -> None:
+    config = DataConfig(dataset="tfds:away", tfds_data_dir=str(tmp_path))
+    assert sources.loaded_early(config) is sources.load
 
 
 def test_nothing_is_printed_on_standard_output(

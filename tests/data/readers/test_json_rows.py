@@ -168,6 +168,7 @@ def test_what_was_settled_is_told(tmp_path: pathlib.Path) -> None:
 
 BAD_ROWS = {
     # id: line 2, words of its message
+    "invalid_utf8_json": (b'{"text": "a\xc3", "label": 1}', "byte 0xC3 at byte 12"),
     "broken_json": (b'{"text": "a",', "no valid JSON"),
     "deep_json": (b'{"a":' * 100_000, "no valid JSON"),
     "json_list": (b'["a", 1]', "Received: a list"),

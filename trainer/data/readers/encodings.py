@@ -49,6 +49,7 @@ _LIKELY_SHARE = 0.75
 _MIN_GOOD_PER_BAD = 4
 _SAMPLE_LINES = 20
 _CHARACTERS_BEFORE, _CHARACTERS_AFTER = 10, 30
+_WORDS_OF_ONE_LETTER = frozenset("àéèêóòôúùáâíìý" "авикосуяжб" "ήη")
 _PUNCTUATION = set("“”‘’„‚–—…«»‹›€£¥©®™°·•§¿¡№、。「」，！？：；（）\u00a0\u3000")
 
 
@@ -287,12 +288,14 @@ def _fit_of_word(word: str) -> float:
         return 0.0
     if any(a.islower() and b.isupper() for a, b in zip(word, word[1:])):
         return 0.0
+    if len(word) == 1 and not scripts & {"CJK", "HANGUL"}:
+        return float(word.lower() in _WORDS_OF_ONE_LETTER)
     if scripts == {"LATIN"}:
         # Cyrillic read as Latin has accents on every letter.
         num_plain = sum(map(str.isascii, word))
-        return float(len(word) == 1 or 3 * num_plain >= len(word))
+        return float(3 * num_plain >= len(word))
     # KOI8 read as Windows's Cyrillic, and the reverse, has capitals for small letters.
-    return 0.5 if len(word) > 1 and word.isupper() else 1.0
+    return 0.5 if word.isupper() else 1.0
 
 
 def _script(char: str) -> str:

@@ -270,7 +270,7 @@ def format_of(file: str, file_format: str) -> str:
     if is_automatic:
         file_format = format_by_ending(file) or file_format
     if file_format not in (*ENDINGS.values(), *OTHER_FORMATS):
-        ending = os.path.splitext(file)[1]
+        ending = _ending_of(file)
         raise BadFileError(
             file,
             rule=f"expected a file ending in {', '.join(ENDINGS)}",
@@ -284,7 +284,10 @@ def format_of(file: str, file_format: str) -> str:
 
 def format_by_ending(file: str) -> str | None:
     """The format that a name's ending tells; None: no known one."""
+    return ENDINGS.get(_ending_of(file).lower())
+
+
+def _ending_of(file: str) -> str:
+    """The ending that tells the format: of a.csv.gz, it is .csv."""
     name, ending = os.path.splitext(file)
-    if ending.lower() in PACKED_ENDINGS:
-        ending = os.path.splitext(name)[1]
-    return ENDINGS.get(ending.lower())
+    return os.path.splitext(name)[1] if ending.lower() in PACKED_ENDINGS else ending
