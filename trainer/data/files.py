@@ -9,9 +9,9 @@ labels: then these are the classes, in that order.
 from __future__ import annotations
 
 import os
+import pathlib
 
 from trainer.config import DataConfig
-from trainer.data.folders import holds_splits
 from trainer.data.readers import parquet
 from trainer.data.readers.opening import expand, format_by_ending
 from trainer.data.unread import (
@@ -53,8 +53,7 @@ def _refuse_other_schemes(path: str) -> None:
     # up, and tables before.
     if os.path.isdir(path):
         scheme, received = "folder", "a folder"
-        has_folders = any(entry.is_dir() for entry in os.scandir(path))
-        is_right = has_folders or holds_splits(path)
+        is_right = any(each.is_dir() for each in pathlib.Path(path).iterdir())
     else:
         scheme, received = "tfrecord", "TFRecords"
         is_right = format_by_ending(path) == "tfrecord"

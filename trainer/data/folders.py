@@ -60,7 +60,7 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
             )
         )
     notes: list[str] = []
-    if holds_splits(folder):
+    if _holds_splits(folder):
         splits = {
             split: _split(path, config, notes)
             for split, path in _split_folders(folder, notes)
@@ -70,7 +70,7 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
     return UnreadDataset(splits, tuple(notes))
 
 
-def holds_splits(folder: str) -> bool:
+def _holds_splits(folder: str) -> bool:
     """Whether a folder has not labels in it, but `train` with the labels."""
     train = os.path.join(folder, "train")
     return os.path.isdir(train) and bool(_folders(train))
