@@ -24,19 +24,12 @@ import pyarrow as pa
 
 from trainer import console
 from trainer.config import DataConfig
-from trainer.data import packages, tfds
+from trainer.data import files, folders, packages, tfds
 from trainer.data.groups import group_name
 from trainer.data.labels import DiscoveredLabels, LabelNumbering, NamedLabels
 from trainer.data.places import Places
-from trainer.data.readers.opening import expand
 from trainer.data.readers.rows import BadRow, Row
-from trainer.data.unread import (
-    ALL_ROWS,
-    SplitBy,
-    UnreadDataset,
-    UnreadSplit,
-    unread_file,
-)
+from trainer.data.unread import ALL_ROWS, SplitBy, UnreadDataset, UnreadSplit
 from trainer.messages import message
 
 _logger = logging.getLogger(__name__)
@@ -186,18 +179,14 @@ def loaded_early(config: DataConfig) -> Load:
 # Opening what the config names.
 
 
-def _open_files(pattern: str, config: DataConfig) -> UnreadDataset:
-    """The files of a path or glob, read one after the other as one data set."""
-    files = tuple(unread_file(path, config) for path in expand(pattern))
-    return UnreadDataset({ALL_ROWS: UnreadSplit(f"files:{pattern}", files)})
-
-
 _SCHEMES: Mapping[str, Callable[[str, DataConfig], UnreadDataset]] = {
     "tfds": tfds.open_dataset,
-    "files": _open_files,
+    "files": files.open_dataset,
+    "folder": folders.open_dataset,
+    "tfrecord": files.open_tfrecords,
     "package": packages.open_dataset,
 }
-_NEEDS_TENSORFLOW = ("tfds",)
+_NEEDS_TENSORFLOW = ("tfds", "tfrecord")
 
 
 def _opened_splits(config: DataConfig) -> tuple[dict[str, UnreadSplit], list[str]]:
@@ -225,11 +214,13 @@ def _open(spec: str, split: str, config: DataConfig) -> UnreadDataset:
     scheme, _, name = spec.partition(":")
     if scheme not in _SCHEMES or not name:
         flag = _flag_of(split)
-        hint = f" (did you mean files:{spec}?)" if pathlib.Path(spec).exists() else ""
+        path = pathlib.Path(spec).expanduser()
+        right = f"{'folder' if path.is_dir() else 'files'}:{spec}"
+        hint = f" (did you mean {right}?)" if spec and path.exists() else ""
         raise ValueError(
             message(
-                f"--{flag} must be tfds:NAME[/CONFIG], files:PATH_OR_GLOB or "
-                "package:NAME",
+                f"--{flag} must be files:PATHS_OR_GLOBS, folder:FOLDER, "
+                "tfrecord:PATHS_OR_GLOBS, tfds:NAME[/CONFIG] or package:NAME",
                 received=f"{flag}={spec!r}{hint}",
             )
         )
@@ -306,7 +297,8 @@ def _read(
     codes, lines, row_counts = array.array("i"), array.array("q"), array.array("q")
     bad_rows: list[BadRow] = []
     num_blank_lines = 0
-    files = []
+    # As the report lists them: many files of one folder as one.
+    listed: list[dict[str, Any]] = []
     settled: list[str] = []
 
     def count_blank_line(line: int) -> None:
@@ -332,22 +324,26 @@ def _read(
                 bad_rows.append(code)
         row_counts.append(len(codes) - num_good_before)
         num_rows = row_counts[-1] + len(bad_rows) - num_bad_before
-        files.append(
-            {"name": file.name, "num_rows": num_rows, "settled": " ".join(settled)}
+        if file.listed_as and listed and listed[-1]["name"] == file.listed_as:
+            listed[-1]["num_rows"] += num_rows
+            continue
+        name = file.listed_as or file.name
+        listed.append(
+            {"name": name, "num_rows": num_rows, "settled": " ".join(settled)}
         )
     return _ReadSplit(
         texts=texts.joined(),
         codes=np.array(codes, np.int32),
         places=Places(
             tuple(file.name for file in unread.files),
-            np.repeat(np.arange(len(files), dtype=np.int32), row_counts),
+            np.repeat(np.arange(len(row_counts), dtype=np.int32), row_counts),
             np.array(lines, np.int64),
         ),
         groups=groups.joined() if config.group_field else None,
         bad_rows=tuple(bad_rows),
         facts={
             "source": unread.description,
-            "files": files,
+            "files": listed,
             "num_rows": len(codes),
             "num_skipped_rows": len(bad_rows),
             "skipped_rows": [str(bad) for bad in bad_rows[:_BAD_ROWS_IN_FACTS]],

@@ -13,12 +13,12 @@ and reading them, is left to `sources.py`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Iterator, Literal, Mapping
+from typing import Callable, Iterator, Literal, Mapping, Sequence
 
 from trainer.config import DataConfig
 from trainer.data.readers.reading import read_rows
 from trainer.data.readers.request import OnBlankLine, OnSettled
-from trainer.data.readers.rows import BadRow, Row
+from trainer.data.readers.rows import BadRow, EmptyFileError, Row
 
 # What decides where a row is held out: copies of a text are in one split, or, where a
 # rule is published that says so, the bytes of the text alone count.
@@ -36,10 +36,13 @@ class UnreadFile:
       name: its path, for messages and the report.
       read: begins to read its rows; it tells its first argument of blank lines, and
         its second, in a sentence and before the first row, how the rows are read.
+      listed_as: a name under which the report lists it together with the files after
+        it that have the same; empty: its own.
     """
 
     name: str
     read: Callable[[OnBlankLine, OnSettled], Iterator[Row | BadRow]]
+    listed_as: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +76,18 @@ class UnreadDataset:
 
 
 def unread_file(
-    path: str, config: DataConfig, *, where: Mapping[str, str] | None = None
+    path: str,
+    config: DataConfig,
+    *,
+    file_format: str = "auto",
+    where: Mapping[str, str] | None = None,
 ) -> UnreadFile:
     """A file of one of the formats of `readers/`, with the fields the config names.
 
     Args:
       path: its path; it need not be there yet.
       config: names the fields.
+      file_format: as `read_rows` takes it.
       where: column → value; only rows that have these values are read.
     """
 
@@ -90,6 +98,7 @@ def unread_file(
             path,
             text_field=config.text_field,
             label_field=config.label_field,
+            file_format=file_format,
             where=where,
             keep=config.kept_fields,
             encoding=config.encoding,
@@ -100,3 +109,27 @@ def unread_file(
         )
 
     return UnreadFile(path, read)
+
+
+def without_empty(files: Sequence[UnreadFile]) -> tuple[UnreadFile, ...]:
+    """Files, of which some but not all may be without rows: those are said to be so.
+
+    Reading the last raises the error of the first if no file has a row.
+    """
+    errors: list[EmptyFileError] = []
+
+    def reading(file: UnreadFile) -> UnreadFile:
+        def read(
+            on_blank_line: OnBlankLine, on_settled: OnSettled
+        ) -> Iterator[Row | BadRow]:
+            try:
+                yield from file.read(on_blank_line, on_settled)
+            except EmptyFileError as error:
+                errors.append(error)
+                on_settled(f"{file.name}: left out, it has no rows")
+            if file is files[-1] and len(errors) == len(files):
+                raise errors[0]
+
+        return dataclasses.replace(file, read=read)
+
+    return tuple(map(reading, files))

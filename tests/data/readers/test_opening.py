@@ -23,7 +23,7 @@ from tests.data.readers.files import (
     summary,
     written,
 )
-from trainer.data.readers.opening import ENDINGS, expand
+from trainer.data.readers.opening import ENDINGS, OTHER_FORMATS, expand
 from trainer.data.readers.reading import READERS
 from trainer.data.readers.rows import BadFileError
 
@@ -31,8 +31,8 @@ TEXT = {"label_field": None}
 PARQUET = {"text": ["a"], "label": [1]}
 
 
-def test_every_ending_has_a_reader_and_every_reader_an_ending() -> None:
-    assert set(ENDINGS.values()) == set(READERS)
+def test_every_format_has_a_reader_and_every_reader_a_format() -> None:
+    assert {*ENDINGS.values(), *OTHER_FORMATS} == set(READERS)
 
 
 def test_ending_in_capitals(tmp_path: pathlib.Path) -> None:
@@ -166,7 +166,7 @@ SETTLED = {
     # id: name, content, arguments, the sentence after the file's name
     "text_lines": ("a.txt", b"a\n", TEXT, "UTF-8, text lines"),
     "empty_text": ("a.txt", b"", TEXT, "UTF-8, text lines"),
-    "json_lines": ("a.jsonl", b'{"text": "a", "label": 1}', {}, "UTF-8, JSON Lines"),
+    "json_lines": ("a.jsonl", b'{"text": "a", "label": 1}', {}, "UTF-8, JSON objects"),
     "parquet": ("a.parquet", PARQUET, {}, "Parquet"),
     "csv": (
         "a.csv",
@@ -229,6 +229,58 @@ def test_expand(tmp_path: pathlib.Path) -> None:
     assert names("[ab].csv") == ["a.csv", "b.csv"]
     assert names("d[1].csv") == ["d[1].csv"]
     assert names("**/*.csv") == ["a.csv", "b.csv", "d[1].csv", "deep/e.csv"]
+
+
+LISTS = {
+    # id: pattern, files
+    "two": ("b.csv,a.csv", "b.csv", "a.csv"),
+    "blanks": ("b.csv, a.csv", "b.csv", "a.csv"),
+    "globs": ("[b]*.csv,deep/*.csv", "b,c.csv", "b.csv", "deep/e.csv"),
+    "name_with_a_comma": ("b,c.csv", "b,c.csv"),
+    "list_with_such_a_name": ("a.csv,b,c.csv,b.csv", "a.csv", "b,c.csv", "b.csv"),
+    "glob_with_a_comma": ("[,a].csv", "a.csv"),
+}
+
+
+@cases("pattern, names", LISTS)
+def test_list_of_paths_and_globs(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pattern: str,
+    names: tuple[str, ...],
+) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a.csv", "b.csv", "b,c.csv", "deep/e.csv"):
+        written(tmp_path, name, b"")
+    monkeypatch.chdir(tmp_path)
+    assert expand(pattern) == list(names)
+
+
+BAD_LISTS = {
+    # id: pattern, words
+    "missing": ("a.csv,x.csv", "x.csv: expected a file of this name"),
+    "twice": ("a.csv,b.csv,a.csv", "a.csv: expected each file once", "it twice"),
+    "by_a_glob_too": ("*.csv,a.csv", "a.csv: expected each file once"),
+    "by_a_link": ("a.csv,link.csv", "link.csv: ", "a.csv, the same file"),
+}
+
+
+@cases("pattern, words", BAD_LISTS)
+def test_list_that_names_a_file_wrongly(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pattern: str,
+    words: tuple[str, ...],
+) -> None:
+    for name in ("a.csv", "b.csv"):
+        written(tmp_path, name, b"")
+    if "link" in pattern:
+        (tmp_path / "link.csv").symlink_to("a.csv")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadFileError) as error:
+        expand(pattern)
+    for word in words:
+        assert word in str(error.value)
 
 
 def test_expand_names_what_was_looked_for(tmp_path: pathlib.Path) -> None:

@@ -175,13 +175,15 @@ class _Values:
     def __init__(self, request: Request, dialect: Dialect) -> None:
         columns = list(dialect.columns)
         self._dialect = dialect
-        self._text = columns.index(request.text_field)
+        texts = request.text_fields_in(columns)
+        # Of several, the last is likeliest to be the long one.
+        self._text = columns.index(texts[-1])
         self._has_labels = request.label_field is not None
         self._values: Mapping[int, set[str]] = {
             position: set()
             for position, name in enumerate(columns)
             if (name == request.label_field)
-            or (name != request.text_field and not self._has_labels)
+            or (name not in texts and not self._has_labels)
         }
 
     def learn(self, fields: Sequence[str]) -> None:

@@ -79,7 +79,8 @@ class Dialect:
         shape = f"columns {', '.join(names[:20])}"
         if not self.header_line:
             shape = f"without a header, {shape}"
-        unused = [name for name in names if name not in request.fields]
+        used = request.fields_in(names)
+        unused = [name for name in names if name not in used]
         words = f"separated by {separator}, {shape}"
         return f"{words}; not used: {', '.join(unused[:20])}" if unused else words
 
@@ -168,7 +169,7 @@ def _with_header(
     fitting = {
         separator: columns
         for separator, (columns, _) in headers.items()
-        if set(request.fields) <= set(columns)
+        if set(request.fields_in(columns)) <= set(columns)
     }
     if len(set(fitting.values())) > 1:
         raise _ambiguous(fitting, request, line=sample[0].number)
@@ -248,7 +249,7 @@ def _likeliest(
     headers: Mapping[str, tuple[tuple[str, ...], int]], request: Request
 ) -> str:
     """The separator of a header without the columns that are asked for."""
-    asked = {field.strip().casefold() for field in request.fields}
+    asked = {field.strip().casefold() for field in request.fields_in(())}
 
     def rank(separator: str) -> tuple[int, int]:
         columns, _ = headers[separator]
@@ -270,7 +271,8 @@ def _refuse_other_text(
       BadFileError: it is JSON, a row, or what stands above the header.
     """
     text, line = sample[0].text, sample[0].number
-    missing = next(field for field in request.fields if field not in columns)
+    fields = request.fields_in(columns)
+    missing = next(field for field in fields if field not in columns)
     rule = f"expected one column {missing!r}"
     if text.lstrip().startswith(("{", "[")):
         raise BadFileError(
@@ -289,7 +291,7 @@ def _refuse_other_text(
             received=f"{shown(text.rstrip())}, and the names in line {header_line}",
             mend="remove what stands above the names",
         )
-    is_alike = any(did_you_mean(field, columns) for field in request.fields)
+    is_alike = any(did_you_mean(field, columns) for field in fields)
     if _looks_like_data(columns) and not is_alike:
         raise BadFileError(
             request.file,
@@ -309,7 +311,7 @@ def _line_of_header(
     for line in lines:
         for separator in separators:
             names = [name.strip(' "') for name in line.text.rstrip().split(separator)]
-            if set(request.fields) <= set(names):
+            if set(request.fields_in(names)) <= set(names):
                 return line.number
     return None
 

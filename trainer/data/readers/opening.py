@@ -21,7 +21,7 @@ import itertools
 import os
 from typing import BinaryIO, Iterator
 
-from trainer.data.readers import encodings
+from trainer.data.readers import encodings, fasttext
 from trainer.data.readers.compression import (
     PACKED_ENDINGS,
     refused_kind,
@@ -35,11 +35,17 @@ ENDINGS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
     ".parquet": "parquet",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
     ".txt": "text",
 }
+# Formats that no ending tells: the content does, or whoever opens the file.
+OTHER_FORMATS = ("fasttext", "whole_text")
 # Formats that are no text: read from the file as it is.
-BINARY_FORMATS = ("parquet",)
+BINARY_FORMATS = ("parquet", "tfrecord")
 
 # As many as tell a sheet from another zip archive.
 HEAD_BYTES = 128
@@ -50,17 +56,50 @@ PathOrStream = str | os.PathLike[str] | BinaryIO
 
 
 def expand(pattern: str) -> list[str]:
-    """The files a path or glob stands for, sorted.
+    """The files a path or glob stands for, or several, separated by commas.
+
+    They are in the order of the patterns, those of one glob sorted. A file's own name
+    may hold a comma, or the characters of a glob (reviews[1].csv).
 
     Raises:
-      BadFileError: there is none. The message says what was looked for.
+      BadFileError: there is none of a pattern, or one twice. The message names it.
     """
-    path = os.path.expanduser(pattern)
-    # A file's own name may hold the characters of a glob: reviews[1].csv.
-    paths = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
-    if not paths:
-        raise _missing(path)
+    parts = pattern.split(",")
+    paths: list[str] = []
+    while parts:
+        # The longest that is there, because of commas in names.
+        ends = range(len(parts), 0, -1)
+        found = ((end, _matches(",".join(parts[:end]))) for end in ends)
+        end, matches = next((each for each in found if each[1]), (0, []))
+        if not end:
+            raise _missing(os.path.expanduser(parts[0].strip()))
+        paths += matches
+        parts = parts[end:]
+    _refuse_doubled(paths)
     return paths
+
+
+def _matches(pattern: str) -> list[str]:
+    for path in map(os.path.expanduser, dict.fromkeys((pattern, pattern.strip()))):
+        matches = [path] if os.path.exists(path) else glob.glob(path, recursive=True)
+        if matches:
+            return sorted(matches)
+    return []
+
+
+def _refuse_doubled(paths: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for path in paths:
+        real_path = os.path.realpath(path)
+        other = seen.get(real_path)
+        seen[real_path] = path
+        if other is not None:
+            raise BadFileError(
+                path,
+                rule="expected each file once",
+                received="it twice" if other == path else f"{other}, the same file",
+                mend="name it once",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +143,18 @@ def opened(
     """
     with _opened_raw(path) as (file, stream):
         head = stream.read(HEAD_BYTES)
-        unpacking = unpacking_of(head)
+        # Its first bytes may be any, and its reader unpacks it.
+        is_tfrecord = "tfrecord" in (file_format, format_by_ending(file))
+        unpacking = None if is_tfrecord else unpacking_of(head)
         if unpacking:
             packed = stream_of(itertools.chain([head], chunks_of(stream)))
             stream = stream_of(unpacking.chunks(packed, file=file))
             head = stream.read(HEAD_BYTES)
-        if kind := refused_kind(file, head):
+        kind = None if is_tfrecord else refused_kind(file, head)
+        if kind:
             raise _other_file(file, "a table or texts", *kind)
+        if file_format == "auto" and fasttext.begins(head):
+            file_format = "fasttext"
         file_format = format_of(file, file_format)
         if head.startswith(_PARQUET_MAGIC) and file_format != "parquet":
             mend = "give it the ending .parquet"
@@ -222,13 +266,11 @@ def format_of(file: str, file_format: str) -> str:
     Raises:
       BadFileError: the ending or the format is unknown.
     """
-    name, ending = os.path.splitext(file)
-    if ending.lower() in PACKED_ENDINGS:
-        ending = os.path.splitext(name)[1]
     is_automatic = file_format == "auto"
     if is_automatic:
-        file_format = ENDINGS.get(ending.lower(), file_format)
-    if file_format not in ENDINGS.values():
+        file_format = format_by_ending(file) or file_format
+    if file_format not in (*ENDINGS.values(), *OTHER_FORMATS):
+        ending = _ending_of(file)
         raise BadFileError(
             file,
             rule=f"expected a file ending in {', '.join(ENDINGS)}",
@@ -238,3 +280,14 @@ def format_of(file: str, file_format: str) -> str:
             mend="rename or convert the file",
         )
     return file_format
+
+
+def format_by_ending(file: str) -> str | None:
+    """The format that a name's ending tells; None: no known one."""
+    return ENDINGS.get(_ending_of(file).lower())
+
+
+def _ending_of(file: str) -> str:
+    """The ending that tells the format: of a.csv.gz, it is .csv."""
+    name, ending = os.path.splitext(file)
+    return os.path.splitext(name)[1] if ending.lower() in PACKED_ENDINGS else ending

@@ -22,7 +22,15 @@ from typing import Iterator, Mapping
 
 from trainer.config import Escape
 from trainer.data.labels import check_label
-from trainer.data.readers import delimited, json_lines, parquet, text_lines
+from trainer.data.readers import (
+    delimited,
+    fasttext,
+    json_rows,
+    parquet,
+    text_lines,
+    tfrecord,
+    whole_text,
+)
 from trainer.data.readers.encodings import AUTOMATIC
 from trainer.data.readers.opening import Opening, PathOrStream, opened
 from trainer.data.readers.request import (
@@ -34,18 +42,33 @@ from trainer.data.readers.request import (
     ignore_blank_line,
     ignore_settled,
 )
-from trainer.data.readers.rows import BadFileError, BadRow, BadValue, Row, check_text
+from trainer.data.readers.rows import (
+    BadFileError,
+    BadRow,
+    BadValue,
+    EmptyFileError,
+    Row,
+    check_text,
+)
 
 READERS: Mapping[str, Reader] = {
     "text": text_lines.read,
     "csv": delimited.read_csv,
     "tsv": delimited.read_tsv,
-    "jsonl": json_lines.read,
+    "jsonl": json_rows.read,
     "parquet": parquet.read,
+    "tfrecord": tfrecord.read,
+    "fasttext": fasttext.read,
+    "whole_text": whole_text.read,
 }
 _TABLES = ("csv", "tsv")
 # What is said of a file whose reader settles nothing.
-_TITLES = {"text": "text lines", "jsonl": "JSON Lines", "parquet": "Parquet"}
+_TITLES = {
+    "text": "text lines",
+    "jsonl": "JSON objects",
+    "parquet": "Parquet",
+    "whole_text": "one text",
+}
 
 
 def read_rows(
@@ -152,28 +175,38 @@ def _records(
 ) -> Iterator[Record | BadRow]:
     """What the format's reader gives, which is to be something."""
     # A file of no texts has an answer, no texts; a table of no rows is a mistake.
-    is_empty = opening.file_format != "text"
+    is_empty = opening.file_format not in ("text", "whole_text")
     read = READERS[opening.file_format]
+    if is_empty and not opening.head:
+        raise _empty(opening)
     for record in read(opening.stream, head=opening.head, request=request):
         is_empty = False
         tell.at_last()
         yield record
     tell.at_last()
     if is_empty:
-        raise BadFileError(
-            opening.file,
-            rule="expected at least one row",
-            received="none" if opening.head else "an empty file (0 bytes)",
-            mend="give a file with rows",
-        )
+        raise _empty(opening)
+
+
+def _empty(opening: Opening) -> EmptyFileError:
+    return EmptyFileError(
+        opening.file,
+        rule="expected at least one row",
+        received="none" if opening.head else "an empty file (0 bytes)",
+        mend="give a file with rows",
+    )
 
 
 def _row_of(
     record: Record, request: Request, *, allow_empty_text: bool
 ) -> Row | BadRow:
     line, values = record
+    try:
+        text = request.text_of(values)
+    except BadValue as bad_value:
+        return bad_value.at(request.file, line=line)
     return make_row(
-        values[request.text_field],
+        text,
         None if request.label_field is None else values[request.label_field],
         file=request.file,
         line=line,

@@ -78,6 +78,10 @@ class BadFileError(ValueError):
         super().__init__(message(rule, received=received, mend=mend, place=place))
 
 
+class EmptyFileError(BadFileError):
+    """A file without any row. Of several files, the others may be used."""
+
+
 class BadValue(Exception):
     """What is wrong with one value or line, where the code does not know its place.
 

@@ -1,0 +1,300 @@
+"""Reads JSON: objects with the columns as their keys, in any of the usual shapes.
+
+    {"text": "A fine film.", "label": "positive"}      an object a line, or over lines
+    [{"text": ...}, {"text": ...}]                      an array of objects
+    {"data": [{"text": ...}, {"text": ...}]}            rows under a key, or by their id
+    {"text": ["A fine film."], "label": ["positive"]}   columns, as pandas writes them
+
+The content tells the shape. Objects and arrays are read piece by piece; rows under a
+key and columns are one value, of at most `MAX_VALUE_CHARACTERS`. A record's line is
+the one where its object starts; in columns it is the number of the row. Where one of
+several objects is broken, reading continues at the next line that begins with one.
+
+Other keys may be there. A requested key that is doubled makes a bad row: JSON allows
+it, and Python would silently take the last. Values keep their JSON types; which of
+them are texts and labels is left to `reading.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import BinaryIO, Iterator
+
+from trainer.data.readers.json_scanner import (
+    BadBytes,
+    BrokenJson,
+    JsonScanner,
+    json_object,
+)
+from trainer.data.readers.nested import AbsentValue, lookup, named
+from trainer.data.readers.records import Records, requested
+from trainer.data.readers.request import Record, Request
+from trainer.data.readers.rows import BadFileError, BadRow, BadValue, type_shown
+from trainer.messages import shown
+
+
+def read(
+    stream: BinaryIO, /, *, head: bytes, request: Request
+) -> Iterator[Record | BadRow]:
+    """One record an object. A `Reader`.
+
+    Raises:
+      BadFileError: the file is of another format; an array is broken; it is not clear
+        where the rows are; one of several text fields is in no row.
+    """
+    scanner = JsonScanner(stream, head=head)
+    try:
+        yield from requested(_items(scanner, request), request)
+    except BrokenJson as error:
+        raise _bad_file(request, error, line=error.line) from None
+    except BadValue as error:
+        raise _bad_file(request, error, line=scanner.line) from None
+
+
+def _bad_file(request: Request, bad: BadValue, *, line: int) -> BadFileError:
+    return BadFileError(
+        request.file, line=line, rule=bad.rule, received=bad.received, mend=bad.mend
+    )
+
+
+# The shapes.
+
+
+def _items(scanner: JsonScanner, request: Request) -> Records:
+    """The values that stand for rows, whatever the shape of the file."""
+    sign = scanner.peek()
+    if sign == "[":
+        request.on_settled("a JSON array of objects")
+        return _array(scanner, request)
+    if sign not in ("{", ""):
+        raise BadFileError(
+            request.file,
+            line=scanner.line,
+            rule="expected JSON objects",
+            received=shown(scanner.rest_of_line().rstrip("\n")),
+            mend="if it is CSV, give it the ending .csv",
+        )
+    value = scanner.only_value() if sign else None
+    contained = None
+    if isinstance(value, dict):
+        contained = _contained(value, scanner, request)
+    if contained is None:
+        request.on_settled("JSON objects")
+        return _sequence(scanner, request)
+    words, items = contained
+    request.on_settled(words)
+    return items
+
+
+def _sequence(scanner: JsonScanner, request: Request) -> Records:
+    """Objects one after the other: one a line, or over several lines."""
+    last = 0
+    while scanner.peek():
+        line = scanner.line
+        _tell_blank_lines(request, last, line)
+        try:
+            value = scanner.value()
+            if not scanner.is_line_done():
+                raise _extra_data(scanner)
+        except BrokenJson as error:
+            yield error.at(request.file, line=line)
+            _skip_broken(scanner, error)
+            last = scanner.line - 1
+            continue
+        except BadBytes as error:
+            yield error.at(request.file, line=line)
+        else:
+            yield line, value
+        last = scanner.line
+    _tell_blank_lines(request, last, scanner.line)
+
+
+def _tell_blank_lines(request: Request, before: int, after: int) -> None:
+    for line in range(before + 1, after):
+        request.on_blank_line(line)
+
+
+def _extra_data(scanner: JsonScanner) -> BrokenJson:
+    sign = scanner.peek()
+    error = scanner.broken(f"{sign!r} after the object")
+    if sign == ",":
+        error.mend = "remove the comma, or put all objects in one [ and ]"
+    return error
+
+
+def _skip_broken(scanner: JsonScanner, error: BrokenJson) -> None:
+    """Takes the line; if an object over lines went wrong below, all that is of it."""
+    is_over_lines = error.line > scanner.line
+    rest = scanner.rest_of_line()
+    while rest and is_over_lines and not scanner.is_at_object():
+        rest = scanner.rest_of_line()
+
+
+def _array(scanner: JsonScanner, request: Request) -> Records:
+    line = scanner.line
+    yield from _elements(scanner, request)
+    if scanner.peek():
+        raise BadFileError(
+            request.file,
+            line=scanner.line,
+            rule=f"expected the end of the file after the array of line {line}",
+            received=shown(scanner.rest_of_line().rstrip("\n")),
+            mend="put all objects into one array, or each on a line without arrays",
+        )
+
+
+def _elements(scanner: JsonScanner, request: Request) -> Records:
+    """The elements of the array ahead, each as it is reached."""
+    scanner.take("[")
+    is_first = True
+    if scanner.peek() != "]":
+        while is_first or scanner.peek() == ",":
+            if not is_first:
+                scanner.take(",")
+            scanner.peek()
+            line = scanner.line
+            try:
+                value = scanner.value()
+            except BadBytes as error:
+                yield error.at(request.file, line=line)
+                is_first = False
+                continue
+            if is_first and not isinstance(value, dict):
+                raise _no_objects(value, request, line=line)
+            is_first = False
+            yield line, value
+    scanner.take("]")
+
+
+def _no_objects(value: object, request: Request, *, line: int) -> BadFileError:
+    return BadFileError(
+        request.file,
+        line=line,
+        rule="expected an array of objects",
+        received=f"one whose first element is {type_shown(value)}",
+        mend=f'write each row as an object: {{"{request.text_field}": ...}}',
+    )
+
+
+# Shapes that are one single object.
+
+
+def _contained(
+    value: dict[str, object], scanner: JsonScanner, request: Request
+) -> tuple[str, Records] | None:
+    """The rows in a file's only object, named; None if the object itself is the row.
+
+    Raises:
+      BadFileError: several keys may be those of the rows.
+    """
+    texts = _texts_of(value, request)
+    if texts:
+        are_columns = all(isinstance(text, (list, dict)) for text in texts)
+        columns = _columns(value, request)
+        return ("columns of a JSON object", columns) if are_columns else None
+    names, rows = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(rows, list):
+        return "JSON, column names and lists of values", _named_lists(names, rows)
+    key = _key_of_rows(value, scanner, request)
+    if key is not None:
+        rows_under = _rows_under(key, scanner, request)
+        return f"JSON objects under the key {key!r}", rows_under
+    if value and all(_texts_of(row, request) for row in value.values()):
+        return "JSON objects by their ids", _rows_by_id(scanner)
+    return None
+
+
+def _key_of_rows(
+    value: dict[str, object], scanner: JsonScanner, request: Request
+) -> str | None:
+    """The key whose value is a list of objects; of several, the one that has texts."""
+    keys = [key for key, rows in value.items() if _first_row(rows) is not None]
+    if len(keys) > 1:
+        have_texts = [k for k in keys if _texts_of(_first_row(value[k]), request)]
+        keys = have_texts or keys
+    if len(keys) > 1:
+        raise BadFileError(
+            request.file,
+            line=scanner.line,
+            rule="expected one key with a list of objects",
+            received=f"{len(keys)} of them: {named(keys)}",
+            mend="write one to a file of its own: "
+            f"jq -c '.[{json.dumps(keys[0])}][]' FILE > NEW.jsonl",
+        )
+    for key in keys:
+        # Raises if it is there twice.
+        lookup(value, key, mend="")
+    return keys[0] if keys else None
+
+
+def _texts_of(value: object, request: Request) -> list[object]:
+    """The values of the text fields, of those that are there."""
+    found = []
+    for field in request.text_fields_in(value) if isinstance(value, dict) else ():
+        with contextlib.suppress(AbsentValue):
+            found.append(lookup(value, field, mend=""))
+    return found
+
+
+def _first_row(rows: object) -> object:
+    """The first of a list of objects; None for anything else."""
+    is_list = isinstance(rows, list) and rows and isinstance(rows[0], dict)
+    return rows[0] if is_list else None
+
+
+def _rows_under(key: str, scanner: JsonScanner, request: Request) -> Records:
+    """The objects in the list of a key; read again, for their lines."""
+    scanner.take("{")
+    while scanner.value() != key:
+        scanner.take(":")
+        scanner.value()
+        scanner.take(",")
+    scanner.take(":")
+    yield from _elements(scanner, request)
+
+
+def _rows_by_id(scanner: JsonScanner) -> Records:
+    """The objects that are the values of an object, as {"id 7": {"text": ...}}."""
+    sign = "{"
+    while sign != "}":
+        scanner.take(sign)
+        scanner.value()
+        scanner.take(":")
+        scanner.peek()
+        line = scanner.line
+        yield line, scanner.value()
+        sign = scanner.peek()
+
+
+def _named_lists(names: list[object], rows: list[object]) -> Records:
+    """Lists of values with their names apart, as pandas' orient="split" writes them."""
+    for number, row in enumerate(rows, start=1):
+        is_whole = isinstance(row, list) and len(row) == len(names)
+        pairs = [(str(name), each) for name, each in zip(names, row)] if is_whole else 0
+        yield number, json_object(pairs) if pairs else row
+
+
+def _columns(value: dict[str, object], request: Request) -> Records:
+    """Rows of columns: lists, or objects whose keys number the rows."""
+    columns: dict[str, dict[object, object]] = {}
+    for field in request.fields_in(value):
+        try:
+            column = lookup(value, field, mend=request.mend_of_missing(field))
+        except BadValue as error:
+            raise _bad_file(request, error, line=0) from None
+        if isinstance(column, dict):
+            columns[field] = dict(column)
+        else:
+            columns[field] = dict(enumerate(column if isinstance(column, list) else []))
+    first, *others = columns.values()
+    if any(other.keys() != first.keys() for other in others):
+        lengths = (f"{name!r} of {len(each)}" for name, each in columns.items())
+        raise BadFileError(
+            request.file,
+            rule="expected columns that number the same rows",
+            received=", ".join(lengths),
+            mend="write an object a row",
+        )
+    for number, key in enumerate(first, start=1):
+        yield number, {field: column[key] for field, column in columns.items()}
