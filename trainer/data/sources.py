@@ -29,7 +29,13 @@ from trainer.data.groups import group_name
 from trainer.data.labels import DiscoveredLabels, LabelNumbering, NamedLabels
 from trainer.data.places import Places
 from trainer.data.readers.rows import BadRow, Row
-from trainer.data.unread import ALL_ROWS, SplitBy, UnreadDataset, UnreadSplit
+from trainer.data.unread import (
+    ALL_ROWS,
+    SplitBy,
+    UnreadDataset,
+    UnreadFile,
+    UnreadSplit,
+)
 from trainer.messages import message
 
 _logger = logging.getLogger(__name__)
@@ -324,13 +330,7 @@ def _read(
                 bad_rows.append(code)
         row_counts.append(len(codes) - num_good_before)
         num_rows = row_counts[-1] + len(bad_rows) - num_bad_before
-        if file.listed_as and listed and listed[-1]["name"] == file.listed_as:
-            listed[-1]["num_rows"] += num_rows
-            continue
-        name = file.listed_as or file.name
-        listed.append(
-            {"name": name, "num_rows": num_rows, "settled": " ".join(settled)}
-        )
+        _list(file, listed, num_rows=num_rows, settled=settled)
     return _ReadSplit(
         texts=texts.joined(),
         codes=np.array(codes, np.int32),
@@ -350,6 +350,18 @@ def _read(
             "num_blank_lines": num_blank_lines,
         },
     )
+
+
+def _list(
+    file: UnreadFile, listed: list[dict[str, Any]], *, num_rows: int, settled: list[str]
+) -> None:
+    """Adds a file to those that the report lists, or its rows to those of its folder."""
+    name = file.listed_as or file.name
+    if file.listed_as and listed and listed[-1]["name"] == name:
+        listed[-1]["num_rows"] += num_rows
+    else:
+        words = " ".join(settled)
+        listed.append({"name": name, "num_rows": num_rows, "settled": words})
 
 
 class _Strings:

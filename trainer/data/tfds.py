@@ -20,8 +20,8 @@ import numpy as np
 
 from trainer.config import DataConfig
 from trainer.data.readers.reading import make_row
-from trainer.data.readers.request import OnBlankLine, OnSettled
-from trainer.data.readers.rows import BadRow, Row
+from trainer.data.readers.request import OnBlankLine, OnSettled, Request
+from trainer.data.readers.rows import BadRow, BadValue, Row
 from trainer.data.unread import UnreadDataset, UnreadFile, UnreadSplit
 from trainer.messages import did_you_mean, message
 
@@ -44,7 +44,7 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
     """
     builder = _prepared_builder(name, config)
     features = builder.info.features
-    _check_fields(features, name, config)
+    _check_fields(features, name, _request(name, config))
     label_names = _label_names(features[config.label_field], name, config)
     splits = {}
     notes = []
@@ -62,16 +62,24 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
     return UnreadDataset(splits, tuple(notes))
 
 
-def _check_fields(features: Mapping[str, Any], name: str, config: DataConfig) -> None:
-    for flag in ("text_field", "label_field", "group_field"):
-        field = getattr(config, flag)
-        if field and field not in features:
+def _request(name: str, config: DataConfig) -> Request:
+    return Request(
+        name,
+        text_field=config.text_field,
+        label_field=config.label_field,
+        kept_fields=config.kept_fields,
+    )
+
+
+def _check_fields(features: Mapping[str, Any], name: str, request: Request) -> None:
+    for field in request.fields_in(features):
+        if field not in features:
             raise ValueError(
                 message(
                     f"tfds:{name} must have a feature {field!r}",
                     received=f"features {', '.join(features)}"
                     f"{did_you_mean(field, features)}",
-                    mend=f"name the right one with --{flag}",
+                    mend=request.mend_of_missing(field),
                 )
             )
 
@@ -117,8 +125,9 @@ def _rows(
     """The rows of a split; `title` stands for a file's name, examples for its lines."""
     del on_blank_line  # An example is never a blank line.
     on_settled(f"{title}: features {config.text_field}, {config.label_field}")
+    request = _request(title, config)
     for number, example in enumerate(_examples(builder, split), start=1):
-        text, label = example[config.text_field], example[config.label_field]
+        label = example[config.label_field]
         label = label.item() if isinstance(label, np.generic) else label
         if label_names and not 0 <= label < len(label_names):
             yield BadRow(
@@ -130,7 +139,12 @@ def _rows(
             )
         else:
             label = label_names[label] if label_names else label
-            kept = {name: example[name] for name in config.kept_fields}
+            try:
+                text = request.text_of(example)
+            except BadValue as bad_value:
+                yield bad_value.at(title, line=number)
+                continue
+            kept = {field: example[field] for field in config.kept_fields}
             yield make_row(text, label, file=title, line=number, kept=kept)
 
 

@@ -23,7 +23,8 @@ import re
 from typing import Iterable, Iterator, Literal, Mapping, Sequence
 
 from trainer.data.readers.lines import Line, Rereadable
-from trainer.data.readers.request import Request, column_positions, named
+from trainer.data.readers.nested import named
+from trainer.data.readers.request import Request, column_positions
 from trainer.data.readers.rows import BadFileError
 from trainer.messages import did_you_mean, shown
 

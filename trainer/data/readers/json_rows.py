@@ -239,8 +239,9 @@ def _texts_of(value: object, request: Request) -> list[object]:
 
 def _first_row(rows: object) -> object:
     """The first of a list of objects; None for anything else."""
-    is_list = isinstance(rows, list) and rows and isinstance(rows[0], dict)
-    return rows[0] if is_list else None
+    if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+        return rows[0]
+    return None
 
 
 def _rows_under(key: str, scanner: JsonScanner, request: Request) -> Records:
@@ -270,9 +271,10 @@ def _rows_by_id(scanner: JsonScanner) -> Records:
 def _named_lists(names: list[object], rows: list[object]) -> Records:
     """Lists of values with their names apart, as pandas' orient="split" writes them."""
     for number, row in enumerate(rows, start=1):
-        is_whole = isinstance(row, list) and len(row) == len(names)
-        pairs = [(str(name), each) for name, each in zip(names, row)] if is_whole else 0
-        yield number, json_object(pairs) if pairs else row
+        if isinstance(row, list) and len(row) == len(names):
+            yield number, json_object(list(zip(map(str, names), row)))
+        else:
+            yield number, row
 
 
 def _columns(value: dict[str, object], request: Request) -> Records:
