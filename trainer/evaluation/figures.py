@@ -165,7 +165,12 @@ def _plot(axes: Axes, records: _Records, name: str, **style: Any) -> None:
     if len(records) <= _MAX_MARKED_POINTS:
         style.setdefault("marker", "o")
     axes.plot(steps, [getattr(record, name) for record in records], **style)
-    axes.locator_params(axis="x", integer=True)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
+def _start_at_zero(axes: Axes) -> None:
+    """With room for a marker above the highest point."""
+    axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1.0)
 
 
 def _mark_best_step(axes: Axes, best_step: int | None) -> None:
@@ -200,7 +205,7 @@ def _loss_picture(
                 axes, validation, "loss", color=_ORANGE, marker="o", label="validation"
             )
         _mark_best_step(axes, best_step)
-        axes.set_ylim(bottom=0)
+        _start_at_zero(axes)
         _finish_curves(figure, axes)
 
     curves: list[tuple[str, _Records]] = [
@@ -245,7 +250,7 @@ def _series_picture(
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
         _plot(axes, records, name, color=_BLUE, linewidth=1)
-        axes.set_ylim(bottom=0)
+        _start_at_zero(axes)
         axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         axes.set_xlabel("step")
 

@@ -25,9 +25,10 @@ MAX_SHOWN_CHARACTERS = 400
 # start where the texts are: at 16 tokens for tweets, at 128 for reviews.
 _MIN_FIRST_BIN_FRACTION = 0.1
 _NUM_HISTOGRAM_BINS = 24
-# What is longer than so many times the limit shares one bin: a text of 50,000 tokens
-# would press all others into the first.
+# What is longer than so many times the limit, and than most texts, shares one bin: a
+# text of 50,000 tokens would press all others into the first.
 _HISTOGRAM_LIMITS = 4
+_HISTOGRAM_QUANTILE = 0.95
 
 
 def wilson_interval(num_correct: int, count: int) -> schema.Interval:
@@ -88,12 +89,13 @@ def length_histogram(
     """How long texts are, in bins of equal width and one for the far longer ones.
 
     Args:
-      lengths: int [n], tokens of each text before truncation; at least 1 each.
+      lengths: int [n], n at least 1: tokens of each text before truncation.
       longest_text: tokens that are kept of a text.
     """
     length_array = np.asarray(lengths)
-    longest = int(length_array.max(initial=1))
-    top = min(longest, _HISTOGRAM_LIMITS * longest_text)
+    longest = int(length_array.max())
+    most = int(np.quantile(length_array, _HISTOGRAM_QUANTILE, method="inverted_cdf"))
+    top = min(longest, max(_HISTOGRAM_LIMITS * longest_text, most))
     edges = np.unique(np.linspace(0, top, _NUM_HISTOGRAM_BINS + 1).round().astype(int))
     edges = np.unique(np.append(edges, longest))
     bins = np.searchsorted(edges, length_array) - 1
