@@ -136,6 +136,11 @@ BAD_LABELS = {
         "did you mean 'negative'?",
         "give it a class: --label_names=pos,negative,ngative=CLASS",
     ),
+    "name_in_another_case": (
+        ["Pos", "neg"],
+        ("pos", "neg"),
+        "give it a class: --label_names=pos,neg,Pos=pos",
+    ),
     "unknown_position": ([0, 1, 2], ("a", "b"), "Received: '2';", "NUMBER=CLASS"),
     "position_among_integer_names": ([1, 0], ("1", "2"), "of 1, 2. Received: '0'"),
     "not_mapped": (
@@ -260,6 +265,7 @@ POSITIONS = {
 }
 
 
+@pytest.mark.parametrize("others", [[], ["N/A", "neutral"]], ids=["alone", "others"])
 @pytest.mark.parametrize("bad_rows", ["error", "skip"])
 @pytest.mark.parametrize(
     "labels, names, words, entries, expected", POSITIONS.values(), ids=POSITIONS
@@ -272,15 +278,16 @@ def test_numbers_that_are_no_positions_are_refused_with_the_flag_that_mends(
     entries: tuple[str, ...],
     expected: list[int],
     bad_rows: str,
+    others: list[str],
 ) -> None:
-    dataset = datasets.written(tmp_path, "train", *labelled(*labels))
+    dataset = datasets.written(tmp_path, "train", *labelled(*labels, *others))
     with pytest.raises(ValueError) as error:
         load(dataset, label_names=names, bad_rows=bad_rows)
     assert words in str(error.value)
-    assert "--bad_rows=skip" not in str(error.value)
+    assert "leave it out with" not in str(error.value)
     assert entries in datasets.flags_in(str(error.value))
 
-    train = load(dataset, label_names=entries).splits["train"]
+    train = load(dataset, label_names=entries, bad_rows="skip").splits["train"]
     assert train.label_names == names
     assert train.labels.tolist() == expected
 
@@ -322,6 +329,39 @@ def test_positions_of_a_data_set_are_not_those_of_another_order() -> None:
 def test_names_for_another_number_of_classes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"the 2 classes of here \(neg, pos\)"):
         named_labels(("a", "b", "c"), own_names=("neg", "pos"), source="here")
+
+
+OWN_FAULTS = {
+    # id: names that a data set has, words of what is doubted
+    "alike": (("Pos", "pos", "neg"), "'Pos' (1 row, first a.csv:1) and 'pos' (1 row"),
+    "several": (("a", "b", "a;b"), "several labels a text are not supported yet"),
+}
+
+
+@pytest.mark.parametrize("own_names, words", OWN_FAULTS.values(), ids=OWN_FAULTS)
+def test_names_that_a_data_set_has_are_doubted_unless_they_are_chosen(
+    own_names: tuple[str, ...], words: str
+) -> None:
+    rows = [Row("text", name, line) for line, name in enumerate(own_names, start=1)]
+    for entries in ((), own_names):
+        labels = named_labels(entries, own_names=own_names)
+        codes = np.array([labels.encode(row, file="a.csv") for row in rows])
+        found = labels.faults(codes, label_field="label")
+        assert [words in fault for fault in found] == ([] if entries else [True])
+
+
+def test_word_for_missing_among_the_names_of_a_data_set() -> None:
+    row = Row("text", "nan", 1)
+    bad = named_labels((), own_names=("a", "nan")).encode(row, file="a.csv")
+    assert isinstance(bad, BadValue) and "usually mean a missing label" in bad.rule
+    chosen = named_labels(("a", "nan"), own_names=("a", "nan"))
+    assert chosen.encode(row, file="a.csv") == 1
+
+
+def test_names_of_a_data_set_have_the_form_of_labels() -> None:
+    labels = named_labels((), own_names=("0.0", "1.0 "))
+    assert labels.names == ("0", "1")
+    assert labels.encode(Row("text", 1, 1), file="a.csv") == 1
 
 
 def test_label_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,9 @@ _MAX_SHOWN = 3
 _MAX_NAMES_IN_FLAG = 20
 
 _BETWEEN_WORDS = re.compile(r"(?<=\w)[\s_\-‐‑–]+(?=\w)")
-_AT_THE_ENDS = " .,;:!\"'`’“”_"
+_AT_THE_ENDS = " .,;:!\"'`’“”_()[]"
+# Of Cyrillic, to the letters of Latin that look the same.
+_LOOK_ALIKES = str.maketrans("асеорхуіјѕ", "aceopxyijs")
 _FRACTION_WITH_COMMA = re.compile(r"[+-]?\d+,\d+")
 # Words for no and yes. Two pairs of them in one column are two files' conventions.
 _NO_AND_YES = (
@@ -63,6 +65,8 @@ def find(labels: Labels, *, label_field: str) -> list[str]:
       labels: each label of the training rows.
       label_field: the column they come from, for the message.
     """
+    if not labels:
+        return []
     joined = _joined(labels)
     fractions = [label for label in labels if is_fraction(label)]
     if all(map(_FRACTION_WITH_COMMA.fullmatch, labels)):
@@ -108,50 +112,52 @@ def _too_many(labels: Labels, label_field: str) -> str:
 
 def _fractions(fractions: Sequence[str], labels: Labels) -> str:
     """A column of scores."""
-    mend = (
-        "write a column of classes, such as negative below 3 and positive from 3, and "
-        "name it with --label_field"
-    )
-    if len(labels) <= _MAX_NAMES_IN_FLAG:
-        mend += f"; or keep each number as a class with {names_flag(labels)}"
     return message(
         "labels must be classes, and numbers among them whole ones",
         received=f"{_some(fractions, labels)}, as a column of scores has them",
-        mend=mend,
+        mend="write a column of classes, such as negative below 3 and positive from 3, "
+        f"and name it with --label_field{_or_keep(labels)}",
     )
+
+
+def _or_keep(labels: Labels) -> str:
+    """How the labels stay the classes that they are."""
+    if len(labels) > _MAX_NAMES_IN_FLAG:
+        return ", or name every label in --label_names to keep it as a class"
+    return f", or keep each as a class with {names_flag(labels)}"
 
 
 def _joined(labels: Labels) -> list[str]:
     """Labels that are several ones, joined by a sign: "a;b"."""
     found: dict[str, None] = {}
-    for sign in ";|,":
+    for sign in ";|,/+& ":
         parts_of = {label: _parts(label, sign) for label in labels}
         in_labels = Counter(part for parts in parts_of.values() for part in set(parts))
         for label, parts in parts_of.items():
             elsewhere = [in_labels[part] > 1 for part in parts]
-            # A comma may be part of a name: "New York, USA" beside "Boston, USA".
-            is_joined = all(elsewhere) if sign == "," else any(elsewhere)
+            # Other signs may be of a name: "New York, USA" beside "Boston, USA".
+            is_joined = any(elsewhere) if sign in ";|" else all(elsewhere)
             if len(parts) > 1 and is_joined:
                 found[label] = None
     return list(found)
 
 
 def _parts(label: str, sign: str) -> list[str]:
-    return [part.strip() for part in label.split(sign) if part.strip()]
+    parts = [part.strip() for part in label.split(sign) if part.strip()]
+    # Blanks are of many names: "not toxic" beside "toxic". "1 0 1" is none.
+    is_name = sign == " " and not all(map(is_whole_number, parts))
+    return [label] if is_name else parts
 
 
 def _several(joined: Sequence[str], labels: Labels) -> str:
     single = [label for label in labels if label not in joined]
     mend = "choose one for each text"
     if len(single) > 1 and len(labels) <= _MAX_NAMES_IN_FLAG:
-        mend += (
-            f", or leave these rows out with {names_flag(single)} --bad_rows=skip, or "
-            f"make each a class of its own with {names_flag(labels)}"
-        )
+        mend += f", or leave these rows out with {names_flag(single)} --bad_rows=skip"
     return message(
         f"expected one label a text: {SEVERAL_LABELS}",
         received=_some(joined, labels),
-        mend=mend,
+        mend=mend + _or_keep(labels),
     )
 
 
@@ -159,7 +165,7 @@ def _alike(labels: Labels) -> list[str]:
     """One class under two spellings, which would halve it silently."""
     groups = defaultdict(list)
     for label in labels:
-        groups[_plain(label)].append(label)
+        groups[plain(label)].append(label)
     alike = [group for group in groups.values() if len(group) > 1]
     if not alike:
         return []
@@ -172,10 +178,7 @@ def _alike(labels: Labels) -> list[str]:
             entries += [
                 label if label == name else f"{label}={name}" for label in group
             ]
-        mend += (
-            f", or make them one class with {names_flag(entries)}, or keep each as a "
-            f"class with {names_flag(labels)}"
-        )
+        mend += f", or make them one class with {names_flag(entries)}"
     received = [
         " and ".join(_named(label, labels) for label in group) for group in alike
     ]
@@ -185,19 +188,19 @@ def _alike(labels: Labels) -> list[str]:
             "their ends",
             received="; ".join(received[:_MAX_SHOWN])
             + ("; ..." if len(received) > _MAX_SHOWN else ""),
-            mend=mend,
+            mend=mend + _or_keep(labels),
         )
     ]
 
 
-def _plain(label: str) -> str:
-    """A label without what people write now so and now so."""
+def plain(label: str) -> str:
+    """A label without what people write now in one way and now in another."""
     if is_whole_number(label):
         return label
     if label.isdecimal():
         return label.lstrip("0") or "0"
-    plain = _BETWEEN_WORDS.sub("", label.casefold().strip(_AT_THE_ENDS))
-    return plain or label
+    lower = label.casefold().translate(_LOOK_ALIKES)
+    return _BETWEEN_WORDS.sub("", lower.strip(_AT_THE_ENDS)) or label
 
 
 def _two_conventions(labels: Labels) -> list[str]:
@@ -214,7 +217,7 @@ def _two_conventions(labels: Labels) -> list[str]:
             "labels must say no and yes in one pair of words",
             received=_some(list(labels), labels),
             mend=f"write them alike, or make them two classes with {names_flag(entries)}"
-            f", or keep each as a class with {names_flag(labels)}",
+            f"{_or_keep(labels)}",
         )
     ]
 

@@ -27,7 +27,7 @@ import numpy as np
 from trainer.config import label_pair
 from trainer.data import label_faults
 from trainer.data.characters import visible
-from trainer.data.label_faults import MAX_CLASSES, Occurrence, names_flag
+from trainer.data.label_faults import MAX_CLASSES, Occurrence, names_flag, plain
 from trainer.data.label_forms import (
     Label,
     is_missing_word,
@@ -99,6 +99,7 @@ class NamedLabels:
         meanings: Mapping[str, int],
         *,
         has_positions: bool = False,
+        are_chosen: bool = True,
     ):
         """Makes a numbering.
 
@@ -106,6 +107,7 @@ class NamedLabels:
           names: the classes in order.
           meanings: label, in any spelling, and number of its class.
           has_positions: whether a label may also be the number of its class.
+          are_chosen: whether the user named these classes, so that none is doubted.
 
         Raises:
           ValueError: two classes have labels that are the same.
@@ -113,6 +115,7 @@ class NamedLabels:
         self.names = names
         self._meanings = meanings
         self._has_positions = has_positions
+        self._are_chosen = are_chosen
         self._codes: dict[str, int] = {}
         if has_positions:
             self._codes = {str(code): code for code in range(len(names))}
@@ -127,49 +130,61 @@ class NamedLabels:
                     )
                 )
         self._verdicts = _Verdicts()
-        # Where labels may be positions: number → FILE:LINE of the first row that has it,
-        # and whether a row has a name.
-        self._numbers_seen: dict[str, str] = {}
-        self._are_names_seen = False
+        # Label → FILE:LINE of the first row that has it.
+        self._first_seen: dict[str, str] = {}
 
     def encode(self, row: Row, *, file: str) -> int | BadValue:
         """The number of the row's class, or what is wrong with its label."""
         return self._verdicts.of(row, file, self._judge)
 
-    def faults(self) -> list[str]:
-        """What looks like a mistake in all labels encoded so far, in sentences.
+    def faults(self, codes: np.ndarray, *, label_field: str) -> list[str]:
+        """What looks like a mistake in all labels encoded so far: sentences.
+
+        Args:
+          codes: int32 [n], the numbers of all rows.
+          label_field: the column they come from, for the message.
+        """
+        if found := self._wrong_positions():
+            return [found]
+        if self._are_chosen:
+            return []
+        counts = np.bincount(codes, minlength=len(self.names)).tolist()
+        labels: dict[str, Occurrence] = {}
+        for label, place in self._first_seen.items():
+            code = self._codes.get(_without_case_of_booleans(label))
+            if code is not None:
+                labels.setdefault(self.names[code], Occurrence(counts[code], place))
+        return label_faults.find(labels, label_field=label_field)
+
+    def _wrong_positions(self) -> str:
+        """A sentence where the numbers that rows have are no positions, or empty.
 
         Labels that count from 1, or leave numbers out, would get the names of others.
         """
-        seen, count = sorted(map(int, self._numbers_seen)), len(self.names)
-        from_1 = [*range(1, count + 1)]
-        if (
-            self._are_names_seen
-            or not seen
-            or set(seen) <= set(range(count))
-            and not seen[0]
-        ):
-            return []
+        count = len(self.names)
+        are_numbers = self._has_positions and all(
+            map(is_whole_number, self._first_seen)
+        )
+        seen = sorted(map(int, self._first_seen)) if are_numbers else []
+        from_1 = list(range(1, count + 1))
+        if not seen or seen[0] == 0 and seen[-1] < count:
+            return ""
         if set(seen) <= set(from_1):
             numbers = from_1
         elif len(seen) == count:
             numbers = seen
         else:
-            return []
+            return ""
         mend = f"give {self._flag_of(numbers)}"
-        received = f"the labels are {_range(seen)} for {count} names"
         if seen[-1] < count and numbers == from_1:
             from_0 = self._flag_of(range(count))
             mend += f" if they count from 1, or {from_0} if from 0"
-        first = seen[0]
-        return [
-            message(
-                "labels must be those of --label_names, or positions from 0",
-                received=f"{received}, {first} first in "
-                f"{self._numbers_seen[str(first)]}",
-                mend=mend,
-            )
-        ]
+        return message(
+            "labels must be those of --label_names, or positions from 0",
+            received=f"the labels are {_range(seen)} for {count} names, {seen[0]} first "
+            f"in {self._first_seen[str(seen[0])]}",
+            mend=mend,
+        )
 
     def _flag_of(self, numbers: Iterable[int]) -> str:
         return names_flag(f"{n}={name}" for n, name in zip(numbers, self.names))
@@ -179,14 +194,14 @@ class NamedLabels:
             label = label_of(row.label).name
         except BadValue as bad_value:
             return bad_value
-        if self._has_positions and is_whole_number(label):
-            if len(self._numbers_seen) <= MAX_CLASSES:
-                self._numbers_seen.setdefault(label, f"{file}:{row.line}")
+        if len(self._first_seen) < _MAX_DISCOVERED:
+            self._first_seen.setdefault(label, f"{file}:{row.line}")
+        is_missing = is_missing_word(label)
         code = self._codes.get(_without_case_of_booleans(label))
-        if code is not None:
-            self._are_names_seen |= label not in self._numbers_seen
+        # A data set may name "nan" as a class without that anybody meant it.
+        if code is not None and (self._are_chosen or not is_missing):
             return code
-        return _missing(label) if is_missing_word(label) else self._unknown(label)
+        return _missing(label) if is_missing else self._unknown(label)
 
     def _unknown(self, label: str) -> BadValue:
         known = list(self._meanings)
@@ -204,13 +219,19 @@ class NamedLabels:
         # A number of its own in the list would end the rule of positions.
         if self._has_positions and is_whole_number(label):
             return "say in --label_names what each number means, as NUMBER=CLASS"
+        alike = [
+            code
+            for known, code in self._meanings.items()
+            if plain(known) == plain(label)
+        ]
+        new = f"{label}={self.names[alike[0]] if alike else 'CLASS'}"
         if len(self._meanings) > _MAX_NAMES_SHOWN:
-            return f"add {label}=CLASS to --label_names"
+            return f"add {new} to --label_names"
         pairs = [(known, self.names[code]) for known, code in self._meanings.items()]
         entries = [
             name if known == name else f"{known}={name}" for known, name in pairs
         ]
-        return names_flag((*entries, f"{label}=CLASS"))
+        return names_flag((*entries, new))
 
 
 class DiscoveredLabels:
@@ -322,12 +343,14 @@ def named_labels(
     Args:
       entries: of --label_names, NAME or LABEL=NAME. Empty: the data set's own names.
       own_names: the classes that the data set itself names, in its order. Entries that
-        are other names rename them, one by one.
+        are other names rename them, one by one. Without entries they are doubted, as
+        labels that are found are.
       source: what names them so, for the message.
 
     Raises:
       ValueError: a label is given to two classes; the number of names does not fit.
     """
+    own_names = list(map(_form, own_names))
     pairs = list(map(label_pair, entries)) or [(name, name) for name in own_names]
     names = tuple(dict.fromkeys(name for _, name in pairs))
     meanings = {label: names.index(name) for label, name in pairs}
@@ -341,6 +364,7 @@ def named_labels(
         has_positions=any(label == name for label, name in pairs)
         and not any(map(is_whole_number, meanings))
         and own_codes == list(range(len(own_codes))),
+        are_chosen=bool(entries),
     )
 
 
@@ -370,13 +394,17 @@ def _renamed(
     return {name: code for code, name in enumerate(own_names)}
 
 
-def _key(label: str) -> str:
-    """What the labels of rows are compared with: the form of a label in a flag."""
+def _form(label: str) -> str:
+    """The form of a label that somebody named, so that it is one in any case."""
     try:
-        form = label_of(label).name
+        return label_of(label).name
     except BadValue:
-        form = visible(label)
-    return _without_case_of_booleans(form)
+        return visible(label)
+
+
+def _key(label: str) -> str:
+    """What the labels of rows are compared with."""
+    return _without_case_of_booleans(_form(label))
 
 
 def _without_case_of_booleans(form: str) -> str:

@@ -237,7 +237,7 @@ def _read_train(
     if config.label_names or unread.label_names:
         labels = _named(unread, config)
         train = _read(unread, labels, config)
-        faults = labels.faults()
+        faults = labels.faults(train.codes, label_field=config.label_field)
     else:
         train, labels, notes, faults = _read_discovering(unread, config)
     classes = np.unique(train.codes)
@@ -264,11 +264,7 @@ def _read_discovering(
     """Rows, classes, notes, and what is doubtful in the labels as a whole."""
     discovered = DiscoveredLabels()
     train = _read(unread, discovered, config)
-    faults = (
-        discovered.faults(train.codes, label_field=config.label_field)
-        if len(train.codes)
-        else []
-    )
+    faults = discovered.faults(train.codes, label_field=config.label_field)
     _, new_codes = discovered.in_order()
     codes = np.array(new_codes, np.int32)[train.codes]
     train = dataclasses.replace(train, codes=codes)
