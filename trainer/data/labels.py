@@ -162,12 +162,12 @@ class NamedLabels:
         Labels that count from 1, or leave numbers out, would get the names of others.
         """
         count = len(self.names)
-        are_numbers = self._has_positions and all(
-            map(is_whole_number, self._first_seen)
-        )
-        seen = sorted(map(int, self._first_seen)) if are_numbers else []
         from_1 = list(range(1, count + 1))
-        if not seen or seen[0] == 0 and seen[-1] < count:
+        seen = sorted(map(int, filter(is_whole_number, self._first_seen)))
+        are_names = any(_key(name) in self._first_seen for name in self._meanings)
+        if not self._has_positions or are_names or not seen:
+            return ""
+        if seen[0] == 0 and seen[-1] < count:
             return ""
         if set(seen) <= set(from_1):
             numbers = from_1
