@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import BinaryIO, Iterator
 
 from trainer.data.readers.lines import read_lines
-from trainer.data.readers.request import Record, Request, named
+from trainer.data.readers.nested import named
+from trainer.data.readers.request import Record, Request
 from trainer.data.readers.rows import BadFileError, BadRow
 
 
@@ -33,7 +34,9 @@ def read(
 
 
 def _refuse_other_fields(request: Request) -> None:
-    others = [name for name in request.fields if name != request.text_field]
+    others = [*request.where, *request.kept_fields]
+    if request.label_field is not None:
+        others.append(request.label_field)
     if others:
         raise BadFileError(
             request.file,
