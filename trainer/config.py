@@ -481,7 +481,7 @@ class TrainingConfig:
     logging_steps: int = setting(
         0,
         "Write the training loss every so many steps, and after the first. 0: "
-        f"{LOG_LINES_PER_RUN} times a run, but at least every {MOST_LOGGING_STEPS} "
+        f"about {LOG_LINES_PER_RUN} times a run, but at least every {MOST_LOGGING_STEPS} "
         "steps.",
         may_change=True,
     )

@@ -12,8 +12,9 @@ from trainer.stages import resolve
     ("logging_steps", "total_steps", "expected"),
     [
         (0, 1, 1),
-        (0, 49, 1),
-        (0, 375, 7),
+        (0, 50, 1),
+        (0, 51, 2),
+        (0, 375, 8),
         (0, 5000, 100),
         (0, 1_000_000, 100),
         (10, 5, 10),

@@ -12,6 +12,7 @@ devices (`runtime/strategies.py`). `in_words` says for people what all of them c
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 from trainer import storage, wording
@@ -108,7 +109,7 @@ def steps_per_call(config: RuntimeConfig, runtime: Runtime) -> int:
 
 def logging_steps(config: TrainingConfig, *, total_steps: int) -> int:
     """Steps from one line of the training log to the next."""
-    automatic = min(max(1, total_steps // LOG_LINES_PER_RUN), MOST_LOGGING_STEPS)
+    automatic = min(math.ceil(total_steps / LOG_LINES_PER_RUN), MOST_LOGGING_STEPS)
     return config.logging_steps or automatic
 
 
