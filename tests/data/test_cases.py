@@ -87,7 +87,7 @@ CASE_TABLE: Mapping[str, tuple[Mapping[str, Any], Read | Refused]] = {
                 "--label_names",
             ),
             mend={"bad_rows": "skip"},
-            then=Read({"negative": 3, "positive": 3}),
+            then=Read({"negative": 4, "positive": 2}),
         ),
     ),
     "labels-from-1-with-names.csv": (
