@@ -50,13 +50,15 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
       ValueError: it is no folder, or not one of folders of texts. The message names
         what is in the way.
     """
-    (folder,) = expand(name) if not os.path.isdir(name) else [name]
+    folder = os.path.expanduser(name)
     if not os.path.isdir(folder):
+        found = expand(name)
+        what = f"the file {found[0]}" if len(found) == 1 else f"{len(found)} of them"
         raise ValueError(
             message(
-                "folder: must be followed by a folder",
-                received=f"the file {folder}",
-                mend=f"give files:{folder}",
+                "folder: must be followed by one folder",
+                received=what,
+                mend=f"files are named by files:{name}",
             )
         )
     notes: list[str] = []

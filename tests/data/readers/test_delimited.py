@@ -70,6 +70,12 @@ BAD_ROWS = {
     ),
     "too_many_fields": ("a.csv", csv_rows(b"a,b,1\n"), 3, "Received: 3;", "quotes"),
     "white_space_line": ("a.csv", csv_rows(b"  \n"), 3, "expected 2 fields"),
+    "header_again_with_a_mark": (
+        "a.csv",
+        csv_rows(b"\xef\xbb\xbf" + HEADER),
+        3,
+        "the header once more",
+    ),
     "header_again": ("a.csv", csv_rows(HEADER), 3, "the header once more"),
     "invalid_utf8_in_quotes": (
         "a.csv",

@@ -154,6 +154,14 @@ BAD_FILES = {
         "no header?",
         "--column_names=NAME,NAME;",
     ),
+    "no_header_short_texts": (
+        b"fine,good\nbad,poor\nbest,good\n",
+        {},
+        "no header?",
+        "2 columns",
+    ),
+    "html": (b"<!DOCTYPE html>\n<html>\n", {}, "Received: HTML or XML"),
+    "git_lfs": (b"version https://git-lfs.github.com/spec/v1\n", {}, "git lfs pull"),
     "capitals": (b"TEXT;LABEL\na;1\n", {}, "(did you mean 'TEXT'?)", "--text_field"),
     "other_names": (b"review;stars\na;1\n", {}, "columns 'review', 'stars'"),
     "lines_above_the_header": (

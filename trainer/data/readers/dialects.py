@@ -44,6 +44,13 @@ _SAMPLE_LINES = 200
 _SAMPLE_ROWS = 20
 # Lines that are looked at to settle quotes, from the first one that has some.
 _QUOTE_LINES = 1000
+# How other texts begin, what they are, and what to do.
+_OTHER_TEXTS = (
+    (("{", "["), "JSON", "give it the ending .jsonl, an object a line"),
+    (("<",), "HTML or XML", "get the file itself, not the page that shows it"),
+    (("version https://git-lfs",), "a pointer of Git LFS", "get it with git lfs pull"),
+)
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?")
 # Excel's own way to name it.
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\r\n])"?\s*', re.IGNORECASE)
 
@@ -119,6 +126,11 @@ def settled(
     return dialect
 
 
+def plain_name(name: str) -> str:
+    """A column's name without white space around it, or the mark of a joined file."""
+    return name.strip("\ufeff \t\r\n\f\v\u00a0\u3000")
+
+
 def _skip_blank_lines(source: Rereadable, request: Request) -> None:
     while (ahead := source.ahead(1)) and not ahead[0].text.strip():
         request.on_blank_line(next(source).number)
@@ -177,7 +189,7 @@ def _with_header(
     separator = next(iter(fitting), "") or _likeliest(headers, request)
     columns, num_lines = headers[separator]
     if not fitting:
-        _refuse_other_text(sample, columns, separators, request)
+        _refuse_other_text(sample, columns, separators, request, separator=separator)
     for line in sample[:num_lines]:
         if line.bad_value:
             raise BadFileError(
@@ -219,7 +231,7 @@ def _headers(
             error = broken
             continue
         is_any = True
-        yield separator, (tuple(name.strip() for name in names), num_lines)
+        yield separator, (tuple(map(plain_name, names)), num_lines)
     if not is_any:
         raise BadFileError(
             request.file,
@@ -265,6 +277,8 @@ def _refuse_other_text(
     columns: tuple[str, ...],
     separators: list[str],
     request: Request,
+    *,
+    separator: str,
 ) -> None:
     """Names what stands where the header should be; a wrong column is not its affair.
 
@@ -275,14 +289,15 @@ def _refuse_other_text(
     fields = request.fields_in(columns)
     missing = next(field for field in fields if field not in columns)
     rule = f"expected one column {missing!r}"
-    if text.lstrip().startswith(("{", "[")):
-        raise BadFileError(
-            request.file,
-            line=line,
-            rule="expected a header of separated names",
-            received="JSON",
-            mend="give it the ending .jsonl, an object a line",
-        )
+    for beginnings, kind, mend in _OTHER_TEXTS:
+        if text.lstrip().startswith(beginnings):
+            raise BadFileError(
+                request.file,
+                line=line,
+                rule="expected a header of separated names",
+                received=kind,
+                mend=mend,
+            )
     header_line = _line_of_header(sample[1:_SAMPLE_ROWS], separators, request)
     if header_line:
         raise BadFileError(
@@ -293,7 +308,8 @@ def _refuse_other_text(
             mend="remove what stands above the names",
         )
     is_alike = any(did_you_mean(field, columns) for field in fields)
-    if _looks_like_data(columns) and not is_alike:
+    rows, _ = _rows(sample[1:], separator, skips_blanks=True)
+    if _looks_like_data(columns, rows) and not is_alike:
         raise BadFileError(
             request.file,
             line=line,
@@ -317,15 +333,20 @@ def _line_of_header(
     return None
 
 
-def _looks_like_data(names: Sequence[str]) -> bool:
-    """Whether what should be a header is rather a row: numbers, sentences, repeats."""
-    return len(set(names)) < len(names) or any(
-        _is_number(name) or len(name.split()) > 3 for name in names
+def _looks_like_data(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bool:
+    """Whether what should be a header is rather a row.
+
+    By numbers, sentences and repeats in it, or because rows have the same values.
+    """
+    return (
+        len(set(filter(None, names))) < len(list(filter(None, names)))
+        or any(_NUMBER.fullmatch(name) or len(name.split()) > 3 for name in names)
+        or any(
+            0 < sum(map(str.__eq__, row, names)) < len(names)
+            for row in rows
+            if len(row) == len(names)
+        )
     )
-
-
-def _is_number(text: str) -> bool:
-    return bool(re.fullmatch(r"[-+]?\d+([.,]\d+)?", text))
 
 
 # Without a header.
@@ -334,7 +355,7 @@ def _is_number(text: str) -> bool:
 def _without_header(
     sample: list[Line], request: Request, separators: list[str]
 ) -> Dialect:
-    names = tuple(name.strip() for name in request.column_names)
+    names = tuple(map(plain_name, request.column_names))
     line, width = sample[0].number, len(names)
     rows = {each: _rows(sample, each, skips_blanks=True)[0] for each in separators}
     fitting = {
@@ -356,7 +377,7 @@ def _without_header(
         firsts = {separator: map(shown, rows[0]) for separator, rows in fitting.items()}
         raise _ambiguous(firsts, request, line=line)
     separator, found = next(iter(fitting.items()))
-    if tuple(name.strip() for name in found[0]) == names:
+    if tuple(map(plain_name, found[0])) == names:
         raise BadFileError(
             request.file,
             line=line,
