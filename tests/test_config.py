@@ -222,6 +222,17 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(label_names=("a", "b", "a")),
         ["--label_names", "different", "a,b,a"],
     ),
+    "label_mapped_twice": (
+        dict(label_names=("1=a", "2=b", "1 = b")),
+        ["--label_names", "each label once", "1=a,2=b,1 = b"],
+    ),
+    "labels_mapped_to_one_class": (
+        dict(label_names=("1=a", "2=a")),
+        ["--label_names", "two different names"],
+    ),
+    "mapped_label_missing": (dict(label_names=("=a", "b")), ["LABEL=NAME", "=a,b"]),
+    "mapped_name_missing": (dict(label_names=("1=", "b")), ["LABEL=NAME", "1=,b"]),
+    "label_name_empty": (dict(label_names=("a", "", "b")), ["LABEL=NAME", "a,,b"]),
     "test_all": (dict(test_one_in=1), ["--test_one_in", "0", "2", "=1"]),
     "test_negative": (dict(test_one_in=-2), ["--test_one_in", "=-2"]),
     "validation_all": (dict(validation_one_in=1), ["--validation_one_in", "=1"]),

@@ -97,6 +97,15 @@ def _require(condition: bool, rule: str, *, received: object, mend: str = "") ->
         raise ValueError(message(rule, received=received, mend=mend))
 
 
+def label_pair(entry: str) -> tuple[str, str]:
+    """Label and class of an entry of --label_names: of "4=good", ("4", "good").
+
+    The name of a class is its own label: "good" gives ("good", "good").
+    """
+    label, equals, name = entry.rpartition("=")
+    return (label.strip(), name.strip()) if equals else (name.strip(), name.strip())
+
+
 def _require_choices(config: Any) -> None:
     """Raises ValueError when a `Literal` field holds none of its choices."""
     for name, hint in typing.get_type_hints(type(config)).items():
@@ -181,8 +190,11 @@ class DataConfig:
     label_names: tuple[str, ...] = setting(
         (),
         "The class names in order, separated by commas; a label is one of them, or "
-        "its position (0, 1, ...). Empty: the labels found, integers by value and "
-        "strings by alphabet.",
+        "its position (0, 1, ...). LABEL=NAME says which class a label of the data "
+        "means, as in `0=negative,4=positive`; several labels may mean one class, as "
+        "in `1=bad,2=bad,5=good`. The last `=` counts, and a name beside such pairs "
+        "is a label of its own. Labels that are not named are bad rows. Empty: the "
+        "labels found, integers by value and strings by alphabet.",
     )
     bad_rows: BadRows = setting(
         "error",
@@ -297,10 +309,16 @@ class DataConfig:
             "--text_field and --label_field must differ",
             received=f"{self.text_field!r} and {self.label_field!r}",
         )
+        pairs = [label_pair(entry) for entry in self.label_names]
+        labels, names = ({*column} for column in zip(*pairs)) if pairs else ((), ())
         _require(
-            len(set(self.label_names)) == len(self.label_names)
-            and len(self.label_names) != 1,
-            "--label_names must be at least two different names",
+            all(label and name for label, name in pairs),
+            "--label_names must be names, or pairs LABEL=NAME",
+            received=",".join(self.label_names),
+        )
+        _require(
+            len(labels) == len(pairs) and len(names) != 1,
+            "--label_names must be at least two different names, and each label once",
             received=",".join(self.label_names),
         )
         _require(

@@ -70,7 +70,8 @@ KEYS = {
     ),
     "data.source": "splits notes warnings",
     "data.source.splits.*": (
-        "source files num_rows num_skipped_rows skipped_rows num_blank_lines"
+        "source files num_rows num_skipped_rows skipped_rows num_blank_lines "
+        "num_placeholder_texts placeholder_texts"
     ),
     "data.source.splits.*.files[]": "name num_rows",
     "history": "train validation",

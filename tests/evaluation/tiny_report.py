@@ -119,6 +119,8 @@ def data_facts(label_names: Sequence[str] = NAMES) -> schema.DataFacts:
         num_skipped_rows=1,
         skipped_rows=("line 17: no label",),
         num_blank_lines=0,
+        num_placeholder_texts=1,
+        placeholder_texts=("'nan' in toy.csv:7",),
     )
     return schema.DataFacts(
         label_names=tuple(label_names),

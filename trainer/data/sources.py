@@ -18,7 +18,7 @@ import dataclasses
 import logging
 import pathlib
 import sys
-from typing import Any, Callable, Iterable, Iterator, Mapping
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,14 @@ from tqdm import tqdm
 
 from trainer.config import DataConfig
 from trainer.data import files, folders, packages, tfds
-from trainer.data.labels import DiscoveredLabels, LabelNumbering, NamedLabels
+from trainer.data.bad_rows import BadRows, counted, listed
+from trainer.data.labels import (
+    DiscoveredLabels,
+    LabelNumbering,
+    NamedLabels,
+    named_labels,
+)
+from trainer.data.placeholders import Placeholders
 from trainer.data.places import Places
 from trainer.data.readers.rows import BadRow, Row
 from trainer.data.unread import ALL_ROWS, UnreadDataset, UnreadFile, UnreadSplit
@@ -35,8 +42,8 @@ from trainer.messages import message
 _logger = logging.getLogger(__name__)
 
 _ROWS_PER_CHUNK = 4096
-_BAD_ROWS_IN_ERROR = 5
-_BAD_ROWS_IN_FACTS = 20
+# How often it is asked whether reading on has a point.
+_ROWS_BETWEEN_LOOKS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +104,8 @@ class _ReadSplit:
       codes: int32 [n], the numbers of the labels.
       places: where each row comes from.
       groups: large_string [n], the values of --group_field; None without one.
-      bad_rows: all of them, in order.
+      bad_rows: the first of them, and how many there are of each kind.
+      is_whole: whether reading came to the end, and did not stop where it was hopeless.
       facts: what `Sources.facts` has of the split.
     """
 
@@ -105,7 +113,8 @@ class _ReadSplit:
     codes: np.ndarray
     places: Places
     groups: pa.ChunkedArray | None
-    bad_rows: tuple[BadRow, ...]
+    bad_rows: BadRows
+    is_whole: bool
     facts: Mapping[str, Any]
 
 
@@ -121,9 +130,9 @@ def load(config: DataConfig) -> Sources:
     """
     unread, notes = _opened_splits(config)
     # First, because the labels of the others are judged by its classes.
-    train, labels = _read_train(unread["train"], config)
+    train, labels, more_notes = _read_train(unread["train"], config)
     read = {"train": train} | {
-        name: _read(split, labels, config)
+        name: _read(split, _numbering_of(split, labels, config), config)
         for name, split in unread.items()
         if name != "train"
     }
@@ -139,7 +148,7 @@ def load(config: DataConfig) -> Sources:
         label_names=labels.names,
         facts={
             "splits": {name: split.facts for name, split in read.items()},
-            "notes": notes,
+            "notes": [*notes, *more_notes],
             "warnings": list(_warnings(read, labels.names)),
         },
     )
@@ -241,17 +250,26 @@ def _flag_of(split: str) -> str:
 
 def _read_train(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[_ReadSplit, NamedLabels]:
-    """Reads the training pool, and discovers the classes if nobody names them."""
-    names = config.label_names or unread.label_names
-    if names:
-        labels = NamedLabels(names, allow_positions=True)
+) -> tuple[_ReadSplit, NamedLabels, list[str]]:
+    """Reads the training pool, and discovers the classes if nobody names them.
+
+    Returns:
+      The rows, the classes, and notes on how labels were understood.
+
+    Raises:
+      ValueError: the labels make no sense as a whole.
+    """
+    notes: list[str] = []
+    if config.label_names or unread.label_names:
+        labels = _named(unread, config)
         train = _read(unread, labels, config)
+        faults = labels.faults(train.codes, label_field=config.label_field)
     else:
-        train, labels = _read_discovering(unread, config)
+        train, labels, notes, faults = _read_discovering(unread, config)
     classes = np.unique(train.codes)
-    if len(classes) == 1 and not _stops(train, config):
-        raise ValueError(
+    # Of few rows that are left, this is no wonder.
+    if len(classes) == 1 and not faults and not _stops([train], config):
+        faults = [
             message(
                 "the training rows must have at least two different labels",
                 received=f"{labels.names[classes[0]]!r} in all {len(train.codes)} "
@@ -259,38 +277,50 @@ def _read_train(
                 mend="add rows of other classes, or name the right column with "
                 "--label_field",
             )
-        )
-    return train, labels
+        ]
+    if faults:
+        # Without the other splits: they are judged by these labels.
+        raise ValueError(_all_wrong([train], faults, config))
+    return train, labels, notes
 
 
 def _read_discovering(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[_ReadSplit, NamedLabels]:
+) -> tuple[_ReadSplit, NamedLabels, list[str], list[str]]:
+    """Rows, classes, notes, and what is doubtful in the labels as a whole."""
     discovered = DiscoveredLabels()
     train = _read(unread, discovered, config)
-    # Bad rows that stop the run are told first: they may be what makes the labels look
-    # doubtful.
-    if len(train.codes) and not _stops(train, config):
-        discovered.check(len(train.codes), label_field=config.label_field)
-    names, new_codes = discovered.in_order()
-    # A position means nothing to who has not named the classes: "1" in a later split
-    # is another label, not the second class.
-    labels = NamedLabels(names, allow_positions=False)
+    faults = discovered.faults(train.codes, label_field=config.label_field)
+    _, new_codes = discovered.in_order()
     codes = np.array(new_codes, np.int32)[train.codes]
-    return dataclasses.replace(train, codes=codes), labels
+    train = dataclasses.replace(train, codes=codes)
+    return train, discovered.named(), discovered.notes(), faults
+
+
+def _named(unread: UnreadSplit, config: DataConfig) -> NamedLabels:
+    """The classes that the config or the data set names."""
+    return named_labels(
+        config.label_names, own_names=unread.label_names, source=unread.description
+    )
+
+
+def _numbering_of(
+    unread: UnreadSplit, labels: NamedLabels, config: DataConfig
+) -> NamedLabels:
+    """How the labels of a further split are numbered, `labels` being the classes."""
+    # A data set that names its own classes may be another one than that of training.
+    return _named(unread, config) if config.label_names else labels
 
 
 def _read(
     unread: UnreadSplit, labels: LabelNumbering, config: DataConfig
 ) -> _ReadSplit:
-    texts, groups = _Strings(), _Strings()
-    # C integers, whatever the number of rows.
-    codes, lines, row_counts = array.array("i"), array.array("q"), array.array("q")
-    bad_rows: list[BadRow] = []
+    rows, bad_rows = _Rows(config.group_field), BadRows()
     num_blank_lines = 0
     # As the report lists them: many files of one folder as one.
-    listed: list[dict[str, Any]] = []
+    file_facts: list[dict[str, Any]] = []
     settled: list[str] = []
+    is_whole = True
 
     def count_blank_line(line: int) -> None:
         nonlocal num_blank_lines
@@ -302,51 +332,109 @@ def _read(
 
     for file in unread.files:
         settled.clear()
-        num_good_before, num_bad_before = len(codes), len(bad_rows)
-        for row in _with_progress(file.read(count_blank_line, tell), file.name):
+        num_good_before, num_bad_before = len(rows), bad_rows.count
+        progress = _with_progress(file.read(count_blank_line, tell), file.name)
+        for number, row in enumerate(progress, start=1):
             code = labels.encode(row, file=file.name) if isinstance(row, Row) else row
             if isinstance(row, Row) and isinstance(code, int):
-                texts.append(row.text)
-                codes.append(code)
-                lines.append(row.line)
-                if config.group_field:
-                    groups.append(str(row.kept[config.group_field]))
-            elif isinstance(code, BadRow):
-                bad_rows.append(code)
-        row_counts.append(len(codes) - num_good_before)
-        num_rows = row_counts[-1] + len(bad_rows) - num_bad_before
-        _list(file, listed, num_rows=num_rows, settled=settled)
-    return _ReadSplit(
-        texts=texts.joined(),
-        codes=np.array(codes, np.int32),
-        places=Places(
-            tuple(file.name for file in unread.files),
-            np.repeat(np.arange(len(row_counts), dtype=np.int32), row_counts),
-            np.array(lines, np.int64),
-        ),
-        groups=groups.joined() if config.group_field else None,
-        bad_rows=tuple(bad_rows),
+                rows.add(row, code, file=file.name)
+            elif not isinstance(code, int):
+                bad_rows.add(code, file=file.name, line=row.line)
+            if number % _ROWS_BETWEEN_LOOKS == 0 and _is_hopeless(
+                labels, bad_rows, len(rows), config
+            ):
+                is_whole = False
+                break
+        num_good = len(rows) - num_good_before
+        num_rows = num_good + bad_rows.count - num_bad_before
+        _add_facts(file, file_facts, num_rows=num_rows, settled=settled)
+        rows.end_file(file.name, num_good)
+        if not is_whole:
+            break
+    return rows.read_split(
+        bad_rows=bad_rows,
+        is_whole=is_whole,
         facts={
             "source": unread.description,
-            "files": listed,
-            "num_rows": len(codes),
-            "num_skipped_rows": len(bad_rows),
-            "skipped_rows": [str(bad) for bad in bad_rows[:_BAD_ROWS_IN_FACTS]],
+            "files": file_facts,
+            "num_rows": len(rows),
+            "num_skipped_rows": bad_rows.count,
+            "skipped_rows": [str(bad) for bad in bad_rows.first],
             "num_blank_lines": num_blank_lines,
+            **rows.placeholders.facts(),
         },
     )
 
 
-def _list(
-    file: UnreadFile, listed: list[dict[str, Any]], *, num_rows: int, settled: list[str]
+def _add_facts(
+    file: UnreadFile, facts: list[dict[str, Any]], *, num_rows: int, settled: list[str]
 ) -> None:
     """Adds a file to those that the report lists, or its rows to those of its folder."""
     name = file.listed_as or file.name
-    if file.listed_as and listed and listed[-1]["name"] == name:
-        listed[-1]["num_rows"] += num_rows
+    if file.listed_as and facts and facts[-1]["name"] == name:
+        facts[-1]["num_rows"] += num_rows
     else:
         words = " ".join(settled)
-        listed.append({"name": name, "num_rows": num_rows, "settled": words})
+        facts.append({"name": name, "num_rows": num_rows, "settled": words})
+
+
+def _is_hopeless(
+    labels: LabelNumbering, bad_rows: BadRows, num_good: int, config: DataConfig
+) -> bool:
+    """Whether reading ends in a refusal, and further rows would not change it."""
+    if labels.is_hopeless:
+        return True
+    return config.bad_rows == "error" and bad_rows.are_hopeless(num_good)
+
+
+class _Rows:
+    """Collects the usable rows of a split."""
+
+    def __init__(self, group_field: str) -> None:
+        """group_field: whose values are collected as well; empty for none."""
+        self.placeholders = Placeholders()
+        self._group_field = group_field
+        self._texts, self._groups = _Strings(), _Strings()
+        # C integers, whatever the number of rows.
+        self._codes, self._lines = array.array("i"), array.array("q")
+        self._files: list[str] = []
+        self._row_counts: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def add(self, row: Row, code: int, *, file: str) -> None:
+        """Adds a row whose label has this number."""
+        self._texts.append(row.text)
+        self._codes.append(code)
+        self._lines.append(row.line)
+        self.placeholders.look_at(row.text, file=file, line=row.line)
+        if self._group_field:
+            self._groups.append(str(row.kept[self._group_field]))
+
+    def end_file(self, name: str, num_rows: int) -> None:
+        """Says that the last `num_rows` rows were those of a file."""
+        self._files.append(name)
+        self._row_counts.append(num_rows)
+
+    def read_split(
+        self, *, bad_rows: BadRows, is_whole: bool, facts: Mapping[str, Any]
+    ) -> _ReadSplit:
+        """All of them, with what became of the others."""
+        file_numbers = np.arange(len(self._files), dtype=np.int32)
+        return _ReadSplit(
+            texts=self._texts.joined(),
+            codes=np.array(self._codes, np.int32),
+            places=Places(
+                tuple(self._files),
+                np.repeat(file_numbers, self._row_counts),
+                np.array(self._lines, np.int64),
+            ),
+            groups=self._groups.joined() if self._group_field else None,
+            bad_rows=bad_rows,
+            is_whole=is_whole,
+            facts=facts,
+        )
 
 
 class _Strings:
@@ -382,46 +470,55 @@ def _with_progress(rows: Iterator[Row | BadRow], name: str) -> Iterable[Row | Ba
 # What is wrong, or doubtful, with what was read.
 
 
-def _stops(split: _ReadSplit, config: DataConfig) -> bool:
-    return bool(split.bad_rows) and config.bad_rows == "error"
+def _stops(splits: Iterable[_ReadSplit], config: DataConfig) -> bool:
+    return config.bad_rows == "error" and any(split.bad_rows.count for split in splits)
 
 
 def _refuse_bad_rows(splits: Mapping[str, _ReadSplit], config: DataConfig) -> None:
-    bad_rows = [bad for split in splits.values() for bad in split.bad_rows]
-    listed = "".join(f"\n  {bad}" for bad in bad_rows[:_BAD_ROWS_IN_ERROR])
-    if len(bad_rows) > _BAD_ROWS_IN_ERROR:
-        listed += "\n  ..."
-    # A heading of a list of messages, so not of their form itself.
-    if bad_rows and config.bad_rows == "error":
-        raise ValueError(
-            f"{_counted(len(bad_rows))}; mend what is named, or leave it out with "
-            f"--bad_rows=skip:{listed}"
-        )
+    if _stops(splits.values(), config):
+        raise ValueError(_all_wrong(list(splits.values()), [], config))
     for name, split in splits.items():
         if not len(split.codes):
-            mend = f"mend what is named:{listed}" if listed else "give it some"
+            rows = listed([split.bad_rows])
             raise ValueError(
                 message(
                     f"the {name} set must have rows that can be used",
                     received=f"none from {split.facts['source']}",
-                    mend=mend,
+                    mend=f"mend what is named:{rows}" if rows else "give it some",
                 )
             )
+
+
+def _all_wrong(
+    splits: Sequence[_ReadSplit], faults: Sequence[str], config: DataConfig
+) -> str:
+    """Bad rows that stop the run, and what is wrong with the labels as a whole."""
+    if not _stops(splits, config):
+        return "\n  ".join(faults)
+    tallies = [split.bad_rows for split in splits]
+    count = sum(tally.count for tally in tallies)
+    is_whole = all(split.is_whole for split in splits)
+    # Offered only where the run goes on without these rows.
+    can_skip = is_whole and all(len(split.codes) for split in splits) and not faults
+    can_skip &= len(np.unique(splits[0].codes)) > 1
+    # A heading of a list of messages, so not of their form itself.
+    heading = (
+        f"{'' if is_whole else 'at least '}{counted(count)}"
+        f"{' and doubtful labels' if faults else ''}; mend what is named"
+        f"{', or leave it out with --bad_rows=skip' if can_skip else ''}:"
+    )
+    return heading + "".join(f"\n  {fault}" for fault in faults) + listed(tallies)
 
 
 def _warnings(
     splits: Mapping[str, _ReadSplit], names: tuple[str, ...]
 ) -> Iterator[str]:
     for name, split in splits.items():
-        if split.bad_rows:
+        if split.bad_rows.count:
             yield (
-                f"{_counted(len(split.bad_rows))} of the {name} set skipped, "
-                f"{len(split.codes)} are left. The first: {split.bad_rows[0]}"
+                f"{counted(split.bad_rows.count)} of the {name} set skipped, "
+                f"{len(split.codes)} are left. The first: {split.bad_rows.first[0]}"
             )
     absent = [names[i] for i in set(range(len(names))) - set(splits["train"].codes)]
     if absent:
         yield f"no training row has the label {', '.join(absent)}"
-
-
-def _counted(num_bad_rows: int) -> str:
-    return "1 bad row" if num_bad_rows == 1 else f"{num_bad_rows} bad rows"

@@ -36,16 +36,16 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
 
     Args:
       name: NAME, NAME/CONFIG or NAME/CONFIG:VERSION.
-      config: the fields, the classes' names, where data sets are.
+      config: the fields, and where data sets are.
 
     Raises:
       ValueError: there is none of this name; it is not prepared and cannot be; it
-        lacks a field; the config names another number of classes than it has.
+        lacks a field.
     """
     builder = _prepared_builder(name, config)
     features = builder.info.features
     _check_fields(features, name, _request(name, config))
-    label_names = _label_names(features[config.label_field], name, config)
+    label_names = _label_names(features[config.label_field])
     splits = {}
     notes = []
     for split in builder.info.splits:
@@ -84,30 +84,12 @@ def _check_fields(features: Mapping[str, Any], name: str, request: Request) -> N
             )
 
 
-def _label_names(feature: Any, name: str, config: DataConfig) -> tuple[str, ...]:
-    """Names of the classes that the data set numbers, empty if it does not.
-
-    Names in the config that are not the data set's own rename its classes, in order.
-    """
+def _label_names(feature: Any) -> tuple[str, ...]:
+    """Names of the classes that the data set numbers, empty if it does not."""
     import tensorflow_datasets as tfds
 
-    if not isinstance(feature, tfds.features.ClassLabel):
-        return ()
-    own, given = tuple(feature.names), config.label_names
-    # The same names in another order are meant as an order of the classes, which is
-    # the reader's affair: number 0 of the data set stays what it is there.
-    if not given or set(given) == set(own):
-        return own
-    if len(given) != len(own):
-        raise ValueError(
-            message(
-                f"--label_names must name the {len(own)} classes of tfds:{name} "
-                f"({', '.join(own[:20])})",
-                received=", ".join(given),
-                mend="give one name a class, in this order",
-            )
-        )
-    return given
+    is_numbered = isinstance(feature, tfds.features.ClassLabel)
+    return tuple(feature.names) if is_numbered else ()
 
 
 # Reading a split.

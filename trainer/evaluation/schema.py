@@ -304,6 +304,8 @@ class SourceFacts:
       source: what was asked for, "files:reviews.csv".
       num_rows: rows that are used.
       skipped_rows: the first of the bad rows, each with its place and what is wrong.
+      num_placeholder_texts: texts that only say that there is none, as "nan".
+      placeholder_texts: these words, the commonest first, each with its first places.
     """
 
     source: str
@@ -312,6 +314,8 @@ class SourceFacts:
     num_skipped_rows: int
     skipped_rows: tuple[str, ...]
     num_blank_lines: int
+    num_placeholder_texts: int
+    placeholder_texts: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,8 +34,8 @@ GOOD_FILES = {
     ),
     "parquet_floats": (
         {"text": ["a", "b"], "label": [1.0, None]},
-        (1, "a", 1),
-        (2, None),
+        (1, "a", 1.0),
+        (2, "b", None),
     ),
     "parquet_categories": (
         {"text": ["a"], "label": pa.array(["pos"]).dictionary_encode()},

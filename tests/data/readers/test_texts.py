@@ -47,7 +47,7 @@ def test_same_texts(tmp_path: pathlib.Path, name: str) -> None:
         fields, content = FILES[name]
         path.write_text(content)
     trained = sources.load(DataConfig(dataset=f"files:{path}", **fields))
-    predicted = read_rows(str(path), label_field=None, **fields)
+    predicted = read_rows(str(path), text_field=fields["text_field"], label_field=None)
     expected = ["T a", "b", "c, d"]
     assert trained.splits["train"].texts.to_pylist() == expected
     assert [row.text for row in predicted if isinstance(row, Row)] == expected

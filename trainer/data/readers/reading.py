@@ -2,7 +2,7 @@
 
     for row in read_rows("reviews.csv", text_field="text", label_field="label"):
         if isinstance(row, BadRow):
-            print(row)  # reviews.csv:7: expected a label. Received: an empty one; ...
+            print(row)  # reviews.csv:7: expected a text. Received: an empty one; ...
         else:
             print(row.text, row.label)
 
@@ -20,7 +20,6 @@ from __future__ import annotations
 from typing import Iterator, Mapping
 
 from trainer.config import Escape
-from trainer.data.labels import check_label
 from trainer.data.readers import (
     delimited,
     fasttext,
@@ -225,11 +224,11 @@ def make_row(
     allow_empty_text: bool = False,
     kept: Mapping[str, object] | None = None,
 ) -> Row | BadRow:
-    """Makes a row of two values of any type, or says why they make none.
+    """Makes a row of a text and a label, or says why they make none.
 
     Args:
       text: a string, or bytes of UTF-8.
-      label: a string, bytes of UTF-8, or a whole number (2.0 counts as 2).
+      label: of any type; `trainer.data.labels` judges it.
       file: where they come from, for the message.
       line: line or row number, from 1, for the message.
       has_label: whether a label is needed; if not, `label` is not looked at.
@@ -239,7 +238,7 @@ def make_row(
     try:
         return Row(
             check_text(text, allow_empty=allow_empty_text),
-            check_label(label) if has_label else None,
+            label if has_label else None,
             line,
             kept or {},
         )

@@ -17,6 +17,7 @@ import dataclasses
 import math
 from typing import Mapping
 
+from trainer.data.characters import is_blank
 from trainer.messages import message, shown
 
 
@@ -26,15 +27,15 @@ class Row:
 
     Attributes:
       text: valid Unicode without NUL; not blank, unless that was allowed.
-      label: as the file has it, not yet a class: always a string in CSV and TSV.
-        None when no label field was asked for.
+      label: as the file has it, of any type and not checked yet: always a string in
+        CSV and TSV. None when no label field was asked for.
       line: the physical line where the row starts, or the row number in Parquet;
         both from 1.
       kept: the values of the fields that were to be kept, as the file has them.
     """
 
     text: str
-    label: str | int | None
+    label: object
     line: int
     kept: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
@@ -83,7 +84,8 @@ class EmptyFileError(BadFileError):
 class BadValue(Exception):
     """What is wrong with one value or line, where the code does not know its place.
 
-    It never reaches a user: whoever knows file and line makes a `BadRow` of it.
+    It never reaches a user: whoever knows file and line makes a `BadRow` of it. What is
+    wrong with a label is a value as well, the same for all rows that have it.
     """
 
     def __init__(self, *, rule: str, received: str, mend: str):
@@ -100,7 +102,7 @@ def check_text(value: object, *, allow_empty: bool) -> str:
 
     Args:
       value: a string, or bytes of UTF-8.
-      allow_empty: whether a text may be empty or white space only.
+      allow_empty: whether a text may be empty, or of characters that nobody sees.
 
     Raises:
       BadValue: it is no text.
@@ -112,11 +114,12 @@ def check_text(value: object, *, allow_empty: bool) -> str:
 
 
 def check_not_blank(value: str, *, rule: str) -> None:
-    """Raises BadValue, with this rule, for an empty or white-space-only string."""
-    if not value.strip():
+    """Raises BadValue, with this rule, for a string of which nothing can be seen."""
+    if is_blank(value):
+        blank = "invisible characters" if value.strip() else "white space"
         raise BadValue(
             rule=rule,
-            received=f"white space only: {shown(value)}" if value else "an empty one",
+            received=f"{blank} only: {shown(value)}" if value else "an empty one",
             mend="fill it in or remove the row",
         )
 
