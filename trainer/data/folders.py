@@ -129,7 +129,7 @@ def _split(folder: str, config: DataConfig, notes: list[str]) -> UnreadSplit:
 
 def _unread(folder: str, names: list[str], config: DataConfig) -> Iterator[UnreadFile]:
     """The files of a label; one sentence of how they are read is enough."""
-    words = f"{folder}: {len(names)} files, a text each, label {_name(folder)!r}"
+    words = f"{folder}: label {_name(folder)!r}, a text a file"
     for number, name in enumerate(names):
         file = unread_file(os.path.join(folder, name), config, file_format="whole_text")
 

@@ -46,8 +46,10 @@ def test_same_texts(tmp_path: pathlib.Path, name: str) -> None:
     else:
         fields, content = FILES[name]
         path.write_text(content)
-    trained = sources.load(DataConfig(dataset=f"files:{path}", **fields))
-    predicted = read_rows(str(path), text_field=fields["text_field"], label_field=None)
+    text_field = fields["text_field"]
+    config = DataConfig(dataset=f"files:{path}", text_field=text_field)
+    trained = sources.load(config)
+    predicted = read_rows(str(path), text_field=text_field, label_field=None)
     expected = ["T a", "b", "c, d"]
     assert trained.splits["train"].texts.to_pylist() == expected
     assert [row.text for row in predicted if isinstance(row, Row)] == expected
