@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +25,26 @@ def test_case_of_an_empty_shard() -> None:
     sources = load(f"files:{CASE}/*.csv")
     assert len(sources.splits["train"]) == 8
     assert f"{CASE}/part-2.csv: left out, it has no rows" in settled(sources)[2]
+
+
+@pytest.mark.parametrize(
+    "name, settings, names",
+    [
+        ("array-of-objects.json", {}, ("negative", "positive")),
+        ("label-list-of-one.jsonl", {}, ("negative", "positive")),
+        (
+            "label-object-of-scores.jsonl",
+            {"label_field": "cats"},
+            ("NEGATIVE", "POSITIVE"),
+        ),
+    ],
+)
+def test_case_of_labels(
+    name: str, settings: dict[str, str], names: tuple[str, ...]
+) -> None:
+    sources = load(f"files:tests/testdata/cases/{name}", **settings)
+    assert sources.label_names == names
+    assert np.bincount(sources.splits["train"].labels).tolist() == [4, 4]
 
 
 EMPTY = {
@@ -81,6 +102,8 @@ def test_classes_that_parquet_files_name(tmp_path: pathlib.Path) -> None:
     assert classes(sources.splits["train"]) == ["Business", "World", "Sports"]
     assert classes(sources.splits["test"]) == ["Sports"]
     assert len(load(f"files:{tmp_path}/*.parquet").splits["train"]) == 4
+    renamed = load(train, label_names=("w", "s", "b"))
+    assert classes(renamed.splits["train"]) == ["b", "w", "s"]
     # As with tfds:, the same names in another order are another order.
     assert load(train, label_names=names[::-1]).label_names == names[::-1]
 

@@ -44,7 +44,7 @@ def test_case_of_one_split() -> None:
         {
             "name": f"{CASE}/train/{label}",
             "num_rows": 3,
-            "settled": f"{CASE}/train/{label}: 3 files, a text each, label {label!r}",
+            "settled": f"{CASE}/train/{label}: label {label!r}, a text a file",
         }
         for label in ("neg", "pos")
     ]

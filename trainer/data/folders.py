@@ -50,13 +50,15 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
       ValueError: it is no folder, or not one of folders of texts. The message names
         what is in the way.
     """
-    (folder,) = expand(name) if not os.path.isdir(name) else [name]
+    folder = os.path.expanduser(name)
     if not os.path.isdir(folder):
+        found = expand(name)
+        what = f"the file {found[0]}" if len(found) == 1 else f"{len(found)} of them"
         raise ValueError(
             message(
-                "folder: must be followed by a folder",
-                received=f"the file {folder}",
-                mend=f"give files:{folder}",
+                "folder: must be followed by one folder",
+                received=what,
+                mend=f"files are named by files:{name}",
             )
         )
     notes: list[str] = []
@@ -127,7 +129,7 @@ def _split(folder: str, config: DataConfig, notes: list[str]) -> UnreadSplit:
 
 def _unread(folder: str, names: list[str], config: DataConfig) -> Iterator[UnreadFile]:
     """The files of a label; one sentence of how they are read is enough."""
-    words = f"{folder}: {len(names)} files, a text each, label {_name(folder)!r}"
+    words = f"{folder}: label {_name(folder)!r}, a text a file"
     for number, name in enumerate(names):
         file = unread_file(os.path.join(folder, name), config, file_format="whole_text")
 

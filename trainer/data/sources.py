@@ -331,11 +331,11 @@ def _read(
     unread: UnreadSplit, labels: LabelNumbering, config: DataConfig
 ) -> _ReadSplit:
     rows, bad_rows = _Rows(config.group_field), BadRows()
-    # As the report lists them: many files of one folder as one.
-    files: list[dict[str, Any]] = []
     num_blank_lines = 0
-    is_whole = True
+    # As the report lists them: many files of one folder as one.
+    file_facts: list[dict[str, Any]] = []
     settled: list[str] = []
+    is_whole = True
 
     def count_blank_line(line: int) -> None:
         nonlocal num_blank_lines
@@ -362,7 +362,10 @@ def _read(
                 break
         num_good = len(rows) - num_good_before
         num_rows = num_good + bad_rows.count - num_bad_before
-        _list(file, files, num_rows=num_rows, settled=settled)
+    # As the report lists them: many files of one folder as one.
+    file_facts: list[dict[str, Any]] = []
+    settled: list[str] = []
+        _add_facts(file, file_facts, num_rows=num_rows, settled=settled)
         rows.end_file(file.name, num_good)
         if not is_whole:
             break
@@ -371,7 +374,7 @@ def _read(
         is_whole=is_whole,
         facts={
             "source": unread.description,
-            "files": files,
+            "files": file_facts,
             "num_rows": len(rows),
             "num_skipped_rows": bad_rows.count,
             "skipped_rows": [str(bad) for bad in bad_rows.first],
@@ -391,6 +394,18 @@ def _list(
     else:
         words = " ".join(settled)
         files.append({"name": name, "num_rows": num_rows, "settled": words})
+
+
+def _add_facts(
+    file: UnreadFile, facts: list[dict[str, Any]], *, num_rows: int, settled: list[str]
+) -> None:
+    """Adds a file to those that the report lists, or its rows to those of its folder."""
+    name = file.listed_as or file.name
+    if file.listed_as and facts and facts[-1]["name"] == name:
+        facts[-1]["num_rows"] += num_rows
+    else:
+        words = " ".join(settled)
+        facts.append({"name": name, "num_rows": num_rows, "settled": words})
 
 
 def _is_hopeless(

@@ -46,7 +46,7 @@ BAD_LINES = {
     "far_apart": (b"__label__a text __label__b", "several labels"),
     "none": (b"text", "expected one label, __label__NAME", "Received: none"),
     "after_the_text": (b"text __label__a", "before the text"),
-    "no_name": (b"__label__ text", "expected a label"),
+    "no_name": (b"__label__ text", "expected one label, __label__NAME"),
     "no_text": (b"__label__a", "expected a text"),
     "no_utf8": (b"__label__a a\xc3", "byte 0xC3"),
 }

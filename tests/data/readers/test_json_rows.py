@@ -83,6 +83,7 @@ SHAPES = {
         b'{"features": [{"name": "text"}], "rows": [' + ROWS[0] + b"]}",
         A,
     ),
+    "under_keys": (b'{"n": [], "a": {"b": [\n' + ROWS[0] + b"]}}", (2, "a", 1)),
     "by_id": (b'{"7": ' + ROWS[0] + b',\n"8": ' + ROWS[1] + b"}", A, B),
     "columns_of_objects": (
         b'{"text": {"0": "a", "5": "b"}, "x": {}, "label": {"0": 1, "5": 0}}',
@@ -177,6 +178,7 @@ BAD_ROWS = {
     "over_lines": (b'{\n "text" "a",\n "label": 1\n}', "line 3, column 9"),
     "comma_after_it": (b'{"text": "a", "label": 1},', "remove the comma", "column 26"),
     "more_after_it": (b'{"text": "a", "label": 1} x', "'x' after the object"),
+    "python": (b"{'text': 'a', 'label': 1}", "in double quotes, as json.dumps"),
     "no_json": (b"a", "Expecting value"),
     "long_number": (b'{"text": ' + b"1" * 5000 + b"}", "no valid JSON"),
     "missing_key": (
@@ -221,6 +223,8 @@ BAD_FILES = {
         b"[" + (ROWS[0] + b",") * 9999 + b"}]",
         f"line 1, column {2 + 26 * 9999}",
     ),
+    "no_rows_under_a_key": (b'{"data": []}', "at least one row"),
+    "columns_without_a_row": (b'{"text": [], "label": []}', "at least one row"),
     "two_arrays": (ARRAY + ROWS[1] + b"]\n[]", ":3: ", "after the array of line 1"),
     "array_of_texts": (b'["a", "b"]', "first element is str 'a'", '{"text": ...}'),
     "two_keys": (

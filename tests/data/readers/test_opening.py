@@ -234,6 +234,7 @@ def test_expand(tmp_path: pathlib.Path) -> None:
 LISTS = {
     # id: pattern, files
     "two": ("b.csv,a.csv", "b.csv", "a.csv"),
+    "comma_at_the_end": ("b.csv,", "b.csv"),
     "blanks": ("b.csv, a.csv", "b.csv", "a.csv"),
     "globs": ("[b]*.csv,deep/*.csv", "b,c.csv", "b.csv", "deep/e.csv"),
     "name_with_a_comma": ("b,c.csv", "b,c.csv"),

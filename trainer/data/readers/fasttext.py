@@ -51,7 +51,7 @@ def _text_and_label(line: str) -> tuple[str, str]:
     """The text and the label of a line."""
     words = line.split()
     labels = [word for word in words if word.startswith(PREFIX)]
-    if len(labels) != 1 or words[0] != labels[0]:
+    if len(labels) != 1 or words[0] != labels[0] or labels[0] == PREFIX:
         raise BadValue(
             rule=f"expected one label, {PREFIX}NAME, before the text; several labels a "
             "text are not supported",

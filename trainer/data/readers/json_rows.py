@@ -196,36 +196,61 @@ def _contained(
     names, rows = value.get("columns"), value.get("data")
     if isinstance(names, list) and isinstance(rows, list):
         return "JSON, column names and lists of values", _named_lists(names, rows)
-    key = _key_of_rows(value, scanner, request)
-    if key is not None:
-        rows_under = _rows_under(key, scanner, request)
-        return f"JSON objects under the key {key!r}", rows_under
     if value and all(_texts_of(row, request) for row in value.values()):
         return "JSON objects by their ids", _rows_by_id(scanner)
+    path = _path_of_rows(value, scanner, request)
+    if path:
+        rows_under = _rows_under(path, scanner, request)
+        return f"JSON objects under the key {'.'.join(path)!r}", rows_under
+    if [] in value.values():
+        return "no JSON objects", iter(())
     return None
 
 
-def _key_of_rows(
+def _path_of_rows(
     value: dict[str, object], scanner: JsonScanner, request: Request
-) -> str | None:
-    """The key whose value is a list of objects; of several, the one that has texts."""
-    keys = [key for key, rows in value.items() if _first_row(rows) is not None]
-    if len(keys) > 1:
-        have_texts = [k for k in keys if _texts_of(_first_row(value[k]), request)]
-        keys = have_texts or keys
-    if len(keys) > 1:
+) -> list[str]:
+    """The keys that lead to a list of objects; of several, to the one that has texts.
+
+    [] if there is none.
+    """
+    lists = _lists_of_objects(value)
+    if len(lists) > 1:
+        lists = [each for each in lists if _texts_of(each[1], request)] or lists
+    if len(lists) > 1:
+        paths = [".".join(path) for path, _ in lists]
+        keys = "".join(f"[{json.dumps(key)}]" for key in lists[0][0])
         raise BadFileError(
             request.file,
             line=scanner.line,
             rule="expected one key with a list of objects",
-            received=f"{len(keys)} of them: {named(keys)}",
-            mend="write one to a file of its own: "
-            f"jq -c '.[{json.dumps(keys[0])}][]' FILE > NEW.jsonl",
+            received=f"{len(lists)} of them: {named(paths)}",
+            mend=f"write one to a file of its own: jq -c '.{keys}[]' FILE > NEW.jsonl",
         )
-    for key in keys:
-        # Raises if it is there twice.
-        lookup(value, key, mend="")
-    return keys[0] if keys else None
+    for path, _ in lists:
+        # Raises if one is there twice.
+        lookup(value, ".".join(path), mend="")
+    return lists[0][0] if lists else []
+
+
+def _lists_of_objects(value: dict[str, object]) -> list[tuple[list[str], object]]:
+    """Path and first object of each list of objects, of those that are least deep."""
+    level = [([key], each) for key, each in value.items()]
+    while level:
+        found: list[tuple[list[str], object]] = [
+            (path, each[0])
+            for path, each in level
+            if isinstance(each, list) and each and isinstance(each[0], dict)
+        ]
+        if found:
+            return found
+        level = [
+            ([*path, key], below)
+            for path, each in level
+            if isinstance(each, dict)
+            for key, below in each.items()
+        ]
+    return []
 
 
 def _texts_of(value: object, request: Request) -> list[object]:
@@ -237,21 +262,15 @@ def _texts_of(value: object, request: Request) -> list[object]:
     return found
 
 
-def _first_row(rows: object) -> object:
-    """The first of a list of objects; None for anything else."""
-    if isinstance(rows, list) and rows and isinstance(rows[0], dict):
-        return rows[0]
-    return None
-
-
-def _rows_under(key: str, scanner: JsonScanner, request: Request) -> Records:
-    """The objects in the list of a key; read again, for their lines."""
-    scanner.take("{")
-    while scanner.value() != key:
+def _rows_under(path: list[str], scanner: JsonScanner, request: Request) -> Records:
+    """The objects in the list at a path; read again, for their lines."""
+    for key in path:
+        scanner.take("{")
+        while scanner.value() != key:
+            scanner.take(":")
+            scanner.value()
+            scanner.take(",")
         scanner.take(":")
-        scanner.value()
-        scanner.take(",")
-    scanner.take(":")
     yield from _elements(scanner, request)
 
 

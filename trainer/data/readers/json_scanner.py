@@ -47,7 +47,12 @@ class BrokenJson(BadValue):
         super().__init__(
             rule="expected a JSON object",
             received=f"no valid JSON: {what} in line {line}, column {column}",
-            mend="mend or remove it",
+            mend=(
+                "write keys in double quotes, as json.dumps does, and no comma after "
+                "the last"
+                if "double quotes" in what
+                else "mend or remove it"
+            ),
         )
         self.line = line
 

@@ -47,7 +47,7 @@ def lookup(record: object, path: str, *, mend: str) -> object:
     value, rest = record, path
     while rest:
         taken = path[: len(path) - len(rest)].rstrip(".")
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             step = longest_key(value, rest)
             if step is None:
                 _refuse_key(value, rest, taken=taken, path=path, mend=mend)
@@ -64,8 +64,10 @@ def lookup(record: object, path: str, *, mend: str) -> object:
 
 def longest_key(value: Mapping[str, object], rest: str) -> str | None:
     """The longest of an object's keys that the rest of a path begins with."""
+    if rest in value:
+        return rest
     steps = rest.split(".")
-    candidates = (".".join(steps[:end]) for end in range(len(steps), 0, -1))
+    candidates = (".".join(steps[:end]) for end in range(len(steps) - 1, 0, -1))
     return next((step for step in candidates if step in value), None)
 
 

@@ -67,6 +67,9 @@ def expand(pattern: str) -> list[str]:
     parts = pattern.split(",")
     paths: list[str] = []
     while parts:
+        if not parts[0].strip():
+            parts = parts[1:]
+            continue
         # The longest that is there, because of commas in names.
         ends = range(len(parts), 0, -1)
         found = ((end, _matches(",".join(parts[:end]))) for end in ends)

@@ -158,7 +158,8 @@ def _refuse_what_has_no_effect(opening: Opening, request: Request) -> None:
             opening.file,
             rule="expected texts with labels",
             received="a file of text lines, which has none",
-            mend="use .csv, .tsv, .jsonl or .parquet",
+            mend="use .csv, .tsv, .jsonl or .parquet; a folder for each label is named "
+            "by folder:FOLDER",
         )
     if opening.file_format not in _TABLES and request.column_names:
         raise BadFileError(
