@@ -65,7 +65,14 @@ def test_csv() -> None:
 
 @pytest.mark.parametrize(
     "value, expected",
-    [(HOSTILE, HOSTILE), (None, ""), ([1, "é"], '[1, "\\u00e9"]'), (True, "true")],
+    [
+        (HOSTILE, HOSTILE),
+        ("a\nb", "a\nb"),
+        ("a\rb", "a\rb"),
+        (None, ""),
+        ([1, "é"], '[1, "\\u00e9"]'),
+        (True, "true"),
+    ],
 )
 def test_csv_is_read_as_it_was_meant(value: Any, expected: str) -> None:
     text = "\n".join(lines("a.CSV", LAYOUT, [answer(value)])) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+import csv
 import io
 import json
 import os
@@ -215,6 +216,16 @@ def test_csv_from_csv(named_model: str, tmp_path: pathlib.Path) -> None:
         f',,,,,,"{tmp_path}/a.csv:5: expected 2 fields, as in the header. Received: 3; '
         'put a text that holds commas in quotes"\n'
     )
+
+
+def test_ids_of_a_users_file_are_kept(named_model: str, tmp_path: pathlib.Path) -> None:
+    case = REPOSITORY / "tests" / "testdata" / "cases" / "predict-keep-id.csv"
+    found = predicted_text(
+        named_model, tmp_path, "out.csv", input=str(case), keep_fields=("id",)
+    )
+    rows = list(csv.DictReader(found.splitlines()))
+    assert [row["id"] for row in rows] == [f"q{n:03}" for n in range(8)]
+    assert {row["label"] for row in rows} == {"long"}
 
 
 def test_bad_rows_are_answered_in_their_place(

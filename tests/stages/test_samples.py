@@ -54,8 +54,8 @@ DRAWS: dict[str, tuple[Any, Any, Decision, dict[int, str]]] = {
     ),
     # The label is the one that the export gives, and the border is where it changes.
     "thresholds": (
-        [1, 1, 0, 1],
-        [0.9, 0.3, 0.5, 0.21],
+        [1, 1, 0, 0],
+        [0.9, 0.3, 0.5, 0.19],
         MOVED,
         {0: "surest right", 2: "surest wrong", 3: "nearest to the border"},
     ),
