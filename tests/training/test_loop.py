@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import signal
@@ -164,6 +165,24 @@ def test_log_line_is_the_mean_since_the_last_and_leaves_evaluation_time_out() ->
     assert total == pytest.approx(18)
     assert [line["secs_left"] for line in lines] == [18.0, 12.0, 4.0, 0.0]
     assert [line["input_wait_fraction"] for line in lines] == [0.25] * 4
+
+
+@pytest.mark.parametrize(
+    ("logging_steps", "lines"),
+    [
+        # Steps of two seconds.
+        (100, ["at step 31 of 80", "at step 61 of 80"]),
+        (40, ["at step 31 of 80", "at step 70 of 80"]),
+        (20, []),
+    ],
+)
+def test_a_long_silence_is_broken(
+    logging_steps: int, lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings: Any = dict(validation=False, save_every_steps=0, num_epochs=16)
+    with caplog.at_level(logging.INFO, logger=loop.__name__):
+        run(Recorder(RunState()), logging_steps=logging_steps, **settings)
+    assert caplog.messages == lines
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 import math
 import time
 from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence
@@ -35,6 +36,10 @@ from trainer.training.steps import StepNumbers
 # Of a call that ended so many steps ago the host waits to know whether to stop: so it
 # is never further ahead of the devices than this, or one call.
 _MAX_STEPS_AHEAD = 2
+# After so long without a line of numbers, one says that the run goes on.
+_SILENCE_SECS = 60.0
+
+_logger = logging.getLogger(__name__)
 
 
 class Saver(Protocol):
@@ -114,6 +119,8 @@ class TrainingLoop:
             saving_is_due = is_last or _is_due(state.step, config.save_every_steps)
             if is_last or self._logging_is_due():
                 meter.log(self.checkpoints.latest_path)
+            else:
+                meter.break_silence()
             if self._evaluation_is_due() or saving_is_due or stopping:
                 meter.pause(self.checkpoints.latest_path)
                 self.checkpoints.save_latest()
@@ -203,7 +210,7 @@ class _Meter:
         self._num_examples = self._num_steps = 0
         self._input_wait_secs = 0.0
         self._secs = 0.0
-        self._since = clock()
+        self._since = self._time_of_line = clock()
 
     def add(self, numbers: StepNumbers, *, rows: np.ndarray) -> None:
         """Takes the numbers of some steps, which may still be computed.
@@ -238,6 +245,14 @@ class _Meter:
             writer.write("train", step=state.step, values=values)
         state.pending, self._secs, self._input_wait_secs = [], 0.0, 0.0
         self._num_examples = self._num_steps = 0
+        self._time_of_line = self._clock()
+
+    def break_silence(self) -> None:
+        """Says where the run is, if the last line is long ago; waits for no step."""
+        if self._writers and self._clock() - self._time_of_line >= _SILENCE_SECS:
+            step, total = self._state.step, self._plan.total_steps
+            _logger.info("at step %d of %d", step, total)
+            self._time_of_line = self._clock()
 
     def pause(self, latest_path: str | None) -> None:
         """Waits for the steps under way, checks them, and stops the clock."""
