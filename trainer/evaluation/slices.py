@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.evaluation import schema
+from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.metrics import ClassPredictions
 from trainer.messages import message
 
@@ -23,15 +24,6 @@ MAX_SHOWN_CHARACTERS = 400
 # The first bin of lengths holds at least this share of the examples, so that bins
 # start where the texts are: at 16 tokens for tweets, at 128 for reviews.
 _MIN_FIRST_BIN_FRACTION = 0.1
-
-
-def wilson_interval(num_correct: int, count: int) -> schema.Interval:
-    """95% interval (low, high) of a proportion (Wilson 1927). count: at least 1."""
-    # Imported here: it takes half a second, and a resumed run need not wait for it.
-    import scipy.stats
-
-    interval = scipy.stats.binomtest(num_correct, count).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def accuracy_by_length(

@@ -27,8 +27,10 @@ def render(facts: Mapping[str, Any]) -> str:
         Of the run: `title`; `config`, its settings as a dict; `data`, of which
         `splits` with `num_examples` and `class_counts`; `warnings`; `metrics`, split →
         `num_examples`, `confidence_intervals_95` and the metrics that are defined on
-        it, empty if no texts were held out; `decision_split` and `decision_quality`,
-        the keys of `schema.DecisionQuality`, None if the decision was not fitted;
+        it, empty if no texts were held out; `decision_split`, where the decision was
+        fitted, None if nowhere; `decision_measured_on`, a split, and
+        `decision_quality`, the keys of `schema.DecisionQuality` on it, None if no
+        texts were held out;
         `checked_on`, the split of the texts that the format was measured on.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which

@@ -52,7 +52,7 @@ class After:
         them.
       labels: int32 [n], of the same splits.
       decision: how a label follows from logits, fitted on validation if there is any.
-      evaluations: by split, of the calibrated logits.
+      evaluations: by split, of the labels and probabilities that the decision gives.
       answers: to the sample texts.
     """
 
@@ -123,7 +123,7 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
     logits = _logits(run, built)
     decision = run.task.plain_decision(len(material.label_names))
     answers = decision.answers(logits.pop(SAMPLES), label_names=material.label_names)
-    evaluations = _evaluations(run, material, built, logits)
+    evaluations = _evaluations(run, material, built, logits, decision)
     if run.runtime.is_chief:
         content = {
             **_made_on(material),
@@ -145,12 +145,11 @@ def _evaluated_after(run: Run, material: Material, built: Built) -> After:
     decision = _decide(
         run.task, run.config.serving, logits, labels, len(material.label_names)
     )
-    calibrated = {name: decision.calibrated(values) for name, values in logits.items()}
     return After(
         logits=logits,
         labels=labels,
         decision=decision,
-        evaluations=_evaluations(run, material, built, calibrated),
+        evaluations=_evaluations(run, material, built, logits, decision),
         answers=_predictions(
             decision.answers(samples, label_names=material.label_names)
         ),
@@ -171,11 +170,16 @@ def _logits(run: Run, built: Built) -> dict[str, np.ndarray]:
 
 
 def _evaluations(
-    run: Run, material: Material, built: Built, logits: Mapping[str, np.ndarray]
+    run: Run,
+    material: Material,
+    built: Built,
+    logits: Mapping[str, np.ndarray],
+    decision: Decision,
 ) -> dict[str, SplitEvaluation]:
     return {
         name: built.evaluators[name].report(
             values,
+            decision=decision,
             num_resamples=run.config.num_bootstrap_resamples,
             seed=run.config.training.seed,
             longest_text=material.encoder.longest_text,
@@ -203,4 +207,6 @@ def _decide(
         split="validation",
     )
     _logger.info("decision: %s", decision)
+    for sentence in decision.warnings:
+        _logger.warning("%s", sentence)
     return decision

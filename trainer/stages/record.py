@@ -77,7 +77,11 @@ def run(
         decision=after.decision_facts(),
         training=schema.TrainingFacts(**trained.facts(), **built.facts()),
         data=material.facts(),
-        warnings=(*built.warnings, *exported.warnings),
+        warnings=(
+            *built.warnings,
+            *after.decision.warnings,
+            *exported.warnings,
+        ),
         config=dataclasses.asdict(run.config),
         environment=environment.facts(run.runtime.reasons),
         history=schema.from_mapping(schema.History, history),

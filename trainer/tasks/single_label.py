@@ -21,7 +21,7 @@ from trainer.config import DecisionMetric
 from trainer.data.batches import Batch
 from trainer.evaluation import metrics, schema, slices
 from trainer.evaluation.schema import SplitEvaluation
-from trainer.tasks import single_label_decision
+from trainer.tasks import single_label_decision, task
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.single_label_decision import Decision
 from trainer.tasks.task import Scoring
@@ -115,6 +115,7 @@ class ClassScoring:
         labels: np.ndarray,
         logits: np.ndarray,
         *,
+        decision: task.Decision,
         label_names: Sequence[str],
         texts: Sequence[Any],
         lengths: np.ndarray,
@@ -122,8 +123,13 @@ class ClassScoring:
         num_resamples: int,
         seed: int,
     ) -> SplitEvaluation:
-        """Metrics with intervals, accuracy by length, and the surest errors."""
-        predictions = Predictions(logits)
+        """Metrics with intervals, accuracy by length, and the surest errors.
+
+        All of them are of the labels that the decision gives, as the export does.
+        """
+        predictions = Predictions(
+            decision.calibrated(logits), predicted=decision.labels(logits)
+        )
         evaluation = {
             **metrics.classification_metrics(
                 labels,
