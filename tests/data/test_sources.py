@@ -138,13 +138,7 @@ def test_bad_labels_that_are_skipped_are_counted_to_the_end(
 def test_bad_labels_cost_no_more_than_good_ones(tmp_path: pathlib.Path) -> None:
     """300,000 rows; measured 0.2 s for either on one core."""
     rows = [Row("text", label, 1) for label in ["good", "bad", "fine"] * 100_000]
-<<<<<<< HEAD
-    unread = UnreadSplit(
-        "rows", (UnreadFile("a.csv", lambda on_blank_line, on_settled: iter(rows)),)
-    )
-=======
     unread = UnreadSplit("rows", (UnreadFile("a.csv", lambda *_: iter(rows)),))
->>>>>>> h2-shapes
 
     def secs(*names: str) -> float:
         labels = named_labels(names)

@@ -274,8 +274,10 @@ READ_BY_NAME = {
     "report.data.splits.test.class_counts": "positive",
     "report.decision": "temperature split thresholds abstain_below quality",
     "report.decision.quality.test": (
-        "before after accuracy coverage accuracy_of_covered accuracy_of_abstained"
+        "before after equal_thresholds thresholds accuracy coverage "
+        "accuracy_of_covered accuracy_of_abstained"
     ),
+    "report.decision.quality.test.thresholds": "f1_macro",
     "report.decision.quality.test.before": "expected_calibration_error",
     "report.export": "formats",
     "report.export.formats[0]": (
@@ -362,6 +364,8 @@ def test_what_is_exported_and_how_it_decides() -> None:
         "Where the score is below 80.0%, it says that it abstains.",
         "Calibration error as trained 12.5% 12.5%",
         "with the temperature 1.5% 1.5%",
+        "Macro F1 with equal thresholds 75.0% 75.0%",
+        "with the thresholds 80.0% 80.0%",
         "Texts not abstained from 90.0% 100.0%",
         "of the others right 62.5% \N{EN DASH}",
         "float32 90.9 MB 72 ms 9.2 texts/s 84.0% 3e-07",

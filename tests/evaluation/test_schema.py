@@ -55,11 +55,13 @@ KEYS = {
     "samples[]": "text before after label why",
     "samples[].before": "label score probabilities",
     "samples[].after": "label score probabilities",
-    "decision": "temperature thresholds abstain_below split quality",
+    "decision": "temperature thresholds abstain_below split warnings quality",
     "decision.quality.*": (
-        "num_examples before after accuracy coverage accuracy_of_covered "
-        "accuracy_of_abstained"
+        "num_examples before after equal_thresholds thresholds accuracy coverage "
+        "accuracy_of_covered accuracy_of_covered_interval_95 accuracy_of_abstained"
     ),
+    "decision.quality.*.equal_thresholds": "accuracy f1_macro mcc",
+    "decision.quality.*.thresholds": "accuracy f1_macro mcc",
     "decision.quality.*.before": CALIBRATION,
     "decision.quality.*.after": CALIBRATION,
     "training": (

@@ -185,9 +185,12 @@ def _quality(*, coverage: float, abstained: float | None) -> schema.DecisionQual
         num_examples=90,
         before=_calibration(0.125),
         after=_calibration(0.015),
+        equal_thresholds=schema.LabelQuality(accuracy=0.875, f1_macro=0.75, mcc=0.5),
+        thresholds=schema.LabelQuality(accuracy=0.85, f1_macro=0.8, mcc=0.625),
         accuracy=0.85,
         coverage=coverage,
         accuracy_of_covered=0.95,
+        accuracy_of_covered_interval_95=(0.88, 0.98),
         accuracy_of_abstained=abstained,
     )
 

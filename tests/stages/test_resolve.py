@@ -55,6 +55,7 @@ def in_words(config: ExperimentConfig) -> dict[str, str]:
             steps_per_call=1,
             dropout=None,
             export_folder=pathlib.Path("runs/a/export"),
+            sample_texts=(),
         ),
     )
     return resolve.in_words(run, plan, dropout=0.1)

@@ -362,9 +362,6 @@ def _read(
                 break
         num_good = len(rows) - num_good_before
         num_rows = num_good + bad_rows.count - num_bad_before
-    # As the report lists them: many files of one folder as one.
-    file_facts: list[dict[str, Any]] = []
-    settled: list[str] = []
         _add_facts(file, file_facts, num_rows=num_rows, settled=settled)
         rows.end_file(file.name, num_good)
         if not is_whole:
@@ -382,18 +379,6 @@ def _read(
             **rows.placeholders.facts(),
         },
     )
-
-
-def _list(
-    file: UnreadFile, files: list[dict[str, Any]], *, num_rows: int, settled: list[str]
-) -> None:
-    """Adds a file to those that the report lists, or its rows to those of its folder."""
-    name = file.listed_as or file.name
-    if file.listed_as and files and files[-1]["name"] == name:
-        files[-1]["num_rows"] += num_rows
-    else:
-        words = " ".join(settled)
-        files.append({"name": name, "num_rows": num_rows, "settled": words})
 
 
 def _add_facts(

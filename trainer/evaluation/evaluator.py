@@ -2,7 +2,7 @@
 
     evaluator = make_evaluator(pool, rows, tokens, ..., name="test")
     logits = evaluator.logits(predict_step)             # float32 [n, 2]
-    report = evaluator.report(logits, num_resamples=1000, seed=0, longest_text=512)
+    report = evaluator.report(logits, decision=decision, num_resamples=1000, seed=0, ...)
 
 Every example is predicted exactly once, whatever the batch size and the number of
 replicas: rows that only fill a batch up are left out by their number.
@@ -23,7 +23,7 @@ from trainer.data.plans import BatchPlan, plan_evaluation
 from trainer.data.splits import Pool
 from trainer.data.tokens import TokenizedTexts
 from trainer.evaluation.schema import SplitEvaluation
-from trainer.tasks.task import Scoring
+from trainer.tasks.task import Decision, Scoring
 
 # Gives what numpy.asarray makes float32 [batch, classes] of, which may mean to wait.
 Predict = Callable[[Batch], Any]
@@ -103,17 +103,25 @@ class Evaluator:
         )
 
     def report(
-        self, logits: np.ndarray, *, num_resamples: int, seed: int, longest_text: int
+        self,
+        logits: np.ndarray,
+        *,
+        decision: Decision,
+        num_resamples: int,
+        seed: int,
+        longest_text: int,
     ) -> SplitEvaluation:
         """What the report says of the split, as `Scoring.report` has it.
 
         Args:
-          logits: float [n, classes], as `logits` gave them, or scaled.
+          logits: float [n, classes], as `logits` gave them.
+          decision: what labels and probabilities follow from them.
           longest_text: how many tokens of a text are read.
         """
         evaluation: SplitEvaluation = self._scoring.report(
             self.labels,
             logits,
+            decision=decision,
             label_names=self._label_names,
             texts=_Rows(self._pool, self._rows),
             lengths=self._full_lengths,

@@ -21,7 +21,8 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-from trainer.evaluation import schema, slices
+from trainer.evaluation import schema
+from trainer.evaluation.intervals import wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -483,7 +484,7 @@ def _reliability_picture(bins: Sequence[schema.ReliabilityBin]) -> Picture:
             (0, 1), (0, 1), color=_GREY, linestyle="--", label="as sure as right"
         )
         intervals = [
-            slices.wilson_interval(round(accuracy * count), count)
+            wilson_interval(round(accuracy * count), count)
             for _, accuracy, count in points
         ]
         _error_bars(curve, confidences, accuracies, intervals)

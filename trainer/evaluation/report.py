@@ -35,6 +35,8 @@ from trainer.evaluation.schema import (
 )
 
 MISSING = "–"
+# Instead of an interval.
+TOO_FEW = "too few texts to say"
 SUMMARY_COLUMNS = 100
 _MAX_CONFUSIONS = 10
 # From this many times the mean share of a label on, the commonest one's is told.
@@ -281,10 +283,12 @@ def _num_examples(*evaluations: SplitEvaluation | None) -> int:
 
 
 def _interval(evaluation: SplitEvaluation, name: str) -> str:
-    """ "79.8 to 84.6", or nothing where the metric has no interval."""
-    interval = evaluation.confidence_intervals_95.get(name)
+    """ "79.8 to 84.6", or why there is none; nothing where none was asked for."""
+    intervals = evaluation.confidence_intervals_95
+    interval = intervals.get(name)
     if not interval:
-        return ""
+        is_asked = intervals and getattr(evaluation, name) is not None
+        return TOO_FEW if is_asked else ""
     _, is_fraction = _METRICS[name]
     low, high = (
         f"{100 * end:.1f}" if is_fraction else _decimal(end) for end in interval

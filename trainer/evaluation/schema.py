@@ -160,7 +160,7 @@ class SplitEvaluation:
       confusion_matrix: counts [classes][classes]; rows true, columns predicted.
       reliability: bins of equal width, ascending.
       confidence_intervals_95: by the name of the metric; empty without resamples, and
-        without the metrics that are None.
+        without the metrics that are None or of which the texts say too little.
       accuracy_by_length: shortest first; bins without a text are left out.
       most_confident_errors: surest first; empty if all predictions are right.
       risk_coverage: the share of errors (y) among the surest share of the texts (x).
@@ -234,24 +234,39 @@ class CalibrationQuality:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelQuality:
+    """How good the labels are that are given to all texts."""
+
+    accuracy: float
+    f1_macro: float
+    mcc: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DecisionQuality:
     """What the decision of the exported model gives on one split.
 
     Attributes:
       before: of the logits as they were trained.
       after: of the logits divided by the temperature.
+      equal_thresholds: of the most probable labels.
+      thresholds: of the labels with the thresholds.
       accuracy: with the thresholds, over all texts.
       coverage: the fraction of the texts that the model does not abstain from.
       accuracy_of_covered: None if it abstains from all.
+      accuracy_of_covered_interval_95: likewise.
       accuracy_of_abstained: None if it abstains from none.
     """
 
     num_examples: int
     before: CalibrationQuality
     after: CalibrationQuality
+    equal_thresholds: LabelQuality
+    thresholds: LabelQuality
     accuracy: float
     coverage: float
     accuracy_of_covered: float | None
+    accuracy_of_covered_interval_95: Interval | None
     accuracy_of_abstained: float | None
 
 
@@ -264,6 +279,7 @@ class DecisionFacts:
       thresholds: one a label, which sum to 1.
       abstain_below: the score below which the model abstains; 0.0: never.
       split: the split all of it was fitted on; None: it was not fitted.
+      warnings: sentences on what was asked for and cannot be given.
       quality: by held-out split; empty if no texts were held out.
     """
 
@@ -271,6 +287,7 @@ class DecisionFacts:
     thresholds: tuple[float, ...]
     abstain_below: float
     split: str | None
+    warnings: tuple[str, ...] = ()
     quality: Mapping[str, DecisionQuality]
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from trainer.data.places import Places
 from trainer.evaluation import schema
+from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.metrics import ClassPredictions
 from trainer.messages import message
 
@@ -29,15 +30,6 @@ _NUM_HISTOGRAM_BINS = 24
 # text of 50,000 tokens would press all others into the first.
 _HISTOGRAM_LIMITS = 4
 _HISTOGRAM_QUANTILE = 0.95
-
-
-def wilson_interval(num_correct: int, count: int) -> schema.Interval:
-    """95% interval (low, high) of a proportion (Wilson 1927). count: at least 1."""
-    # Imported here: it takes half a second, and a resumed run need not wait for it.
-    import scipy.stats
-
-    interval = scipy.stats.binomtest(num_correct, count).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def accuracy_by_length(

@@ -36,13 +36,15 @@ def render(facts: Mapping[str, Any]) -> str:
       facts: what the format's manifest holds; other keys than these do no harm.
 
         Of the run: `title`; `config`, its settings as a dict; `data`, of which
-        `splits` with `num_examples` and `class_counts`; `doubts`, as `schema.Doubt`; `metrics`, split →
+        `splits` with `num_examples` and `class_counts`; `doubts`, as `schema.Doubt`;
+        `metrics`, split →
         `num_examples`, `confidence_intervals_95` and the metrics that are defined on
-        it, empty if no texts were held out; `decision_split` and `decision_quality`,
-        the keys of `schema.DecisionQuality`, None if the decision was not fitted;
-        `checked_on`, the split of the texts that the format was measured on. And where
-        there are any: `settings_in_words`; `samples`, texts that may be shown to
-        everybody, with `label` and `score`.
+        it, empty if no texts were held out; `decision_split`, where the decision was
+    fitted, None if nowhere; `decision_measured_on`, a split, and
+    `decision_quality`, the keys of `schema.DecisionQuality` on it, None if no
+    texts were held out; `checked_on`, the split of the texts that the format was
+    measured on. And where there are any: `settings_in_words`; `samples`, texts
+    that may be shown to everybody, with `label` and `score`.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;

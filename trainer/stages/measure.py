@@ -11,7 +11,7 @@ import base64
 import dataclasses
 import json
 import logging
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class After:
         them.
       labels: int32 [n], of the same splits.
       decision: how a label follows from logits, fitted on validation if there is any.
-      evaluations: by split, of the calibrated logits.
+      evaluations: by split, of the labels and probabilities that the decision gives.
       answers: to the sample texts.
       doubts: all so far, those of the data among them.
     """
@@ -133,7 +133,7 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
     logits = _logits(run, material, built)
     decision = run.task.plain_decision(len(material.label_names))
     answers = decision.answers(logits.pop(SAMPLES), label_names=material.label_names)
-    evaluations = _evaluations(run, material, built, logits)
+    evaluations = _evaluations(run, material, built, logits, decision)
     held_out = logits.get(material.held_out or "")
     if run.runtime.is_chief:
         content = {
@@ -173,10 +173,9 @@ def _evaluated_after(run: Run, material: Material, built: Built) -> After:
     decision = _decide(
         run.task, run.config.serving, logits, labels, len(material.label_names)
     )
-    calibrated = {name: decision.calibrated(values) for name, values in logits.items()}
-    evaluations = _evaluations(run, material, built, calibrated)
-    of_result = tuple(doubts.of_result(evaluations))
-    for doubt in of_result:
+    evaluations = _evaluations(run, material, built, logits, decision)
+    found = (*_of_decision(decision), *doubts.of_result(evaluations))
+    for doubt in found:
         _logger.warning("%s", doubt.message)
     return After(
         logits=logits,
@@ -186,8 +185,13 @@ def _evaluated_after(run: Run, material: Material, built: Built) -> After:
         answers=_predictions(
             decision.answers(samples, label_names=material.label_names)
         ),
-        doubts=(*built.doubts, *of_result),
+        doubts=(*built.doubts, *found),
     )
+
+
+def _of_decision(decision: Decision) -> Iterator[Doubt]:
+    for sentence in decision.warnings:
+        yield Doubt(kind="decision", message=sentence)
 
 
 def _predictions(answers: Sequence[Mapping[str, Any]]) -> tuple[Prediction, ...]:
@@ -205,11 +209,16 @@ def _logits(run: Run, material: Material, built: Built) -> dict[str, np.ndarray]
 
 
 def _evaluations(
-    run: Run, material: Material, built: Built, logits: Mapping[str, np.ndarray]
+    run: Run,
+    material: Material,
+    built: Built,
+    logits: Mapping[str, np.ndarray],
+    decision: Decision,
 ) -> dict[str, SplitEvaluation]:
     return {
         name: built.evaluators[name].report(
             values,
+            decision=decision,
             num_resamples=run.config.num_bootstrap_resamples,
             seed=run.config.training.seed,
             longest_text=material.encoder.longest_text,
@@ -237,4 +246,6 @@ def _decide(
         split="validation",
     )
     _logger.info("decision: %s", decision)
+    for sentence in decision.warnings:
+        _logger.warning("%s", sentence)
     return decision

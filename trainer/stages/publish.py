@@ -189,6 +189,10 @@ def _manifest_facts(
 ) -> dict[str, Any]:
     """What manifest and model card say of the run."""
     decision = dataclasses.asdict(after.decision_facts())
+    # Not where it was fitted: a choice made on a split is judged on another.
+    measured_on = next(
+        (name for name in ("test", "validation") if name in decision["quality"]), None
+    )
     return {
         "title": title(run),
         "config": dataclasses.asdict(run.config),
@@ -205,7 +209,8 @@ def _manifest_facts(
             for split, evaluation in after.facts().items()
         },
         "decision_split": decision["split"],
-        "decision_quality": decision["quality"].get(decision["split"]),
+        "decision_measured_on": measured_on,
+        "decision_quality": decision["quality"].get(measured_on),
         "checked_on": held_out_split(material),
         "samples": _public_samples(run.resolved.sample_texts, after),
     }

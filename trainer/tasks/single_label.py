@@ -22,7 +22,7 @@ from trainer.data.batches import Batch
 from trainer.data.places import Places
 from trainer.evaluation import curves, metrics, schema, slices
 from trainer.evaluation.schema import SplitEvaluation
-from trainer.tasks import single_label_decision
+from trainer.tasks import single_label_decision, task
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.single_label_decision import Decision
 from trainer.tasks.task import Scoring
@@ -134,6 +134,7 @@ class ClassScoring:
         labels: np.ndarray,
         logits: np.ndarray,
         *,
+        decision: task.Decision,
         label_names: Sequence[str],
         texts: Sequence[Any],
         lengths: np.ndarray,
@@ -142,8 +143,13 @@ class ClassScoring:
         num_resamples: int,
         seed: int,
     ) -> SplitEvaluation:
-        """Metrics with intervals, accuracy by length, the surest errors, curves."""
-        predictions = Predictions(logits)
+        """Metrics with intervals, accuracy by length, the surest errors, curves.
+
+        All of them are of the labels that the decision gives, as the export does.
+        """
+        predictions = Predictions(
+            decision.calibrated(logits), predicted=decision.labels(logits)
+        )
         evaluation = {
             **metrics.classification_metrics(
                 labels,

@@ -62,6 +62,7 @@ class Scoring(Protocol):
         labels: np.ndarray,
         logits: np.ndarray,
         *,
+        decision: Decision,
         label_names: Sequence[str],
         texts: Sequence[Any],
         lengths: np.ndarray,
@@ -73,6 +74,8 @@ class Scoring(Protocol):
         """All that the report says of a split: a dataclass of `evaluation/schema.py`.
 
         Args:
+          logits: float [n, classes], as the classifier gave them.
+          decision: what labels and probabilities follow from them.
           texts: n texts.
           lengths: int [n], tokens of each text before truncation.
           places: where the n texts were read.
@@ -92,6 +95,10 @@ class Decision(Protocol):
     def temperature(self) -> float:
         """What logits are divided by before they become probabilities."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what was asked for and cannot be given."""
+
     def answers(
         self, logits: np.ndarray, *, label_names: Sequence[str]
     ) -> list[dict[str, Any]]:
@@ -102,6 +109,9 @@ class Decision(Protocol):
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
         """The logits whose softmax `probabilities` gives, of the logits' dtype."""
+
+    def labels(self, logits: np.ndarray) -> np.ndarray:
+        """int64 [n], the position of the label of each row of logits."""
 
     def choose(self, probabilities: np.ndarray) -> np.ndarray:
         """int64 [n], the position of the label that is chosen."""
