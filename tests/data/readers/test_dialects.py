@@ -160,6 +160,12 @@ BAD_FILES = {
         "no header?",
         "2 columns",
     ),
+    "lines_in_quotes": (
+        b'"text;label"\n"a;1"\n',
+        {},
+        "in quotes as a whole, 'text;label'",
+        "remove the quotes",
+    ),
     "html": (b"<!DOCTYPE html>\n<html>\n", {}, "Received: HTML or XML"),
     "git_lfs": (b"version https://git-lfs.github.com/spec/v1\n", {}, "git lfs pull"),
     "capitals": (b"TEXT;LABEL\na;1\n", {}, "(did you mean 'TEXT'?)", "--text_field"),
