@@ -140,7 +140,7 @@ def test_long_texts_in_windows_decided_and_exported(
             export_formats=("float32", "bfloat16"),
             max_accuracy_drop=1,
             decision_metric="f1_macro",
-            abstain_accuracy=0.9,
+            abstain_accuracy=0.5,
             num_export_examples=7,
         ),
     )
@@ -153,8 +153,8 @@ def test_long_texts_in_windows_decided_and_exported(
     assert [f["format"] for f in report["export"]["formats"]] == ["float32", "bfloat16"]
     decision = report["decision"]
     quality = decision["quality"]["validation"]
-    assert decision["split"] == "validation" and decision["temperature"] != 1
-    assert quality["after"]["loss"] < quality["before"]["loss"]
+    assert decision["split"] == "validation"
+    assert quality["after"]["loss"] <= quality["before"]["loss"]
     assert quality["after"]["loss"] == pytest.approx(
         report["after"]["validation"]["loss"], rel=1e-5
     )
@@ -174,6 +174,15 @@ def test_long_texts_in_windows_decided_and_exported(
     assert checked["num_texts"] == 7
     assert checked["accuracy"] == pytest.approx(
         np.mean(np.array(is_right)[checked_rows])
+    )
+    measured = report["after"]["test"]
+    assert np.trace(measured["confusion_matrix"]) == sum(is_right)
+    given = [data.label_names.index(answer["label"]) for answer in answers]
+    assert np.sum(measured["confusion_matrix"], axis=0).tolist() == (
+        np.bincount(given, minlength=len(data.label_names)).tolist()
+    )
+    assert measured["f1_macro"] == pytest.approx(
+        decision["quality"]["test"]["thresholds"]["f1_macro"]
     )
     covered = 1 - np.mean([answer["abstain"] for answer in answers])
     assert covered == pytest.approx(decision["quality"]["test"]["coverage"])
@@ -254,6 +263,7 @@ def test_finished_with_other_serving_settings_is_published_again(
         export_formats=("float32", "int8"),
         max_accuracy_drop=1.0,
         calibrate=False,
+        abstain_accuracy=0.99,
     )
     with caplog.at_level(logging.INFO, logger="trainer"):
         second = experiment.run(changed)
@@ -262,8 +272,18 @@ def test_finished_with_other_serving_settings_is_published_again(
     assert second.report["export"]["version"] == 2
     formats = [f["format"] for f in second.report["export"]["formats"]]
     assert formats == ["float32", "int8"]
-    assert first.report["decision"]["temperature"] != 1
     assert second.report["decision"]["temperature"] == 1
+    # So few texts promise nothing, and the reader of report and manifest learns of it.
+    assert first.report["decision"]["abstain_below"] == 0
+    assert second.report["decision"]["abstain_below"] == 1
+    (warning,) = second.report["decision"]["warnings"]
+    assert "--abstain_accuracy=0.99" in warning and warning in second.report["warnings"]
+    facts = manifest.read(pathlib.Path(second.report["export"]["path"]))
+    assert warning in facts["warnings"]
+    assert facts["decision_measured_on"] == "test"
+    assert facts["decision_quality"] == json.loads(
+        json.dumps(second.report["decision"]["quality"]["test"])
+    )
     for part in ("before", "training"):
         assert second.report[part] == first.report[part]
     records = first.report["history"]["train"]
