@@ -231,7 +231,7 @@ def test_long_texts_in_windows_decided_and_exported(
             export_formats=("float32", "bfloat16"),
             max_accuracy_drop=1,
             decision_metric="f1_macro",
-            abstain_accuracy=0.9,
+            abstain_accuracy=0.5,
             num_export_examples=7,
         ),
     )
@@ -244,8 +244,8 @@ def test_long_texts_in_windows_decided_and_exported(
     assert [f["format"] for f in report["export"]["formats"]] == ["float32", "bfloat16"]
     decision = report["decision"]
     quality = decision["quality"]["validation"]
-    assert decision["split"] == "validation" and decision["temperature"] != 1
-    assert quality["after"]["loss"] < quality["before"]["loss"]
+    assert decision["split"] == "validation"
+    assert quality["after"]["loss"] <= quality["before"]["loss"]
     assert quality["after"]["loss"] == pytest.approx(
         report["after"]["validation"]["loss"], rel=1e-5
     )
@@ -265,6 +265,15 @@ def test_long_texts_in_windows_decided_and_exported(
     assert checked["num_texts"] == 7
     assert checked["accuracy"] == pytest.approx(
         np.mean(np.array(is_right)[checked_rows])
+    )
+    measured = report["after"]["test"]
+    assert np.trace(measured["confusion_matrix"]) == sum(is_right)
+    given = [data.label_names.index(answer["label"]) for answer in answers]
+    assert np.sum(measured["confusion_matrix"], axis=0).tolist() == (
+        np.bincount(given, minlength=len(data.label_names)).tolist()
+    )
+    assert measured["f1_macro"] == pytest.approx(
+        decision["quality"]["test"]["thresholds"]["f1_macro"]
     )
     covered = 1 - np.mean([answer["abstain"] for answer in answers])
     assert covered == pytest.approx(decision["quality"]["test"]["coverage"])
@@ -347,6 +356,7 @@ def test_finished_with_other_serving_settings_is_published_again(
         export_formats=("float32", "int8"),
         max_accuracy_drop=1.0,
         calibrate=False,
+        abstain_accuracy=0.99,
     )
     with caplog.at_level(logging.INFO, logger="trainer"):
         second = experiment.run(changed)
@@ -357,6 +367,17 @@ def test_finished_with_other_serving_settings_is_published_again(
     assert formats == ["float32", "int8"]
     assert second.report["decision"]["temperature"] == 1
     assert not second.report["config"]["serving"]["calibrate"]
+    # So few texts promise nothing, and the reader of report and manifest learns of it.
+    assert first.report["decision"]["abstain_below"] == 0
+    assert second.report["decision"]["abstain_below"] == 1
+    (warning,) = second.report["decision"]["warnings"]
+    assert "--abstain_accuracy=0.99" in warning and warning in second.report["warnings"]
+    facts = manifest.read(pathlib.Path(second.report["export"]["path"]))
+    assert warning in [doubt["message"] for doubt in facts["doubts"]]
+    assert facts["decision_measured_on"] == "test"
+    assert facts["decision_quality"] == json.loads(
+        json.dumps(second.report["decision"]["quality"]["test"])
+    )
     for part in ("before", "training"):
         assert second.report[part] == first.report[part]
     records = first.report["history"]["train"]

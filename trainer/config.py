@@ -738,20 +738,24 @@ class ServingConfig:
     calibrate: bool = setting(
         True,
         "Fit a temperature on the validation split and divide the logits by it, so that"
-        " a score of 80% is right in 80% of the cases. Changes no label.",
+        " a score of 80% is right in 80% of the cases. It stays at or near 1 where the "
+        "texts are too few to tell. Changes no label.",
         may_change=True,
     )
     decision_metric: DecisionMetric = setting(
         "none",
         "Choose the classes' decision thresholds so that this metric is best on the "
-        "validation split; `none`: the most probable class is the label.",
+        "validation split, where its gain is beyond its error; `none`: the most probable"
+        " class is the label.",
         may_change=True,
     )
     abstain_accuracy: float = setting(
         0.0,
-        "The exported model says `abstain` of texts whose score is so low that, on the "
-        "validation split, the others are right in at least this share of the cases, "
-        "such as 0.95. 0: never.",
+        "The exported model says `abstain` of texts whose score is so low that the "
+        "others are right in at least this share of the cases, such as 0.95, by a lower "
+        "bound (90%) from the validation split: 0.9 takes 22 texts at least, 0.95 takes "
+        "45, 0.99 takes 230. Of too few it abstains always, and a warning says so. 0: "
+        "never.",
         may_change=True,
     )
     max_serving_batch_size: int = setting(
@@ -798,7 +802,7 @@ class ExperimentConfig:
     )
     num_bootstrap_resamples: int = setting(
         1000,
-        "Resamples behind each 95% confidence interval. 0: no intervals.",
+        "Resamples behind the 95% confidence intervals. 0: no intervals.",
         may_change=True,
     )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)

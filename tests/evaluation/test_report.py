@@ -341,6 +341,19 @@ def test_undefined_metrics_are_dashes() -> None:
     assert "Accuracy on 2 held-out test texts: 100.0%, before" in page.text
 
 
+def test_absent_intervals_are_said_in_words() -> None:
+    report = _full_report()
+    after = report.after["test"]
+    few = dataclasses.replace(after, confidence_intervals_95={"accuracy": (0.5, 0.75)})
+    assert report_lib._cell(few, "accuracy")[1] == "50.0 to 75.0"
+    assert report_lib._cell(few, "f1_macro")[1] == "too few texts to say"
+    # An undefined metric has none; and none was asked for without resamples.
+    undefined = dataclasses.replace(few, roc_auc=None)
+    assert report_lib._cell(undefined, "roc_auc") == (report_lib.MISSING, "")
+    unasked = dataclasses.replace(after, confidence_intervals_95={})
+    assert report_lib._cell(unasked, "f1_macro")[1] == ""
+
+
 def test_time_and_memory_are_in_units_for_people() -> None:
     text = _Page(report_lib.render_html(_full_report())).text
     for row in (

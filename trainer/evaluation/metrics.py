@@ -328,10 +328,15 @@ def bootstrap_intervals(
     examples; the macro averages and roc_auc, if fewer than 5 examples have the class
     for more than a 20th of the classes.
 
-    How often they hold, in percent: the least over accuracies from chance to 0.99 or so,
-    temperatures of 0.4 to 4, even and uneven classes (tests/evaluation/test_metrics.py
-    simulates the same). Of 2, 4 and 10 classes:
-    @@TABLE@@
+    How often they hold, in percent: the least over 2, 4 and 10 classes, even and uneven,
+    accuracies from chance to 0.99, temperatures of 0.4 to 4, each of 300 samples (so
+    that 95 may be seen as 92). Absent ones are not counted. The tests simulate it too.
+
+        n    precision recall F1 MCC AUC loss Brier calibration accuracy (Wilson)
+        20       95      94   94  94  96   93    95      96        90
+        50       94      93   93  93  93   94    93      97        91
+        100      93      94   93  94  93   91    93      96        91
+        500      93      91   92  94  94   93    93      97        95
 
     Args:
       labels: int [n].
