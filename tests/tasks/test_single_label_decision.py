@@ -295,3 +295,9 @@ def test_equal_scores_are_left_out_together() -> None:
         )
         found = decision.quality(right[order].astype(int), logits[order])
         assert found["coverage"] == pytest.approx(0.5)
+
+
+def test_margin_is_how_far_the_label_is_ahead() -> None:
+    decision = Decision(1.0, (0.8, 0.2), 0.0, None)
+    margins = decision.margins([[0.8, 0.2], [0.9, 0.1], [0.5, 0.5]])
+    np.testing.assert_allclose(margins, [0.0, 0.625, 1.875], atol=1e-12)

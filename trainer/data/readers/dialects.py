@@ -300,7 +300,7 @@ def _refuse_other_text(
             )
     is_whole_quoted = any(
         len(columns) == 1
-        and set(request.fields) <= set(map(plain_name, columns[0].split(each)))
+        and set(fields) <= set(map(plain_name, columns[0].split(each)))
         for each in separators
     )
     if is_whole_quoted:
