@@ -340,3 +340,16 @@ def test_names_of_the_flag_rename_those_of_a_further_split_too() -> None:
     numbering = sources._numbering_of(test, labels, config)
     assert numbering.encode(Row("text", "pos", 1), file="a.csv") == 1
     assert sources._numbering_of(test, labels, DataConfig()) is labels
+
+
+def test_groups_and_where_there_are_none(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"text": "t{row}", "label": "{"ab"[row % 2]}", "by": {by}}}\n'
+            for row, by in enumerate(('"Ann"', "7", "7.0", "null", '""', "NaN"))
+        )
+    )
+    groups = load(f"files:{path}", group_field="by").splits["train"].groups
+    assert groups is not None
+    assert groups.to_pylist() == ["Ann", "7", "7", "", "", ""]

@@ -113,6 +113,8 @@ class Request:
             return "name the column with --text_field"
         if field == self.label_field:
             return "name the column with --label_field"
+        if field in self.kept_fields:
+            return "name a column with --group_field, or in trainer.predict --keep_fields"
         return "add it"
 
 
