@@ -46,6 +46,7 @@ OFF_DEFAULT: dict[str, Any] = dict(
     test_dataset="files:d.csv",
     text_field="review",
     label_field="stars",
+    group_field="author",
     label_names=("bad", "good"),
     bad_rows="skip",
     test_one_in=0,
@@ -77,6 +78,8 @@ OFF_DEFAULT: dict[str, Any] = dict(
     keep_checkpoints=5,
     early_stopping_patience=4,
     best_metric="f1_macro",
+    class_weights=("bad:2", "good:0.5"),
+    label_smoothing=0.1,
     seed=11,
     strategy="mirrored",
     collective_communication="ring",
@@ -276,6 +279,29 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(warmup_fraction=1.1),
         ["--warmup_fraction", "[0, 1]", "1.1"],
     ),
+    "smoothing_of_all": (
+        dict(label_smoothing=1.0),
+        ["--label_smoothing", "[0, 1)", "label_smoothing=1.0"],
+    ),
+    "smoothing_negative": (dict(label_smoothing=-0.1), ["--label_smoothing"]),
+    "smoothing_nan": (dict(label_smoothing=float("nan")), ["--label_smoothing"]),
+    **{
+        f"class_weights_{name}": (
+            dict(class_weights=entries),
+            ["--class_weights must be none, balanced, or NAME:WEIGHT", received],
+        )
+        for name, entries, received in (
+            ("of_nothing", (), "class_weights="),
+            ("without_weight", ("bad", "good:2"), "class_weights=bad,good:2"),
+            ("without_name", (":2",), "class_weights=:2"),
+            ("zero", ("bad:0",), "class_weights=bad:0"),
+            ("negative", ("bad:-1",), "class_weights=bad:-1"),
+            ("infinite", ("bad:inf",), "class_weights=bad:inf"),
+            ("nan", ("bad:nan",), "class_weights=bad:nan"),
+            ("twice", ("bad:1", "bad:2"), "class_weights=bad:1,bad:2"),
+            ("mixed", ("balanced", "bad:2"), "class_weights=balanced,bad:2"),
+        )
+    },
     "warmup_negative": (dict(warmup_fraction=-0.5), ["--warmup_fraction", "-0.5"]),
 }
 
@@ -306,6 +332,8 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "tpu": dict(strategy="tpu", tpu="local"),
     "tpu_auto": dict(strategy="auto", tpu="grpc://a:1,grpc://b:1"),
     "no_dropout": dict(dropout=0.0),
+    "balanced": dict(class_weights=("balanced",)),
+    "name_with_a_colon": dict(class_weights=("a:b:2", "c:1e-1")),
     "shortest": dict(max_length=3),
     "least_budget": dict(tokens_per_batch=512, max_length=64),
     "least_budget_of_windows": dict(

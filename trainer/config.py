@@ -19,7 +19,7 @@ import dataclasses
 import json
 import math
 import typing
-from typing import Any, Literal, Mapping
+from typing import Any, Literal, Mapping, Sequence
 
 from trainer.messages import message
 
@@ -427,6 +427,21 @@ class TrainingConfig:
         "The validation metric whose best weights are kept, exported and watched "
         "for early stopping.",
     )
+    class_weights: tuple[str, ...] = setting(
+        ("none",),
+        "What an example weighs in the training loss, by its label: `none`, all the "
+        "same; `balanced`, in inverse proportion to the number of the label's training "
+        "examples, as scikit-learn; or NAME:WEIGHT, separated by commas, such as "
+        "`spam:5,ham:1` (others weigh 1). Weights are scaled to a mean of 1 over the "
+        "training examples. Probabilities of labels made heavier come out higher; "
+        "metrics are not weighted.",
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "Share in [0, 1) of each training target that is spread evenly over all labels,"
+        " so that the model is less sure of itself. Losses of evaluations are without "
+        "it. 0: none.",
+    )
     seed: int = setting(
         0,
         "Seed of everything random: the draw of examples, the order of batches, "
@@ -449,6 +464,13 @@ class TrainingConfig:
             "--seed must be below 2147483648",
             received=f"seed={self.seed}",
         )
+        _require(
+            0.0 <= self.label_smoothing < 1.0,
+            "--label_smoothing must be in [0, 1)",
+            received=f"label_smoothing={self.label_smoothing}",
+        )
+        if self.class_weights not in (("none",), ("balanced",)):
+            named_class_weights(self.class_weights)
         _require_at_least(
             self,
             0,
@@ -459,6 +481,31 @@ class TrainingConfig:
             "early_stopping_patience",
             "seed",
         )
+
+
+def named_class_weights(entries: Sequence[str]) -> dict[str, float]:
+    """Label → weight, of entries of --class_weights written NAME:WEIGHT.
+
+    Raises:
+      ValueError: they are not written so, or a weight is not above 0 and finite.
+    """
+    weights = {}
+    for entry in entries:
+        # A name may have colons; a number has none.
+        name, _, number = entry.strip().rpartition(":")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            weights[name] = math.nan
+    _require(
+        bool(weights)
+        and len(weights) == len(entries)
+        and all(name and 0 < weight < math.inf for name, weight in weights.items()),
+        "--class_weights must be none, balanced, or NAME:WEIGHT for different labels, "
+        "separated by commas, with weights above 0",
+        received=f"class_weights={','.join(entries)}",
+    )
+    return weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

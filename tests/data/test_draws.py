@@ -27,7 +27,7 @@ def drawn(
     seed: int,
     every_label: bool = False,
 ) -> list[int]:
-    return draws.draw(
+    rows: list[int] = draws.draw(
         np.array(labels, np.int32),
         digests([text.lower() for text in texts]),
         digests(texts),
@@ -36,6 +36,7 @@ def drawn(
         seed=seed,
         every_label=every_label,
     ).tolist()
+    return rows
 
 
 def rows_of(counts: Sequence[int]) -> tuple[list[str], list[int]]:

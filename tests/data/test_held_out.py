@@ -31,7 +31,7 @@ def sides(
     )
     together = np.stack(list(shares.values()))
     assert (together.sum(axis=0) == 1).all()
-    return np.array(list(shares))[together.argmax(axis=0)].tolist()
+    return [list(shares)[number] for number in together.argmax(axis=0)]
 
 
 def num_train_texts(

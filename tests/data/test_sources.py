@@ -179,3 +179,16 @@ def test_nothing_is_printed_on_standard_output(
 ) -> None:
     load(written(tmp_path, "train", *labelled(0, 1)))
     assert capsys.readouterr().out == ""
+
+
+def test_groups_and_where_there_are_none(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(
+            f'{{"text": "t{row}", "label": "{"ab"[row % 2]}", "by": {by}}}\n'
+            for row, by in enumerate(('"Ann"', "7", "7.0", "null", '""', "NaN"))
+        )
+    )
+    groups = load(f"files:{path}", group_field="by").splits["train"].groups
+    assert groups is not None
+    assert groups.to_pylist() == ["Ann", "7", "7", "", "", ""]

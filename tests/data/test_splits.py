@@ -243,8 +243,8 @@ def test_an_exact_rule_keeps_its_rows_and_copies_are_left_out_of_training() -> N
     config = DataConfig(test_one_in=5, validation_one_in=4)
     pool, parts = splits.make_splits(read, config=config, seed=0)
 
-    def texts_in(name: str) -> list[str]:
-        return pool.texts.take(parts[name].rows).to_pylist()
+    def texts_in(name: str) -> list[Any]:
+        return list(pool.texts.take(parts[name].rows).to_pylist())
 
     def is_chosen(text: str) -> bool:
         return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % 5 == 0

@@ -92,6 +92,14 @@ def test_tfds_that_only_its_files_know_with_labels_of_strings(
     assert classes(load(**spec).splits["train"]) == ["x", "y", "x"]
 
 
+def test_tfds_groups(tmp_path: pathlib.Path) -> None:
+    spec = write_tfds(tmp_path, train=[("a", 0), ("b", 1)])
+    groups = load(**spec, group_field="text").splits["train"].groups
+    assert groups is not None and groups.to_pylist() == ["a", "b"]
+    with pytest.raises(ValueError, match="must have a feature 'by'.*--group_field"):
+        load(**spec, group_field="by")
+
+
 def test_damaged_tfds_is_named(tmp_path: pathlib.Path) -> None:
     spec = write_tfds(tmp_path, train=[("a", 0), ("b", 1)])
     (record_file,) = tmp_path.rglob("*train.tfrecord*")

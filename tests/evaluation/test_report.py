@@ -159,6 +159,14 @@ def test_hostile_texts_and_labels_stay_text() -> None:
     assert page.text.count(HOSTILE) >= 10
 
 
+def test_groups_are_shown_where_there_are_any() -> None:
+    report = _full_report()
+    assert "Groups" not in _Page(report_lib.render_html(report)).text
+    for name, number in (("train", 41), ("validation", 5), ("test", 12)):
+        report = _replaced(report, f"data.splits.{name}", num_groups=number)
+    assert "Groups 41 5 12" in _Page(report_lib.render_html(report)).text
+
+
 # What a run may not have: parts of the report by path, with what they become.
 ABSENT = {
     "samples-warnings": [("", {"samples": (), "warnings": ()})],
@@ -240,8 +248,7 @@ READ_BY_NAME = {
         "num_test_texts_in_validation bucket_lengths padded_fraction"
     ),
     "report.data.splits.test": (
-        "num_examples class_counts num_duplicates num_groups length_percentiles "
-        "truncated_fraction"
+        "num_examples class_counts num_duplicates length_percentiles truncated_fraction"
     ),
     "report.data.splits.test.class_counts": "positive",
     "report.decision": "temperature split thresholds abstain_below quality",
@@ -407,6 +414,27 @@ def test_summary_table() -> None:
         "SavedModel  runs/toy/export/1",
         "Predict     python -m trainer.predict --saved_model=runs/toy",
     ]
+
+
+@pytest.mark.parametrize(
+    "share, is_told", [(0.5, False), (0.74, False), (0.75, True), (0.97, True)]
+)
+def test_summary_tells_of_uneven_labels(share: float, is_told: bool) -> None:
+    """Where the commonest of two labels is 1.5 times as frequent as the mean."""
+    report = _full_report()
+    for when in ("before", "after"):
+        report = _replaced(report, f"{when}.test", majority_class_accuracy=share)
+    lines = report_lib.summary_table(report).splitlines()
+    told = [line for line in lines if line.startswith(("F1", "Share"))]
+    assert len(told) == 2 * is_told
+    if is_told:
+        test = report.after["test"]
+        low, high = test.confidence_intervals_95["f1_macro"]
+        assert told[0].endswith(
+            f"  {test.f1_macro:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+        )
+        assert told[1].split()[-2:] == [f"{share:.1%}"] * 2
+        assert max(map(len, lines)) <= 100
 
 
 def test_summary_never_cuts_the_command() -> None:

@@ -28,6 +28,8 @@ from trainer.evaluation.schema import Prediction, Report, SplitEvaluation
 
 MISSING = "–"
 SUMMARY_COLUMNS = 100
+# From this many times the mean share of a label on, the commonest one's is told.
+_UNEVEN = 1.5
 
 # Metric → its name for people (↓: lower is better), and whether it is a fraction,
 # shown in percent.
@@ -65,8 +67,9 @@ def summary_table(report: Report) -> str:
         name = (
             f"Accuracy on {_num_examples(before, after):,} {split} texts (95% interval)"
         )
-        cells = [_accuracy_with_interval(before), _accuracy_with_interval(after)]
+        cells = [_with_interval(before, "accuracy"), _with_interval(after, "accuracy")]
         rows.append(_summary_row(name, *cells))
+        rows += _rows_of_uneven_labels(before, after)
     ends = {
         "Report": report.paths.report,
         "SavedModel": report.paths.saved_model,
@@ -84,7 +87,7 @@ def headline(report: Report) -> str:
         return "No texts were held out, so nothing was measured."
     sentence = (
         f"Accuracy on {after.num_examples:,} held-out {split} texts: "
-        f"{_accuracy_with_interval(after)}"
+        f"{_with_interval(after, 'accuracy')}"
     )
     before = report.before.get(split)
     if before:
@@ -207,11 +210,28 @@ def _interval(evaluation: SplitEvaluation, name: str) -> str:
     return f"{low} to {high}"
 
 
-def _accuracy_with_interval(evaluation: SplitEvaluation | None) -> str:
+def _with_interval(evaluation: SplitEvaluation | None, name: str) -> str:
+    """A metric that is a fraction, as "84.0% (80.6 to 87.4)"."""
     if not evaluation:
         return MISSING
-    interval = _interval(evaluation, "accuracy")
-    return _percent(evaluation.accuracy) + (f" ({interval})" if interval else "")
+    interval = _interval(evaluation, name)
+    value = _percent(getattr(evaluation, name))
+    return value + (f" ({interval})" if interval else "")
+
+
+def _rows_of_uneven_labels(
+    before: SplitEvaluation | None, after: SplitEvaluation | None
+) -> list[str]:
+    """What accuracy hides where one label is much more frequent than the others."""
+    share = max(each.majority_class_accuracy for each in (before, after) if each)
+    num_labels = max(len(each.per_class) for each in (before, after) if each)
+    if share * num_labels < _UNEVEN:
+        return []
+    f1 = [_with_interval(each, "f1_macro") for each in (before, after)]
+    return [
+        _summary_row("F1, macro, of the same", *f1),
+        _summary_row("Share of the commonest label", *[_percent(share)] * 2),
+    ]
 
 
 def _metric_tables(report: Report) -> list[dict[str, Any]]:

@@ -249,6 +249,7 @@ class TrainingFacts:
       best_metric: the metric that the best step was chosen by.
       best_step: the step of the best validation; None without a validation split.
       weights: which weights were evaluated and exported.
+      class_weights: what a training example weighs in the loss, by label name; None: 1.
     """
 
     total_steps: int
@@ -260,6 +261,7 @@ class TrainingFacts:
     best_metric: str
     best_step: int | None
     weights: Literal["best", "last"]
+    class_weights: Mapping[str, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -368,7 +370,8 @@ class TrainRecord:
 
     Attributes:
       step: updates done.
-      loss: mean over the examples, in nats.
+      loss: mean over the examples, as it is trained: with their weights and smoothed
+        labels; in nats.
       gradient_norm: before it is clipped.
       secs_left: until the last step, at the pace of this line.
       input_wait_fraction: of the time, in which steps waited for their batches; None

@@ -85,6 +85,7 @@ def run(run: Run, material: Material) -> Built:
             run.runtime.strategy,
             rows=material.splits["train"].rows,
             nominal_batch_size=material.plan.nominal_batch_size,
+            example_weights=material.example_weights(),
         ),
         train_step=_train_step(run, classifier),
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
@@ -148,7 +149,9 @@ def _train_step(run: Run, classifier: keras.Model) -> TrainStep:
     )
     return TrainStep(
         classifier,
-        run.task.objective(classifier, forward),
+        run.task.objective(
+            classifier, forward, label_smoothing=run.config.training.label_smoothing
+        ),
         run.runtime.strategy,
         clip_norm=run.config.optimizer.clip_norm,
         seed=run.config.training.seed,

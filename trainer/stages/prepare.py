@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
+from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.evaluation import schema
@@ -65,6 +66,7 @@ class Material:
       tokens: the token ids of `texts.pool`.
       bucket_lengths: the padded lengths, ascending.
       plan: the training batches of all epochs.
+      class_weights: what a training example weighs, by label; None: all the same.
       data_facts: the report's `data`.
       warnings: what a user should know before trusting the result, in sentences.
     """
@@ -75,6 +77,7 @@ class Material:
     tokens: TokenizedTexts
     bucket_lengths: tuple[int, ...]
     plan: plans.TrainingPlan
+    class_weights: Mapping[str, float] | None
     data_facts: DataFacts
     warnings: tuple[str, ...]
 
@@ -97,6 +100,14 @@ class Material:
         """int32 [n], of a split."""
         labels: np.ndarray = self.texts.pool.labels[self.splits[split].rows]
         return labels
+
+    def example_weights(self) -> np.ndarray | None:
+        """float32 [n], of the training split; None if all weigh the same."""
+        if self.class_weights is None:
+            return None
+        by_label = [self.class_weights[name] for name in self.label_names]
+        weights: np.ndarray = np.array(by_label, np.float32)[self.labels("train")]
+        return weights
 
     def facts(self) -> DataFacts:
         """The report's `data`."""
@@ -128,6 +139,11 @@ def make_material(
       ValueError: the data cannot be used; the message says where and why.
     """
     texts = read_texts(config, seed=training.seed)
+    weights = class_weights(
+        training.class_weights,
+        texts.pool.labels[texts.splits["train"].rows],
+        texts.label_names,
+    )
     encoder = make_encoder(config, preset)
     tokens = encode_texts(
         texts.pool.texts,
@@ -163,6 +179,7 @@ def make_material(
         tokens=tokens,
         bucket_lengths=bucket_lengths,
         plan=plan,
+        class_weights=weights,
         data_facts=facts,
         warnings=tuple(_warnings(config, training, facts)),
     )

@@ -75,7 +75,9 @@ def run(
         after=after.facts(),
         samples=_samples(run.config.sample_texts, before, after),
         decision=after.decision_facts(),
-        training=schema.TrainingFacts(**trained.facts(), **built.facts()),
+        training=schema.TrainingFacts(
+            **trained.facts(), **built.facts(), class_weights=material.class_weights
+        ),
         data=material.facts(),
         warnings=(*built.warnings, *exported.warnings),
         config=dataclasses.asdict(run.config),

@@ -43,10 +43,14 @@ class SingleLabel:
         )
 
     def objective(
-        self, classifier: keras.Model, forward: Callable[..., tf.Tensor]
+        self,
+        classifier: keras.Model,
+        forward: Callable[..., tf.Tensor],
+        *,
+        label_smoothing: float = 0.0,
     ) -> CrossEntropy:
-        """The loss that the classifier is compiled with."""
-        return CrossEntropy(classifier, forward)
+        """The loss that the classifier is compiled with, or its smoothed form."""
+        return CrossEntropy(classifier, forward, label_smoothing=label_smoothing)
 
     def plain_decision(self, num_classes: int) -> Decision:
         """The most probable class, never abstaining."""
@@ -79,18 +83,32 @@ class CrossEntropy:
     Args:
       classifier: compiled with `SingleLabel.loss`.
       forward: (token_ids, num_tokens, *, dropout_seed) → logits.
+      label_smoothing: each target is 1 - this at its label, plus this evenly over all
+        (Szegedy et al. 2016, "Rethinking the Inception Architecture", 7).
     """
 
     def __init__(
-        self, classifier: keras.Model, forward: Callable[..., tf.Tensor]
+        self,
+        classifier: keras.Model,
+        forward: Callable[..., tf.Tensor],
+        *,
+        label_smoothing: float = 0.0,
     ) -> None:
         self._classifier = classifier
         self._forward = forward
+        self._label_smoothing = label_smoothing
 
     def losses(self, batch: Batch, *, dropout_seed: tf.Tensor) -> tf.Tensor:
         """Float32 [batch]; the batch's targets are int32 [batch], class positions."""
         logits = self._forward(*batch.inputs, dropout_seed=dropout_seed)
-        return self._classifier.loss(batch.targets, logits)
+        if not self._label_smoothing:
+            return self._classifier.loss(batch.targets, logits)
+        return keras.losses.categorical_crossentropy(
+            tf.one_hot(batch.targets, logits.shape[-1]),
+            logits,
+            from_logits=True,
+            label_smoothing=self._label_smoothing,
+        )
 
 
 class ClassScoring:

@@ -148,12 +148,15 @@ class Task(Protocol):
     def loss(self) -> keras.losses.Loss:
         """A loss for each example, with which the classifier is compiled."""
 
-    def objective(self, classifier: keras.Model, forward: Any) -> Objective:
+    def objective(
+        self, classifier: keras.Model, forward: Any, *, label_smoothing: float = 0.0
+    ) -> Objective:
         """What training a classifier makes small.
 
         Args:
           classifier: compiled with `loss`.
           forward: calls it: (token_ids, num_tokens, *, dropout_seed) → logits.
+          label_smoothing: share of each target that is spread evenly over all labels.
         """
 
     def plain_decision(self, num_classes: int) -> Decision:
