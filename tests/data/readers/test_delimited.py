@@ -251,6 +251,17 @@ STRAY_QUOTES = {
         (6, None),
         (7, "e", "1"),
     ),
+    "one_row_in_a_record_of_too_few_fields": (
+        HEADER + b'a,1\nz,0\n"b\nb\nb\nc,0\nd,"\ne,1\n',
+        (2, "a", "1"),
+        (3, "z", "0"),
+        (4, None),
+        (5, None),
+        (6, None),
+        (7, "c", "0"),
+        (8, None),
+        (9, "e", "1"),
+    ),
     "honest_lines_with_separators": (
         HEADER + b'a,1\n"b, 1\nc, 0\n",0\n"Yes, I do\nNo, I do not",1\n',
         (2, "a", "1"),

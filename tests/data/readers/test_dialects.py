@@ -89,8 +89,8 @@ READ = {
     ),
     "tsv_quoted_at_the_end_of_the_sample": (
         "a.tsv",
-        b"text\tlabel\n" + b'"a\nb"\t1\n' * 600,
-        *((line, "a\nb", "1") for line in range(2, 1202, 2)),
+        b"text\tlabel\n" + b'"a\nb\nc"\t1\n' * 400,
+        *((line, "a\nb\nc", "1") for line in range(2, 1202, 3)),
     ),
     "tsv_stray_quote": (
         "a.tsv",
@@ -159,6 +159,12 @@ BAD_FILES = {
         {},
         "no header?",
         "2 columns",
+    ),
+    "lines_in_quotes": (
+        b'"text;label"\n"a;1"\n',
+        {},
+        "in quotes as a whole, 'text;label'",
+        "remove the quotes",
     ),
     "html": (b"<!DOCTYPE html>\n<html>\n", {}, "Received: HTML or XML"),
     "git_lfs": (b"version https://git-lfs.github.com/spec/v1\n", {}, "git lfs pull"),

@@ -15,7 +15,7 @@ from tests.data.readers.files import (
     summary,
     written,
 )
-from trainer.data.readers import streams
+from trainer.data.readers import opening, streams
 from trainer.data.readers.encodings import likely_encodings
 from trainer.data.readers.rows import BadRow
 
@@ -169,9 +169,11 @@ def test_parquet_has_no_other_encoding(tmp_path: pathlib.Path) -> None:
     assert read(path, encoding="auto")
 
 
+@pytest.mark.parametrize("chunk_bytes", [1, 4, 11])
 def test_line_numbers_count_every_line_end(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr(streams, "CHUNK_BYTES", 4)
+    monkeypatch.setattr(streams, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(opening, "HEAD_BYTES", chunk_bytes)
     content = b"text,label\r\na,1\r\n\rb,0\nc,1\ntr\xe8s,0\n"
     check_bad_file(written(tmp_path, "a.csv", content), words=[":6: expected UTF-8"])

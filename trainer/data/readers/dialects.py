@@ -298,6 +298,19 @@ def _refuse_other_text(
                 received=kind,
                 mend=mend,
             )
+    is_whole_quoted = any(
+        len(columns) == 1
+        and set(request.fields) <= set(map(plain_name, columns[0].split(each)))
+        for each in separators
+    )
+    if is_whole_quoted:
+        raise BadFileError(
+            request.file,
+            line=line,
+            rule=rule,
+            received=f"a line in quotes as a whole, {shown(columns[0])}",
+            mend="remove the quotes around the lines",
+        )
     header_line = _line_of_header(sample[1:_SAMPLE_ROWS], separators, request)
     if header_line:
         raise BadFileError(
