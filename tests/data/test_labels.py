@@ -96,6 +96,7 @@ GOOD_LABELS = {
     "names": (["b", "a"], ("b", "a"), ("b", "a"), [0, 1]),
     "positions": ([1, 0, "1"], ("b", "a"), ("b", "a"), [1, 0, 1]),
     "names_and_positions": (["a", 0], ("b", "a"), ("b", "a"), [1, 0]),
+    "names_and_a_position_without_0": (["b", 1], ("b", "a"), ("b", "a"), [0, 1]),
     "integer_names": ([1, 2], ("2", "1"), ("2", "1"), [1, 0]),
     "unused_name": (["b", "a"], ("b", "c", "a"), ("b", "c", "a"), [0, 2]),
 }

@@ -130,6 +130,11 @@ def test_bad_labels_that_are_skipped_are_counted_to_the_end(
 ) -> None:
     labels = ["bad", "good", *["fine"] * 12_000]
     dataset = written(tmp_path, "train", *labelled(*labels))
+    with pytest.raises(
+        ValueError, match=r"^at least 10,238 bad rows; mend what is named:"
+    ):
+        # Of what was not read, nobody knows whether skipping helps.
+        load(dataset, label_names=("bad", "good"))
     result = load(dataset, label_names=("bad", "good"), bad_rows="skip")
     facts = result.facts["splits"]["train"]
     assert facts["num_rows"] == 2 and facts["num_skipped_rows"] == 12_000
@@ -310,11 +315,12 @@ def test_column_of_ids_is_given_up_early(tmp_path: pathlib.Path) -> None:
 
 def test_texts_that_say_there_is_none_are_counted(tmp_path: pathlib.Path) -> None:
     rows = [("nan", 0), ("[Deleted] ", 1), ("fine", 0), ("NaN", 1), ("none of it", 0)]
+    rows += [("nan\u200b", 0), ("ｎａｎ", 1)]
     facts = load(written(tmp_path, "train", *rows)).facts["splits"]["train"]
     path = f"{tmp_path}/train.jsonl"
-    assert facts["num_placeholder_texts"] == 3
+    assert facts["num_placeholder_texts"] == 5
     assert facts["placeholder_texts"] == [
-        f"'nan' 2 times, in {path}:1, {path}:4",
+        f"'nan' 4 times, in {path}:1, {path}:4, {path}:6",
         f"'[deleted]' in {path}:2",
     ]
 
@@ -325,3 +331,12 @@ def test_united_spellings_are_noted(tmp_path: pathlib.Path) -> None:
         "the labels '0', 0 are one class: 0",
         "the labels 1.0, '1' are one class: 1",
     ]
+
+
+def test_names_of_the_flag_rename_those_of_a_further_split_too() -> None:
+    config = DataConfig(label_names=("negative", "positive"))
+    labels = named_labels(config.label_names)
+    test = UnreadSplit("a test set", (), ("neg", "pos"))
+    numbering = sources._numbering_of(test, labels, config)
+    assert numbering.encode(Row("text", "pos", 1), file="a.csv") == 1
+    assert sources._numbering_of(test, labels, DataConfig()) is labels

@@ -83,6 +83,16 @@ def test_tfds_classes_can_be_renamed(
     assert classes(result.splits["train"]) == expected
 
 
+@pytest.mark.parametrize("names", [("neg=bad", "pos=good"), ("0=bad", "1=good")])
+def test_tfds_classes_can_be_mapped_by_name_and_by_number(
+    tmp_path: pathlib.Path, names: tuple[str, ...]
+) -> None:
+    spec = write_tfds(tmp_path, train=[("a", 0), ("b", 1)])
+    result = load(**spec, label_names=names)
+    assert result.label_names == ("bad", "good")
+    assert classes(result.splits["train"]) == ["bad", "good"]
+
+
 def test_tfds_that_only_its_files_know_with_labels_of_strings(
     tmp_path: pathlib.Path,
 ) -> None:

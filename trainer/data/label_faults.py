@@ -195,8 +195,6 @@ def _alike(labels: Labels) -> list[str]:
 
 def plain(label: str) -> str:
     """A label without what people write now in one way and now in another."""
-    if is_whole_number(label):
-        return label
     if label.isdecimal():
         return label.lstrip("0") or "0"
     lower = label.casefold().translate(_LOOK_ALIKES)
