@@ -249,6 +249,25 @@ def test_bad_file_is_refused(
     check_bad_file(written(tmp_path, "a.jsonl", content), words=words)
 
 
+def test_number_that_goes_on_in_the_next_piece() -> None:
+    scanner = json_scanner.JsonScanner(io.BytesIO(b"34 5"), head=b"12")
+    assert [scanner.value(), scanner.value()] == [1234, 5]
+
+
+def test_blank_lines_beside_a_bad_row_are_told(tmp_path: pathlib.Path) -> None:
+    content = b'\n{"text" 1}\n\n' + ROWS[0] + b"\n\n"
+    lines: list[int] = []
+    path = written(tmp_path, "a.jsonl", content)
+    read(path, on_blank_line=lines.append)
+    assert lines == [1, 3, 5]
+
+
+def test_text_that_no_row_has_is_named(tmp_path: pathlib.Path) -> None:
+    path = written(tmp_path, "a.jsonl", json_rows())
+    words = ["a.jsonl:1: ", "one key 'tite', at least in one row", "keys 'text'"]
+    check_bad_file(path, words=words, text_field="tite,text")
+
+
 @pytest.mark.parametrize("sign", [b"", b"["])
 def test_bad_byte_is_a_bad_row(sign: bytes) -> None:
     bad_row = sign + b'{"text": "\xff", "label": 1}'

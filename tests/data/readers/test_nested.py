@@ -12,8 +12,9 @@ from trainer.data.readers.rows import BadValue
 
 RECORD = {
     "text": "a",
-    "data": {"text": "b", "a.b": {"c": 1}, "none": None},
+    "data": {"text": "b", "a": {"d": "no"}, "none": None, "x": {"a.b": {"c": 1}}},
     "data.text": "dotted",
+    "data.a": {"d": "longest"},
     "annotations": [{"label": "x"}, {"label": "y"}],
     "twice": DoubledKeys([("a", 1), ("b", 2), ("a", 3)]),
     "lists": [[1, 2], []],
@@ -22,8 +23,10 @@ RECORD = {
 FOUND = {
     "text": "a",
     "data.text": "dotted",
-    "data.a.b.c": 1,
+    "data.a.d": "longest",
+    "lists.0.0": 1,
     "data.none": None,
+    "data.x.a.b.c": 1,
     "annotations.1.label": "y",
     "lists.0.1": 2,
     "twice.b": 2,

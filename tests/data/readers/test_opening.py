@@ -251,7 +251,7 @@ def test_list_of_paths_and_globs(
     names: tuple[str, ...],
 ) -> None:
     (tmp_path / "deep").mkdir()
-    for name in ("a.csv", "b.csv", "b,c.csv", "deep/e.csv"):
+    for name in ("a.csv", "b.csv", "b,c.csv", "b", "c.csv", "deep/e.csv"):
         written(tmp_path, name, b"")
     monkeypatch.chdir(tmp_path)
     assert expand(pattern) == list(names)

@@ -182,7 +182,7 @@ def _with_header(
     fitting = {
         separator: columns
         for separator, (columns, _) in headers.items()
-        if set(request.fields_in(columns)) <= set(columns)
+        if _has_fields(request, columns)
     }
     if len(set(fitting.values())) > 1:
         raise _ambiguous(fitting, request, line=sample[0].number)
@@ -300,7 +300,7 @@ def _refuse_other_text(
             )
     is_whole_quoted = any(
         len(columns) == 1
-        and set(fields) <= set(map(plain_name, columns[0].split(each)))
+        and _has_fields(request, map(plain_name, columns[0].split(each)))
         for each in separators
     )
     if is_whole_quoted:
@@ -341,7 +341,7 @@ def _line_of_header(
     for line in lines:
         for separator in separators:
             names = [name.strip(' "') for name in line.text.rstrip().split(separator)]
-            if set(request.fields_in(names)) <= set(names):
+            if _has_fields(request, names):
                 return line.number
     return None
 
@@ -522,3 +522,9 @@ def _looks_like_rows(row: Sequence[str], dialect: Dialect) -> bool:
     return len(lines) > 1 and all(
         line.count(dialect.separator) == count for line in lines
     )
+
+
+def _has_fields(request: Request, columns: Iterable[str]) -> bool:
+    """Whether all fields that are asked for are among the columns."""
+    names = set(columns)
+    return set(request.fields_in(names)) <= names
