@@ -312,10 +312,10 @@ def bootstrap_intervals(
     - accuracy: Wilson's, as wherever a proportion is shown.
     - roc_auc: `intervals.area_interval`.
     - others: examples get random weights, and percentiles of the metrics are taken,
-      twice: of the examples as they are, and with two more, one right, one wrong. The
-      interval reaches from the lower of the two low ends to the higher of the high ones.
-      So it never closes where no error was seen; for a proportion it is Clopper and
-      Pearson's, whose ends differ by these two in the same way. Weights are as wide
+      twice: of the examples as they are, and with some more, half of them right, half
+      wrong. The interval reaches from the lower of the two low ends to the higher of the
+      high ones. So it never closes where no error was seen; for a proportion and one
+      more of each kind it is Clopper and Pearson's. Weights are as wide
       as Student's t is wider than the normal distribution.
     - macro averages: the high end is freed of the resamples' bias, which is downwards:
       of a rare class they hold even fewer examples.
@@ -406,10 +406,12 @@ def _resampled(
     num_resamples: int,
     generators: Sequence[np.random.Generator],
 ) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
-    """Metrics of resamples, without and with one right and one wrong example more.
+    """Metrics of resamples, without and with some right and wrong examples more.
 
-    The two are spread evenly over the classes, and are as sure as the mean of the
-    examples is. A wrong one is given the next class: which one, no metric tells.
+    Of two classes there is one more of each kind, of k classes sqrt(k / 2): fewer do
+    too little for the mean over rare classes, and one for each class would drown what is
+    known of many. They are spread evenly over the classes, and are as sure as the mean
+    of the examples is. A wrong one is given the next class: which, no metric tells.
     """
     num_examples, num_classes = predictions.probabilities.shape
     right, wrong = (
@@ -423,8 +425,10 @@ def _resampled(
         weights = generators[0].gamma(
             _weight_shape(num_examples), size=(size, num_examples)
         )
-        # One draw, whatever part of the resamples it is for.
-        more = generators[1].gamma(1 / num_classes, size=(size, 2, num_classes))
+        # One draw for both, so that parts of any size get the same.
+        more = generators[1].gamma(
+            (2 * num_classes) ** -0.5, size=(size, 2, num_classes)
+        )
         sums = _sums(weights, labels, predictions)
         more_right, more_wrong = more[:, 0], more[:, 1]
         smoothed = _Sums(
