@@ -303,6 +303,18 @@ def test_card_of_a_run_without_held_out_texts(
     assert "The decision" not in card and "None" not in card
 
 
+def test_card_shows_the_texts_that_may_be_shown(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    folder, _ = published
+    facts = manifest.read(folder / "1")
+    samples = [{"text": "a | b\n<c>", "label": "bon", "score": 0.875}] * 2
+    card = model_card.render(facts | {"samples": samples})
+    row = "| a \\| b &lt;c> | bon | 87.5% |\n"
+    assert f"\n\n| text | label | probability |\n|---|---|---|\n{row}{row}\n#" in card
+    assert "\n\n\n" not in card and "| text |" not in model_card.render(facts)
+
+
 # What the card reads of a manifest; to take one of them away makes it fail.
 CARD_KEYS = {
     "": (
