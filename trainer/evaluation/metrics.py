@@ -334,9 +334,9 @@ def bootstrap_intervals(
 
         n    precision recall F1 MCC AUC loss Brier calibration accuracy (Wilson)
         20       95      94   94  94  96   93    95      96        90
-        50       94      93   93  93  93   94    93      97        91
-        100      93      94   93  94  93   91    93      96        91
-        500      93      91   92  94  94   93    93      97        95
+        50       93      94   94  93  93   94    93      97        91
+        100      94      93   94  94  93   92    93      96        91
+        500      94      92   93  94  94   93    93      97        95
 
     Args:
       labels: int [n].
