@@ -114,7 +114,9 @@ class Request:
         if field == self.label_field:
             return "name the column with --label_field"
         if field in self.kept_fields:
-            return "name a column with --group_field, or in trainer.predict --keep_fields"
+            return (
+                "name a column with --group_field, or in trainer.predict --keep_fields"
+            )
         return "add it"
 
 
