@@ -46,6 +46,10 @@ OFF_DEFAULT: dict[str, Any] = dict(
     test_dataset="files:d.csv",
     text_field="review",
     label_field="stars",
+    group_field="author",
+    encoding="cp1252",
+    column_names=("review", "stars", "author"),
+    escape="backslash",
     label_names=("bad", "good"),
     bad_rows="skip",
     test_one_in=0,
@@ -77,6 +81,8 @@ OFF_DEFAULT: dict[str, Any] = dict(
     keep_checkpoints=5,
     early_stopping_patience=4,
     best_metric="f1_macro",
+    class_weights=("bad:2", "good:0.5"),
+    label_smoothing=0.1,
     seed=11,
     strategy="mirrored",
     collective_communication="ring",
@@ -218,6 +224,17 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(label_names=("a", "b", "a")),
         ["--label_names", "different", "a,b,a"],
     ),
+    "label_mapped_twice": (
+        dict(label_names=("1=a", "2=b", "1 = b")),
+        ["--label_names", "each label once", "1=a,2=b,1 = b"],
+    ),
+    "labels_mapped_to_one_class": (
+        dict(label_names=("1=a", "2=a")),
+        ["--label_names", "two different names"],
+    ),
+    "mapped_label_missing": (dict(label_names=("=a", "b")), ["LABEL=NAME", "=a,b"]),
+    "mapped_name_missing": (dict(label_names=("1=", "b")), ["LABEL=NAME", "1=,b"]),
+    "label_name_empty": (dict(label_names=("a", "", "b")), ["LABEL=NAME", "a,,b"]),
     "test_all": (dict(test_one_in=1), ["--test_one_in", "0", "2", "=1"]),
     "test_negative": (dict(test_one_in=-2), ["--test_one_in", "=-2"]),
     "validation_all": (dict(validation_one_in=1), ["--validation_one_in", "=1"]),
@@ -276,6 +293,29 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(warmup_fraction=1.1),
         ["--warmup_fraction", "[0, 1]", "1.1"],
     ),
+    "smoothing_of_all": (
+        dict(label_smoothing=1.0),
+        ["--label_smoothing", "[0, 1)", "label_smoothing=1.0"],
+    ),
+    "smoothing_negative": (dict(label_smoothing=-0.1), ["--label_smoothing"]),
+    "smoothing_nan": (dict(label_smoothing=float("nan")), ["--label_smoothing"]),
+    **{
+        f"class_weights_{name}": (
+            dict(class_weights=entries),
+            ["--class_weights must be none, balanced, or NAME:WEIGHT", received],
+        )
+        for name, entries, received in (
+            ("of_nothing", (), "class_weights="),
+            ("without_weight", ("bad", "good:2"), "class_weights=bad,good:2"),
+            ("without_name", (":2",), "class_weights=:2"),
+            ("zero", ("bad:0",), "class_weights=bad:0"),
+            ("negative", ("bad:-1",), "class_weights=bad:-1"),
+            ("infinite", ("bad:inf",), "class_weights=bad:inf"),
+            ("nan", ("bad:nan",), "class_weights=bad:nan"),
+            ("twice", ("bad:1", "bad:2"), "class_weights=bad:1,bad:2"),
+            ("mixed", ("balanced", "bad:2"), "class_weights=balanced,bad:2"),
+        )
+    },
     "warmup_negative": (dict(warmup_fraction=-0.5), ["--warmup_fraction", "-0.5"]),
 }
 
@@ -306,6 +346,8 @@ TOGETHER: dict[str, dict[str, Any]] = {
     "tpu": dict(strategy="tpu", tpu="local"),
     "tpu_auto": dict(strategy="auto", tpu="grpc://a:1,grpc://b:1"),
     "no_dropout": dict(dropout=0.0),
+    "balanced": dict(class_weights=("balanced",)),
+    "name_with_a_colon": dict(class_weights=("a:b:2", "c:1e-1")),
     "shortest": dict(max_length=3),
     "least_budget": dict(tokens_per_batch=512, max_length=64),
     "least_budget_of_windows": dict(
@@ -336,7 +378,7 @@ MINIMA = {
     "num_train_epochs": 1,
     "global_batch_size": 1,
     "tokens_per_batch": 0,
-    "logging_steps": 1,
+    "logging_steps": 0,
     "eval_batch_size": 0,
     "steps_per_call": 0,
     "eval_every_steps": 0,
@@ -473,3 +515,22 @@ def test_predict_config(changes: dict[str, Any], words: str) -> None:
 def test_what_is_no_config_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         ExperimentConfig.from_json(text)
+
+
+@pytest.mark.parametrize("encoding", ["cp125", "base64", "undefined", ""])
+def test_encoding_that_is_none(encoding: str) -> None:
+    with pytest.raises(ValueError, match="--encoding must be an encoding of text"):
+        DataConfig(encoding=encoding)
+    with pytest.raises(ValueError, match="--encoding must be an encoding of text"):
+        PredictConfig(saved_model="a", input="b", encoding=encoding)
+
+
+def test_encoding_that_is_misspelled_is_named() -> None:
+    with pytest.raises(ValueError, match="did you mean 'windows-1252'"):
+        DataConfig(encoding="window-1252")
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", ""), ("a", " ")])
+def test_column_names_that_name_no_columns(names: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="--column_names must be different names"):
+        DataConfig(column_names=names)

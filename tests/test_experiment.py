@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import logging
 import os
 import pathlib
@@ -120,11 +121,101 @@ def test_learns_and_reports(finished: tuple[ExperimentConfig, Any]) -> None:
     assert 0 < timing["input_wait_fraction"] < 1
     assert 0 < timing["compile_secs"] and 0 < timing["secs_to_first_step"]
     assert report["training"]["num_steps_run"] == report["training"]["total_steps"]
-    assert {"before", "after"} <= report["samples"][0].keys()
     page = (folder / "report.html").read_text()
     assert "<svg" in page or "data:image/svg" in page
     for line in (str(folder / "report.html"), " -m trainer.predict "):
         assert line in result.summary
+
+
+def read_answers(report: Any, split: str) -> list[dict[str, Any]]:
+    """The answers that a run left, of a held-out split."""
+    text = pathlib.Path(report["paths"]["predictions"][split]).read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_leaves_its_answers_to_the_held_out_texts(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    """With their places, as the export gives them."""
+    config, result = finished
+    report, folder = result.report, pathlib.Path(config.model_dir)
+    reviews = folder.parent / "reviews.csv"
+    with open(reviews, encoding="utf-8") as file:
+        lines = [None, None, *csv.DictReader(file)]
+    data = prepare.read_texts(config.data, seed=config.training.seed)
+    for split in ("validation", "test"):
+        path = folder / "predictions" / f"{split}.jsonl"
+        assert report["paths"]["predictions"][split] == str(path)
+        found = read_answers(report, split)
+        texts = data.pool.texts.take(data.splits[split].rows).to_pylist()
+        assert [lines[row["line"]]["text"] for row in found] == texts
+        assert [lines[row["line"]]["label"] for row in found] == [
+            row["label"] for row in found
+        ]
+        served = predictor.load(report["export"]["path"])(texts)
+        for row, answer in zip(found, served, strict=True):
+            assert list(row) == "file line label answer probabilities".split()
+            assert row["file"] == str(reviews) and row["answer"] == answer["label"]
+            assert row["probabilities"] == pytest.approx(
+                answer["probabilities"], abs=1e-5
+            )
+        for error in report["after"][split]["most_confident_errors"]:
+            assert error["file"] == str(reviews)
+            assert lines[error["line"]]["text"] == error["text"]
+            assert lines[error["line"]]["label"] == error["label"]
+
+
+def test_shows_held_out_texts(finished: tuple[ExperimentConfig, Any]) -> None:
+    """Which the trained model chose; not beside the model, which may be published."""
+    _, result = finished
+    report, page = result.report, result.report_path.read_text()
+    samples = {sample["why"]: sample for sample in report["samples"]}
+    answers = read_answers(report, "test")
+    is_right = [row["answer"] == row["label"] for row in answers]
+    reasons = ["surest right", "surest wrong", "nearest to the border"]
+    if all(is_right):
+        reasons.remove("surest wrong")
+    assert list(samples) == reasons
+    version = pathlib.Path(report["export"]["path"])
+    card = (version / "MODEL_CARD.md").read_text()
+    for why, sample in samples.items():
+        assert f"The {why} of the test texts" in page and why in result.summary
+        assert sample["text"] in page and sample["text"] not in card
+        assert sample["before"] != sample["after"]
+    scores = [max(row["probabilities"]) for row in answers]
+    assert samples["surest right"]["after"]["score"] == max(
+        score for score, right in zip(scores, is_right) if right
+    )
+    assert samples["nearest to the border"]["after"]["score"] == min(scores)
+    assert manifest.read(version)["samples"] == []
+
+
+@pytest.mark.parametrize("has_held_out", [True, False])
+def test_texts_that_are_given_are_shown_everywhere(
+    has_held_out: bool, tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    changes: Any = (
+        {} if has_held_out else {"data": {"test_one_in": 0, "validation_one_in": 0}}
+    )
+    given = ("A good film.", "A | bad film.") if has_held_out else ()
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        sample_texts=given,
+        training={"num_train_epochs": 1},
+        **changes,
+    )
+    report = experiment.run(config).report
+    assert [sample["text"] for sample in report["samples"]] == list(given)
+    for sample in report["samples"]:
+        assert (sample["why"], sample["label"]) == ("given", None)
+    version = pathlib.Path(report["export"]["path"])
+    card = (version / "MODEL_CARD.md").read_text()
+    assert ("| A \\| bad film. | " in card) == has_held_out
+    assert [s["text"] for s in manifest.read(version)["samples"]] == list(given)
+    names = report["paths"]["predictions"].keys()
+    assert names == ({"validation", "test"} if has_held_out else set())
+    assert (tmp_path / "run" / "predictions").is_dir() == has_held_out
 
 
 def test_long_texts_in_windows_decided_and_exported(
@@ -140,7 +231,7 @@ def test_long_texts_in_windows_decided_and_exported(
             export_formats=("float32", "bfloat16"),
             max_accuracy_drop=1,
             decision_metric="f1_macro",
-            abstain_accuracy=0.9,
+            abstain_accuracy=0.5,
             num_export_examples=7,
         ),
     )
@@ -153,8 +244,8 @@ def test_long_texts_in_windows_decided_and_exported(
     assert [f["format"] for f in report["export"]["formats"]] == ["float32", "bfloat16"]
     decision = report["decision"]
     quality = decision["quality"]["validation"]
-    assert decision["split"] == "validation" and decision["temperature"] != 1
-    assert quality["after"]["loss"] < quality["before"]["loss"]
+    assert decision["split"] == "validation"
+    assert quality["after"]["loss"] <= quality["before"]["loss"]
     assert quality["after"]["loss"] == pytest.approx(
         report["after"]["validation"]["loss"], rel=1e-5
     )
@@ -174,6 +265,15 @@ def test_long_texts_in_windows_decided_and_exported(
     assert checked["num_texts"] == 7
     assert checked["accuracy"] == pytest.approx(
         np.mean(np.array(is_right)[checked_rows])
+    )
+    measured = report["after"]["test"]
+    assert np.trace(measured["confusion_matrix"]) == sum(is_right)
+    given = [data.label_names.index(answer["label"]) for answer in answers]
+    assert np.sum(measured["confusion_matrix"], axis=0).tolist() == (
+        np.bincount(given, minlength=len(data.label_names)).tolist()
+    )
+    assert measured["f1_macro"] == pytest.approx(
+        decision["quality"]["test"]["thresholds"]["f1_macro"]
     )
     covered = 1 - np.mean([answer["abstain"] for answer in answers])
     assert covered == pytest.approx(decision["quality"]["test"]["coverage"])
@@ -196,7 +296,9 @@ def test_metrics_file_has_every_log_line(
     history = result.report["history"]
     total = result.report["training"]["total_steps"]
     steps = [record["step"] for record in history["train"]]
-    assert steps == [*range(10, total, 10), total]
+    # --logging_steps=0 follows the length of the run; the first step is logged, too.
+    every = math.ceil(total / 50)
+    assert steps == sorted({1, *range(every, total, every), total})
     assert len(history["validation"]) == config.training.num_train_epochs
     assert history["train"][-1]["loss"] < history["train"][0]["loss"]
     logs = pathlib.Path(config.model_dir) / "logs"
@@ -254,6 +356,7 @@ def test_finished_with_other_serving_settings_is_published_again(
         export_formats=("float32", "int8"),
         max_accuracy_drop=1.0,
         calibrate=False,
+        abstain_accuracy=0.99,
     )
     with caplog.at_level(logging.INFO, logger="trainer"):
         second = experiment.run(changed)
@@ -262,8 +365,19 @@ def test_finished_with_other_serving_settings_is_published_again(
     assert second.report["export"]["version"] == 2
     formats = [f["format"] for f in second.report["export"]["formats"]]
     assert formats == ["float32", "int8"]
-    assert first.report["decision"]["temperature"] != 1
     assert second.report["decision"]["temperature"] == 1
+    assert not second.report["config"]["serving"]["calibrate"]
+    # So few texts promise nothing, and the reader of report and manifest learns of it.
+    assert first.report["decision"]["abstain_below"] == 0
+    assert second.report["decision"]["abstain_below"] == 1
+    (warning,) = second.report["decision"]["warnings"]
+    assert "--abstain_accuracy=0.99" in warning and warning in second.report["warnings"]
+    facts = manifest.read(pathlib.Path(second.report["export"]["path"]))
+    assert warning in [doubt["message"] for doubt in facts["doubts"]]
+    assert facts["decision_measured_on"] == "test"
+    assert facts["decision_quality"] == json.loads(
+        json.dumps(second.report["decision"]["quality"]["test"])
+    )
     for part in ("before", "training"):
         assert second.report[part] == first.report[part]
     records = first.report["history"]["train"]
@@ -654,6 +768,8 @@ def test_killed_and_started_again_equals_undisturbed(
         assert without_times(one["history"][split]) == without_times(
             other["history"][split]
         )
+    for split in ("validation", "test"):
+        assert read_answers(one, split) == read_answers(other, split)
 
 
 def without_times(records: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -15,7 +15,7 @@ from absl import flags as absl_flags
 
 from trainer import config as config_lib
 from trainer import flags
-from trainer.config import ExperimentConfig, PredictConfig
+from trainer.config import ExperimentConfig, PredictConfig, ServeConfig
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 FLAGFILES = sorted(REPOSITORY.glob("configs/*.flags"))
@@ -162,7 +162,7 @@ def test_flagfile_then_override(
             "sample_texts",
             ("Good, very good.", "Bad."),
         ),
-        ([], "sample_texts", config_lib.GUIDE_SENTENCES),
+        ([], "sample_texts", ()),
     ],
 )
 def test_lists(arguments: list[str], name: str, expected: tuple[str, ...]) -> None:
@@ -248,15 +248,64 @@ def test_mistake_on_the_command_line(arguments: list[str], expected: str) -> Non
     assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
 
 
+def test_mistake_in_a_table_is_named_before_tensorflow_is_imported(
+    tmp_path: pathlib.Path,
+) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("text,label\na,0\nb,1\nc\n")
+    result, modules = run_main(
+        f"--model_dir={tmp_path}/run", f"--dataset=files:{table}", "--preset=a"
+    )
+    assert result.returncode == 2
+    assert f"{table}:4: expected 2 fields" in result.stderr
+    assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
+    assert not (tmp_path / "run").exists()
+
+
 def test_help() -> None:
     result, modules = run_main("--help")
     shown = " ".join(result.stdout.split())
     assert "python -m trainer.main --flagfile=" in shown
     for name in fields_with_types(ExperimentConfig):
         help_text = declared(ExperimentConfig, name).metadata["help"]
-        assert re.search(rf"--(\[no\])?{name}:", shown), name
+        assert re.search(rf"--(\[no\])?{name}(=[\w|]+)?: ", shown), name
         assert " ".join(help_text.split()) in shown, name
+    assert result.returncode == 0 and "--flagfile=FILE" in shown
+    headings = re.findall(r"^[A-Z][a-z]+$", result.stdout, re.MULTILINE)
+    assert headings == [
+        *("Data", "Model", "Optimizer", "Training", "Serving", "Runtime", "Other")
+    ]
     assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
+
+
+@pytest.mark.parametrize(
+    ("config_class", "line"),
+    [
+        (ExperimentConfig, "--dataset: required"),
+        (ExperimentConfig, "--dropout: default -1, the preset's own"),
+        (ExperimentConfig, "--clip_norm: default 1"),
+        (ExperimentConfig, "--num_train_examples: default 0, all of them"),
+        (ExperimentConfig, "--tpu: by default none"),
+        (ExperimentConfig, "--[no]calibrate: default on"),
+        (ExperimentConfig, "--[no]download: default off"),
+        (ExperimentConfig, "--pooling=first|mean: default first"),
+        (ExperimentConfig, "--export_formats: default float32"),
+        (PredictConfig, "--saved_model: required"),
+        (PredictConfig, "--batch_size: default 32"),
+        (ServeConfig, "--port: default 8501"),
+    ],
+)
+def test_help_says_defaults_in_words(config_class: type, line: str) -> None:
+    lines = flags.help_text(config_class, columns=80).splitlines()
+    assert f"  {line}" in lines
+    # What the program's docstring says is not wrapped here.
+    first = next(n for n, each in enumerate(lines) if each.startswith("  --"))
+    assert max(map(len, lines[first:])) <= 80
+
+
+def test_help_of_all_flags() -> None:
+    result, _ = run_main("--helpfull")
+    assert "--verbosity" in result.stdout and "--dropout" in result.stdout
 
 
 ENDINGS = {

@@ -59,6 +59,23 @@ def test_write_text_error_keeps_the_old_file(tmp_path: pathlib.Path) -> None:
     assert names(tmp_path) == ["state.json"]
 
 
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_parts_that_fail_to_be_made_keep_the_old_file(
+    scheme: str, tmp_path: pathlib.Path
+) -> None:
+    place = f"{scheme}{tmp_path}/answers.jsonl"
+    storage.write_parts(place, (f"{number}\n" for number in range(3)))
+
+    def failing() -> Iterator[str]:
+        yield "new\n"
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        storage.write_parts(place, failing())
+    assert (tmp_path / "answers.jsonl").read_text() == "0\n1\n2\n"
+    assert [n for n in names(tmp_path) if not n.startswith(".")] == ["answers.jsonl"]
+
+
 def test_write_text_over_a_folder(tmp_path: pathlib.Path) -> None:
     (tmp_path / "state.json").mkdir()
     with pytest.raises(OSError, match="state.json"):

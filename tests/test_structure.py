@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "trainer"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("exit_codes", "messages"),
     ("config",),
-    ("storage", "stack", "environment", "templates"),
+    ("storage", "stack", "environment", "templates", "wording", "console"),
     ("folder_lock",),
     ("data",),
     ("tasks.task",),
@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("run_folder", "flags"),
     ("stages",),
     ("experiment",),
-    ("main", "predict", "serve"),
+    ("main", "predict", "serve", "audit"),
 )
 
 

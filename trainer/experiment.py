@@ -19,13 +19,19 @@ import os
 
 from trainer import run_folder
 from trainer.config import ExperimentConfig
+from trainer.data import sources
+from trainer.data.sources import Load
 from trainer.runtime import cluster
 from trainer.stages import build, context, measure, prepare, publish, record, train
 from trainer.stages.record import RunResult
 
 
-def run(config: ExperimentConfig) -> RunResult:
+def run(config: ExperimentConfig, *, load: Load = sources.load) -> RunResult:
     """Fine-tunes, evaluates, reports and exports, as the config says.
+
+    Args:
+      config: the settings.
+      load: reads the rows, or has read them.
 
     Raises:
       ValueError: something the user gave does not fit; the message says what.
@@ -37,9 +43,9 @@ def run(config: ExperimentConfig) -> RunResult:
     is_chief = workers is None or workers.is_chief
     with run_folder.opened(config.model_dir, is_chief=is_chief) as folder:
         folder.refuse_other_settings(config)
-        if folder.is_finished and (result := record.finished(folder, config)):
+        if folder.is_finished and (result := record.finished(folder, config, load)):
             return result
-        with context.started(config, folder) as run:
+        with context.started(config, folder, load) as run:
             return _stages(run)
 
 

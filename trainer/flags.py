@@ -15,7 +15,9 @@ import errno
 import logging
 import os
 import pathlib
+import shutil
 import sys
+import textwrap
 import traceback
 import typing
 from typing import Any, Callable, Sequence, TypeVar
@@ -26,10 +28,12 @@ from absl import logging as absl_logging
 
 from trainer.messages import message
 from trainer import config as config_lib
-from trainer import exit_codes
+from trainer import exit_codes, wording
 from trainer.runtime.interruptions import Preempted, WorkerLost
 
 Config = TypeVar("Config")
+
+_HELP_COLUMNS = 100
 
 # Flags belong to the entry point that calls `run`, whose --help then lists them.
 absl_flags.disclaim_key_flags()
@@ -98,6 +102,9 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     """
     flag_values = absl_flags.FLAGS
     define(config_class, flag_values)
+    # absl defines its own help once, which ours then stands for.
+    app.define_help_flags()
+    absl_flags.DEFINE_flag(_HelpFlag(config_class), flag_values)
     _set_up_logging()
 
     def absl_main(argv: Sequence[str]) -> None:
@@ -134,6 +141,83 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
             sys.exit(exit_codes.INTERRUPTED)
 
     app.run(absl_main)
+
+
+class _HelpFlag(absl_flags.BooleanFlag):
+    """--help: this program's flags in groups, where absl lists them by alphabet."""
+
+    def __init__(self, config_class: type) -> None:
+        super().__init__(
+            "help", False, "show this help", short_name="?", allow_override=True
+        )
+        self._config_class = config_class
+
+    def parse(self, argument: Any) -> None:
+        """Shows the help and exits, if it is asked for."""
+        if self._parse(argument):
+            columns = min(shutil.get_terminal_size().columns, _HELP_COLUMNS)
+            print(help_text(self._config_class, columns=columns))
+            sys.exit(0)
+
+
+def help_text(config_class: type, *, columns: int = _HELP_COLUMNS) -> str:
+    """What --help shows: how to call the program, and its settings by section."""
+    nested = config_lib.sections(config_class)
+    lines = [(sys.modules["__main__"].__doc__ or "").strip()]
+    # The machine comes after what is wanted of it.
+    for name in sorted(nested, key=lambda name: name == "runtime"):
+        lines += ["", name.capitalize(), *_help_of(nested[name], columns)]
+    lines += ["", "Other" if nested else "Flags", *_help_of(config_class, columns)]
+    lines += _paragraph("--flagfile=FILE", "A file of flags, one a line.", columns)
+    lines += _paragraph("--helpfull", "Shows the flags of absl, too.", columns)
+    return "\n".join(lines)
+
+
+def _help_of(config_class: type, columns: int) -> list[str]:
+    """The class's own settings, without those of its sections."""
+    nested, hints = config_lib.sections(config_class), typing.get_type_hints(
+        config_class
+    )
+    lines: list[str] = []
+    for field in dataclasses.fields(config_class):
+        if field.name in nested:
+            continue
+        no = "[no]" if isinstance(field.default, bool) else ""
+        is_choice = typing.get_origin(hints[field.name]) is typing.Literal
+        choices = typing.get_args(hints[field.name]) if is_choice else ()
+        flag = f"--{no}{field.name}{'=' if choices else ''}{'|'.join(choices)}"
+        heading = f"{flag}: {_default_in_words(field)}"
+        lines += _paragraph(heading, field.metadata["help"], columns)
+    return lines
+
+
+def _default_in_words(field: dataclasses.Field[Any]) -> str:
+    """ "default 32", or what the help says that a sentinel stands for."""
+    default, explanation = field.default, field.metadata["help"]
+    if explanation.endswith("Required."):
+        return "required"
+    if isinstance(default, bool):
+        return f"default {'on' if default else 'off'}"
+    meaning = wording.meaning_in(explanation, default)
+    if default == () or default == "":
+        return f"by default {meaning}" if meaning else "by default none"
+    if isinstance(default, float):
+        default = f"{default:g}"
+    shown = ", ".join(default) if isinstance(default, tuple) else default
+    return f"default {shown}, {meaning}" if meaning else f"default {shown}"
+
+
+def _paragraph(heading: str, text: str, columns: int) -> list[str]:
+    return [
+        *textwrap.wrap(heading, columns, initial_indent="  ", subsequent_indent="    "),
+        *textwrap.wrap(
+            text,
+            columns,
+            initial_indent="      ",
+            subsequent_indent="      ",
+            break_on_hyphens=False,
+        ),
+    ]
 
 
 def _exit_now(code: int) -> None:

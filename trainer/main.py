@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from trainer import flags, stack
 from trainer.config import ExperimentConfig
+from trainer.data import sources
 from trainer.runtime import compile_cache
 
 
@@ -17,11 +18,13 @@ def main(config: ExperimentConfig) -> None:
     compile_cache.keep_compiled(
         config.runtime.compile_cache_dir, deterministic=config.runtime.deterministic
     )
-    # Imported here, so that --help and a wrong flag do not wait for TensorFlow.
+    # Read first, and the rest imported here, so that --help, a wrong flag and a mistake
+    # in a table do not wait for TensorFlow.
+    load = sources.loaded_early(config.data)
     stack.load()
     from trainer import experiment
 
-    print(experiment.run(config).summary, end="", flush=True)
+    print(experiment.run(config, load=load).summary, end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Answers a file of texts with an exported SavedModel, an object a text.
+r"""Answers a file of texts with an exported SavedModel, an answer a row.
 
     python -m trainer.predict --saved_model=runs/a/export --input=a.csv --output=a.jsonl
 
 The newest version in the folder, or the version whose folder is given. Started again
 after it was stopped, it continues where it was. Other things to ask a model for:
 
+    python -m trainer.predict --saved_model=… --input='part-*.csv' --output=a.parquet
+    python -m trainer.predict --saved_model=… --input=a.csv --output=b.csv \
+        --keep_fields=id,text --bad_rows=null
     python -m trainer.predict --saved_model=… --input=a.txt --signature=embed
     python -m trainer.predict --saved_model=runs/a/export/3 --verify
 """

@@ -11,6 +11,7 @@
 | `before.json` | the evaluation before training, with the data it was made on |
 | `checkpoints/` | `latest/`, states to resume from; `best/`, weights |
 | `metrics.jsonl`, `logs/` | the numbers of training, as JSON Lines and for TensorBoard |
+| `predictions/` | the answers to the held-out texts: `validation.jsonl`, `test.jsonl` |
 | `export/` | versions of the model, unless --export_dir names another folder |
 | `report.html`, `summary.txt`, `report.json` | the results; the last one is written last |
 | `.lock` | who uses the folder now |
@@ -86,6 +87,10 @@ class RunFolder:
     def summary(self) -> storage.Path:
         """The closing table."""
         return self.path / "summary.txt"
+
+    def predictions(self, split: str) -> storage.Path:
+        """The answers to the texts of a held-out split, an object a line."""
+        return self.path / "predictions" / f"{split}.jsonl"
 
     def exports(self, export_dir: str) -> storage.Path:
         """Folder of the exported versions; export_dir: --export_dir, "" for none."""

@@ -19,9 +19,7 @@ import posixpath
 import re
 import shutil
 import tempfile
-from typing import Any, Iterator
-
-import tensorflow as tf
+from typing import Any, Iterable, Iterator
 
 from trainer.messages import message
 
@@ -29,6 +27,13 @@ _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
 # A model server takes a folder for a model as soon as the first is in it, and the
 # program as soon as either is: so both follow all others.
 _LAST_FILES = ("saved_model.pb", "manifest.json")
+
+
+def _tf() -> Any:
+    """TensorFlow, which only places with a scheme need: a disk does not wait for it."""
+    import tensorflow
+
+    return tensorflow
 
 
 class RemotePath(os.PathLike[str]):
@@ -69,25 +74,25 @@ class RemotePath(os.PathLike[str]):
 
     def is_dir(self) -> bool:
         """Whether it is a folder."""
-        return bool(tf.io.gfile.isdir(self._location))
+        return bool(_tf().io.gfile.isdir(self._location))
 
     def is_file(self) -> bool:
         """Whether it is a file."""
-        return bool(tf.io.gfile.exists(self._location)) and not self.is_dir()
+        return bool(_tf().io.gfile.exists(self._location)) and not self.is_dir()
 
     def iterdir(self) -> Iterator["RemotePath"]:
         """What is in the folder."""
-        for name in tf.io.gfile.listdir(self._location):
+        for name in _tf().io.gfile.listdir(self._location):
             yield self / name.rstrip("/")
 
     def mkdir(self, *, parents: bool, exist_ok: bool) -> None:
         """Makes the folder, with those above it; one that is there is fine."""
         assert parents and exist_ok
-        tf.io.gfile.makedirs(self._location)
+        _tf().io.gfile.makedirs(self._location)
 
     def open(self, mode: str = "r", *, encoding: str = "utf-8") -> Any:
         """A file object, to be used in a `with` statement."""
-        return tf.io.gfile.GFile(self._location, mode)
+        return _tf().io.gfile.GFile(self._location, mode)
 
     def read_text(self, *, encoding: str = "utf-8") -> str:
         """The file's text."""
@@ -96,7 +101,7 @@ class RemotePath(os.PathLike[str]):
 
     def unlink(self) -> None:
         """Removes the file."""
-        tf.io.gfile.remove(self._location)
+        _tf().io.gfile.remove(self._location)
 
 
 Path = pathlib.Path | RemotePath
@@ -111,7 +116,7 @@ def path(location: str) -> Path:
     match = _SCHEME.match(location)
     if match is None:
         return pathlib.Path(location).expanduser()
-    known = sorted(filter(None, tf.io.gfile.get_registered_schemes()))
+    known = sorted(filter(None, _tf().io.gfile.get_registered_schemes()))
     if match[1] not in known:
         raise ValueError(
             f"{location}: TensorFlow here knows the schemes "
@@ -126,7 +131,7 @@ def naming_full_disk() -> Iterator[None]:
     """Raises OSError, as Python does, where TensorFlow finds no room on a disk."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except _tf().errors.OpError as error:
         message = str(error.message)
         if os.strerror(errno.ENOSPC) not in message:
             raise
@@ -136,8 +141,10 @@ def naming_full_disk() -> Iterator[None]:
 def remove(place: Path) -> None:
     """Removes a file, or a folder with all that is in it, if it is there."""
     if isinstance(place, RemotePath):
-        with contextlib.suppress(tf.errors.NotFoundError):
-            (tf.io.gfile.rmtree if place.is_dir() else tf.io.gfile.remove)(str(place))
+        with contextlib.suppress(_tf().errors.NotFoundError):
+            (_tf().io.gfile.rmtree if place.is_dir() else _tf().io.gfile.remove)(
+                str(place)
+            )
     elif place.is_dir():
         shutil.rmtree(place, ignore_errors=True)
     else:
@@ -146,20 +153,26 @@ def remove(place: Path) -> None:
 
 def write_text(place: str | Path, text: str) -> None:
     """Writes a UTF-8 file so that readers find the old or the new one, whole."""
+    write_parts(place, (text,))
+
+
+def write_parts(place: str | Path, parts: Iterable[str]) -> None:
+    """The same, of a text whose parts are made as they are written."""
     target = path(place) if isinstance(place, str) else place
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(target, RemotePath):
         unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
         with unfinished.open("w") as file:
-            file.write(text)
-        tf.io.gfile.rename(str(unfinished), str(target), overwrite=True)
+            for part in parts:
+                file.write(part)
+        _tf().io.gfile.rename(str(unfinished), str(target), overwrite=True)
         return
     handle, temporary = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
     )
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -225,7 +238,7 @@ def _upload(source: pathlib.Path, target: RemotePath) -> None:
     for file in sorted(files, key=lambda file: (order.get(file.name, 0), file)):
         copy = target / file.relative_to(source).as_posix()
         copy.parent.mkdir(parents=True, exist_ok=True)
-        tf.io.gfile.copy(str(file), str(copy), overwrite=True)
+        _tf().io.gfile.copy(str(file), str(copy), overwrite=True)
 
 
 def _umask() -> int:

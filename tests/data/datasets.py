@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
+import shlex
 from typing import Any
+
+from absl import flags as absl_flags
 
 from trainer.config import DataConfig
 from trainer.data import sources
@@ -23,7 +27,7 @@ def written(folder: pathlib.Path, name: str, *rows: tuple[Any, Any]) -> str:
     return f"files:{path}"
 
 
-def labelled(*labels: str | int | float) -> list[tuple[str, str | int | float]]:
+def labelled(*labels: Any) -> list[tuple[str, Any]]:
     """Rows of these labels, each with a text of its own."""
     return [(f"text {number}", label) for number, label in enumerate(labels)]
 
@@ -31,3 +35,11 @@ def labelled(*labels: str | int | float) -> list[tuple[str, str | int | float]]:
 def classes(data: TextDataset) -> list[str]:
     """The name of each row's class."""
     return [data.label_names[label] for label in data.labels]
+
+
+def flags_in(message: str) -> list[tuple[str, ...]]:
+    """The values of each --label_names in a message, as a shell and absl read them."""
+    parser: Any = absl_flags.ListParser
+    flags = re.findall(r"'--label_names=[^']*'|--label_names=\S+", message)
+    words = [shlex.split(flag.rstrip(";,"))[0] for flag in flags]
+    return [tuple(parser().parse(word.partition("=")[2])) for word in words]

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from trainer.data import places
 from trainer.config import DataConfig
-from trainer.data import sources, splits
+from trainer.data import duplicates, sources, splits
 from trainer.data.sources import Sources, TextDataset
 from trainer.data.splits import Pool, Split
 
@@ -29,7 +30,12 @@ def dataset(texts: Sequence[str], labels: Sequence[int] | None = None) -> TextDa
     chunks = [
         pa.array(part, pa.large_string()) for part in (texts[:half], texts[half:])
     ]
-    return TextDataset(pa.chunked_array(chunks), np.array(labels, "i4"), LABEL_NAMES)
+    return TextDataset(
+        pa.chunked_array(chunks),
+        np.array(labels, "i4"),
+        LABEL_NAMES,
+        places.unknown(len(labels)),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +98,12 @@ def split_of_text(parts: dict[str, Part]) -> dict[str, set[str]]:
 
 def is_test_text(text: str, n: int) -> bool:
     """The rule of the test share, as the documentation has it."""
-    return int(hashlib.sha256(text.encode("utf-8")).hexdigest()[:8], 16) % n == 0
+    return int(hashlib.sha256(text.lower().encode()).hexdigest()[:8], 16) % n == 0
 
 
 def is_validation_text(text: str, n: int) -> bool:
     """The same, on the hash of a salt and the text's hash."""
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    digest = hashlib.sha256(text.lower().encode()).digest()
     return int(hashlib.sha256(b"validation:" + digest).hexdigest()[:8], 16) % n == 0
 
 
@@ -129,7 +135,7 @@ def test_labels_and_digests_stay_with_their_texts() -> None:
 
 @pytest.mark.parametrize("one_in", [2, 5, 16])
 def test_share(one_in: int) -> None:
-    digests = splits.content_digests(dataset(TEXTS).texts)
+    digests = duplicates.normalized_digests(dataset(TEXTS).texts)
     chosen = splits.share(digests, one_in=one_in)
     assert chosen.tolist() == [is_test_text(text, one_in) for text in TEXTS]
     salted = splits.share(digests, one_in=one_in, salt=b"validation:")
@@ -192,7 +198,67 @@ def test_own_test_split_is_kept_and_its_overlap_counted() -> None:
     shared = sum(text in set(texts_of(parts["train"])) for text in own)
     facts = splits.facts(*make_pool(TEXTS, **settings), LABEL_NAMES)
     assert facts["num_test_texts_in_train"] == shared >= 4
+    assert facts["num_test_texts_in_validation"] == 2
     assert facts["num_validation_texts_in_train"] == 0
+
+
+def disguised(text: str, seed: int) -> str:
+    """The same text to who reads it, in other bytes."""
+    generator = np.random.default_rng(seed)
+    words = [
+        word.upper() if generator.integers(2) else word for word in text.split(" ")
+    ]
+    blanks = (" ", "  ", "\n", "\N{NO-BREAK SPACE}", " \u200b")
+    return " ".join(words).replace(" ", blanks[generator.integers(5)]) + " "
+
+
+def test_copies_in_other_bytes_are_in_one_split() -> None:
+    copies = [disguised(text, seed) for seed, text in enumerate(TEXTS)]
+    assert len(set(copies) - set(TEXTS)) == len(TEXTS)
+    alone, parts = split_of_text(make(TEXTS)), make(TEXTS + copies)
+    found = split_of_text(parts)
+    for text, copy in zip(TEXTS, copies):
+        assert found[text] == found[copy] == alone[text]
+    facts = splits.facts(*make_pool(TEXTS + copies), LABEL_NAMES)
+    assert facts["num_test_texts_in_train"] == 0
+    assert facts["num_test_texts_in_validation"] == 0
+    assert sum(s["num_duplicates"] for s in facts["splits"].values()) == 600
+
+
+def test_copies_of_a_split_of_its_own_are_counted() -> None:
+    """That which was 581 texts and was reported as 0."""
+    copies = [disguised(text, seed) for seed, text in enumerate(TEXTS)]
+    own = {"test": dataset(copies[:50] + ["A new one."])}
+    settings: Any = dict(own=own, validation_one_in=0)
+    assert texts_of(make(TEXTS, **settings)["test"])[:50] == copies[:50], "kept"
+    facts = splits.facts(*make_pool(TEXTS, **settings), LABEL_NAMES)
+    assert facts["num_test_texts_in_train"] == 50
+
+
+def test_an_exact_rule_keeps_its_rows_and_copies_are_left_out_of_training() -> None:
+    copies = [text.upper() for text in TEXTS]
+    read = Sources(
+        {"train": dataset(TEXTS + copies)}, LABEL_NAMES, {}, split_by="exact_text"
+    )
+    config = DataConfig(test_one_in=5, validation_one_in=4)
+    pool, parts = splits.make_splits(read, config=config, seed=0)
+
+    def texts_in(name: str) -> list[Any]:
+        return list(pool.texts.take(parts[name].rows).to_pylist())
+
+    def is_chosen(text: str) -> bool:
+        return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) % 5 == 0
+
+    assert texts_in("test") == [text for text in TEXTS + copies if is_chosen(text)]
+    facts = splits.facts(pool, parts, LABEL_NAMES)
+    for name, other in (
+        ("test", "train"),
+        ("test", "validation"),
+        ("validation", "train"),
+    ):
+        assert facts[f"num_{name}_texts_in_{other}"] == 0
+    assert parts["train"].num_left_out > 50 and parts["validation"].num_left_out > 10
+    assert facts["num_copies_left_out"] == 1200 - sum(map(len, parts.values()))
 
 
 def test_own_validation_split_leaves_the_pool_to_train_and_test() -> None:
@@ -236,22 +302,22 @@ def test_a_larger_draw_holds_the_smaller() -> None:
     assert set(texts_of(few)) < set(texts_of(many))
 
 
-TEST_TEXT = next(text for text in TEXTS if is_test_text(text, 2))
-TRAIN_TEXT = next(text for text in TEXTS if not is_test_text(text, 2))
+TEST_TEXTS = [text for text in TEXTS if is_test_text(text, 2)]
+TRAIN_TEXTS = [text for text in TEXTS if not is_test_text(text, 2)]
 
 
 @pytest.mark.parametrize(
     "texts, settings, words",
     [
         (
-            [TRAIN_TEXT],
+            TRAIN_TEXTS[:20],
             dict(test_one_in=2, validation_one_in=0),
-            ["the test split must have", "none of the 1 ", "--test_one_in=2"],
+            ["the test split must have", "none of the 20 ", "--test_one_in=2"],
         ),
         (
-            [TEST_TEXT] * 3,
+            TEST_TEXTS[:8],
             dict(test_one_in=2, validation_one_in=0),
-            ["the train split must have", "none of the 3 ", "--test_one_in=2"],
+            ["the test split must have", "first 5 texts of each label", "add texts"],
         ),
         (
             [text for text in TEXTS[:50] if not is_validation_text(text, 2)],
@@ -264,7 +330,7 @@ TRAIN_TEXT = next(text for text in TEXTS if not is_test_text(text, 2))
         ),
         ([], dict(test_one_in=0, validation_one_in=0), ["train split must have"]),
     ],
-    ids=["test", "train", "validation", "nothing"],
+    ids=["test", "all_for_training", "validation", "nothing"],
 )
 def test_empty_split(
     texts: list[str], settings: dict[str, Any], words: list[str]
@@ -277,7 +343,7 @@ def test_empty_split(
 
 def test_facts() -> None:
     # A text three times with one label; one with two labels; one in both splits.
-    train = dataset(["a", "a", "a", "b", "b", "c"], [0, 0, 0, 0, 1, 1])
+    train = dataset(["a", "A ", "a", "b", " B", "c"], [0, 0, 0, 0, 1, 1])
     test = dataset(["c", "d"], [0, 0])
     pool, parts = make_pool(
         train.texts.to_pylist(),
@@ -307,6 +373,7 @@ def test_facts() -> None:
             },
             # "b" within train, "c" between train and test.
             "num_contradicting_texts": 2,
+            "num_copies_left_out": 0,
             "num_test_texts_in_train": 1,
         }
     )
@@ -340,6 +407,87 @@ def test_fingerprint() -> None:
     assert all(turned[name] != first[name] for name in NAMES), "the order counts"
 
 
+def grouped(
+    texts: Sequence[str], groups: Sequence[str], labels: Sequence[int] | None = None
+) -> TextDataset:
+    """A data set with groups, in two chunks."""
+    half = len(groups) // 2
+    chunks = [groups[:half], groups[half:]]
+    return dataclasses.replace(
+        dataset(texts, labels), groups=pa.chunked_array(chunks, pa.large_string())
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_are_on_one_side(seed: int) -> None:
+    """And so are the copies of their texts; by draws as well."""
+    generator = np.random.default_rng(seed)
+    texts = [f"Text {i}." for i in generator.integers(900, size=600)]
+    groups = [f"author {i}" if i else "" for i in generator.integers(300, size=600)]
+    read = Sources({"train": grouped(texts, groups)}, LABEL_NAMES, {})
+    for limit in (0, 50):
+        config = DataConfig(
+            group_field="author",
+            test_one_in=4,
+            validation_one_in=4,
+            num_train_examples=limit,
+            num_eval_examples=limit,
+        )
+        pool, parts = splits.make_splits(read, config=config, seed=seed)
+        facts = splits.facts(pool, parts, LABEL_NAMES)
+        shared = {n: facts[n] for n in facts if "_in_" in n}
+        assert set(shared.values()) == {0} and len(shared) == 6
+        named = {
+            name: {groups[i - 1] for i in pool.places.lines[split.rows]} - {""}
+            for name, split in parts.items()
+        }
+        assert {name: len(found) for name, found in named.items()} == {
+            name: split["num_groups"] for name, split in facts["splits"].items()
+        }
+        assert not named["train"] & named["test"] and not named["validation"] & (
+            named["train"] | named["test"]
+        )
+
+
+def test_a_group_is_shared_out_by_its_name() -> None:
+    groups = [f"Author {i // 3}" for i in range(600)]
+    read = Sources({"train": grouped(TEXTS, groups)}, LABEL_NAMES, {})
+    config = DataConfig(group_field="author", validation_one_in=0)
+    pool, parts = splits.make_splits(read, config=config, seed=0)
+    lines = pool.places.lines[parts["test"].rows]
+    expected = [i + 1 for i, name in enumerate(groups) if is_test_text(name, 5)]
+    assert lines.tolist() == expected and 60 < len(expected) < 180
+
+
+def test_groups_of_a_split_of_its_own_are_counted() -> None:
+    read = Sources(
+        {
+            "train": grouped(TEXTS[:4], ["ann", "ann", "bob", ""]),
+            "test": grouped(["a", "b", "c", "d"], ["Bob ", "bob", "cid", ""]),
+        },
+        LABEL_NAMES,
+        {},
+    )
+    config = DataConfig(group_field="author", validation_one_in=0)
+    pool, parts = splits.make_splits(read, config=config, seed=0)
+    facts = splits.facts(pool, parts, LABEL_NAMES)
+    assert facts["num_test_groups_in_train"] == 1
+    assert [split["num_groups"] for split in facts["splits"].values()] == [2, 2]
+
+
+def test_few_groups_leave_none_to_hold_out() -> None:
+    read = Sources({"train": grouped(TEXTS, ["ann"] * 600)}, LABEL_NAMES, {})
+    with pytest.raises(ValueError, match="test split.*add groups"):
+        splits.make_splits(read, config=DataConfig(group_field="author"), seed=0)
+
+
+def test_a_draw_for_training_has_every_label() -> None:
+    for seed in range(30):
+        labels = [0] * 590 + [1] * 10
+        train = make(TEXTS, labels, num_train_examples=10, seed=seed)["train"]
+        assert np.bincount(train.labels).tolist() == [9, 1]
+
+
 @pytest.mark.slow
 def test_movie_reviews() -> None:
     """The split that the reported scores are for."""
@@ -352,7 +500,8 @@ def test_movie_reviews() -> None:
     labels = pool.labels[parts["test"].rows]
     assert read.label_names == ("negative", "positive")
     assert round(100 * labels.mean(), 2) == 50.66
-    duplicates = splits.facts(pool, parts, ("negative", "positive"))
-    assert duplicates["num_contradicting_texts"] == 0
-    assert duplicates["num_test_texts_in_train"] == 0
-    assert sum(s["num_duplicates"] for s in duplicates["splits"].values()) == 96
+    facts = splits.facts(pool, parts, ("negative", "positive"))
+    assert facts["num_contradicting_texts"] == 0
+    assert facts["num_test_texts_in_train"] == 0
+    assert facts["num_copies_left_out"] == 0
+    assert sum(s["num_duplicates"] for s in facts["splits"].values()) == 96

@@ -83,6 +83,16 @@ def test_tfds_classes_can_be_renamed(
     assert classes(result.splits["train"]) == expected
 
 
+@pytest.mark.parametrize("names", [("neg=bad", "pos=good"), ("0=bad", "1=good")])
+def test_tfds_classes_can_be_mapped_by_name_and_by_number(
+    tmp_path: pathlib.Path, names: tuple[str, ...]
+) -> None:
+    spec = write_tfds(tmp_path, train=[("a", 0), ("b", 1)])
+    result = load(**spec, label_names=names)
+    assert result.label_names == ("bad", "good")
+    assert classes(result.splits["train"]) == ["bad", "good"]
+
+
 def test_tfds_that_only_its_files_know_with_labels_of_strings(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -90,6 +100,14 @@ def test_tfds_that_only_its_files_know_with_labels_of_strings(
     label = tfds.features.Text()
     spec = write_tfds(tmp_path, name="our_reviews", label=label, train=rows)
     assert classes(load(**spec).splits["train"]) == ["x", "y", "x"]
+
+
+def test_tfds_groups(tmp_path: pathlib.Path) -> None:
+    spec = write_tfds(tmp_path, train=[("a", 0), ("b", 1)])
+    groups = load(**spec, group_field="text").splits["train"].groups
+    assert groups is not None and groups.to_pylist() == ["a", "b"]
+    with pytest.raises(ValueError, match="must have a feature 'by'.*--group_field"):
+        load(**spec, group_field="by")
 
 
 def test_damaged_tfds_is_named(tmp_path: pathlib.Path) -> None:

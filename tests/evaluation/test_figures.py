@@ -6,6 +6,7 @@ import base64
 import copy
 import dataclasses
 import json
+import re
 import warnings
 import xml.etree.ElementTree
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import matplotlib
 import pytest
 
-from tests.evaluation.tiny_report import HISTORY, NAMES, evaluation
+from tests.evaluation.tiny_report import HISTORY, NAMES, data_facts, evaluation
 from trainer.evaluation import figures, schema
 
 
@@ -28,6 +29,7 @@ def _all_pictures(label_names: Any = NAMES) -> Any:
     return [
         *figures.learning_pictures(HISTORY, best_step=20),
         *figures.held_out_pictures(_evaluation(label_names)),
+        *figures.data_pictures(data_facts()),
     ]
 
 
@@ -54,9 +56,14 @@ def test_pictures_are_svg_with_alternative_text() -> None:
         "Validation metrics": "80.0% at step 20",
         "Learning rate": "at most 5e-05, at step 1",
         "Gradient norm": "at most 1, at step 1",
-        "Confusion matrix": f"{true_negative + true_positive} of 400 texts",
+        "Confusion matrix: texts, and % of the true label": f"{true_negative + true_positive} of 400 texts",
         "Accuracy by length": f"{shortest.accuracy:.1%} of {shortest.count}",
         "Reliability": f"accuracy {measured.reliability[-1].accuracy:.2f}",
+        "Risk and coverage": f"{1 - measured.accuracy:.1%} are wrong if all texts",
+        "ROC curve, with its area": f"positive {measured.roc_auc:.3f}",
+        "Precision and recall, with the average precision": "positive 0.",
+        "Length of the training texts in tokens: 13.4% are longer than the 512 that "
+        "are read": "half have at most 222",
     }
     assert list(pictures) == list(alternatives)
     for title, part in alternatives.items():
@@ -90,14 +97,27 @@ def test_absent_history_is_not_drawn(emptied: Any, expected: Any) -> None:
     "present, expected",
     [
         ([], []),
-        (["confusion_matrix"], ["Confusion matrix"]),
+        (
+            ["confusion_matrix"],
+            ["Confusion matrix: texts, and % of the true label"],
+        ),
         (["accuracy_by_length"], ["Accuracy by length"]),
         (["reliability"], ["Reliability"]),
+        (["risk_coverage"], ["Risk and coverage"]),
+        (["roc"], ["ROC curve, with its area"]),
+        (
+            ["precision_recall"],
+            ["Precision and recall, with the average precision"],
+        ),
     ],
     ids=lambda names: "-".join(names) or "nothing",
 )
 def test_absent_metrics_are_not_drawn(present: Any, expected: Any) -> None:
-    emptied = {"confusion_matrix", "accuracy_by_length", "reliability"} - {*present}
+    all_of_them = {
+        *("confusion_matrix", "accuracy_by_length", "reliability"),
+        *("risk_coverage", "roc", "precision_recall"),
+    }
+    emptied = all_of_them - {*present}
     measured = dataclasses.replace(_evaluation(), **dict.fromkeys(emptied, ()))
     pictures = figures.held_out_pictures(measured)
     assert [picture.title for picture in pictures] == expected
@@ -107,7 +127,9 @@ def test_hostile_labels_stay_text() -> None:
     hostile = ("<script>x</script>", "$\\frac$ & \x1b'so\"")
     pictures = _all_pictures(hostile)
     assert not any("<script" in _svg(picture) for picture in pictures)
-    (confusion,) = (each for each in pictures if each.title == "Confusion matrix")
+    (confusion,) = (
+        each for each in pictures if each.title.startswith("Confusion matrix")
+    )
     assert {"<script>x</scri…", "$\\frac$ & 'so\""} <= set(_texts(confusion))
 
 
@@ -154,3 +176,32 @@ def test_drawing_is_pure() -> None:
 )
 def test_one_line(text: Any, expected: Any) -> None:
     assert figures.one_line(text, 10) == expected
+
+
+@pytest.mark.parametrize("num_points, is_marked", [(1, True), (3, True), (29, False)])
+def test_few_points_are_marked(num_points: int, is_marked: bool) -> None:
+    """A line through a single point would be no picture."""
+    history = schema.History(train=HISTORY.train[:num_points], validation=())
+    for picture in figures.learning_pictures(history, best_step=None):
+        # Matplotlib draws a marker by reference, and axes' ticks too.
+        marks = re.findall(r'<use [^>]*style="fill: (#\w+); stroke: \1"', _svg(picture))
+        assert (len(marks) >= num_points) if is_marked else not marks, picture.title
+
+
+def test_curves_of_many_labels_are_their_means() -> None:
+    names = tuple(f"label {index}" for index in range(12))
+    pictures = figures.held_out_pictures(_evaluation(names))
+    (roc,) = [each for each in pictures if each.title.startswith("ROC")]
+    legend = [text for text in _texts(roc) if re.search(r" 0\.\d{3}$", text)]
+    assert [text.split()[0] for text in legend] == ["micro", "macro"]
+
+
+@pytest.mark.parametrize("limit, is_shown", [(512, True), (5000, False)])
+def test_the_limit_is_drawn_where_texts_come_near_it(
+    limit: int, is_shown: bool
+) -> None:
+    data = dataclasses.replace(data_facts(), longest_text=limit)
+    (picture,) = figures.data_pictures(data)
+    assert (f"read: {limit:,}" in _texts(picture)) == is_shown
+    assert "tokens of a text; the last bar: all that are longer" in _texts(picture)
+    assert f"longer than the {limit:,} that are read" in picture.title

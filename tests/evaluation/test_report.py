@@ -54,7 +54,7 @@ class _Page(html.parser.HTMLParser):
         self.words: list[str] = []
         self._open: list[str] = []
         self.links: list[Any] = []
-        self.feed(page)
+        self.feed(page.replace("<wbr>", ""))
         assert not self._open
 
     def handle_starttag(self, tag: Any, attrs: Any) -> None:
@@ -95,8 +95,12 @@ def test_page_shows_every_part() -> None:
         after.most_confident_errors[0].text,
         "Best step 20",
         "Parameters 22,713,216",
-        "num_rows: 9,963",
+        "toy.csv toy.csv: UTF-8, by commas 9,964",
+        "Rows that are used 9,963",
+        "Rows that were skipped 1",
         "line 17: no label",
+        "Doubts Reasons not to trust this result, each with what to do:",
+        "Texts cut. 13.4% of the training texts are longer than the model reads",
         "321 7.4%",
         "Tokens, median 222",
         "Truncated texts 13.4%",
@@ -104,11 +108,13 @@ def test_page_shows_every_part() -> None:
         "128, 384, 512",
         "11.3%",
         "2.4e-07",
-        "1 warning 13.4% of the texts were truncated.",
         "Train and validate 1 h 02 min",
         "61.2 per second",
         "tensorflow 2.21.0",
         "model_dir runs/toy",
+        "dropout the preset's own (0.1) -1.0",
+        "eval_batch_size 64 tokens_per_batch off 0",
+        "--model_dir=runs/toy --label_names=negative,positive",
         "python -m trainer.predict --saved_model=runs/toy",
     ]
     # Cells follow one another with only blanks between.
@@ -129,6 +135,7 @@ def test_page_shows_the_pictures_of_the_held_out_split() -> None:
     drawn = [
         *figures.held_out_pictures(report.after["test"]),
         *figures.learning_pictures(report.history, best_step=20),
+        *figures.data_pictures(report.data),
     ]
     page = _Page(report_lib.render_html(report))
     shown = [(image["src"], image["alt"]) for image in page.images]
@@ -150,18 +157,32 @@ def test_hostile_texts_and_labels_stay_text() -> None:
         "",
         title=HOSTILE,
         samples=(dataclasses.replace(report.samples[0], text=HOSTILE),),
-        warnings=(HOSTILE,),
+        doubts=(schema.Doubt(kind=HOSTILE, message=HOSTILE),),
         environment={HOSTILE: HOSTILE},
         config={**report.config, "data": {HOSTILE: HOSTILE}},
     )
     page = _Page(report_lib.render_html(report))
     assert "script" not in page.tags
-    assert page.text.count(HOSTILE) >= 10
+    assert page.text.count(HOSTILE) >= 12
+
+
+def test_groups_are_shown_where_there_are_any() -> None:
+    report = _full_report()
+    assert "Groups" not in _Page(report_lib.render_html(report)).text
+    for name, number in (("train", 41), ("validation", 5), ("test", 12)):
+        report = _replaced(report, f"data.splits.{name}", num_groups=number)
+    assert "Groups 41 5 12" in _Page(report_lib.render_html(report)).text
 
 
 # What a run may not have: parts of the report by path, with what they become.
 ABSENT = {
-    "samples-warnings": [("", {"samples": (), "warnings": ()})],
+    "samples": [("", {"samples": ()})],
+    "doubts-words": [("", {"doubts": (), "settings_in_words": {}})],
+    "lengths": [("data", {"longest_text": None})],
+    "histogram": [("data.splits.train", {"length_histogram": ()})],
+    "curves": [
+        ("after.test", {"risk_coverage": (), "roc": (), "precision_recall": ()})
+    ],
     "before_of_samples": [
         ("", {"samples": (dataclasses.replace(sample("a", *NAMES), before=None),)})
     ],
@@ -209,7 +230,7 @@ def test_all_may_be_absent_together() -> None:
     assert not page.images
     for heading in ("sentences", "Metrics", "Right and wrong", "Formats", "Settings"):
         assert heading not in page.text
-    assert "warning" not in page.text
+    assert "warning" not in page.text and "Doubts" not in page.text
     # What every run has.
     for heading in ("Learning", "Data", "The exported model", "The run"):
         assert heading in page.text
@@ -229,24 +250,34 @@ def _check_absent(report: Any) -> Any:
 # What the template asks for by its name, rather than shows row by row.
 READ_BY_NAME = {
     "report": (
-        "title samples warnings training data decision export commands timing "
-        "environment config"
+        "title samples doubts training data decision export commands timing "
+        "environment paths"
     ),
-    "report.samples[0]": "text before after",
+    "report.doubts[0]": "kind message",
+    "report.paths": "predictions",
+    "report.samples[0]": "text before after label",
     "report.samples[0].after": "label score",
     "report.training": "weights",
     "report.data": (
         "label_names splits source num_contradicting_texts num_test_texts_in_train "
-        "bucket_lengths padded_fraction"
+        "num_validation_texts_in_train num_test_texts_in_validation bucket_lengths "
+        "padded_fraction"
     ),
+    "report.data.source": "splits notes",
+    "report.data.source.splits.train": (
+        "source files num_rows num_skipped_rows skipped_rows num_blank_lines"
+    ),
+    "report.data.source.splits.train.files[0]": "name num_rows settled",
     "report.data.splits.test": (
         "num_examples class_counts num_duplicates length_percentiles truncated_fraction"
     ),
     "report.data.splits.test.class_counts": "positive",
     "report.decision": "temperature split thresholds abstain_below quality",
     "report.decision.quality.test": (
-        "before after accuracy coverage accuracy_of_covered accuracy_of_abstained"
+        "before after equal_thresholds thresholds accuracy coverage "
+        "accuracy_of_covered accuracy_of_abstained"
     ),
+    "report.decision.quality.test.thresholds": "f1_macro",
     "report.decision.quality.test.before": "expected_calibration_error",
     "report.export": "formats",
     "report.export.formats[0]": (
@@ -255,11 +286,15 @@ READ_BY_NAME = {
     "report.commands": "predict",
     "held_out": "majority_class_accuracy per_class most_confident_errors",
     "held_out.per_class.positive": "precision recall f1 support",
-    "held_out.most_confident_errors[0]": "predicted score label length text",
+    "held_out.most_confident_errors[0]": (
+        "predicted score label length text file line"
+    ),
     "": (
         "report headline split held_out metric_tables learning_pictures "
-        "held_out_pictures"
+        "held_out_pictures data_pictures confusions settings flagfiles"
     ),
+    "confusions[0]": "label predicted count fraction",
+    "settings[0]": "caption rows",
     "metric_tables[0]": "split num_examples rows",
 }
 
@@ -306,6 +341,19 @@ def test_undefined_metrics_are_dashes() -> None:
     assert "Accuracy on 2 held-out test texts: 100.0%, before" in page.text
 
 
+def test_absent_intervals_are_said_in_words() -> None:
+    report = _full_report()
+    after = report.after["test"]
+    few = dataclasses.replace(after, confidence_intervals_95={"accuracy": (0.5, 0.75)})
+    assert report_lib._cell(few, "accuracy")[1] == "50.0 to 75.0"
+    assert report_lib._cell(few, "f1_macro")[1] == "too few texts to say"
+    # An undefined metric has none; and none was asked for without resamples.
+    undefined = dataclasses.replace(few, roc_auc=None)
+    assert report_lib._cell(undefined, "roc_auc") == (report_lib.MISSING, "")
+    unasked = dataclasses.replace(after, confidence_intervals_95={})
+    assert report_lib._cell(unasked, "f1_macro")[1] == ""
+
+
 def test_time_and_memory_are_in_units_for_people() -> None:
     text = _Page(report_lib.render_html(_full_report())).text
     for row in (
@@ -329,6 +377,8 @@ def test_what_is_exported_and_how_it_decides() -> None:
         "Where the score is below 80.0%, it says that it abstains.",
         "Calibration error as trained 12.5% 12.5%",
         "with the temperature 1.5% 1.5%",
+        "Macro F1 with equal thresholds 75.0% 75.0%",
+        "with the thresholds 80.0% 80.0%",
         "Texts not abstained from 90.0% 100.0%",
         "of the others right 62.5% \N{EN DASH}",
         "float32 90.9 MB 72 ms 9.2 texts/s 84.0% 3e-07",
@@ -406,6 +456,100 @@ def test_summary_table() -> None:
         "SavedModel  runs/toy/export/1",
         "Predict     python -m trainer.predict --saved_model=runs/toy",
     ]
+
+
+def test_summary_wraps_doubts() -> None:
+    long = "the [UNK] token is 80% of the text: choose a preset that knows it " * 3
+    doubts = tuple(schema.Doubt(kind="a", message=text) for text in (long, "so few"))
+    table = report_lib.summary_table(_replaced(_full_report(), "", doubts=doubts))
+    lines = table.splitlines()
+    start = lines.index("Doubts")
+    assert max(map(len, lines)) <= 100 and lines[start - 1] == ""
+    assert lines[start + 1].startswith("  - the [UNK] token is")
+    assert lines[start + 2].startswith("    ")
+    shown = " ".join(" ".join(lines[start:]).split())
+    # Whole, and each on lines of its own.
+    assert f"Doubts - {long.strip()} - so few Report" in shown
+    assert "  - so few" in lines
+    no_doubts = _replaced(_full_report(), "", doubts=())
+    assert "Doubts" not in report_lib.summary_table(no_doubts)
+
+
+def test_most_frequent_confusions_come_first() -> None:
+    names = tuple("abcd")
+    matrix = ((5, 1, 0, 0), (2, 5, 7, 0), (0, 2, 0, 0), (0, 0, 0, 3))
+    measured = dataclasses.replace(
+        _full_report(names).after["test"], confusion_matrix=matrix
+    )
+    pairs = report_lib._confusions(measured)
+    assert [tuple(pair.values()) for pair in pairs] == [
+        ("b", "c", 7, 0.5),
+        ("b", "a", 2, 2 / 14),
+        ("c", "b", 2, 1.0),
+        ("a", "b", 1, 1 / 6),
+    ]
+
+
+def test_a_source_of_many_files_is_summed_up() -> None:
+    files = tuple(
+        schema.SourceFile(name=f"{n}.csv", num_rows=2, settled="") for n in range(25)
+    )
+    bad = {"num_skipped_rows": 7, "skipped_rows": ("line 1: no text", "line 2: none")}
+    report = _replaced(_full_report(), "data.source.splits.train", files=files, **bad)
+    text = _Page(report_lib.render_html(report)).text
+    assert "19.csv 2 and 5 more files 10" in text and "20.csv" not in text
+    assert "Skipped rows , the first 2 of 7" in text and "line 2: none" in text
+
+
+def test_a_drawn_sample_says_why_and_what_its_label_is() -> None:
+    drawn = sample(
+        "My parcel never came.",
+        "delivery",
+        "refund",
+        label="a label of many words",
+        why="surest wrong",
+    )
+    report = dataclasses.replace(_full_report(), samples=(drawn,))
+    (line,) = [
+        line
+        for line in report_lib.summary_table(report).splitlines()
+        if "surest" in line
+    ]
+    assert line.startswith("surest wrong (a label of many …): My parcel nev…  delivery")
+    page = _Page(report_lib.render_html(report))
+    assert "surest wrong of the test texts, labelled a label of many words" in page.text
+    # Nothing of it where the text is a user's own.
+    given = _Page(report_lib.render_html(_full_report()))
+    assert "surest wrong" not in given.text and "of the test texts, l" not in given.text
+
+
+def test_errors_name_file_and_line_and_all_answers_their_file() -> None:
+    report = _full_report()
+    page = _Page(report_lib.render_html(report))
+    for error in report.after["test"].most_confident_errors:
+        assert f"toy.csv:{error.line}" in page.text
+    assert "runs/toy/predictions/test.jsonl" in page.text
+
+
+@pytest.mark.parametrize(
+    "share, is_told", [(0.5, False), (0.74, False), (0.75, True), (0.97, True)]
+)
+def test_summary_tells_of_uneven_labels(share: float, is_told: bool) -> None:
+    """Where the commonest of two labels is 1.5 times as frequent as the mean."""
+    report = _full_report()
+    for when in ("before", "after"):
+        report = _replaced(report, f"{when}.test", majority_class_accuracy=share)
+    lines = report_lib.summary_table(report).splitlines()
+    told = [line for line in lines if line.startswith(("F1", "Share"))]
+    assert len(told) == 2 * is_told
+    if is_told:
+        test = report.after["test"]
+        low, high = test.confidence_intervals_95["f1_macro"]
+        assert told[0].endswith(
+            f"  {test.f1_macro:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+        )
+        assert told[1].split()[-2:] == [f"{share:.1%}"] * 2
+        assert max(map(len, lines)) <= 100
 
 
 def test_summary_never_cuts_the_command() -> None:

@@ -15,6 +15,8 @@ from trainer.evaluation import schema
 FREE = {
     *("before", "after", "quality", "splits", "per_class", "confidence_intervals_95"),
     *("class_counts", "length_percentiles", "fingerprint", "environment", "config"),
+    "settings_in_words",
+    "predictions",
 }
 # Where a sample has an evaluation's name for one prediction.
 NOT_FREE = {"samples[].before", "samples[].after"} | {
@@ -24,14 +26,14 @@ EVALUATION = (
     "num_examples loss accuracy precision_macro recall_macro f1_macro mcc roc_auc "
     "brier_score expected_calibration_error majority_class_accuracy per_class "
     "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
-    "most_confident_errors"
+    "most_confident_errors risk_coverage roc precision_recall"
 )
 CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
 KEYS = {
     "": (
-        "title status before after samples decision training data warnings config "
-        "environment history timing export paths commands"
+        "title status before after samples decision training data warnings doubts "
+        "config environment history timing export paths commands settings_in_words"
     ),
     **{
         f"{when}.*{part}": keys
@@ -43,36 +45,49 @@ KEYS = {
             ".accuracy_by_length[]": (
                 "name lower upper is_truncated count accuracy confidence_interval_95"
             ),
-            ".most_confident_errors[]": "text label predicted score length",
+            ".most_confident_errors[]": "text label predicted score length file line",
+            ".risk_coverage[]": "name x y area",
+            ".roc[]": "name x y area",
+            ".precision_recall[]": "name x y area",
         }.items()
     },
-    "samples[]": "text before after",
+    "doubts[]": "kind message",
+    "samples[]": "text before after label why",
     "samples[].before": "label score probabilities",
     "samples[].after": "label score probabilities",
-    "decision": "temperature thresholds abstain_below split quality",
+    "decision": "temperature thresholds abstain_below split warnings quality",
     "decision.quality.*": (
-        "num_examples before after accuracy coverage accuracy_of_covered "
-        "accuracy_of_abstained"
+        "num_examples before after equal_thresholds thresholds accuracy coverage "
+        "accuracy_of_covered accuracy_of_covered_interval_95 accuracy_of_abstained"
     ),
+    "decision.quality.*.equal_thresholds": "accuracy f1_macro mcc",
+    "decision.quality.*.thresholds": "accuracy f1_macro mcc",
     "decision.quality.*.before": CALIBRATION,
     "decision.quality.*.after": CALIBRATION,
     "training": (
         "total_steps num_steps_run stopped_early num_train_examples num_parameters "
-        "num_trainable_parameters best_metric best_step weights"
+        "num_trainable_parameters best_metric best_step weights class_weights"
     ),
     "data": (
-        "label_names splits num_contradicting_texts num_validation_texts_in_train "
-        "num_test_texts_in_train source fingerprint bucket_lengths padded_fraction"
+        "label_names splits num_contradicting_texts num_copies_left_out "
+        "num_validation_texts_in_train num_test_texts_in_train "
+        "num_test_texts_in_validation num_validation_groups_in_train "
+        "num_test_groups_in_train num_test_groups_in_validation source fingerprint "
+        "bucket_lengths padded_fraction longest_text"
     ),
     "data.splits.*": (
-        "num_examples num_available class_counts num_duplicates length_percentiles "
-        "truncated_fraction"
+        "num_examples num_available class_counts num_duplicates num_groups "
+        "length_percentiles truncated_fraction unknown_fraction num_unknown_texts "
+        "length_histogram"
     ),
+    "doubts[]": "kind message",
+    "data.splits.*.length_histogram[]": "lower upper count",
     "data.source": "splits notes warnings",
     "data.source.splits.*": (
-        "source files num_rows num_skipped_rows skipped_rows num_blank_lines"
+        "source files num_rows num_skipped_rows skipped_rows num_blank_lines "
+        "num_placeholder_texts placeholder_texts"
     ),
-    "data.source.splits.*.files[]": "name num_rows",
+    "data.source.splits.*.files[]": "name num_rows settled",
     "history": "train validation",
     "history.train[]": (
         "step loss learning_rate gradient_norm examples_per_sec secs_left "
@@ -90,7 +105,7 @@ KEYS = {
         "format bytes latency_ms texts_per_sec num_texts accuracy max_difference "
         "num_other_labels accuracy_drop status path"
     ),
-    "paths": "report saved_model",
+    "paths": "report saved_model predictions",
     "commands": "predict",
 }
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.data import places
+from trainer.data.places import Places
 from trainer.evaluation import schema, slices
 from trainer.tasks.predictions import Predictions
 
@@ -74,9 +76,14 @@ def test_accuracy_and_wilson_interval_of_a_bin() -> None:
 def test_sizes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"shapes \(2,\) and \(3,\)"):
         slices.accuracy_by_length([0, 1], [0, 1], [5, 6, 7], longest_text=8)
-    with pytest.raises(ValueError, match="Received: 1, 2, 2, 2"):
+    with pytest.raises(ValueError, match="Received: 1, 2, 2, 2, 2"):
         slices.most_confident_errors(
-            ["one"], [0, 1], Predictions(np.eye(2)), [3, 3], label_names=("no", "yes")
+            ["one"],
+            [0, 1],
+            Predictions(np.eye(2)),
+            [3, 3],
+            places.unknown(2),
+            label_names=("no", "yes"),
         )
 
 
@@ -87,6 +94,7 @@ def _errors(**arguments: Any) -> Any:
         [0, 0, 1, 1, 1],
         Predictions([[9, 0], [0, 1], [3, 0], [0, 9], [1, 0]]),
         [3, 4, 5, 6, 7],
+        Places(("a.csv", "b.csv"), np.array([0, 0, 1, 1, 1]), np.arange(2, 7)),
         label_names=("negative", "positive"),
         **arguments,
     )
@@ -101,6 +109,8 @@ def test_errors_surest_first() -> None:
         "predicted": "negative",
         "score": pytest.approx(1 / (1 + np.exp(-3))),
         "length": 5,
+        "file": "b.csv",
+        "line": 4,
     }
     json.dumps([dataclasses.asdict(each) for each in errors], allow_nan=False)
 
@@ -115,6 +125,7 @@ def test_no_errors() -> None:
         [0],
         Predictions([[1.0, 0.0]]),
         [3],
+        places.unknown(1),
         label_names=("negative", "positive"),
     )
 
@@ -137,3 +148,32 @@ def test_long_texts_are_shortened_in_the_middle(
 def test_shortening_to_an_odd_number_of_characters() -> None:
     assert slices.shorten_middle("abcdefgh", limit=1).startswith("a […7 ")
     assert slices.shorten_middle("abcdefgh", limit=1).endswith("out…] ")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "longest_text"),
+    [
+        ([3], 512),
+        ([2, 2, 2], 128),
+        (list(range(1, 130)), 128),
+        ([10] * 50 + [100_000], 128),
+        (list(range(3, 700)), 128),
+        ([600] * 90 + [1000] * 4, 32),
+    ],
+)
+def test_histogram_counts_every_text_once(
+    lengths: list[int], longest_text: int
+) -> None:
+    bins = slices.length_histogram(lengths, longest_text=longest_text)
+    assert sum(row.count for row in bins) == len(lengths) and len(bins) <= 25
+    assert (bins[0].lower, bins[-1].upper) == (0, max(lengths))
+    for row, following in zip(bins, bins[1:]):
+        assert row.upper == following.lower
+    for row in bins:
+        inside = [n for n in lengths if row.lower < n <= row.upper]
+        assert len(inside) == row.count
+    # All bins but the last are of the lengths that matter.
+    quantile = np.quantile(lengths, 0.95, method="inverted_cdf")
+    most = max(4 * longest_text, quantile)
+    assert all(row.upper <= most for row in bins[:-1])
+    assert bins[-1].count <= 0.1 * len(lengths) or max(lengths) <= most

@@ -13,8 +13,9 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from trainer.data import places
 from trainer.evaluation import metrics as metrics_lib
-from trainer.evaluation import schema, slices
+from trainer.evaluation import curves, schema, slices
 from trainer.tasks.predictions import Predictions
 
 NAMES = ("negative", "positive")
@@ -84,11 +85,24 @@ def evaluation(
             labels,
             Predictions(logits),
             lengths,
+            places.Places(
+                ("toy.csv",),
+                np.zeros(num_examples, np.int32),
+                np.arange(2, num_examples + 2),
+            ),
             label_names=label_names,
             limit=3,
         ),
+        **curves.of(labels, Predictions(logits), label_names=label_names),
     }
     return schema.from_mapping(schema.SplitEvaluation, {**metrics, **slices_of_it})
+
+
+DOUBT = schema.Doubt(
+    kind="texts_cut",
+    message="13.4% of the training texts are longer than the model reads: a larger "
+    "--max_length lets it read more",
+)
 
 
 def split_facts(
@@ -102,6 +116,13 @@ def split_facts(
         num_duplicates=3,
         length_percentiles={"5": 61, "50": 222, "95": 703},
         truncated_fraction=0.134,
+        unknown_fraction=0.002,
+        num_unknown_texts=0,
+        length_histogram=(
+            schema.LengthCount(lower=0, upper=300, count=4000),
+            schema.LengthCount(lower=300, upper=600, count=250),
+            schema.LengthCount(lower=600, upper=9000, count=71),
+        ),
     )
     return dataclasses.replace(whole, **changes)
 
@@ -110,11 +131,17 @@ def data_facts(label_names: Sequence[str] = NAMES) -> schema.DataFacts:
     """A data set that is split here, with a bad row."""
     read = schema.SourceFacts(
         source="files:toy.csv",
-        files=(schema.SourceFile(name="toy.csv", num_rows=9964),),
+        files=(
+            schema.SourceFile(
+                name="toy.csv", num_rows=9964, settled="toy.csv: UTF-8, by commas"
+            ),
+        ),
         num_rows=9963,
         num_skipped_rows=1,
         skipped_rows=("line 17: no label",),
         num_blank_lines=0,
+        num_placeholder_texts=1,
+        placeholder_texts=("'nan' in toy.csv:7",),
     )
     return schema.DataFacts(
         label_names=tuple(label_names),
@@ -132,6 +159,7 @@ def data_facts(label_names: Sequence[str] = NAMES) -> schema.DataFacts:
         fingerprint={"train": "2c2e", "validation": "2dce", "test": "adb0"},
         bucket_lengths=(128, 384, 512),
         padded_fraction=0.113,
+        longest_text=512,
     )
 
 
@@ -157,9 +185,12 @@ def _quality(*, coverage: float, abstained: float | None) -> schema.DecisionQual
         num_examples=90,
         before=_calibration(0.125),
         after=_calibration(0.015),
+        equal_thresholds=schema.LabelQuality(accuracy=0.875, f1_macro=0.75, mcc=0.5),
+        thresholds=schema.LabelQuality(accuracy=0.85, f1_macro=0.8, mcc=0.625),
         accuracy=0.85,
         coverage=coverage,
         accuracy_of_covered=0.95,
+        accuracy_of_covered_interval_95=(0.88, 0.98),
         accuracy_of_abstained=abstained,
     )
 
@@ -176,10 +207,21 @@ def _prediction(label: str, score: float) -> schema.Prediction:
     )
 
 
-def sample(text: str, before: str, after: str) -> schema.Sample:
+def sample(
+    text: str,
+    before: str,
+    after: str,
+    *,
+    label: str | None = None,
+    why: schema.SampleChoice = "given",
+) -> schema.Sample:
     """A text and its labels before and after."""
     return schema.Sample(
-        text=text, before=_prediction(before, 0.513), after=_prediction(after, 0.987)
+        text=text,
+        before=_prediction(before, 0.513),
+        after=_prediction(after, 0.987),
+        label=label,
+        why=why,
     )
 
 
@@ -249,18 +291,30 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         decision=_decision(),
         training=_training(),
         data=data_facts(label_names),
-        warnings=("13.4% of the texts were truncated.",),
-        config={"model_dir": "runs/toy", "data": {"label_names": list(label_names)}},
+        warnings=(DOUBT.message,),
+        config={
+            "model_dir": "runs/toy",
+            "data": {"label_names": list(label_names)},
+            "model": {"dropout": -1.0},
+            "training": {"eval_batch_size": 64, "tokens_per_batch": 0},
+        },
         environment={"tensorflow": "2.21.0"},
         history=HISTORY,
         timing=TIMING,
         export=_export(),
         paths=schema.Paths(
-            report="runs/toy/report.html", saved_model="runs/toy/export/1"
+            report="runs/toy/report.html",
+            saved_model="runs/toy/export/1",
+            predictions={
+                name: f"runs/toy/predictions/{name}.jsonl"
+                for name in ("validation", "test")
+            },
         ),
         commands=schema.Commands(
             predict="python -m trainer.predict --saved_model=runs/toy"
         ),
+        doubts=(DOUBT,),
+        settings_in_words={"dropout": "the preset's own (0.1)"},
     )
 
 
@@ -279,9 +333,12 @@ def emptied_report() -> schema.Report:
             splits={"train": report.data.splits["train"]},
             num_validation_texts_in_train=None,
             num_test_texts_in_train=None,
+            longest_text=None,
             source=schema.SourcesFacts(splits={}, notes=(), warnings=()),
         ),
         warnings=(),
+        doubts=(),
+        settings_in_words={},
         config={},
         environment={},
         history=schema.History(train=(), validation=()),
@@ -289,4 +346,5 @@ def emptied_report() -> schema.Report:
             report.timing, secs_to_first_step=None, input_wait_fraction=None
         ),
         export=dataclasses.replace(report.export, formats=()),
+        paths=dataclasses.replace(report.paths, predictions={}),
     )

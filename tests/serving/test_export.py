@@ -47,15 +47,18 @@ FACTS: dict[str, Any] = {
             "confidence_intervals_95": {"mcc": [0.25, 0.625]},
         }
     },
-    "warnings": ["check the labels"],
+    "doubts": [{"kind": "rows", "message": "check the labels"}],
     "decision_split": "validation",
+    "decision_measured_on": "test",
     "decision_quality": {
         "num_examples": 30,
         "before": {"expected_calibration_error": 0.125},
         "after": {"expected_calibration_error": 0.03125},
-        "accuracy": 0.7,
+        "equal_thresholds": {"accuracy": 0.75, "f1_macro": 0.5},
+        "thresholds": {"accuracy": 0.7, "f1_macro": 0.625},
         "coverage": 0.9,
         "accuracy_of_covered": None,
+        "accuracy_of_covered_interval_95": None,
     },
     "checked_on": "test",
 }
@@ -252,10 +255,11 @@ def test_model_card(published: tuple[pathlib.Path, dict[str, Any]]) -> None:
         "Version 1, format float32",
         "`pas bon`, `bon`, `tr\u00e8s bon`",
         "Of 40 held-out test texts of `files:a.csv`",
-        "| accuracy | 0.7500 | \u2013 |\n| mcc | 0.5000 | 0.2500 to 0.6250 |\n\n",
-        "on the 30 texts of the validation split it was fitted on",
+        "| accuracy | 0.7500 | too few texts to say |\n| mcc | 0.5000 | 0.2500 to 0.6250 |\n\n",
+        "fitted on the validation split. On the 30 test texts it gives:",
         "calibration error 12.5% before, 3.1% after",
-        "Thresholds 0.500, 0.300, 0.200: accuracy 70.0%",
+        "Thresholds 0.500, 0.300, 0.200: accuracy 70.0%, macro F1 0.6250; "
+        "with equal ones 75.0%, 0.5000",
         "answers 90.0% of the texts, \u2013 of these right",
         "- check the labels",
         "| `embed` | `text` string [batch] | `embedding` float32 [batch, 16] |",
@@ -264,7 +268,22 @@ def test_model_card(published: tuple[pathlib.Path, dict[str, Any]]) -> None:
         assert words in card, words
     assert " None" not in card and "\n\n\n" not in card
     checkpoint = (folder / "huggingface" / "1" / "README.md").read_text()
-    assert checkpoint.startswith("---\nlibrary_name: transformers\n")
+    assert 'library_name: "transformers"\n' in checkpoint.partition("\n---\n")[0]
+
+
+def test_card_of_a_decision_judged_where_it_was_fitted(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    folder, _ = published
+    facts = manifest.read(folder / "1")
+    facts |= {"decision_measured_on": "validation"}
+    facts["decision_quality"] |= {
+        "accuracy_of_covered": 0.8,
+        "accuracy_of_covered_interval_95": [0.7, 0.85],
+    }
+    card = model_card.render(facts)
+    assert "30 validation texts, which are the ones it was fitted on, it gives" in card
+    assert "80.0% of these right (95% interval: 70.0% to 85.0%)" in card
 
 
 def test_card_of_a_run_without_held_out_texts(
@@ -274,6 +293,7 @@ def test_card_of_a_run_without_held_out_texts(
     facts = manifest.read(folder / "1") | {
         "metrics": {},
         "decision_split": None,
+        "decision_measured_on": None,
         "decision_quality": None,
         "checked_on": "train",
     }
@@ -283,10 +303,23 @@ def test_card_of_a_run_without_held_out_texts(
     assert "The decision" not in card and "None" not in card
 
 
+def test_card_shows_the_texts_that_may_be_shown(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    folder, _ = published
+    facts = manifest.read(folder / "1")
+    samples = [{"text": "a | b\n<c>", "label": "bon", "score": 0.875}] * 2
+    card = model_card.render(facts | {"samples": samples})
+    row = "| a \\| b &lt;c> | bon | 87.5% |\n"
+    assert f"\n\n| text | label | probability |\n|---|---|---|\n{row}{row}\n#" in card
+    assert "\n\n\n" not in card and "| text |" not in model_card.render(facts)
+
+
 # What the card reads of a manifest; to take one of them away makes it fail.
 CARD_KEYS = {
     "": (
-        "title config data metrics warnings decision_split decision_quality checked_on "
+        "title config data metrics doubts decision_split decision_measured_on "
+        "decision_quality checked_on "
         "version created constants git_revision packages format bytes latency_ms "
         "texts_per_sec num_texts accuracy max_difference"
     ),
@@ -297,8 +330,11 @@ CARD_KEYS = {
     "data splits test": "num_examples class_counts",
     "metrics test": "num_examples confidence_intervals_95",
     "decision_quality": (
-        "num_examples before after accuracy coverage accuracy_of_covered"
+        "num_examples before after equal_thresholds thresholds coverage "
+        "accuracy_of_covered accuracy_of_covered_interval_95"
     ),
+    "decision_quality thresholds": "accuracy f1_macro",
+    "decision_quality equal_thresholds": "accuracy f1_macro",
     "decision_quality before": "expected_calibration_error",
     "decision_quality after": "expected_calibration_error",
     "constants": "labels temperature decision_thresholds abstain_below",

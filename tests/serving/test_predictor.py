@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+import csv
 import io
 import json
 import os
@@ -149,6 +150,188 @@ def test_format_and_field_can_be_told(saved_model: Any, tmp_path: pathlib.Path) 
     assert predicted(saved_model, tmp_path, "a.dat", content, **settings) == [SHORT]
 
 
+def predicted_text(
+    saved_model: str, folder: pathlib.Path, output: str, **settings: Any
+) -> str:
+    """Runs with an output of this name; its content."""
+    config = PredictConfig(
+        saved_model=saved_model, output=str(folder / output), **settings
+    )
+    predictor.predict_file(config)
+    left = [path.name for path in folder.iterdir() if path.name.startswith(output)]
+    assert left == [output]
+    return (folder / output).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def named_model(saved_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same model, whose manifest names its classes."""
+    folder = tmp_path_factory.mktemp("named") / "1"
+    shutil.copytree(saved_model, folder)
+    manifest.write(folder, {"constants": {"labels": ["short", "long"]}})
+    return str(folder)
+
+
+def test_kept_fields_come_first(saved_model: str, tmp_path: pathlib.Path) -> None:
+    content = b'{"id": 7, "text": "abc", "more": 1}\n{"text": "a", "id": null}\n'
+    settings: Any = {"keep_fields": ("text", "id")}
+    found = predicted(saved_model, tmp_path, "a.jsonl", content, **settings)
+    assert found == [{"text": "abc", "id": 7} | LONG, {"text": "a", "id": None} | SHORT]
+    assert [*found[0]] == ["text", "id", *LONG]
+    settings |= {"signature": "everything"}
+    found = predicted(saved_model, tmp_path, "a.jsonl", content, **settings)
+    assert found[0]["id"] == 7 and found[0]["vector"] == [3.0, 6.0]
+
+
+def test_kept_fields_may_not_hide_the_answer(
+    saved_model: str, tmp_path: pathlib.Path
+) -> None:
+    settings: Any = {"keep_fields": ("label",)}
+    with pytest.raises(ValueError, match="Received: label; rename the column") as error:
+        predicted(saved_model, tmp_path, "a.csv", b"label,text\nx,a\n", **settings)
+    assert "label, score, probabilities" in str(error.value)
+    assert os.listdir(tmp_path / "deep") == []
+    # The mend.
+    settings = {"keep_fields": ("true_label",)}
+    found = predicted(
+        saved_model, tmp_path, "a.csv", b"true_label,text\nx,a\n", **settings
+    )
+    assert found == [{"true_label": "x"} | SHORT]
+
+
+def test_csv_from_csv(named_model: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.csv").write_text('id,text\n1,"a\nb"\n"2, or 3",b\n4,b,c\n')
+    found = predicted_text(
+        named_model,
+        tmp_path,
+        "out.csv",
+        input=str(tmp_path / "a.csv"),
+        keep_fields=("id", "text"),
+        bad_rows="null",
+    )
+    assert found == (
+        "id,text,label,score,probability_short,probability_long,error\n"
+        '1,"a\nb",long,0.75,0.25,0.75,\n'
+        '"2, or 3",b,short,0.75,0.75,0.25,\n'
+        f',,,,,,"{tmp_path}/a.csv:5: expected 2 fields, as in the header. Received: 3; '
+        'put a text that holds commas in quotes"\n'
+    )
+
+
+def test_ids_of_a_users_file_are_kept(named_model: str, tmp_path: pathlib.Path) -> None:
+    case = REPOSITORY / "tests" / "testdata" / "cases" / "predict-keep-id.csv"
+    found = predicted_text(
+        named_model, tmp_path, "out.csv", input=str(case), keep_fields=("id",)
+    )
+    rows = list(csv.DictReader(found.splitlines()))
+    assert [row["id"] for row in rows] == [f"q{n:03}" for n in range(8)]
+    assert {row["label"] for row in rows} == {"long"}
+
+
+def test_bad_rows_are_answered_in_their_place(
+    saved_model: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "trainer")
+    bad = {"label": None, "score": None, "probabilities": None}
+    for batch_size in (1, 2, 9):
+        found = predicted(
+            saved_model,
+            tmp_path,
+            "a.txt",
+            b"a\n\xff\nabc\n\xff\n\xff\n",
+            bad_rows="null",
+            batch_size=batch_size,
+        )
+        errors = [row.pop("error") for row in found]
+        assert found == [SHORT, bad, LONG, bad, bad]
+        lines = [error and error.split(": ")[0] for error in errors]
+        path = tmp_path / "a.txt"
+        assert lines == [None, f"{path}:2", None, f"{path}:4", f"{path}:5"]
+    assert "3 of these 5 rows could not be used" in caplog.text
+
+
+def test_several_files_are_one_input(
+    saved_model: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("b.txt", "abc\n"), ("a.txt", "a\nb\n")):
+        (tmp_path / name).write_text(text)
+    found = predicted_text(saved_model, tmp_path, "out.jsonl", input="?.txt")
+    assert [json.loads(line) for line in found.splitlines()] == [
+        {"file": "a.txt", "line": 1} | SHORT,
+        {"file": "a.txt", "line": 2} | SHORT,
+        {"file": "b.txt", "line": 1} | LONG,
+    ]
+
+
+@pytest.mark.parametrize("output", ["a.txt", "b.txt"])
+def test_an_output_never_takes_the_place_of_an_input(
+    saved_model: str, tmp_path: pathlib.Path, output: str
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("a\n")
+    with pytest.raises(ValueError, match="another file than those of --input"):
+        predicted_text(saved_model, tmp_path, output, input=str(tmp_path / "*.txt"))
+    assert (tmp_path / output).read_text() == "a\n"
+
+
+@pytest.mark.parametrize("name, content", [("a.txt", b""), ("a.txt", b"a\nabc\n")])
+def test_parquet(
+    saved_model: str, tmp_path: pathlib.Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    output = tmp_path / "out.parquet"
+    predictor.predict_file(
+        PredictConfig(
+            saved_model=saved_model,
+            input=str(tmp_path / name),
+            output=str(output),
+            signature="everything",
+            keep_fields=("text",),
+        )
+    )
+    assert sorted(os.listdir(tmp_path)) == [name, "out.parquet"]
+    table = pq.read_table(output)
+    assert table.schema == pa.schema(
+        [
+            ("text", pa.string()),
+            ("label", pa.string()),
+            ("score", pa.float32()),
+            ("abstain", pa.bool_()),
+            ("length", pa.int32()),
+            ("parts", pa.list_(pa.string())),
+            ("vector", pa.list_(pa.float32())),
+        ]
+    )
+    found = [(row["text"], row["vector"]) for row in table.to_pylist()]
+    assert found == ([("a", [1, 2]), ("abc", [3, 6])] if content else [])
+
+
+def test_an_input_of_no_texts_has_a_header(
+    saved_model: str, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "a.txt").touch()
+    found = predicted_text(
+        saved_model, tmp_path, "out.csv", input=str(tmp_path / "a.txt")
+    )
+    assert found == "label,score,probability_0,probability_1\n"
+
+
+def test_lists_and_pipes_that_a_format_cannot_take(
+    saved_model: str, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "a.txt").write_text("a\n")
+    settings: Any = {"input": str(tmp_path / "a.txt")}
+    with pytest.raises(ValueError, match="parts, a list a text, for .csv"):
+        predicted_text(
+            saved_model, tmp_path, "out.csv", signature="everything", **settings
+        )
+    assert os.listdir(tmp_path) == ["a.txt"]
+    os.mkfifo(tmp_path / "pipe.parquet")
+    with pytest.raises(ValueError, match="a pipe or device; name a file"):
+        predicted_text(saved_model, tmp_path, "pipe.parquet", **settings)
+
+
 BAD_INPUTS = {
     "no_utf8": ("a.txt", b"a\n\xff\n", ":2: expected UTF-8", "0xFF"),
     "null": ("a.jsonl", b'{"text": "a"}\n{"text": null}\n', ":2:", "Received: none"),
@@ -260,6 +443,8 @@ def test_partial_of_another_model_is_refused(
         ({"saved_model": str(tmp_path / "other")}, "model was [0-9a-f]{64}, is"),
         ({"signature": "tf_example"}, "signature was serving_default, is tf_example"),
         ({"batch_size": 2}, "batch_size was 1, is 2"),
+        ({"bad_rows": "null"}, "bad_rows was error, is null"),
+        ({"keep_fields": ("text",)}, r"keep_fields was \[\], is \['text'\]"),
     ]
     for changes, words in others:
         with pytest.raises(ValueError, match=words):
@@ -464,10 +649,22 @@ def test_command_verifies(saved_model: Any, tmp_path: pathlib.Path) -> None:
     assert b"saved_model.pb: " in result.stderr and b"Traceback" not in result.stderr
 
 
+KILLED = {
+    "out.jsonl": json.dumps,
+    "out.csv": lambda row: ",".join(
+        [row["label"], str(row["score"]), *map(str, row["probabilities"])]
+    ),
+    "out.parquet": None,
+}
+
+
 @pytest.mark.slow
-def test_killed_command_goes_on(saved_model: Any, tmp_path: pathlib.Path) -> None:
-    texts, output = tmp_path / "a.txt", tmp_path / "out.jsonl"
-    state = tmp_path / "out.jsonl.partial.json"
+@pytest.mark.parametrize("name", KILLED)
+def test_killed_command_goes_on(
+    saved_model: Any, tmp_path: pathlib.Path, name: str
+) -> None:
+    texts, output = tmp_path / "a.txt", tmp_path / name
+    state = tmp_path / f"{name}.partial.json"
     draw = random.Random(0)
     num_texts = 300_000
     texts.write_text("".join("x" * (n % 5) + "\n" for n in range(num_texts)))
@@ -493,8 +690,15 @@ def test_killed_command_goes_on(saved_model: Any, tmp_path: pathlib.Path) -> Non
     assert result.returncode == 0, result.stderr.decode()
     assert f"after {before} texts".encode() in result.stderr
     assert re.search(rb"Answered 300000 texts, \d+ of them now: \d+ a", result.stderr)
-    lines = [json.dumps(LONG if n % 5 >= 3 else SHORT) + "\n" for n in range(5)]
-    assert output.read_text() == "".join(lines) * (num_texts // 5)
+    assert sorted(os.listdir(tmp_path)) == ["a.txt", name]
+    rows = [LONG if n % 5 >= 3 else SHORT for n in range(5)]
+    as_line = KILLED[name]
+    if as_line is None:
+        assert pq.read_table(output).to_pylist() == rows * (num_texts // 5)
+        return
+    header = "label,score,probability_0,probability_1\n" if "csv" in name else ""
+    lines = "".join(f"{as_line(row)}\n" for row in rows)
+    assert output.read_text() == header + lines * (num_texts // 5)
 
 
 def test_command_names_a_bad_row(saved_model: Any) -> None:

@@ -35,6 +35,11 @@ def lines(texts: Any) -> Any:
     return [text.upper() for text in texts]
 
 
+def converted(lines: pathlib.Path, target: pathlib.Path) -> None:
+    """A file of another format: the lines the other way round."""
+    target.write_bytes(b"".join(reversed(lines.read_bytes().splitlines(True))))
+
+
 def write(
     target: Any,
     texts: Any = TEXTS,
@@ -42,6 +47,7 @@ def write(
     stop_after: Any = None,
     batch_size: Any = 8,
     secs: Any = 0,
+    convert: Any = None,
     **changes: Any,
 ) -> Any:
     """Answers texts; stops as a kill does, after so many batches of this call.
@@ -51,7 +57,11 @@ def write(
     """
     rest = batches(texts, batch_size)
     with resumable.opened(
-        target, BELONGS_TO | changes, batch_size=batch_size, checkpoint_secs=secs
+        target,
+        BELONGS_TO | changes,
+        batch_size=batch_size,
+        checkpoint_secs=secs,
+        convert=convert,
     ) as output:
         output.skip(rest)
         before = output.num_texts
@@ -94,6 +104,102 @@ def test_stopped_and_gone_on_with_equals_undisturbed(target: Any, stops: Any) ->
     assert write(target) == 8 * min(sum(stops), 12)
     assert target.read_bytes() == WHOLE
     assert names(target) == ["out.jsonl"]
+
+
+CONVERTED = b"".join(reversed(WHOLE.splitlines(True)))
+
+
+@pytest.mark.parametrize("stops", [[], [5, 3], [13]])
+def test_stopped_and_gone_on_with_before_it_was_converted(
+    target: Any, stops: Any
+) -> None:
+    for stop in stops:
+        stopped(target, stop_after=stop, convert=converted)
+        assert not target.exists()
+    write(target, convert=converted)
+    assert target.read_bytes() == CONVERTED
+    assert names(target) == ["out.jsonl"]
+
+
+# Where a kill may hit while a file is finished.
+MOMENTS = {
+    "before_the_name": ("replace", "unfinished"),
+    "before_the_lines_go": ("truncate", ""),
+    "before_the_state_goes": ("unlink", "out.jsonl.partial.json"),
+    "before_the_lines_file_goes": ("unlink", "out.jsonl.partial"),
+}
+
+
+@pytest.mark.parametrize("function, name", MOMENTS.values(), ids=MOMENTS)
+def test_killed_while_it_is_converted(
+    target: Any, function: str, name: str, tmp_path: pathlib.Path
+) -> None:
+    """The next one finishes it, and nothing is left."""
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED_CONVERTER, str(target), function, name],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == -9, result.stderr
+    assert (tmp_path / "out.jsonl.partial").exists()
+    write(target, convert=converted)
+    assert target.read_bytes() == CONVERTED
+    left = set(names(target)) - {"out.jsonl"}
+    assert not left
+
+
+KILLED_CONVERTER = """
+import os, pathlib, signal, sys
+from tests.serving import test_resumable
+target, function, name = sys.argv[1:]
+
+def killing(usual):
+    def call(*arguments, **settings):
+        if any(str(argument).endswith(name) for argument in arguments):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return usual(*arguments, **settings)
+    return call
+
+class Stream:
+    def __init__(self, stream):
+        self._stream = stream
+    def __getattr__(self, attribute):
+        return getattr(self._stream, attribute)
+    def truncate(self, size):
+        if size == 0 and self._stream.tell():
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._stream.truncate(size)
+
+def convert(lines, made):
+    test_resumable.converted(lines, made)
+    if function == "replace":
+        os.replace = killing(os.replace)
+    elif function == "unlink":
+        pathlib.Path.unlink = killing(pathlib.Path.unlink)
+    else:
+        output._stream = Stream(output._stream)
+
+rest = test_resumable.batches(test_resumable.TEXTS)
+with test_resumable.resumable.opened(
+    pathlib.Path(target), test_resumable.BELONGS_TO, batch_size=8, convert=convert
+) as output:
+    for batch in rest:
+        output.append(batch, test_resumable.lines(batch))
+"""
+
+
+def test_a_conversion_that_fails_leaves_the_lines(target: Any, partial: Any) -> None:
+    def failing(lines: pathlib.Path, unfinished: pathlib.Path) -> None:
+        unfinished.write_text("half")
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        write(target, convert=failing)
+    assert partial.read_bytes() == WHOLE and not target.exists()
+    assert names(target) == ["out.jsonl.partial", "out.jsonl.partial.json"]
+    write(target, convert=converted)
+    assert target.read_bytes() == CONVERTED
 
 
 def test_stopped_before_any_line_was_sure_begins_anew(

@@ -32,6 +32,8 @@ def small_report(**changes: Any) -> dict[str, Any]:
                 after=schema.Prediction(
                     label="good", score=0.875, probabilities=(0.125, 0.875)
                 ),
+                label=None,
+                why="given",
             ),
         ),
         export=dataclasses.replace(tiny_report().export, path="/runs/a/export/3"),

@@ -78,12 +78,17 @@ def test_compiles_all_there_is_and_keeps_the_weights(
     lines = [re.sub(r"[\d.]+ s$", "… s", m) for m in caplog.messages]
     lengths = [BUCKETS[bucket] for bucket in sorted(set(plan.buckets))]
     assert len(lengths) > 1
-    assert lines[: len(lengths)] == [
-        f"compiled train step at length {n} ({i} of {len(lengths)}): … s"
+    assert lines[: 2 * len(lengths)] == [
+        line
         for i, n in enumerate(lengths, 1)
+        for line in (
+            f"compiling train step at length {n} ({i} of {len(lengths)}) ...",
+            f"compiled train step at length {n} ({i} of {len(lengths)}): … s",
+        )
     ]
+    assert f"compiling predict step at length {BUCKETS[-1]}" in lines[-2]
     assert f"compiled predict step at length {BUCKETS[-1]}" in lines[-1]
-    assert len(beats) == len(lines)
+    assert 2 * len(beats) == len(lines)
 
     functions: list[Any] = [step._one, step._many, predict._run]
     functions += [step._step] * (steps_per_call > 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import signal
@@ -118,6 +119,7 @@ def run(
         writers=[recorder],
         config=config,
         termination=termination or TerminationSignal(),
+        logging_steps=config.logging_steps,
         steps_per_call=steps_per_call,
         clock=lambda: recorder.now,
     ).run()
@@ -126,12 +128,12 @@ def run(
 @pytest.mark.parametrize(
     ("settings", "logs", "evaluations", "saves"),
     [
-        ({}, [4, 8, 10], [5, 10], [3, 5, 6, 9, 10]),
+        ({}, [1, 4, 8, 10], [5, 10], [3, 5, 6, 9, 10]),
         ({"logging_steps": 1}, list(range(1, 11)), [5, 10], [3, 5, 6, 9, 10]),
-        ({"eval_every_steps": 4}, [4, 8, 10], [4, 5, 8, 10], [3, 4, 5, 6, 8, 9, 10]),
-        ({"save_every_steps": 0}, [4, 8, 10], [5, 10], [5, 10]),
-        ({"validation": False}, [4, 8, 10], [], [3, 6, 9, 10]),
-        ({"validation": False, "save_every_steps": 0}, [4, 8, 10], [], [10]),
+        ({"eval_every_steps": 4}, [1, 4, 8, 10], [4, 5, 8, 10], [3, 4, 5, 6, 8, 9, 10]),
+        ({"save_every_steps": 0}, [1, 4, 8, 10], [5, 10], [5, 10]),
+        ({"validation": False}, [1, 4, 8, 10], [], [3, 6, 9, 10]),
+        ({"validation": False, "save_every_steps": 0}, [1, 4, 8, 10], [], [10]),
     ],
 )
 def test_when_it_logs_evaluates_and_saves(
@@ -154,35 +156,62 @@ def test_log_line_is_the_mean_since_the_last_and_leaves_evaluation_time_out() ->
     )
     run(recorder)
     lines = [event[2] for event in recorder.events if event[0] == "train"]
-    assert [line["loss"] for line in lines] == pytest.approx([3.0, 0.5, 0.3])
-    assert [line["learning_rate"] for line in lines] == [0.03, 0.07, 0.09]
+    assert [line["loss"] for line in lines] == pytest.approx([1.0, 11 / 3, 0.5, 0.3])
+    assert [line["learning_rate"] for line in lines] == [0.0, 0.03, 0.07, 0.09]
     # 2 seconds a step; the uneven batch of each epoch has one row.
     assert recorder.state.train_secs == 20.0
-    total = sum(line["examples_per_sec"] * n * 2.0 for line, n in zip(lines, (4, 4, 2)))
+    steps = zip(lines, (1, 3, 4, 2))
+    total = sum(line["examples_per_sec"] * n * 2.0 for line, n in steps)
     assert total == pytest.approx(18)
-    assert [line["secs_left"] for line in lines] == [12.0, 4.0, 0.0]
-    assert [line["input_wait_fraction"] for line in lines] == [0.25] * 3
+    assert [line["secs_left"] for line in lines] == [18.0, 12.0, 4.0, 0.0]
+    assert [line["input_wait_fraction"] for line in lines] == [0.25] * 4
+
+
+@pytest.mark.parametrize(
+    ("logging_steps", "lines"),
+    [
+        # Steps of two seconds.
+        (100, ["at step 31 of 80", "at step 61 of 80"]),
+        (40, ["at step 31 of 80", "at step 70 of 80"]),
+        (20, []),
+    ],
+)
+def test_a_long_silence_is_broken(
+    logging_steps: int, lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings: Any = dict(validation=False, save_every_steps=0, num_epochs=16)
+    with caplog.at_level(logging.INFO, logger=loop.__name__):
+        run(Recorder(RunState()), logging_steps=logging_steps, **settings)
+    assert caplog.messages == lines
 
 
 @pytest.mark.parametrize(
     ("steps_per_call", "settings", "calls"),
     [
-        (3, {}, [(1, 3), (4, 4), (5, 5), (6, 6), (7, 8), (9, 9), (10, 10)]),
-        (2, {"save_every_steps": 0}, [(1, 2), (3, 4), (5, 5), (6, 7), (8, 8), (9, 10)]),
+        (
+            3,
+            {},
+            [(1, 1), (2, 3), (4, 4), (5, 5), (6, 6), (7, 8), (9, 9), (10, 10)],
+        ),
+        (
+            2,
+            {"save_every_steps": 0},
+            [(1, 1), (2, 3), (4, 4), (5, 5), (6, 7), (8, 8), (9, 10)],
+        ),
         (
             16,
             {"validation": False, "save_every_steps": 7},
-            [(1, 4), (5, 7), (8, 8), (9, 10)],
+            [(1, 1), (2, 4), (5, 7), (8, 8), (9, 10)],
         ),
         (
             16,
             {"eval_every_steps": 2, "save_every_steps": 0},
-            [(1, 2), (3, 4), (5, 5), (6, 6), (7, 8), (9, 10)],
+            [(1, 1), (2, 2), (3, 4), (5, 5), (6, 6), (7, 8), (9, 10)],
         ),
         (
             16,
             {"logging_steps": 100, "save_every_steps": 0, "validation": False},
-            [(1, 10)],
+            [(1, 1), (2, 10)],
         ),
         (1, {}, [(n, n) for n in range(1, 11)]),
     ],
@@ -216,11 +245,11 @@ def test_told_to_end_in_a_call_it_leaves_after_the_next() -> None:
     settings: Any = dict(
         validation=False, save_every_steps=0, logging_steps=100, num_epochs=4
     )
-    with pytest.raises(Preempted, match="saved at step 8"):
+    with pytest.raises(Preempted, match="saved at step 9"):
         run(recorder, steps_per_call=4, **settings)
-    assert recorder.at("save") == [8] and recorder.calls == [(1, 4), (5, 8)]
+    assert recorder.at("save") == [9] and recorder.calls == [(1, 1), (2, 5), (6, 9)]
     run(recorder, steps_per_call=3, **settings)
-    assert recorder.calls[2:4] == [(9, 11), (12, 14)]
+    assert recorder.calls[3:5] == [(10, 12), (13, 15)]
     whole = Recorder(RunState())
     run(whole, **settings)
     assert recorder.rows == whole.rows

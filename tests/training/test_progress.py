@@ -58,24 +58,6 @@ def test_console_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("step 1/2  epoch 1.00  loss 0.6931")
 
 
-@pytest.mark.parametrize(
-    ("secs", "text"),
-    [
-        (0, "0:00:00"),
-        (0.4, "0:00:00"),
-        (59.4, "0:00:59"),
-        (59.6, "0:01:00"),
-        (60, "0:01:00"),
-        (3599.7, "1:00:00"),
-        (3725, "1:02:05"),
-        (36000, "10:00:00"),
-        (90061, "25:01:01"),
-    ],
-)
-def test_duration(secs: float, text: str) -> None:
-    assert progress.duration(secs) == text
-
-
 def lines_of(path: pathlib.Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 

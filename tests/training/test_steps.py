@@ -98,6 +98,7 @@ def _train(
     steps_per_call: int = 1,
     rematerialize: bool = False,
     window_length: int = tiny.MAX_LENGTH,
+    class_weights: tuple[float, float] | None = None,
     **settings: Any,
 ) -> Trained:
     del policy  # It is Keras's own state; here it tells results apart.
@@ -109,7 +110,15 @@ def _train(
     plan = plans.TrainingPlan(
         tokens.lengths, buckets, seed=0, batch_size=BATCH_SIZE, num_epochs=num_epochs
     )
-    feeder = batches.BatchFeeder(tokens, labels, buckets, strategy)
+    feeder = batches.BatchFeeder(
+        tokens,
+        labels,
+        buckets,
+        strategy,
+        example_weights=(
+            np.array(class_weights, np.float32)[labels] if class_weights else None
+        ),
+    )
     step = tiny.make_train_step(
         model,
         strategy,
@@ -263,6 +272,66 @@ def test_accumulated_parts_equal_the_large_batch(
     )
     assert whole.norms.max() > 0.5, "nothing was clipped: the test would show less"
     assert_same(whole, parts, tolerance=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_replicas", "accumulation_steps"),
+    [
+        (2, 2),
+        pytest.param(2, 1, marks=pytest.mark.slow),
+        pytest.param(1, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_class_weights_are_exact_however_they_are_computed(
+    num_replicas: int, accumulation_steps: int, tiny_preset: str
+) -> None:
+    """By replicas and in parts, whose own weights do not sum to a share of 1."""
+    settings: Any = dict(class_weights=(0.25, 3.0))
+    whole = train(1, tiny_preset, **settings)
+    assert_same(
+        whole,
+        train(
+            num_replicas,
+            tiny_preset,
+            accumulation_steps=accumulation_steps,
+            **settings,
+        ),
+        tolerance=2e-5,
+    )
+    plain = train(1, tiny_preset)
+    assert np.abs(whole.logits - plain.logits).max() > 1e-2
+
+
+def test_a_weight_of_2_is_an_example_twice(
+    tiny_preset: str, cache_dir: pathlib.Path
+) -> None:
+    texts, labels = tiny.labelled_sentences(NUM_ROWS)
+    tokens = tiny.tokenize(texts, cache_dir)
+    example_weights = np.ones(NUM_ROWS, np.float32)
+    example_weights[9] = 2.0
+    model = make_classifier(strategy_of(1), tiny_preset)
+    step = tiny.make_train_step(model, strategy_of(1), clip_norm=0.0, seed=0)
+    start = model.get_weights()
+    found = []
+    for rows, weights in (
+        ([4, 2, 9, 9], None),
+        ([4, 2, 9, -1], example_weights),
+        ([4, 2, 9, -1], None),
+    ):
+        feeder = batches.BatchFeeder(
+            tokens,
+            labels,
+            (64,),
+            strategy_of(1),
+            nominal_batch_size=4,
+            example_weights=weights,
+        )
+        plan = plans.BatchPlan(np.zeros(1, np.int32), np.array([rows]))
+        model.set_weights(start)
+        numbers = one_step(step, next(iter(feeder(plan)))[1])
+        found.append((numbers.losses.numpy(), numbers.gradient_norms.numpy()))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+    assert np.abs(np.subtract(found[0], found[2])).min() > 1e-3
 
 
 @pytest.mark.parametrize(

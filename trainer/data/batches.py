@@ -46,7 +46,8 @@ class Batch(NamedTuple):
       targets: what it shall answer, as the task has it: int32 [batch] for one label
         a text.
       weights: float32 [batch], 1 / (real rows of the global batch), so that they sum
-        to 1 over all replicas, or 1 / (nominal batch size); 0 for a repeated row.
+        to 1 over all replicas, or 1 / (nominal batch size); 0 for a repeated row. Each
+        times the weight of the example, if examples have any.
     """
 
     inputs: Inputs
@@ -107,6 +108,8 @@ class BatchFeeder:
         None: all of the pool.
       nominal_batch_size: each row weighs 1 / this, whatever the size of its batch.
         None: the weights of each batch sum to 1.
+      example_weights: float32 [m], by which the weights of the plans' rows are
+        multiplied. None: 1 for each.
     """
 
     def __init__(
@@ -118,8 +121,10 @@ class BatchFeeder:
         *,
         rows: np.ndarray | None = None,
         nominal_batch_size: int | None = None,
+        example_weights: np.ndarray | None = None,
     ) -> None:
         self._nominal_batch_size = nominal_batch_size
+        self._example_weights = example_weights
         self._bucket_lengths = bucket_lengths
         self._strategy = strategy
         self._pad_id = tokens.pad_id
@@ -185,6 +190,8 @@ class BatchFeeder:
         num_local = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * num_local
         filled, weights = fill(rows, self._nominal_batch_size)
+        if self._example_weights is not None:
+            weights = weights * self._example_weights[filled]
         pool_rows = self._rows[filled]
 
         def local_parts(values: np.ndarray) -> np.ndarray:

@@ -15,25 +15,41 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import logging
 import pathlib
-import sys
-from typing import Any, Callable, Iterable, Iterator, Mapping
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
+from trainer import console
 from trainer.config import DataConfig
-from trainer.data import packages, tfds
-from trainer.data.labels import DiscoveredLabels, LabelNumbering, NamedLabels
-from trainer.data.readers.opening import expand
+from trainer.data import files, folders, packages, tfds
+from trainer.data.bad_rows import BadRows, counted, listed
+from trainer.data.groups import group_name
+from trainer.data.labels import (
+    DiscoveredLabels,
+    LabelNumbering,
+    NamedLabels,
+    named_labels,
+)
+from trainer.data.placeholders import Placeholders
+from trainer.data.places import Places
 from trainer.data.readers.rows import BadRow, Row
-from trainer.data.unread import ALL_ROWS, UnreadDataset, UnreadSplit, unread_file
+from trainer.data.unread import (
+    ALL_ROWS,
+    SplitBy,
+    UnreadDataset,
+    UnreadFile,
+    UnreadSplit,
+)
 from trainer.messages import message
 
+_logger = logging.getLogger(__name__)
+
 _ROWS_PER_CHUNK = 4096
-_BAD_ROWS_IN_ERROR = 5
-_BAD_ROWS_IN_FACTS = 20
+# How often it is asked whether reading on has a point.
+_ROWS_BETWEEN_LOOKS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +60,16 @@ class TextDataset:
       texts: large_string [n].
       labels: int32 [n], positions in `label_names`.
       label_names: the classes in order.
+      places: where each row comes from.
+      groups: large_string [n], the values of --group_field, empty where it is
+        missing; None without one.
     """
 
     texts: pa.ChunkedArray
     labels: np.ndarray
     label_names: tuple[str, ...]
+    places: Places
+    groups: pa.ChunkedArray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -59,6 +80,8 @@ class TextDataset:
             self,
             texts=self.texts.filter(pa.array(is_wanted)),
             labels=self.labels[is_wanted],
+            places=self.places.filter(is_wanted),
+            groups=self.groups and self.groups.filter(pa.array(is_wanted)),
         )
 
 
@@ -70,13 +93,19 @@ class Sources:
       splits: "train" always, the pool that is split later; "validation" and "test"
         only where the data set or the config brings its own.
       label_names: the classes in order.
-      facts: JSON-able. "splits": by split, the source, its files, the rows used and
-        skipped, the first skipped ones and the blank lines; "notes"; "warnings".
+      facts: JSON-able. "splits": by split, the source, its files with how each was
+        read, the rows used and skipped, the first skipped ones and the blank lines;
+        "notes"; "warnings".
+      split_by: what of a training row decides where it is held out.
+      are_labels_found: whether the classes are those of the rows, and nobody named
+        them.
     """
 
     splits: Mapping[str, TextDataset]
     label_names: tuple[str, ...]
     facts: Mapping[str, Any]
+    split_by: SplitBy = "normalized_text"
+    are_labels_found: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +115,23 @@ class _ReadSplit:
     Attributes:
       texts: large_string [n].
       codes: int32 [n], the numbers of the labels.
-      bad_rows: all of them, in order.
+      places: where each row comes from.
+      groups: large_string [n], the values of --group_field; None without one.
+      bad_rows: the first of them, and how many there are of each kind.
+      is_whole: whether reading came to the end, and did not stop where it was hopeless.
       facts: what `Sources.facts` has of the split.
     """
 
     texts: pa.ChunkedArray
     codes: np.ndarray
-    bad_rows: tuple[BadRow, ...]
+    places: Places
+    groups: pa.ChunkedArray | None
+    bad_rows: BadRows
+    is_whole: bool
     facts: Mapping[str, Any]
+
+
+Load = Callable[[DataConfig], Sources]
 
 
 def load(config: DataConfig) -> Sources:
@@ -105,40 +143,65 @@ def load(config: DataConfig) -> Sources:
     """
     unread, notes = _opened_splits(config)
     # First, because the labels of the others are judged by its classes.
-    train, labels = _read_train(unread["train"], config)
+    train, labels, more_notes = _read_train(unread["train"], config)
     read = {"train": train} | {
-        name: _read(split, labels) for name, split in unread.items() if name != "train"
+        name: _read(split, _numbering_of(split, labels, config), config)
+        for name, split in unread.items()
+        if name != "train"
     }
     # Of all splits together, so that a user sees them at once.
     _refuse_bad_rows(read, config)
     return Sources(
         splits={
-            name: TextDataset(split.texts, split.codes, labels.names)
+            name: TextDataset(
+                split.texts, split.codes, labels.names, split.places, split.groups
+            )
             for name, split in read.items()
         },
         label_names=labels.names,
         facts={
             "splits": {name: split.facts for name, split in read.items()},
-            "notes": notes,
+            "notes": [*notes, *more_notes],
             "warnings": list(_warnings(read, labels.names)),
         },
+        split_by=unread["train"].split_by,
+        are_labels_found=not (config.label_names or unread["train"].label_names),
     )
+
+
+def loaded_early(config: DataConfig) -> Load:
+    """A `load` for this config that has its rows already, where it can.
+
+    A mistake in a table is named at once if it is read before TensorFlow is imported,
+    which takes many times as long as reading a table. What TensorFlow itself reads
+    waits for it.
+
+    Raises:
+      ValueError: as `load`.
+    """
+    specs = (config.dataset, config.validation_dataset, config.test_dataset)
+    if any(spec.partition(":")[0] in _NEEDS_TENSORFLOW for spec in specs):
+        return load
+    read = {config: load(config)}
+
+    def load_once(asked: DataConfig) -> Sources:
+        # Handed over and not kept: the splits hold copies of all that they need.
+        return read.pop(asked, None) or load(asked)
+
+    return load_once
 
 
 # Opening what the config names.
 
 
-def _open_files(pattern: str, config: DataConfig) -> UnreadDataset:
-    """The files of a path or glob, read one after the other as one data set."""
-    files = tuple(unread_file(path, config) for path in expand(pattern))
-    return UnreadDataset({ALL_ROWS: UnreadSplit(f"files:{pattern}", files)})
-
-
 _SCHEMES: Mapping[str, Callable[[str, DataConfig], UnreadDataset]] = {
     "tfds": tfds.open_dataset,
-    "files": _open_files,
+    "files": files.open_dataset,
+    "folder": folders.open_dataset,
+    "tfrecord": files.open_tfrecords,
     "package": packages.open_dataset,
 }
+_NEEDS_TENSORFLOW = ("tfds", "tfrecord")
 
 
 def _opened_splits(config: DataConfig) -> tuple[dict[str, UnreadSplit], list[str]]:
@@ -166,11 +229,13 @@ def _open(spec: str, split: str, config: DataConfig) -> UnreadDataset:
     scheme, _, name = spec.partition(":")
     if scheme not in _SCHEMES or not name:
         flag = _flag_of(split)
-        hint = f" (did you mean files:{spec}?)" if pathlib.Path(spec).exists() else ""
+        path = pathlib.Path(spec).expanduser()
+        right = f"{'folder' if path.is_dir() else 'files'}:{spec}"
+        hint = f" (did you mean {right}?)" if spec and path.exists() else ""
         raise ValueError(
             message(
-                f"--{flag} must be tfds:NAME[/CONFIG], files:PATH_OR_GLOB or "
-                "package:NAME",
+                f"--{flag} must be files:PATHS_OR_GLOBS, folder:FOLDER, "
+                "tfrecord:PATHS_OR_GLOBS, tfds:NAME[/CONFIG] or package:NAME",
                 received=f"{flag}={spec!r}{hint}",
             )
         )
@@ -200,17 +265,26 @@ def _flag_of(split: str) -> str:
 
 def _read_train(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[_ReadSplit, NamedLabels]:
-    """Reads the training pool, and discovers the classes if nobody names them."""
-    names = config.label_names or unread.label_names
-    if names:
-        labels = NamedLabels(names, allow_positions=True)
-        train = _read(unread, labels)
+) -> tuple[_ReadSplit, NamedLabels, list[str]]:
+    """Reads the training pool, and discovers the classes if nobody names them.
+
+    Returns:
+      The rows, the classes, and notes on how labels were understood.
+
+    Raises:
+      ValueError: the labels make no sense as a whole.
+    """
+    notes: list[str] = []
+    if config.label_names or unread.label_names:
+        labels = _named(unread, config)
+        train = _read(unread, labels, config)
+        faults = labels.faults(train.codes, label_field=config.label_field)
     else:
-        train, labels = _read_discovering(unread, config)
+        train, labels, notes, faults = _read_discovering(unread, config)
     classes = np.unique(train.codes)
-    if len(classes) == 1 and not _stops(train, config):
-        raise ValueError(
+    # Of few rows that are left, this is no wonder.
+    if len(classes) == 1 and not faults and not _stops([train], config):
+        faults = [
             message(
                 "the training rows must have at least two different labels",
                 received=f"{labels.names[classes[0]]!r} in all {len(train.codes)} "
@@ -218,121 +292,244 @@ def _read_train(
                 mend="add rows of other classes, or name the right column with "
                 "--label_field",
             )
-        )
-    return train, labels
+        ]
+    if faults:
+        # Without the other splits: they are judged by these labels.
+        raise ValueError(_all_wrong([train], faults, config))
+    return train, labels, notes
 
 
 def _read_discovering(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[_ReadSplit, NamedLabels]:
+) -> tuple[_ReadSplit, NamedLabels, list[str], list[str]]:
+    """Rows, classes, notes, and what is doubtful in the labels as a whole."""
     discovered = DiscoveredLabels()
-    train = _read(unread, discovered)
-    # Bad rows that stop the run are told first: they may be what makes the labels look
-    # doubtful.
-    if len(train.codes) and not _stops(train, config):
-        discovered.check(len(train.codes), label_field=config.label_field)
-    names, new_codes = discovered.in_order()
-    # A position means nothing to who has not named the classes: "1" in a later split
-    # is another label, not the second class.
-    labels = NamedLabels(names, allow_positions=False)
+    train = _read(unread, discovered, config)
+    faults = discovered.faults(train.codes, label_field=config.label_field)
+    _, new_codes = discovered.in_order()
     codes = np.array(new_codes, np.int32)[train.codes]
-    return dataclasses.replace(train, codes=codes), labels
+    train = dataclasses.replace(train, codes=codes)
+    return train, discovered.named(), discovered.notes(), faults
 
 
-def _read(unread: UnreadSplit, labels: LabelNumbering) -> _ReadSplit:
-    # Python's strings of one chunk only, and C integers, whatever the number of rows.
-    chunks: list[pa.Array] = []
-    texts: list[str] = []
-    codes = array.array("i")
-    bad_rows: list[BadRow] = []
+def _named(unread: UnreadSplit, config: DataConfig) -> NamedLabels:
+    """The classes that the config or the data set names."""
+    return named_labels(
+        config.label_names, own_names=unread.label_names, source=unread.description
+    )
+
+
+def _numbering_of(
+    unread: UnreadSplit, labels: NamedLabels, config: DataConfig
+) -> NamedLabels:
+    """How the labels of a further split are numbered, `labels` being the classes."""
+    # A data set that names its own classes may be another one than that of training.
+    return _named(unread, config) if config.label_names else labels
+
+
+def _read(
+    unread: UnreadSplit, labels: LabelNumbering, config: DataConfig
+) -> _ReadSplit:
+    rows, bad_rows = _Rows(config.group_field), BadRows()
     num_blank_lines = 0
-    row_counts = []
+    # As the report lists them: many files of one folder as one.
+    file_facts: list[dict[str, Any]] = []
+    settled: list[str] = []
+    is_whole = True
 
     def count_blank_line(line: int) -> None:
         nonlocal num_blank_lines
         num_blank_lines += 1
 
+    def tell(sentence: str) -> None:
+        settled.append(sentence)
+        _logger.info("%s", sentence)
+
     for file in unread.files:
-        num_before = len(codes) + len(bad_rows)
-        for row in _with_progress(file.read(count_blank_line), file.name):
+        settled.clear()
+        num_good_before, num_bad_before = len(rows), bad_rows.count
+        progress = _with_progress(file.read(count_blank_line, tell), file.name)
+        for number, row in enumerate(progress, start=1):
             code = labels.encode(row, file=file.name) if isinstance(row, Row) else row
             if isinstance(row, Row) and isinstance(code, int):
-                texts.append(row.text)
-                codes.append(code)
-            elif isinstance(code, BadRow):
-                bad_rows.append(code)
-            if len(texts) == _ROWS_PER_CHUNK:
-                chunks.append(pa.array(texts, pa.large_string()))
-                texts.clear()
-        num_rows = len(codes) + len(bad_rows) - num_before
-        row_counts.append({"name": file.name, "num_rows": num_rows})
-    chunks.append(pa.array(texts, pa.large_string()))
-    return _ReadSplit(
-        texts=pa.chunked_array(chunks),
-        codes=np.array(codes, np.int32),
-        bad_rows=tuple(bad_rows),
+                rows.add(row, code, file=file.name)
+            elif not isinstance(code, int):
+                bad_rows.add(code, file=file.name, line=row.line)
+            if number % _ROWS_BETWEEN_LOOKS == 0 and _is_hopeless(
+                labels, bad_rows, len(rows), config
+            ):
+                is_whole = False
+                break
+        num_good = len(rows) - num_good_before
+        num_rows = num_good + bad_rows.count - num_bad_before
+        _add_facts(file, file_facts, num_rows=num_rows, settled=settled)
+        rows.end_file(file.name, num_good)
+        if not is_whole:
+            break
+    return rows.read_split(
+        bad_rows=bad_rows,
+        is_whole=is_whole,
         facts={
             "source": unread.description,
-            "files": row_counts,
-            "num_rows": len(codes),
-            "num_skipped_rows": len(bad_rows),
-            "skipped_rows": [str(bad) for bad in bad_rows[:_BAD_ROWS_IN_FACTS]],
+            "files": file_facts,
+            "num_rows": len(rows),
+            "num_skipped_rows": bad_rows.count,
+            "skipped_rows": [str(bad) for bad in bad_rows.first],
             "num_blank_lines": num_blank_lines,
+            **rows.placeholders.facts(),
         },
     )
 
 
+def _add_facts(
+    file: UnreadFile, facts: list[dict[str, Any]], *, num_rows: int, settled: list[str]
+) -> None:
+    """Adds a file to those that the report lists, or its rows to those of its folder."""
+    name = file.listed_as or file.name
+    if file.listed_as and facts and facts[-1]["name"] == name:
+        facts[-1]["num_rows"] += num_rows
+    else:
+        words = " ".join(settled)
+        facts.append({"name": name, "num_rows": num_rows, "settled": words})
+
+
+def _is_hopeless(
+    labels: LabelNumbering, bad_rows: BadRows, num_good: int, config: DataConfig
+) -> bool:
+    """Whether reading ends in a refusal, and further rows would not change it."""
+    if labels.is_hopeless:
+        return True
+    return config.bad_rows == "error" and bad_rows.are_hopeless(num_good)
+
+
+class _Rows:
+    """Collects the usable rows of a split."""
+
+    def __init__(self, group_field: str) -> None:
+        """group_field: whose values are collected as well; empty for none."""
+        self.placeholders = Placeholders()
+        self._group_field = group_field
+        self._texts, self._groups = _Strings(), _Strings()
+        # C integers, whatever the number of rows.
+        self._codes, self._lines = array.array("i"), array.array("q")
+        self._files: list[str] = []
+        self._row_counts: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def add(self, row: Row, code: int, *, file: str) -> None:
+        """Adds a row whose label has this number."""
+        self._texts.append(row.text)
+        self._codes.append(code)
+        self._lines.append(row.line)
+        self.placeholders.look_at(row.text, file=file, line=row.line)
+        if self._group_field:
+            self._groups.append(group_name(row.kept[self._group_field]))
+
+    def end_file(self, name: str, num_rows: int) -> None:
+        """Says that the last `num_rows` rows were those of a file."""
+        self._files.append(name)
+        self._row_counts.append(num_rows)
+
+    def read_split(
+        self, *, bad_rows: BadRows, is_whole: bool, facts: Mapping[str, Any]
+    ) -> _ReadSplit:
+        """All of them, with what became of the others."""
+        file_numbers = np.arange(len(self._files), dtype=np.int32)
+        return _ReadSplit(
+            texts=self._texts.joined(),
+            codes=np.array(self._codes, np.int32),
+            places=Places(
+                tuple(self._files),
+                np.repeat(file_numbers, self._row_counts),
+                np.array(self._lines, np.int64),
+            ),
+            groups=self._groups.joined() if self._group_field else None,
+            bad_rows=bad_rows,
+            is_whole=is_whole,
+            facts=facts,
+        )
+
+
+class _Strings:
+    """Collects strings as Arrow's: Python's own are those of one chunk only."""
+
+    def __init__(self) -> None:
+        self._chunks: list[pa.Array] = []
+        self._strings: list[str] = []
+
+    def append(self, string: str) -> None:
+        self._strings.append(string)
+        if len(self._strings) == _ROWS_PER_CHUNK:
+            self._end_chunk()
+
+    def joined(self) -> pa.ChunkedArray:
+        """All of them: large_string [n]."""
+        self._end_chunk()
+        return pa.chunked_array(self._chunks)
+
+    def _end_chunk(self) -> None:
+        self._chunks.append(pa.array(self._strings, pa.large_string()))
+        self._strings.clear()
+
+
 def _with_progress(rows: Iterator[Row | BadRow], name: str) -> Iterable[Row | BadRow]:
-    description = f"Reading {pathlib.Path(name).name}"
-    progress: Iterable[Row | BadRow] = tqdm(
-        rows, description, unit=" rows", delay=1, leave=False, file=sys.stderr
-    )
-    return progress
+    return console.progress(rows, f"reading {pathlib.Path(name).name}", unit="rows")
 
 
 # What is wrong, or doubtful, with what was read.
 
 
-def _stops(split: _ReadSplit, config: DataConfig) -> bool:
-    return bool(split.bad_rows) and config.bad_rows == "error"
+def _stops(splits: Iterable[_ReadSplit], config: DataConfig) -> bool:
+    return config.bad_rows == "error" and any(split.bad_rows.count for split in splits)
 
 
 def _refuse_bad_rows(splits: Mapping[str, _ReadSplit], config: DataConfig) -> None:
-    bad_rows = [bad for split in splits.values() for bad in split.bad_rows]
-    listed = "".join(f"\n  {bad}" for bad in bad_rows[:_BAD_ROWS_IN_ERROR])
-    if len(bad_rows) > _BAD_ROWS_IN_ERROR:
-        listed += "\n  ..."
-    # A heading of a list of messages, so not of their form itself.
-    if bad_rows and config.bad_rows == "error":
-        raise ValueError(
-            f"{_counted(len(bad_rows))}; mend what is named, or leave it out with "
-            f"--bad_rows=skip:{listed}"
-        )
+    if _stops(splits.values(), config):
+        raise ValueError(_all_wrong(list(splits.values()), [], config))
     for name, split in splits.items():
         if not len(split.codes):
-            mend = f"mend what is named:{listed}" if listed else "give it some"
+            rows = listed([split.bad_rows])
             raise ValueError(
                 message(
                     f"the {name} set must have rows that can be used",
                     received=f"none from {split.facts['source']}",
-                    mend=mend,
+                    mend=f"mend what is named:{rows}" if rows else "give it some",
                 )
             )
+
+
+def _all_wrong(
+    splits: Sequence[_ReadSplit], faults: Sequence[str], config: DataConfig
+) -> str:
+    """Bad rows that stop the run, and what is wrong with the labels as a whole."""
+    if not _stops(splits, config):
+        return "\n  ".join(faults)
+    tallies = [split.bad_rows for split in splits]
+    count = sum(tally.count for tally in tallies)
+    is_whole = all(split.is_whole for split in splits)
+    # Offered only where the run goes on without these rows.
+    can_skip = is_whole and all(len(split.codes) for split in splits) and not faults
+    can_skip &= len(np.unique(splits[0].codes)) > 1
+    # A heading of a list of messages, so not of their form itself.
+    heading = (
+        f"{'' if is_whole else 'at least '}{counted(count)}"
+        f"{' and doubtful labels' if faults else ''}; mend what is named"
+        f"{', or leave it out with --bad_rows=skip' if can_skip else ''}:"
+    )
+    return heading + "".join(f"\n  {fault}" for fault in faults) + listed(tallies)
 
 
 def _warnings(
     splits: Mapping[str, _ReadSplit], names: tuple[str, ...]
 ) -> Iterator[str]:
     for name, split in splits.items():
-        if split.bad_rows:
+        if split.bad_rows.count:
             yield (
-                f"{_counted(len(split.bad_rows))} of the {name} set skipped, "
-                f"{len(split.codes)} are left. The first: {split.bad_rows[0]}"
+                f"{counted(split.bad_rows.count)} of the {name} set skipped, "
+                f"{len(split.codes)} are left. The first: {split.bad_rows.first[0]}"
             )
     absent = [names[i] for i in set(range(len(names))) - set(splits["train"].codes)]
     if absent:
         yield f"no training row has the label {', '.join(absent)}"
-
-
-def _counted(num_bad_rows: int) -> str:
-    return "1 bad row" if num_bad_rows == 1 else f"{num_bad_rows} bad rows"

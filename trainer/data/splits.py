@@ -3,10 +3,13 @@
     pool, splits = make_splits(sources, config=config.data, seed=config.training.seed)
     pool.texts.take(splits["test"].rows), pool.labels[splits["test"].rows]
 
-A text's split depends on the text alone, so a duplicate cannot leak from one split
-into another, and a row added to a file moves no other row. Splits that the data set
-brings along are kept as they are; what they share with the training texts is
-counted. A split is a list of row numbers into one pool: another division of the same
+A text's split depends on its normal form alone (`duplicates.py`), so a copy cannot leak
+from one split into another, and a row added to a file moves no other row. With
+--group_field it depends on the row's group instead (`groups.py`). What rare labels
+change in this, and the rules themselves, are in `held_out.py`.
+
+Splits that the data set brings along are kept as they are; what they share with others
+is counted. A split is a list of row numbers into one pool: another division of the same
 texts, as for a fold, copies nothing and tokenizes nothing again.
 """
 
@@ -14,17 +17,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from trainer.config import DataConfig
-from trainer.data.sources import Sources
+from trainer.data import draws, groups, held_out, places
+from trainer.data.duplicates import content_digests as content_digests
+from trainer.data.duplicates import normalized_digests, numbered
+from trainer.data.held_out import MIN_TRAIN_TEXTS
+from trainer.data.places import Places
+from trainer.data.sources import Sources, TextDataset
 from trainer.messages import message
 
 SPLITS = ("train", "validation", "test")
-_VALIDATION_SALT = b"validation:"
+# The rule of the shares, for who wants to find a test split again.
+share = held_out.share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +44,18 @@ class Pool:
       texts: large_string [n].
       labels: int32 [n], positions among the label names.
       digests: uint8 [n, 32], SHA-256 of each text in UTF-8.
+      text_numbers: int64 [n], equal for texts of one normal form.
+      group_numbers: int64 [n], equal for rows of one group, -1 for rows of none; None
+        without --group_field.
+      places: where each row was read.
     """
 
     texts: pa.ChunkedArray
     labels: np.ndarray
     digests: np.ndarray
+    text_numbers: np.ndarray
+    group_numbers: np.ndarray | None
+    places: Places
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,10 +68,12 @@ class Split:
     Attributes:
       rows: int64 [m], ascending.
       num_available: how many there were before some were drawn.
+      num_left_out: rows besides, of which a copy is in a split held out before this.
     """
 
     rows: np.ndarray
     num_available: int
+    num_left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,29 +82,29 @@ class Split:
 def unlabelled(texts: Sequence[str]) -> Pool:
     """A pool of texts to predict, all labels 0."""
     array = pa.chunked_array([pa.array(texts, pa.large_string())])
-    return Pool(array, np.zeros(len(texts), np.int32), content_digests(array))
+    return Pool(
+        texts=array,
+        labels=np.zeros(len(texts), np.int32),
+        digests=content_digests(array),
+        text_numbers=numbered(normalized_digests(array)),
+        group_numbers=None,
+        places=places.unknown(len(texts)),
+    )
 
 
-def content_digests(texts: pa.ChunkedArray) -> np.ndarray:
-    """SHA-256 of each text in UTF-8: uint8 [n, 32]."""
-    # Text by text and in place: no list of millions of Python strings.
-    digests = np.empty([len(texts), 32], np.uint8)
-    for row, text in enumerate(texts):
-        digest = hashlib.sha256(text.as_buffer()).digest()
-        digests[row] = np.frombuffer(digest, np.uint8)
-    return digests
+@dataclasses.dataclass(frozen=True)
+class _Hashed:
+    """The digests of one source's rows, each uint8 [n, 32].
 
-
-def share(digests: np.ndarray, *, one_in: int, salt: bytes = b"") -> np.ndarray:
-    """Which texts belong to a share of one in `one_in`: bool [n].
-
-    Without a salt the rule is `int(sha256(text)[:8], 16) % one_in == 0`, on the hex
-    digest; with one, the same on the hash of the salt and the text's digest.
+    Attributes:
+      contents: of the texts as they are.
+      texts: of their normal forms.
+      groups: of the groups, zeros for a row of none; None without --group_field.
     """
-    if one_in == 0:
-        return np.zeros(len(digests), bool)
-    chosen: np.ndarray = _first_32_bits(digests, salt) % one_in == 0
-    return chosen
+
+    contents: np.ndarray
+    texts: np.ndarray
+    groups: np.ndarray | None
 
 
 def make_splits(
@@ -99,88 +117,127 @@ def make_splits(
       "validation" and "test" where there are any.
 
     Raises:
-      ValueError: no text is left to train on, or a split that was asked for is empty.
+      ValueError: no text is left to train on, or a split that was asked for is empty,
+        or a label has a single text where some are to be held out.
     """
-    digests = {
-        name: content_digests(data.texts) for name, data in sources.splits.items()
-    }
-    shares = _shares(digests, config)
+    hashed = {name: _hashed(data) for name, data in sources.splits.items()}
+    shares, num_left_out = _shares(sources, hashed, config)
     for name, is_chosen in shares.items():
         if not is_chosen.any():
             raise ValueError(_empty_split(name, len(sources.splits["train"]), config))
-    limits = {"train": config.num_train_examples}
     drawn = {
-        name: _drawn(
-            digests.get(name, digests["train"]),
-            is_chosen,
-            limit=limits.get(name, config.num_eval_examples),
-            seed=seed,
-        )
+        name: _drawn(sources, hashed, name, is_chosen, config=config, seed=seed)
         for name, is_chosen in shares.items()
     }
-    pool, rows = _pooled(sources, digests, drawn)
+    pool, rows = _pooled(sources, hashed, drawn)
     return pool, {
-        name: Split(rows[name], int(shares[name].sum()))
+        name: Split(rows[name], int(shares[name].sum()), num_left_out.get(name, 0))
         for name in SPLITS
         if name in shares
     }
 
 
+def _hashed(data: TextDataset) -> _Hashed:
+    return _Hashed(
+        content_digests(data.texts),
+        normalized_digests(data.texts),
+        None if data.groups is None else groups.group_digests(data.groups),
+    )
+
+
 def _shares(
-    digests: Mapping[str, np.ndarray], config: DataConfig
-) -> dict[str, np.ndarray]:
-    """Which rows are in each split: bool [rows of the source that the split is of].
+    sources: Sources, hashed: Mapping[str, _Hashed], config: DataConfig
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Which rows of its source each split has, before any are drawn.
 
     Splits without a source of their own share out the training source.
+
+    Returns:
+      By split, bool [rows of its source]; by split, the number of copies left out.
     """
-    is_left = np.ones(len(digests["train"]), bool)
-    shares = {name: np.ones(len(each), bool) for name, each in digests.items()}
-    for name, one_in, salt in (
-        ("test", config.test_one_in, b""),
-        ("validation", config.validation_one_in, _VALIDATION_SALT),
-    ):
-        if name not in digests and one_in:
-            is_chosen = share(digests["train"], one_in=one_in, salt=salt)
-            shares[name] = is_left & is_chosen
-            is_left = is_left & ~is_chosen
-    shares["train"] = is_left
-    return shares
+    brought = {name: np.ones(len(data), bool) for name, data in sources.splits.items()}
+    one_in = {
+        name: number
+        for name, number in (
+            ("test", config.test_one_in),
+            ("validation", config.validation_one_in),
+        )
+        if number and name not in brought
+    }
+    if not one_in:
+        return brought, {}
+    train, of_train = sources.splits["train"], hashed["train"]
+    held_out.refuse_lone_texts(
+        train, of_train.texts, are_labels_found=sources.are_labels_found
+    )
+    if of_train.groups is not None:
+        units = groups.united(of_train.texts, of_train.groups)
+    elif sources.split_by == "exact_text":
+        shared, num_left_out = held_out.by_exact_text(
+            of_train.contents, of_train.texts, one_in
+        )
+        return brought | shared, num_left_out
+    else:
+        units = of_train.texts
+    shared = held_out.by_unit(units, of_train.texts, train.labels, one_in)
+    return brought | shared, {}
 
 
 def _empty_split(name: str, num_texts: int, config: DataConfig) -> str:
+    unit = "groups" if config.group_field else "texts"
     return message(
         f"the {name} split must have at least one text",
         received=f"none of the {num_texts} in the data set, shared out with "
         f"--test_one_in={config.test_one_in} and "
-        f"--validation_one_in={config.validation_one_in}",
-        mend="add texts, change the shares, or set the share to 0 to go without that "
+        f"--validation_one_in={config.validation_one_in}, the first "
+        f"{MIN_TRAIN_TEXTS} texts of each label being for training",
+        mend=f"add {unit}, change the shares, or set the share to 0 to go without that "
         "split",
     )
 
 
 def _drawn(
-    digests: np.ndarray, is_chosen: np.ndarray, *, limit: int, seed: int
+    sources: Sources,
+    hashed: Mapping[str, _Hashed],
+    name: str,
+    is_chosen: np.ndarray,
+    *,
+    config: DataConfig,
+    seed: int,
 ) -> np.ndarray:
-    """The chosen rows, or `limit` (0: all) of them by seed and content: int64 [m]."""
+    """The chosen rows of a split's source, or as many of them as it may have."""
+    source = name if name in hashed else "train"
+    is_train = name == "train"
+    limit = config.num_train_examples if is_train else config.num_eval_examples
     rows = np.flatnonzero(is_chosen)
-    if 0 < limit < len(rows):
-        keys = _first_32_bits(digests[rows], b"draw:%d:" % seed)
-        rows = np.sort(rows[np.argsort(keys, kind="stable")[:limit]])
-    return rows
+    if not 0 < limit < len(rows):
+        return rows
+    drawn = draws.draw(
+        sources.splits[source].labels[rows],
+        hashed[source].texts[rows],
+        hashed[source].contents[rows],
+        label_names=sources.label_names,
+        limit=limit,
+        seed=seed,
+        # A label that is not trained on is never answered.
+        every_label=is_train,
+    )
+    result: np.ndarray = rows[drawn]
+    return result
 
 
 def _pooled(
-    sources: Sources, digests: Mapping[str, np.ndarray], drawn: Mapping[str, np.ndarray]
+    sources: Sources, hashed: Mapping[str, _Hashed], drawn: Mapping[str, np.ndarray]
 ) -> tuple[Pool, dict[str, np.ndarray]]:
     """One pool of the rows that were drawn, and where each split's rows are in it."""
-    texts: list[pa.Array] = []
-    labels, kept_digests = [], []
+    used: list[TextDataset] = []
+    used_hashed: list[_Hashed] = []
     rows: dict[str, np.ndarray] = {}
     start = 0
     for source, data in sources.splits.items():
         # A split without a source of its own is a share of the training source.
         names = [
-            name for name in drawn if source == (name if name in digests else "train")
+            name for name in drawn if source == (name if name in hashed else "train")
         ]
         is_used = np.zeros(len(data), bool)
         for name in names:
@@ -188,16 +245,33 @@ def _pooled(
         position = start + np.cumsum(is_used) - 1
         rows |= {name: position[drawn[name]] for name in names}
         start += int(is_used.sum())
-        used = data if is_used.all() else data.filter(is_used)
-        texts += used.texts.chunks
-        labels.append(used.labels)
-        kept_digests.append(digests[source][is_used])
-    pool = Pool(
-        pa.chunked_array(texts, pa.large_string()),
-        np.concatenate(labels),
-        np.concatenate(kept_digests),
+        used.append(data if is_used.all() else data.filter(is_used))
+        used_hashed.append(_only(hashed[source], is_used))
+    return _pool_of(used, used_hashed), rows
+
+
+def _only(hashed: _Hashed, is_used: np.ndarray) -> _Hashed:
+    return _Hashed(
+        hashed.contents[is_used],
+        hashed.texts[is_used],
+        None if hashed.groups is None else hashed.groups[is_used],
     )
-    return pool, rows
+
+
+def _pool_of(used: Sequence[TextDataset], hashed: Sequence[_Hashed]) -> Pool:
+    of_groups = [each.groups for each in hashed if each.groups is not None]
+    return Pool(
+        texts=pa.chunked_array(
+            [chunk for data in used for chunk in data.texts.chunks], pa.large_string()
+        ),
+        labels=np.concatenate([data.labels for data in used]),
+        digests=np.concatenate([each.contents for each in hashed]),
+        text_numbers=numbered(np.concatenate([each.texts for each in hashed])),
+        group_numbers=(
+            groups.group_numbers(np.concatenate(of_groups)) if of_groups else None
+        ),
+        places=places.joined([data.places for data in used]),
+    )
 
 
 def facts(
@@ -205,35 +279,68 @@ def facts(
 ) -> dict[str, Any]:
     """What a reader of the report should know of the splits, JSON-able."""
     used = np.concatenate([split.rows for split in splits.values()])
-    result: dict[str, Any] = {
+    return {
         "label_names": list(label_names),
         "splits": {
             name: _split_facts(pool, split, label_names)
             for name, split in splits.items()
         },
         "num_contradicting_texts": _num_contradicting(
-            pool.digests[used], pool.labels[used]
+            pool.text_numbers[used], pool.labels[used]
         ),
+        "num_copies_left_out": sum(split.num_left_out for split in splits.values()),
+        **dict(_overlaps(pool, splits)),
     }
-    in_train = _distinct(pool.digests[splits["train"].rows])
-    for name in ("validation", "test"):
-        if name in splits:
-            shared = np.isin(_keys(pool.digests[splits[name].rows]), in_train)
-            result[f"num_{name}_texts_in_train"] = int(shared.sum())
-    return result
+
+
+def notes(splits: Mapping[str, Split]) -> list[str]:
+    """What was left out of the splits, in sentences for the report."""
+    return [
+        f"{split.num_left_out} texts left out of the {name} split: they differ from "
+        "held-out ones by case or white space alone"
+        for name, split in splits.items()
+        if split.num_left_out
+    ]
+
+
+def _overlaps(pool: Pool, splits: Mapping[str, Split]) -> Iterator[tuple[str, int]]:
+    """For each pair of splits, the rows of the one whose text is in the other too."""
+    for name, other in (
+        ("validation", "train"),
+        ("test", "train"),
+        ("test", "validation"),
+    ):
+        if name in splits and other in splits:
+            rows, others = splits[name].rows, splits[other].rows
+            texts = pool.text_numbers
+            is_shared = np.isin(texts[rows], texts[others])
+            yield f"num_{name}_texts_in_{other}", int(is_shared.sum())
+            if pool.group_numbers is not None:
+                shared = np.intersect1d(
+                    _named(pool.group_numbers[rows]), pool.group_numbers[others]
+                )
+                yield f"num_{name}_groups_in_{other}", len(shared)
+
+
+def _named(group_numbers: np.ndarray) -> np.ndarray:
+    """The numbers of the groups among these rows: int64 [groups]."""
+    return np.unique(group_numbers[group_numbers >= 0])
 
 
 def _split_facts(
     pool: Pool, split: Split, label_names: tuple[str, ...]
 ) -> dict[str, Any]:
-    digests, labels = pool.digests[split.rows], pool.labels[split.rows]
-    counts = np.bincount(labels, minlength=len(label_names)).tolist()
-    return {
+    counts = np.bincount(pool.labels[split.rows], minlength=len(label_names)).tolist()
+    num_texts = len(np.unique(pool.text_numbers[split.rows]))
+    result = {
         "num_examples": len(split),
         "num_available": split.num_available,
         "class_counts": dict(zip(label_names, counts)),
-        "num_duplicates": len(split) - len(_distinct(digests)),
+        "num_duplicates": len(split) - num_texts,
     }
+    if pool.group_numbers is not None:
+        result["num_groups"] = len(_named(pool.group_numbers[split.rows]))
+    return result
 
 
 def fingerprint(pool: Pool, splits: Mapping[str, Split]) -> dict[str, str]:
@@ -247,26 +354,7 @@ def fingerprint(pool: Pool, splits: Mapping[str, Split]) -> dict[str, str]:
     }
 
 
-def _first_32_bits(digests: np.ndarray, salt: bytes) -> np.ndarray:
-    """Hash of the salt and each digest, its first 4 bytes, big-endian: int64 [n]."""
-    if not salt:
-        return np.ascontiguousarray(digests[:, :4]).view(">u4").ravel().astype(np.int64)
-    hashes = (hashlib.sha256(salt + digest.tobytes()) for digest in digests)
-    first = (int.from_bytes(each.digest()[:4], "big") for each in hashes)
-    return np.fromiter(first, np.int64, count=len(digests))
-
-
-def _keys(digests: np.ndarray) -> np.ndarray:
-    """The first 16 bytes of each digest, as one comparable value: [n]."""
-    return np.ascontiguousarray(digests[:, :16]).view("V16").ravel()
-
-
-def _distinct(digests: np.ndarray) -> np.ndarray:
-    return np.unique(_keys(digests))
-
-
-def _num_contradicting(digests: np.ndarray, labels: np.ndarray) -> int:
+def _num_contradicting(texts: np.ndarray, labels: np.ndarray) -> int:
     """How many distinct texts stand in the data with more than one label."""
-    texts, inverse = np.unique(_keys(digests), return_inverse=True)
-    pairs = np.unique(np.stack([inverse.ravel(), labels]), axis=1)
-    return int((np.bincount(pairs[0], minlength=len(texts)) > 1).sum())
+    pairs = np.unique(np.stack([texts, labels]), axis=1)
+    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())

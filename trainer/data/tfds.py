@@ -20,8 +20,8 @@ import numpy as np
 
 from trainer.config import DataConfig
 from trainer.data.readers.reading import make_row
-from trainer.data.readers.request import OnBlankLine
-from trainer.data.readers.rows import BadRow, Row
+from trainer.data.readers.request import OnBlankLine, OnSettled, Request
+from trainer.data.readers.rows import BadRow, BadValue, Row
 from trainer.data.unread import UnreadDataset, UnreadFile, UnreadSplit
 from trainer.messages import did_you_mean, message
 
@@ -36,16 +36,16 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
 
     Args:
       name: NAME, NAME/CONFIG or NAME/CONFIG:VERSION.
-      config: the fields, the classes' names, where data sets are.
+      config: the fields, and where data sets are.
 
     Raises:
       ValueError: there is none of this name; it is not prepared and cannot be; it
-        lacks a field; the config names another number of classes than it has.
+        lacks a field.
     """
     builder = _prepared_builder(name, config)
     features = builder.info.features
-    _check_fields(features, name, config)
-    label_names = _label_names(features[config.label_field], name, config)
+    _check_fields(features, name, _request(name, config))
+    label_names = _label_names(features[config.label_field])
     splits = {}
     notes = []
     for split in builder.info.splits:
@@ -62,44 +62,34 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
     return UnreadDataset(splits, tuple(notes))
 
 
-def _check_fields(features: Mapping[str, Any], name: str, config: DataConfig) -> None:
-    for flag in ("text_field", "label_field"):
-        field = getattr(config, flag)
+def _request(name: str, config: DataConfig) -> Request:
+    return Request(
+        name,
+        text_field=config.text_field,
+        label_field=config.label_field,
+        kept_fields=config.kept_fields,
+    )
+
+
+def _check_fields(features: Mapping[str, Any], name: str, request: Request) -> None:
+    for field in request.fields_in(features):
         if field not in features:
             raise ValueError(
                 message(
                     f"tfds:{name} must have a feature {field!r}",
                     received=f"features {', '.join(features)}"
                     f"{did_you_mean(field, features)}",
-                    mend=f"name the right one with --{flag}",
+                    mend=request.mend_of_missing(field),
                 )
             )
 
 
-def _label_names(feature: Any, name: str, config: DataConfig) -> tuple[str, ...]:
-    """Names of the classes that the data set numbers, empty if it does not.
-
-    Names in the config that are not the data set's own rename its classes, in order.
-    """
+def _label_names(feature: Any) -> tuple[str, ...]:
+    """Names of the classes that the data set numbers, empty if it does not."""
     import tensorflow_datasets as tfds
 
-    if not isinstance(feature, tfds.features.ClassLabel):
-        return ()
-    own, given = tuple(feature.names), config.label_names
-    # The same names in another order are meant as an order of the classes, which is
-    # the reader's affair: number 0 of the data set stays what it is there.
-    if not given or set(given) == set(own):
-        return own
-    if len(given) != len(own):
-        raise ValueError(
-            message(
-                f"--label_names must name the {len(own)} classes of tfds:{name} "
-                f"({', '.join(own[:20])})",
-                received=", ".join(given),
-                mend="give one name a class, in this order",
-            )
-        )
-    return given
+    is_numbered = isinstance(feature, tfds.features.ClassLabel)
+    return tuple(feature.names) if is_numbered else ()
 
 
 # Reading a split.
@@ -112,11 +102,14 @@ def _rows(
     label_names: tuple[str, ...],
     config: DataConfig,
     on_blank_line: OnBlankLine,
+    on_settled: OnSettled,
 ) -> Iterator[Row | BadRow]:
     """The rows of a split; `title` stands for a file's name, examples for its lines."""
     del on_blank_line  # An example is never a blank line.
+    on_settled(f"{title}: features {config.text_field}, {config.label_field}")
+    request = _request(title, config)
     for number, example in enumerate(_examples(builder, split), start=1):
-        text, label = example[config.text_field], example[config.label_field]
+        label = example[config.label_field]
         label = label.item() if isinstance(label, np.generic) else label
         if label_names and not 0 <= label < len(label_names):
             yield BadRow(
@@ -128,7 +121,13 @@ def _rows(
             )
         else:
             label = label_names[label] if label_names else label
-            yield make_row(text, label, file=title, line=number)
+            try:
+                text = request.text_of(example)
+            except BadValue as bad_value:
+                yield bad_value.at(title, line=number)
+                continue
+            kept = {field: example[field] for field in config.kept_fields}
+            yield make_row(text, label, file=title, line=number, kept=kept)
 
 
 def _examples(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:

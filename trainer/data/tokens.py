@@ -26,10 +26,9 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_text as tf_text
-from tqdm import tqdm
 
 from trainer.messages import message
-from trainer import storage
+from trainer import console, storage
 from trainer.config import Truncation
 
 # Increased whenever the same text would give other ids than before.
@@ -88,6 +87,8 @@ class TextEncoder:
 
     Attributes:
       longest_text: tokens of a text that are read, [CLS] and [SEP] counted once.
+      unknown_id: the id of [UNK].
+      end_ids: the ids of [CLS] and [SEP].
 
     Raises:
       ValueError: the vocabulary lacks a special token.
@@ -122,7 +123,8 @@ class TextEncoder:
             )
         self.window_length = window_length
         self.pad_id = ids["[PAD]"]
-        self._start_id, self._end_id = ids["[CLS]"], ids["[SEP]"]
+        self.unknown_id = ids["[UNK]"]
+        self.end_ids = self._start_id, self._end_id = ids["[CLS]"], ids["[SEP]"]
         self._lowercase = lowercase
         self._strip_accents = lowercase if strip_accents is None else strip_accents
         self._overlap, self._has_windows = window_overlap, max_windows > 1
@@ -273,6 +275,12 @@ class TokenizedTexts:
         """int32 [n], lengths in tokens after truncation."""
         return np.diff(self.row_splits).astype(np.int32)
 
+    def count(self, token_ids: Sequence[int]) -> np.ndarray:
+        """int64 [n], how many tokens of each text are among these ids."""
+        # No text is empty: it has its [CLS] and [SEP].
+        is_among = np.isin(self.token_ids, np.array(token_ids, self.token_ids.dtype))
+        return np.add.reduceat(is_among, self.row_splits[:-1], dtype=np.int64)
+
 
 def encode_few(texts: Sequence[str], encoder: TextEncoder) -> TokenizedTexts:
     """Token ids of a few texts, in memory: no pipeline, no cache."""
@@ -352,19 +360,15 @@ def _encode_into(
     )
     dataset = dataset.prefetch(_PREFETCHED_BLOCKS).with_options(without_autotuning())
     lengths, full_lengths = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
-    progress = tqdm(
-        total=len(texts),
-        desc=f"tokenizing {description}",
-        unit="text",
-        delay=2.0,
-        disable=None,
+    counter = console.counter(
+        f"tokenizing {description}", unit="texts", total=len(texts)
     )
-    with open(folder / "token_ids.bin", "wb") as file, progress:
+    with open(folder / "token_ids.bin", "wb") as file, counter as advance:
         for block in dataset:
             block.token_ids.flat_values.numpy().astype(encoder.id_dtype).tofile(file)
             lengths.append(block.token_ids.row_lengths().numpy())
             full_lengths.append(block.full_lengths.numpy())
-            progress.update(len(lengths[-1]))
+            advance(len(lengths[-1]))
     np.save(folder / "row_splits.npy", np.cumsum(np.concatenate(lengths)))
     np.save(folder / "full_lengths.npy", np.concatenate(full_lengths))
 

@@ -2,7 +2,7 @@
 
     evaluator = make_evaluator(pool, rows, tokens, ..., name="test")
     logits = evaluator.logits(predict_step)             # float32 [n, 2]
-    report = evaluator.report(logits, num_resamples=1000, seed=0, longest_text=512)
+    report = evaluator.report(logits, decision=decision, num_resamples=1000, seed=0, ...)
 
 Every example is predicted exactly once, whatever the batch size and the number of
 replicas: rows that only fill a batch up are left out by their number.
@@ -16,14 +16,14 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from trainer import console
 from trainer.data.batches import Batch, BatchFeeder, Feed
 from trainer.data.plans import BatchPlan, plan_evaluation
 from trainer.data.splits import Pool
 from trainer.data.tokens import TokenizedTexts
 from trainer.evaluation.schema import SplitEvaluation
-from trainer.tasks.task import Scoring
+from trainer.tasks.task import Decision, Scoring
 
 # Gives what numpy.asarray makes float32 [batch, classes] of, which may mean to wait.
 Predict = Callable[[Batch], Any]
@@ -76,14 +76,11 @@ class Evaluator:
     def logits(self, predict: Predict) -> np.ndarray:
         """Float32 [n, classes], in the split's order."""
         result = np.full([len(self._rows), len(self._label_names)], np.nan)
-        progress = tqdm(
+        batches = console.progress(
             self._feed,
-            desc=f"evaluating {self._name}",
+            f"evaluating {self._name}",
+            unit="batches",
             total=len(self.plan),
-            unit="batch",
-            delay=2.0,
-            leave=False,
-            disable=None,
         )
         under_way: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
 
@@ -91,7 +88,7 @@ class Evaluator:
             rows, logits = under_way.popleft()
             result[rows[rows >= 0]] = np.asarray(logits)[rows >= 0]
 
-        for rows, batch in progress:
+        for rows, batch in batches:
             under_way.append((rows, predict(batch)))
             if len(under_way) > _MAX_BATCHES_AHEAD:
                 take_oldest()
@@ -106,20 +103,29 @@ class Evaluator:
         )
 
     def report(
-        self, logits: np.ndarray, *, num_resamples: int, seed: int, longest_text: int
+        self,
+        logits: np.ndarray,
+        *,
+        decision: Decision,
+        num_resamples: int,
+        seed: int,
+        longest_text: int,
     ) -> SplitEvaluation:
         """What the report says of the split, as `Scoring.report` has it.
 
         Args:
-          logits: float [n, classes], as `logits` gave them, or scaled.
+          logits: float [n, classes], as `logits` gave them.
+          decision: what labels and probabilities follow from them.
           longest_text: how many tokens of a text are read.
         """
         evaluation: SplitEvaluation = self._scoring.report(
             self.labels,
             logits,
+            decision=decision,
             label_names=self._label_names,
             texts=_Rows(self._pool, self._rows),
             lengths=self._full_lengths,
+            places=self._pool.places.take(self._rows),
             longest_text=longest_text,
             num_resamples=num_resamples,
             seed=seed,

@@ -2,6 +2,7 @@
 
     pictures = learning_pictures(report.history, best_step=2000)
     pictures += held_out_pictures(report.after["test"])
+    pictures += data_pictures(report.data)
     picture = pictures[0]
     f'<img src="{picture.source}" alt="{html.escape(picture.alternative)}">'
 
@@ -20,7 +21,8 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
-from trainer.evaluation import schema, slices
+from trainer.evaluation import schema
+from trainer.evaluation.intervals import wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,8 +30,14 @@ if TYPE_CHECKING:
 
 # Okabe and Ito 2008, "Color Universal Design": told apart by the colour-blind.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+# For up to ten curves: the same hues again, dashed.
+_CURVE_COLORS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#56B4E9")
 # Above this a confusion matrix shows colours instead of numbers.
 _MAX_NUMBERED_CLASSES = 10
+# Up to so many classes there is room for shares beside the counts.
+_MAX_ROOMY_CLASSES = 5
+# Up to so many points are marked: a line through one of them would be invisible.
+_MAX_MARKED_POINTS = 12
 
 # Any: Matplotlib 3.11 types its settings name by name, 3.9 does not.
 _STYLE: Any = {
@@ -90,7 +98,7 @@ def learning_pictures(
 
 
 def held_out_pictures(evaluation: schema.SplitEvaluation) -> list[Picture]:
-    """Confusion matrix, accuracy by length and reliability of one split."""
+    """Confusion matrix, accuracy by length, reliability and curves of one split."""
     pictures = []
     if evaluation.confusion_matrix:
         pictures.append(
@@ -100,7 +108,21 @@ def held_out_pictures(evaluation: schema.SplitEvaluation) -> list[Picture]:
         pictures.append(_length_picture(evaluation.accuracy_by_length))
     if evaluation.reliability:
         pictures.append(_reliability_picture(evaluation.reliability))
+    for curve in evaluation.risk_coverage:
+        pictures.append(_risk_coverage_picture(curve))
+    if evaluation.roc:
+        pictures.append(_roc_picture(evaluation.roc))
+    if evaluation.precision_recall:
+        pictures.append(_precision_recall_picture(evaluation.precision_recall))
     return pictures
+
+
+def data_pictures(data: schema.DataFacts) -> list[Picture]:
+    """How long the training texts are, against what the model reads."""
+    train = data.splits.get("train")
+    if train is None or data.longest_text is None or not train.length_histogram:
+        return []
+    return [_histogram_picture(train, data.longest_text)]
 
 
 def one_line(text: str, num_columns: int) -> str:
@@ -141,7 +163,15 @@ def _picture(
 
 def _plot(axes: Axes, records: _Records, name: str, **style: Any) -> None:
     steps = [record.step for record in records]
+    if len(records) <= _MAX_MARKED_POINTS:
+        style.setdefault("marker", "o")
     axes.plot(steps, [getattr(record, name) for record in records], **style)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
+def _start_at_zero(axes: Axes) -> None:
+    """With room for a marker above the highest point."""
+    axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1.0)
 
 
 def _mark_best_step(axes: Axes, best_step: int | None) -> None:
@@ -176,7 +206,7 @@ def _loss_picture(
                 axes, validation, "loss", color=_ORANGE, marker="o", label="validation"
             )
         _mark_best_step(axes, best_step)
-        axes.set_ylim(bottom=0)
+        _start_at_zero(axes)
         _finish_curves(figure, axes)
 
     curves: list[tuple[str, _Records]] = [
@@ -221,7 +251,7 @@ def _series_picture(
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
         _plot(axes, records, name, color=_BLUE, linewidth=1)
-        axes.set_ylim(bottom=0)
+        _start_at_zero(axes)
         axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         axes.set_xlabel("step")
 
@@ -236,7 +266,7 @@ def _series_picture(
 def _confusion_picture(
     matrix: Sequence[Sequence[int]], label_names: Sequence[str]
 ) -> Picture:
-    """Counts of (true, predicted); the colour is the share of the true label."""
+    """Counts of (true, predicted); share and colour are of the row, the true label."""
     num_classes = len(matrix)
     shares = [[count / (sum(row) or 1) for count in row] for row in matrix]
 
@@ -262,13 +292,18 @@ def _confusion_picture(
         f"{sum(map(sum, matrix)):,} texts on the diagonal, where predicted is true."
     )
     height = 3.1 if num_classes <= 3 else 4.6
-    return _picture("Confusion matrix", alternative, draw, height=height)
+    share = "% of the true label"
+    if num_classes > _MAX_NUMBERED_CLASSES:
+        unit = share
+    else:
+        unit = f"texts, {'and' if num_classes <= _MAX_ROOMY_CLASSES else 'coloured by'} {share}"
+    return _picture(f"Confusion matrix: {unit}", alternative, draw, height=height)
 
 
 def _write_counts(
     axes: Axes, matrix: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]
 ) -> None:
-    is_roomy = len(matrix) <= 5
+    is_roomy = len(matrix) <= _MAX_ROOMY_CLASSES
     for row, counts in enumerate(matrix):
         for column, count in enumerate(counts):
             share = shares[row][column]
@@ -315,6 +350,124 @@ def _length_picture(bins: Sequence[schema.LengthBin]) -> Picture:
     return _picture("Accuracy by length", f"Accuracy: {'; '.join(parts)}.", draw)
 
 
+def _curves_picture(
+    title: str,
+    curves: Sequence[schema.Curve],
+    *,
+    axis_names: tuple[str, str],
+    area_name: str,
+    diagonal: bool = False,
+) -> Picture:
+    """Curves in a unit square, each with its area in the legend."""
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        if diagonal:
+            axes.plot((0, 1), (0, 1), color=_GREY, linestyle=":", linewidth=1)
+        for index, curve in enumerate(curves):
+            round_, color = divmod(index, len(_CURVE_COLORS))
+            axes.plot(
+                curve.x,
+                curve.y,
+                color=_CURVE_COLORS[color],
+                linestyle=("-", "--")[round_ % 2],
+                label=f"{one_line(curve.name, 24)} {curve.area:.3f}",
+            )
+        axes.set(
+            xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.02),
+            xlabel=axis_names[0],
+            ylabel=axis_names[1],
+        )
+        columns = 2 if len(curves) > 1 else 1
+        figure.legend(loc="outside lower center", ncols=columns, fontsize=9)
+
+    areas = ", ".join(f"{curve.name} {curve.area:.3f}" for curve in curves)
+    rows_of_legend = (len(curves) + 1) // 2
+    return _picture(
+        title,
+        f"{title}; {area_name}: {areas}.",
+        draw,
+        height=3.3 + 0.2 * rows_of_legend,
+    )
+
+
+def _roc_picture(curves: Sequence[schema.Curve]) -> Picture:
+    return _curves_picture(
+        "ROC curve, with its area",
+        curves,
+        axis_names=("false positive rate", "true positive rate"),
+        area_name="area under it",
+        diagonal=True,
+    )
+
+
+def _precision_recall_picture(curves: Sequence[schema.Curve]) -> Picture:
+    return _curves_picture(
+        "Precision and recall, with the average precision",
+        curves,
+        axis_names=("recall", "precision"),
+        area_name="average precision",
+    )
+
+
+def _risk_coverage_picture(curve: schema.Curve) -> Picture:
+    """What abstaining from the least sure texts would save."""
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        percents = [[100 * value for value in values] for values in (curve.x, curve.y)]
+        is_short = len(curve.x) <= _MAX_MARKED_POINTS
+        axes.plot(*percents, color=_BLUE, marker="o" if is_short else None)
+        axes.set(xlim=(-2, 102), xlabel="answered, the surest first, %")
+        axes.set_ylabel("wrong of these, %")
+        # Room above 0 where nothing is wrong.
+        axes.set_ylim(0, max(1.0, 1.1 * max(percents[1])))
+
+    half = next(risk for share, risk in zip(curve.x, curve.y) if share >= 0.5)
+    alternative = (
+        f"Errors by coverage: {curve.y[-1]:.1%} are wrong if all texts are answered, "
+        f"{half:.1%} if only the surest half is."
+    )
+    return _picture("Risk and coverage", alternative, draw)
+
+
+def _histogram_picture(split: schema.SplitFacts, limit: int) -> Picture:
+    bins = split.length_histogram
+    width = bins[0].upper - bins[0].lower
+    # The last bin may reach far: all that is longer.
+    is_open = bins[-1].upper - bins[-1].lower > 2 * width + 2
+    right = bins[-1].lower + width if is_open else bins[-1].upper
+    is_near = limit <= 1.3 * right
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        axes.bar(
+            [row.lower for row in bins],
+            [row.count for row in bins],
+            [min(row.upper, right) - row.lower for row in bins],
+            align="edge",
+            color=_BLUE,
+            edgecolor="white",
+            linewidth=0.5,
+        )
+        if is_near:
+            axes.axvline(limit, color=_ORANGE, linestyle="--", label=f"read: {limit:,}")
+            figure.legend(loc="outside upper center", fontsize=9)
+        more = "; the last bar: all that are longer" if is_open else ""
+        axes.set(xlabel=f"tokens of a text{more}", ylabel="texts")
+        axes.locator_params(axis="y", integer=True)
+
+    cut = f"{split.truncated_fraction:.1%} are longer than the {limit:,} that are read"
+    percentiles = split.length_percentiles
+    median = f"; half have at most {percentiles['50']:,}" if "50" in percentiles else ""
+    return _picture(
+        f"Length of the training texts in tokens: {cut}",
+        f"Histogram of the tokens of {split.num_examples:,} training texts{median}; {cut}.",
+        draw,
+    )
+
+
 def _reliability_picture(bins: Sequence[schema.ReliabilityBin]) -> Picture:
     """Accuracy against confidence, over a histogram of the confidences."""
     # Empty bins have neither; a split has at least one text, so some bin has both.
@@ -331,7 +484,7 @@ def _reliability_picture(bins: Sequence[schema.ReliabilityBin]) -> Picture:
             (0, 1), (0, 1), color=_GREY, linestyle="--", label="as sure as right"
         )
         intervals = [
-            slices.wilson_interval(round(accuracy * count), count)
+            wilson_interval(round(accuracy * count), count)
             for _, accuracy, count in points
         ]
         _error_bars(curve, confidences, accuracies, intervals)

@@ -18,16 +18,29 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import textwrap
 from typing import Any, Mapping, Sequence
 
 import jinja2
+import markupsafe
 
-from trainer import templates
+from trainer import templates, wording
 from trainer.evaluation import figures
-from trainer.evaluation.schema import Prediction, Report, SplitEvaluation
+from trainer.evaluation.schema import (
+    Doubt,
+    Prediction,
+    Report,
+    Sample,
+    SplitEvaluation,
+)
 
 MISSING = "–"
+# Instead of an interval.
+TOO_FEW = "too few texts to say"
 SUMMARY_COLUMNS = 100
+_MAX_CONFUSIONS = 10
+# From this many times the mean share of a label on, the commonest one's is told.
+_UNEVEN = 1.5
 
 # Metric → its name for people (↓: lower is better), and whether it is a fraction,
 # shown in percent.
@@ -52,28 +65,44 @@ def render_html(report: Report) -> str:
 def summary_table(report: Report) -> str:
     """The last lines of a run: before, after, and what to do next.
 
-    The table has at most 100 columns, long sentences are shortened; paths and the
-    command are never cut, so that they can be copied.
+    The table has at most 100 columns, long sentences are shortened; doubts are
+    wrapped; paths and the command are never cut, so that they can be copied.
     """
     rows = [_summary_row("", "Before", "After")]
     for sample in report.samples:
         cells = [_prediction_cell(sample.before), _prediction_cell(sample.after)]
-        rows.append(_summary_row(sample.text, *cells))
+        rows.append(_summary_row(_sample_name(sample), *cells))
     split = held_out_split(report)
     if split:
         before, after = _before_and_after(report, split)
         name = (
             f"Accuracy on {_num_examples(before, after):,} {split} texts (95% interval)"
         )
-        cells = [_accuracy_with_interval(before), _accuracy_with_interval(after)]
+        cells = [_with_interval(before, "accuracy"), _with_interval(after, "accuracy")]
         rows.append(_summary_row(name, *cells))
+        rows += _rows_of_uneven_labels(before, after)
     ends = {
         "Report": report.paths.report,
         "SavedModel": report.paths.saved_model,
         "Predict": report.commands.predict,
     }
     following = [f"{name:<12}{end}" for name, end in ends.items()]
-    return "\n".join([*rows, "", *following]) + "\n"
+    return "\n".join([*rows, "", *_doubt_lines(report.doubts), *following]) + "\n"
+
+
+def _doubt_lines(doubts: Sequence[Doubt]) -> list[str]:
+    """A heading and the doubts below it, wrapped; and an empty line."""
+    lines = [
+        textwrap.fill(
+            doubt.message,
+            SUMMARY_COLUMNS,
+            initial_indent="  - ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+        )
+        for doubt in doubts
+    ]
+    return ["Doubts", *lines, ""] if lines else []
 
 
 def headline(report: Report) -> str:
@@ -84,7 +113,7 @@ def headline(report: Report) -> str:
         return "No texts were held out, so nothing was measured."
     sentence = (
         f"Accuracy on {after.num_examples:,} held-out {split} texts: "
-        f"{_accuracy_with_interval(after)}"
+        f"{_with_interval(after, 'accuracy')}"
     )
     before = report.before.get(split)
     if before:
@@ -106,7 +135,7 @@ def _template() -> jinja2.Template:
         words=_words,
         plain=_plain,
         measure=_measure,
-        setting=_setting,
+        breakable=_breakable,
     )
     return environment.get_template("report.html.jinja")
 
@@ -126,7 +155,60 @@ def _context(report: Report) -> dict[str, Any]:
             report.history, best_step=report.training.best_step
         ),
         "held_out_pictures": figures.held_out_pictures(held_out) if held_out else [],
+        "data_pictures": figures.data_pictures(report.data),
+        "confusions": _confusions(held_out) if held_out else [],
+        "settings": _settings(report),
+        "flagfiles": {
+            title: "\n".join(wording.flag_lines(report.config, all_of_them=all_of_them))
+            for title, all_of_them in (
+                ("What differs from the defaults", False),
+                ("All settings", True),
+            )
+        },
     }
+
+
+def _confusions(evaluation: SplitEvaluation) -> list[dict[str, Any]]:
+    """The most frequent pairs of a label and another that was given instead."""
+    names, matrix = list(evaluation.per_class), evaluation.confusion_matrix
+    pairs: list[dict[str, Any]] = [
+        {
+            "label": names[true],
+            "predicted": names[predicted],
+            "count": count,
+            "fraction": count / sum(row),
+        }
+        for true, row in enumerate(matrix)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    # Stable: at a tie the order of the labels.
+    return sorted(pairs, key=lambda pair: -pair["count"])[:_MAX_CONFUSIONS]
+
+
+def _settings(report: Report) -> list[dict[str, Any]]:
+    """A table a section: rows of name, value, and what a sentinel stood for."""
+    tables: dict[str, Mapping[str, Any]] = {
+        _words(name): values
+        for name, values in report.config.items()
+        if isinstance(values, Mapping)
+    }
+    general = {n: v for n, v in report.config.items() if not isinstance(v, Mapping)}
+    return [
+        {
+            "caption": caption,
+            "rows": [
+                (
+                    name,
+                    _setting(value),
+                    report.settings_in_words.get(name) or wording.meaning(name, value),
+                )
+                for name, value in values.items()
+            ],
+        }
+        for caption, values in {**tables, "General": general}.items()
+        if values
+    ]
 
 
 def _percent(value: float | None) -> str:
@@ -160,6 +242,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_plain, value))
     return str(value)
+
+
+def _breakable(name: str) -> markupsafe.Markup:
+    """A setting's name that a narrow page may break after each word of it."""
+    return markupsafe.Markup("_<wbr>").join(name.split("_"))
 
 
 def _setting(value: Any) -> str:
@@ -196,10 +283,12 @@ def _num_examples(*evaluations: SplitEvaluation | None) -> int:
 
 
 def _interval(evaluation: SplitEvaluation, name: str) -> str:
-    """ "79.8 to 84.6", or nothing where the metric has no interval."""
-    interval = evaluation.confidence_intervals_95.get(name)
+    """ "79.8 to 84.6", or why there is none; nothing where none was asked for."""
+    intervals = evaluation.confidence_intervals_95
+    interval = intervals.get(name)
     if not interval:
-        return ""
+        is_asked = intervals and getattr(evaluation, name) is not None
+        return TOO_FEW if is_asked else ""
     _, is_fraction = _METRICS[name]
     low, high = (
         f"{100 * end:.1f}" if is_fraction else _decimal(end) for end in interval
@@ -207,11 +296,28 @@ def _interval(evaluation: SplitEvaluation, name: str) -> str:
     return f"{low} to {high}"
 
 
-def _accuracy_with_interval(evaluation: SplitEvaluation | None) -> str:
+def _with_interval(evaluation: SplitEvaluation | None, name: str) -> str:
+    """A metric that is a fraction, as "84.0% (80.6 to 87.4)"."""
     if not evaluation:
         return MISSING
-    interval = _interval(evaluation, "accuracy")
-    return _percent(evaluation.accuracy) + (f" ({interval})" if interval else "")
+    interval = _interval(evaluation, name)
+    value = _percent(getattr(evaluation, name))
+    return value + (f" ({interval})" if interval else "")
+
+
+def _rows_of_uneven_labels(
+    before: SplitEvaluation | None, after: SplitEvaluation | None
+) -> list[str]:
+    """What accuracy hides where one label is much more frequent than the others."""
+    share = max(each.majority_class_accuracy for each in (before, after) if each)
+    num_labels = max(len(each.per_class) for each in (before, after) if each)
+    if share * num_labels < _UNEVEN:
+        return []
+    f1 = [_with_interval(each, "f1_macro") for each in (before, after)]
+    return [
+        _summary_row("F1, macro, of the same", *f1),
+        _summary_row("Share of the commonest label", *[_percent(share)] * 2),
+    ]
 
 
 def _metric_tables(report: Report) -> list[dict[str, Any]]:
@@ -242,6 +348,14 @@ def _summary_row(first: str, before: str, after: str) -> str:
     cells = [figures.one_line(cell, cell_columns) for cell in (before, after)]
     first = figures.one_line(first, first_columns)
     return f"{first:<{first_columns}}  {cells[0]:<{cell_columns}}  {cells[1]}".rstrip()
+
+
+def _sample_name(sample: Sample) -> str:
+    """The text; before one that was drawn, why it was and its label in the data."""
+    if sample.label is None:
+        return sample.text
+    label = figures.one_line(sample.label, 17)
+    return f"{sample.why} ({label}): {sample.text}"
 
 
 def _prediction_cell(prediction: Prediction | None) -> str:

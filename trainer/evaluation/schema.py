@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 
 # The low and the high end of a 95% confidence interval.
 Interval = tuple[float, float]
+# Why a text is shown as a sample.
+SampleChoice = Literal["given", "surest right", "surest wrong", "nearest to the border"]
 # Facts by name: versions of Python and packages, "system", "processor",
 # "num_processors", and "chosen", sentences on what was chosen automatically. Not a
 # dataclass, because names of packages hold hyphens.
@@ -103,6 +105,23 @@ class LengthBin:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Points of a curve, at most some hundred, joined by lines.
+
+    Attributes:
+      name: of the label, or of the mean over labels: "micro", "macro".
+      x: ascending, in [0, 1].
+      y: as many, in [0, 1].
+      area: under the whole curve, not under these points alone.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    area: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfidentError:
     """A wrong prediction.
 
@@ -112,6 +131,8 @@ class ConfidentError:
       predicted: the name of the label that the model gives.
       score: the probability of the predicted label.
       length: in tokens, before truncation.
+      file: where the text was read: a path, or the name of a data set without files.
+      line: in the file, from 1; the number of the row where there are no lines.
     """
 
     text: str
@@ -119,6 +140,8 @@ class ConfidentError:
     predicted: str
     score: float
     length: int
+    file: str
+    line: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,9 +160,13 @@ class SplitEvaluation:
       confusion_matrix: counts [classes][classes]; rows true, columns predicted.
       reliability: bins of equal width, ascending.
       confidence_intervals_95: by the name of the metric; empty without resamples, and
-        without the metrics that are None.
+        without the metrics that are None or of which the texts say too little.
       accuracy_by_length: shortest first; bins without a text are left out.
       most_confident_errors: surest first; empty if all predictions are right.
+      risk_coverage: the share of errors (y) among the surest share of the texts (x).
+      roc: false positive rate (x), true positive rate (y). Of two classes the second
+        one's curve, of up to ten one a class, of more their means.
+      precision_recall: recall (x), precision (y); of the same classes.
     """
 
     num_examples: int
@@ -159,6 +186,9 @@ class SplitEvaluation:
     confidence_intervals_95: Mapping[str, Interval]
     accuracy_by_length: tuple[LengthBin, ...]
     most_confident_errors: tuple[ConfidentError, ...]
+    risk_coverage: tuple[Curve, ...] = ()
+    roc: tuple[Curve, ...] = ()
+    precision_recall: tuple[Curve, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,15 +208,20 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A text of --sample_text, predicted before and after fine-tuning.
+    """A text, predicted before and after fine-tuning.
 
     Attributes:
+      text: shortened in its middle if it is a long one of the data.
       before: None if the start weights were not evaluated.
+      label: the name of its label in the data; None: it is not of the data.
+      why: how it came to be shown: by --sample_texts, or drawn from the held-out texts.
     """
 
     text: str
     before: Prediction | None
     after: Prediction
+    label: str | None
+    why: SampleChoice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,24 +234,39 @@ class CalibrationQuality:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelQuality:
+    """How good the labels are that are given to all texts."""
+
+    accuracy: float
+    f1_macro: float
+    mcc: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DecisionQuality:
     """What the decision of the exported model gives on one split.
 
     Attributes:
       before: of the logits as they were trained.
       after: of the logits divided by the temperature.
+      equal_thresholds: of the most probable labels.
+      thresholds: of the labels with the thresholds.
       accuracy: with the thresholds, over all texts.
       coverage: the fraction of the texts that the model does not abstain from.
       accuracy_of_covered: None if it abstains from all.
+      accuracy_of_covered_interval_95: likewise.
       accuracy_of_abstained: None if it abstains from none.
     """
 
     num_examples: int
     before: CalibrationQuality
     after: CalibrationQuality
+    equal_thresholds: LabelQuality
+    thresholds: LabelQuality
     accuracy: float
     coverage: float
     accuracy_of_covered: float | None
+    accuracy_of_covered_interval_95: Interval | None
     accuracy_of_abstained: float | None
 
 
@@ -229,6 +279,7 @@ class DecisionFacts:
       thresholds: one a label, which sum to 1.
       abstain_below: the score below which the model abstains; 0.0: never.
       split: the split all of it was fitted on; None: it was not fitted.
+      warnings: sentences on what was asked for and cannot be given.
       quality: by held-out split; empty if no texts were held out.
     """
 
@@ -236,6 +287,7 @@ class DecisionFacts:
     thresholds: tuple[float, ...]
     abstain_below: float
     split: str | None
+    warnings: tuple[str, ...] = ()
     quality: Mapping[str, DecisionQuality]
 
 
@@ -249,6 +301,7 @@ class TrainingFacts:
       best_metric: the metric that the best step was chosen by.
       best_step: the step of the best validation; None without a validation split.
       weights: which weights were evaluated and exported.
+      class_weights: what a training example weighs in the loss, by label name; None: 1.
     """
 
     total_steps: int
@@ -260,6 +313,16 @@ class TrainingFacts:
     best_metric: str
     best_step: int | None
     weights: Literal["best", "last"]
+    class_weights: Mapping[str, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LengthCount:
+    """How many texts have lower < tokens <= upper, before truncation."""
+
+    lower: int
+    upper: int
+    count: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -269,25 +332,40 @@ class SplitFacts:
     Attributes:
       num_available: how many texts there were before some were drawn.
       class_counts: how many texts have a label, by label name; all labels are in it.
-      num_duplicates: texts that stand in the split already.
+      num_duplicates: texts that stand in the split already, as `duplicates.py` tells
+        texts apart.
+      num_groups: how many values of --group_field there are; None without it.
       length_percentiles: tokens before truncation, by percent: "5", "50" and so on.
       truncated_fraction: of the texts, those longer than what the model reads.
+      unknown_fraction: of the tokens that are read, those unknown to the vocabulary.
+      num_unknown_texts: texts of which no token is known.
+      length_histogram: of the texts' tokens, ascending and without a gap.
     """
 
     num_examples: int
     num_available: int
     class_counts: Mapping[str, int]
     num_duplicates: int
+    num_groups: int | None = None
     length_percentiles: Mapping[str, int]
     truncated_fraction: float
+    unknown_fraction: float
+    num_unknown_texts: int
+    length_histogram: tuple[LengthCount, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """One file that was read, with its rows, bad ones included."""
+    """One file that was read.
+
+    Attributes:
+      num_rows: its rows, bad ones included.
+      settled: how it was read: "reviews.csv: cp1252, separated by ';', columns …".
+    """
 
     name: str
     num_rows: int
+    settled: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -298,6 +376,8 @@ class SourceFacts:
       source: what was asked for, "files:reviews.csv".
       num_rows: rows that are used.
       skipped_rows: the first of the bad rows, each with its place and what is wrong.
+      num_placeholder_texts: texts that only say that there is none, as "nan".
+      placeholder_texts: these words, the commonest first, each with its first places.
     """
 
     source: str
@@ -306,6 +386,8 @@ class SourceFacts:
     num_skipped_rows: int
     skipped_rows: tuple[str, ...]
     num_blank_lines: int
+    num_placeholder_texts: int
+    placeholder_texts: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -331,22 +413,34 @@ class DataFacts:
       label_names: in the order of the probabilities.
       splits: "train", and "validation" and "test" if they exist, in this order.
       num_contradicting_texts: texts that stand in the data with more than one label.
+      num_copies_left_out: rows that are in no split, for a text that differs by case
+        or white space alone is held out; 0 but for data whose rule says so.
       num_validation_texts_in_train: None without a validation split.
       num_test_texts_in_train: None without a test split.
+      num_test_texts_in_validation: None without both of them.
+      num_validation_groups_in_train: groups with rows in both; None, as the following,
+        without such splits or without --group_field.
       fingerprint: by split, a hash of its texts and labels.
       bucket_lengths: padded lengths in tokens, ascending.
       padded_fraction: of all tokens of the training batches, those that only pad.
+      longest_text: how many tokens of a text the model reads.
     """
 
     label_names: tuple[str, ...]
     splits: Mapping[str, SplitFacts]
     num_contradicting_texts: int
+    num_copies_left_out: int = 0
     num_validation_texts_in_train: int | None = None
     num_test_texts_in_train: int | None = None
+    num_test_texts_in_validation: int | None = None
+    num_validation_groups_in_train: int | None = None
+    num_test_groups_in_train: int | None = None
+    num_test_groups_in_validation: int | None = None
     source: SourcesFacts
     fingerprint: Mapping[str, str]
     bucket_lengths: tuple[int, ...]
     padded_fraction: float
+    longest_text: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -355,7 +449,8 @@ class TrainRecord:
 
     Attributes:
       step: updates done.
-      loss: mean over the examples, in nats.
+      loss: mean over the examples, as it is trained: with their weights and smoothed
+        labels; in nats.
       gradient_norm: before it is clipped.
       secs_left: until the last step, at the pace of this line.
       input_wait_fraction: of the time, in which steps waited for their batches; None
@@ -476,16 +571,31 @@ class ExportFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """What makes a result doubtful.
+
+    Attributes:
+      kind: one word for programs; `evaluation/doubts.py` has them all.
+      message: a sentence with what to do about it.
+    """
+
+    kind: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Paths:
     """Where the results lie.
 
     Attributes:
       report: the page, report.html.
       saved_model: the folder of the exported model.
+      predictions: the file of the answers to a held-out split, by split.
     """
 
     report: str
     saved_model: str
+    predictions: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -509,8 +619,12 @@ class Report:
       before: by held-out split, of the start weights; empty if they were not
         evaluated or no texts were held out.
       after: by held-out split, of the exported weights.
-      samples: empty if the run has no --sample_text.
-      warnings: sentences; what a user should know before trusting the result.
+      samples: empty if there are neither --sample_texts nor held-out texts.
+      warnings: the sentences of the doubts, and of formats that were not published.
+      doubts: what a user should know before trusting the result; shown wherever the
+        result is.
+      settings_in_words: by the name of a setting that was left to be chosen: what it
+        stood for, "the preset's own (0.1)".
     """
 
     title: str
@@ -522,6 +636,7 @@ class Report:
     training: TrainingFacts
     data: DataFacts
     warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     config: Config
     environment: Environment
     history: History
@@ -529,6 +644,7 @@ class Report:
     export: ExportFacts
     paths: Paths
     commands: Commands
+    settings_in_words: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.
@@ -602,7 +718,8 @@ def _fields(value: Any, kind: Any, place: str) -> Any:
     missing = [
         name
         for name, field in fields.items()
-        if name not in value and field.default is dataclasses.MISSING
+        if name not in value
+        and field.default is field.default_factory is dataclasses.MISSING
     ]
     unknown = [name for name in value if name not in fields]
     if missing or unknown:

@@ -2,7 +2,7 @@
 
     accuracy_by_length(labels, predictions.predicted, lengths, longest_text=512)
     # (LengthBin(name="129 to 256", count=310, accuracy=0.83, ...), ...)
-    most_confident_errors(texts, labels, predictions, lengths, label_names=label_names)
+    most_confident_errors(texts, labels, predictions, lengths, places, label_names=…)
 
 Both return the report's own dataclasses, of `schema.py`. Metrics over a whole split
 are in `metrics.py`, pictures in `figures.py`.
@@ -15,7 +15,9 @@ from typing import Any, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from trainer.data.places import Places
 from trainer.evaluation import schema
+from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.metrics import ClassPredictions
 from trainer.messages import message
 
@@ -23,15 +25,11 @@ MAX_SHOWN_CHARACTERS = 400
 # The first bin of lengths holds at least this share of the examples, so that bins
 # start where the texts are: at 16 tokens for tweets, at 128 for reviews.
 _MIN_FIRST_BIN_FRACTION = 0.1
-
-
-def wilson_interval(num_correct: int, count: int) -> schema.Interval:
-    """95% interval (low, high) of a proportion (Wilson 1927). count: at least 1."""
-    # Imported here: it takes half a second, and a resumed run need not wait for it.
-    import scipy.stats
-
-    interval = scipy.stats.binomtest(num_correct, count).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+_NUM_HISTOGRAM_BINS = 24
+# What is longer than so many times the limit, and than most texts, shares one bin: a
+# text of 50,000 tokens would press all others into the first.
+_HISTOGRAM_LIMITS = 4
+_HISTOGRAM_QUANTILE = 0.95
 
 
 def accuracy_by_length(
@@ -77,11 +75,35 @@ def accuracy_by_length(
     )
 
 
+def length_histogram(
+    lengths: npt.ArrayLike, *, longest_text: int
+) -> tuple[schema.LengthCount, ...]:
+    """How long texts are, in bins of equal width and one for the far longer ones.
+
+    Args:
+      lengths: int [n], n at least 1: tokens of each text before truncation.
+      longest_text: tokens that are kept of a text.
+    """
+    length_array = np.asarray(lengths)
+    longest = int(length_array.max())
+    most = int(np.quantile(length_array, _HISTOGRAM_QUANTILE, method="inverted_cdf"))
+    top = min(longest, max(_HISTOGRAM_LIMITS * longest_text, most))
+    edges = np.unique(np.linspace(0, top, _NUM_HISTOGRAM_BINS + 1).round().astype(int))
+    edges = np.unique(np.append(edges, longest))
+    bins = np.searchsorted(edges, length_array) - 1
+    counts = np.bincount(bins, minlength=len(edges) - 1).tolist()
+    return tuple(
+        schema.LengthCount(lower=int(lower), upper=int(upper), count=count)
+        for lower, upper, count in zip(edges[:-1], edges[1:], counts)
+    )
+
+
 def most_confident_errors(
     texts: Sequence[str],
     labels: npt.ArrayLike,
     predictions: ClassPredictions,
     lengths: npt.ArrayLike,
+    places: Places,
     *,
     label_names: Sequence[str],
     limit: int = 10,
@@ -95,6 +117,7 @@ def most_confident_errors(
       labels: int [n].
       predictions: of the same n examples.
       lengths: int [n], tokens of each text before truncation.
+      places: of the n texts.
       label_names: the classes' names.
       limit: how many to return at most.
 
@@ -106,11 +129,13 @@ def most_confident_errors(
     """
     label_array, length_array = np.asarray(labels), np.asarray(lengths)
     predicted = predictions.predicted
-    if not len(texts) == len(label_array) == len(predicted) == len(length_array):
-        sizes = len(texts), len(label_array), len(predicted), len(length_array)
+    sizes = [
+        len(each) for each in (texts, label_array, predicted, length_array, places)
+    ]
+    if len(set(sizes)) > 1:
         raise ValueError(
             message(
-                "texts, labels, predictions and lengths must have one size",
+                "texts, labels, predictions, lengths and places must have one size",
                 received=", ".join(map(str, sizes)),
             )
         )
@@ -125,8 +150,11 @@ def most_confident_errors(
             predicted=label_names[predicted[index]],
             score=float(scores[index]),
             length=int(length_array[index]),
+            file=file,
+            line=line,
         )
         for index in surest
+        for file, line in [places.of(index)]
     )
 
 

@@ -25,9 +25,8 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from trainer import storage
+from trainer import console, storage
 from trainer.config import EXPORT_FORMATS, ServingConfig
 from trainer import environment
 from trainer.messages import message
@@ -89,7 +88,7 @@ def publish(
 
     Args:
       facts: what manifest and model card say of the run: `title`, `config`,
-        `data_fingerprint`, `data`, `metrics`, `warnings`.
+        `data_fingerprint`, `data`, `metrics`, `doubts`.
 
     Returns:
       For the report: `path`, `version`, `num_parity_texts`, `parity_max_difference` of
@@ -198,12 +197,12 @@ def _write(
         stock_ops.check(folder)
     classify = formats.reader(name, folder, exportable)
     starts = range(0, len(checks.texts), _CHECK_BATCH_SIZE)
-    progress = tqdm(
-        starts, desc=f"checking {name}", unit="batch", delay=2.0, disable=None
+    counted = console.progress(
+        starts, f"checking {name}", unit="batches", total=len(starts)
     )
     began = time.monotonic()
     answers = [
-        classify(checks.texts[start : start + _CHECK_BATCH_SIZE]) for start in progress
+        classify(checks.texts[start : start + _CHECK_BATCH_SIZE]) for start in counted
     ]
     secs = time.monotonic() - began
     probabilities = np.concatenate([answer.probabilities for answer in answers])

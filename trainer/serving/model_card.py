@@ -3,19 +3,30 @@
     text = render(facts)    # what the manifest holds
 
 The sections are those of Mitchell et al. 2019, "Model Cards for Model Reporting". The
-words are in `model_card.md.jinja`. What a run cannot know, such as who may use the
-model for what, the card tells its owner to write.
+words are in `model_card.md.jinja`, what hubs read is in `hub_metadata.py`. What a run
+cannot know, such as who may use the model for what, the card tells its owner to write.
 """
 
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Any, Mapping
 
-from trainer import templates
+from trainer import templates, wording
+from trainer.serving import hub_metadata
 
 # What the server calls the model in the card's examples and the warm-up requests.
 MODEL_NAME = "classifier"
+# The settings that made the weights what they are, in the order of the table.
+_HYPERPARAMETERS = (
+    *("preset", "pooling", "dropout", "max_length", "long_text", "max_windows"),
+    *("window_overlap", "truncation", "num_train_epochs", "global_batch_size"),
+    *("tokens_per_batch", "accumulation_steps", "learning_rate", "schedule"),
+    *("num_warmup_steps", "warmup_fraction", "weight_decay", "clip_norm"),
+    *("label_smoothing", "class_weights", "early_stopping_patience", "best_metric"),
+    *("precision", "seed"),
+)
 
 
 def render(facts: Mapping[str, Any]) -> str:
@@ -25,11 +36,15 @@ def render(facts: Mapping[str, Any]) -> str:
       facts: what the format's manifest holds; other keys than these do no harm.
 
         Of the run: `title`; `config`, its settings as a dict; `data`, of which
-        `splits` with `num_examples` and `class_counts`; `warnings`; `metrics`, split →
+        `splits` with `num_examples` and `class_counts`; `doubts`, as `schema.Doubt`;
+        `metrics`, split →
         `num_examples`, `confidence_intervals_95` and the metrics that are defined on
-        it, empty if no texts were held out; `decision_split` and `decision_quality`,
-        the keys of `schema.DecisionQuality`, None if the decision was not fitted;
-        `checked_on`, the split of the texts that the format was measured on.
+        it, empty if no texts were held out; `decision_split`, where the decision was
+    fitted, None if nowhere; `decision_measured_on`, a split, and
+    `decision_quality`, the keys of `schema.DecisionQuality` on it, None if no
+    texts were held out; `checked_on`, the split of the texts that the format was
+    measured on. And where there are any: `settings_in_words`; `samples`, texts
+    that may be shown to everybody, with `label` and `score`.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;
@@ -44,23 +59,55 @@ def render(facts: Mapping[str, Any]) -> str:
     """
     environment = templates.environment(
         pathlib.Path(__file__).parent,
-        # Not HTML: a label or the name of a file is put in as it is, on one line.
+        # Not HTML: the filters `text` and `code` escape for Markdown.
         autoescape=False,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=_percent, cell=_cell, shape=_shape)
+    environment.filters.update(percent=_percent, text=_text, code=_code, shape=_shape)
     template = environment.get_template("model_card.md.jinja")
-    return template.render({"signatures": {}, **facts}, model_name=MODEL_NAME)
+    known = {"signatures": {}, "samples": [], "settings_in_words": {}, **facts}
+    body = template.render(
+        known, model_name=MODEL_NAME, hyperparameters=_hyperparameters(known)
+    )
+    return hub_metadata.head(facts) + "\n" + body
+
+
+def _hyperparameters(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of each, sentinels in words."""
+    values: dict[str, Any] = {}
+    # A missing config is the template's to name.
+    for value in facts.get("config", {}).values():
+        values |= value if isinstance(value, Mapping) else {}
+    chosen = facts["settings_in_words"]
+    return [
+        (name, chosen.get(name) or wording.meaning(name, values[name]) or values[name])
+        for name in _HYPERPARAMETERS
+        if name in values
+    ]
 
 
 def _percent(share: float | None) -> str:
     return f"{share:.1%}" if share is not None else "–"
 
 
-def _cell(value: Any) -> str:
-    """Text for a cell of a Markdown table: on one line, its markup escaped."""
+def _text(value: Any) -> str:
+    """Text that Markdown shows as it is: on one line, its markup escaped."""
     line = " ".join(str(value).split())
-    return line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    line = line.replace("&", "&amp;").replace("<", "&lt;")
+    # An underscore within a word is none of Markdown's.
+    line = re.sub(r"[\\`*~\[\]|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", line)
+    # At its start: a heading, a quote, a list.
+    return re.sub(r"^(\d*)(#+(?=\s)|>|[-+](?=\s)|(?<=\d)[.)](?=\s))", r"\1\\\2", line)
+
+
+def _code(value: Any) -> str:
+    """Text as a code span, outside of tables: nothing in it is markup."""
+    line = " ".join(str(value).split())
+    if "`" not in line:
+        return f"`{line}`"
+    # A fence is longer than what it holds (CommonMark 6.1).
+    fence = "`" * (1 + max(map(len, re.findall("`+", line))))
+    return f"{fence} {line} {fence}"
 
 
 def _shape(sizes: list[int | None]) -> str:

@@ -8,8 +8,8 @@ or, from Python:
     predict(["What a film!"])  # [{"label": "positive", "score": 0.98, ...}]
 
 It needs NumPy, TensorFlow and TensorFlow Text, not Keras: everything else is in the
-SavedModel. Reading files is left to `trainer.data.readers`, resuming after a kill to
-`resumable`, writing the SavedModel to the export.
+SavedModel. What is asked is left to `questions`, how answers are written to `answers`,
+resuming after a kill to `resumable`, writing the SavedModel to the export.
 """
 
 from __future__ import annotations
@@ -17,27 +17,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import logging
 import pathlib
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Iterator, Sequence, TextIO
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, TextIO
 
 import numpy as np
-from tqdm import tqdm
 
-from trainer import stack
+from trainer import console, stack
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
-from trainer.data.readers.reading import read_rows
-from trainer.data.readers.rows import BadRow
 from trainer.messages import message, shown
-from trainer.serving import manifest, resumable, versions
+from trainer.serving import answers, manifest, questions, resumable, versions
+from trainer.serving.answers import Answer, Format, Layout, Output, Writer
+from trainer.serving.questions import STANDARD_STREAM, Question
 
 if TYPE_CHECKING:  # It imports TensorFlow.
     from trainer.storage import Path
 
-STANDARD_STREAM = "-"
 # An input of this name takes serialized tf.train.Examples, with the feature `text`.
 EXAMPLES = "examples"
 _FIRST_OUTPUTS = ("label", "score", "probabilities", "abstain")
@@ -48,37 +45,40 @@ Prediction = dict[str, Any]
 
 
 def predict_file(config: PredictConfig) -> int:
-    """Writes one JSON object for each text of the input, in its order.
+    """Writes an answer for each row of the input, in its order.
 
     Each holds the outputs of the signature by name, such as "label", "score" (the
     probability of that label) and "probabilities" (of all classes, in the model's
-    order). The input is read as it is needed. An output file that was begun by a
-    process that was stopped is continued.
+    order); before them what is kept of the input. The input is read as it is needed. An
+    output file that was begun by a process that was stopped is continued.
 
     Returns:
-      How many texts have their line, those of before included.
+      How many rows have their answer, those of before included.
 
     Raises:
       ValueError: the model or the input cannot be used, or one row of the input. A
         file is then not written, but what was answered is kept beside it, to be continued;
         lines on standard output stay.
     """
+    written = answers.format_of(config.output)
+    _refuse_overwriting(config)
     folder = versions.find(config.saved_model)
     if config.verify:
         _logger.info("%s: %s", folder, manifest.verify(folder))
-    batches = _batches(_texts(config), config.batch_size)
+    batches = _batches(questions.read(config), config.batch_size)
     # Read before the model is loaded, so that a wrong input is named at once.
     first = list(itertools.islice(batches, 1))
     batches = itertools.chain(first, batches)
-    with _output(config, folder) as output:
-        output.skip(batches)
+    with _output(config, folder, written) as output:
+        output.skip(_keys(batch) for batch in batches)
         num_before = output.num_texts
         if num_before:
             _logger.info("Continuing after %d texts answered before.", num_before)
         predict = load(str(folder), signature=config.signature)
+        writer = answers.make_writer(written, _layout(config, predict, folder))
         started = time.monotonic()
         try:
-            _answer(predict, batches, output)
+            num_bad = _answer(predict, batches, writer, output)
         except ValueError as error:
             raise ValueError(f"{error}{output.keep()}") from error
     num_now = output.num_texts - num_before
@@ -88,19 +88,65 @@ def predict_file(config: PredictConfig) -> int:
         num_now,
         num_now / (time.monotonic() - started),
     )
+    if num_bad:
+        _logger.warning(
+            "%d of these %d rows could not be used: their answers are null, and say why.",
+            num_bad,
+            num_now,
+        )
     return output.num_texts
 
 
+def _refuse_overwriting(config: PredictConfig) -> None:
+    """Raises ValueError where the output is one of the files that are read."""
+    target = pathlib.Path(config.output)
+    if STANDARD_STREAM in (config.input, config.output) or not target.is_file():
+        return
+    if any(target.samefile(file) for file in questions.files(config.input)):
+        raise ValueError(
+            message(
+                "--output must be another file than those of --input",
+                received=f"input={config.input}, output={config.output}",
+                mend="give the output another name or folder",
+            )
+        )
+
+
+def _layout(config: PredictConfig, predict: Predictor, folder: Path) -> Layout:
+    return Layout(
+        start=questions.fields(config),
+        outputs=predict.outputs,
+        has_error=config.bad_rows == "null",
+        class_names=_class_names(folder),
+    )
+
+
+def _class_names(folder: Path) -> list[str]:
+    """In the order of the probabilities; none where no manifest says them."""
+    if not (folder / manifest.FILE_NAME).is_file():
+        return []
+    labels: list[str] = manifest.read(folder).get("constants", {}).get("labels", [])
+    return labels
+
+
 class Predictor:
-    """A signature of a loaded SavedModel, as a function from texts to predictions."""
+    """A signature of a loaded SavedModel, as a function from texts to predictions.
+
+    Attributes:
+      outputs: what it gives a text, by name.
+    """
+
+    outputs: Mapping[str, Output]
 
     def __init__(self, signature: Any):
         self._signature = signature
         (self._input,) = signature.structured_input_signature[1]
+        specs = signature.structured_outputs
         # By name, but the usual ones first and in their order.
-        names = sorted(signature.structured_outputs)
-        first = [name for name in _FIRST_OUTPUTS if name in names]
-        self._outputs = list(dict.fromkeys([*first, *names]))
+        names = dict.fromkeys([*_FIRST_OUTPUTS, *sorted(specs)])
+        self.outputs = {
+            name: _output_of(specs[name]) for name in names if name in specs
+        }
 
     def __call__(self, texts: list[str]) -> list[Prediction]:
         """One prediction a text: the outputs by name, in a fixed order.
@@ -114,8 +160,8 @@ class Predictor:
 
         rows = [_example(text) for text in texts] if self._input == EXAMPLES else texts
         outputs = self._signature(**{self._input: tf.constant(rows, tf.string)})
-        columns = [_column(name, outputs[name], texts) for name in self._outputs]
-        return [dict(zip(self._outputs, row)) for row in zip(*columns, strict=True)]
+        columns = [_column(name, outputs[name], texts) for name in self.outputs]
+        return [dict(zip(self.outputs, row)) for row in zip(*columns, strict=True)]
 
 
 def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
@@ -174,6 +220,14 @@ def _takes_strings(inputs: Any) -> bool:
     return specs == [("string", 1)]
 
 
+def _output_of(spec: Any) -> Output:
+    """What a tensor of this signature gives a text: all dimensions but the first."""
+    is_known = spec.shape.rank is not None
+    return Output(
+        spec.dtype.name, tuple(spec.shape.as_list()[1:]) if is_known else None
+    )
+
+
 def _example(text: str) -> bytes:
     import tensorflow as tf
 
@@ -215,27 +269,13 @@ def _decoded(value: Any) -> Any:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def _texts(config: PredictConfig) -> Iterator[str]:
-    is_standard = config.input == STANDARD_STREAM
-    file_format = config.input_format
-    if is_standard and file_format == "auto":
-        file_format = "text"
-    for row in read_rows(
-        sys.stdin.buffer if is_standard else config.input,
-        text_field=config.text_field,
-        label_field=None,
-        file_format=file_format,
-        allow_empty_text=True,
-    ):
-        # To leave a row out would shift every line after it.
-        if isinstance(row, BadRow):
-            raise ValueError(str(row))
-        yield row.text
-
-
-def _batches(texts: Iterator[str], batch_size: int) -> Iterator[list[str]]:
-    while batch := list(itertools.islice(texts, batch_size)):
+def _batches(rows: Iterator[Question], batch_size: int) -> Iterator[list[Question]]:
+    while batch := list(itertools.islice(rows, batch_size)):
         yield batch
+
+
+def _keys(batch: Sequence[Question]) -> list[str]:
+    return [question.key for question in batch]
 
 
 class _Stream:
@@ -245,13 +285,13 @@ class _Stream:
         self._stream = stream
         self.num_texts = 0
 
-    def skip(self, batches: Iterator[list[str]]) -> None:
+    def skip(self, keys: Iterator[list[str]]) -> None:
         """Skips none."""
 
-    def append(self, texts: Sequence[str], lines: Sequence[str]) -> None:
+    def append(self, keys: Sequence[str], lines: Sequence[str]) -> None:
         """Writes the lines of a batch."""
         self._stream.writelines(f"{line}\n" for line in lines)
-        self.num_texts += len(texts)
+        self.num_texts += len(keys)
 
     def keep(self) -> str:
         """There is nothing to say of lines that are gone out."""
@@ -261,21 +301,43 @@ class _Stream:
 _Output = _Stream | resumable.ResumableOutput
 
 
-def _answer(predict: Predictor, batches: Iterator[list[str]], output: _Output) -> None:
-    with tqdm(
-        desc="Predicting",
-        unit=" texts",
-        delay=1,
-        file=sys.stderr,
-        initial=output.num_texts,
-    ) as progress:
-        for texts in batches:
-            output.append(texts, [json.dumps(each) for each in predict(texts)])
-            progress.update(len(texts))
+def _answer(
+    predict: Predictor,
+    batches: Iterator[list[Question]],
+    writer: Writer,
+    output: _Output,
+) -> int:
+    """Writes all answers; how many of them are null."""
+    num_bad = 0
+    with console.counter(
+        "predicting", unit="texts", initial=output.num_texts
+    ) as advance:
+        for batch in batches:
+            lines = [writer.line(answer) for answer in _answers(predict, batch, writer)]
+            header = [] if output.num_texts else writer.header
+            output.append(_keys(batch), [*header, *lines])
+            num_bad += sum(question.text is None for question in batch)
+            advance(len(batch))
+    if not output.num_texts:
+        output.append([], writer.header)
+    return num_bad
+
+
+def _answers(
+    predict: Predictor, batch: Sequence[Question], writer: Writer
+) -> Iterator[Answer]:
+    """The answers of a batch; those of rows without a text hold null."""
+    texts = [question.text for question in batch if question.text is not None]
+    predictions = iter(predict(texts) if texts else [])
+    nothing: Prediction = dict.fromkeys(predict.outputs)
+    for question in batch:
+        prediction = nothing if question.text is None else next(predictions)
+        error = {answers.ERROR: question.error} if writer.layout.has_error else {}
+        yield {**question.start, **prediction, **error}
 
 
 @contextlib.contextmanager
-def _output(config: PredictConfig, folder: Path) -> Iterator[_Output]:
+def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_Output]:
     """Where to write: a file gets its name only if the block ends well."""
     if config.output == STANDARD_STREAM:
         yield _Stream(sys.stdout)
@@ -288,13 +350,29 @@ def _output(config: PredictConfig, folder: Path) -> Iterator[_Output]:
             message("--output must be a file", received=f"the folder {config.output}")
         )
     if target.exists() and not target.is_file():
+        if written.convert is not None:
+            raise ValueError(
+                message(
+                    "--output must be a file to become one of Parquet",
+                    received=f"{config.output}, a pipe or device",
+                    mend="name a file, or write .jsonl to it",
+                )
+            )
         # A pipe or device cannot be replaced, only written to.
         with open(target, "w", encoding="utf-8") as stream:
             yield _Stream(stream)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    belongs_to = {"model": _digest(folder), "signature": config.signature}
-    with resumable.opened(target, belongs_to, batch_size=config.batch_size) as output:
+    belongs_to = {
+        "model": _digest(folder),
+        "signature": config.signature,
+        "format": target.suffix,
+        "keep_fields": list(config.keep_fields),
+        "bad_rows": config.bad_rows,
+    }
+    with resumable.opened(
+        target, belongs_to, batch_size=config.batch_size, convert=written.convert
+    ) as output:
         yield output
 
 

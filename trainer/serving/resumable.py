@@ -6,7 +6,8 @@
             output.append(texts, lines)
 
 The lines go to `out.jsonl.partial`, which becomes `out.jsonl` when the block ends
-well. `out.jsonl.partial.json` beside it says what they belong to, and how many are
+well; or from which `convert` makes it then, for a format that has no lines.
+`out.jsonl.partial.json` beside it says what they belong to, and how many are
 sure to be on the disk: what is behind those was cut off by a kill, and is cut off.
 The input is told by a digest of the texts that were answered, not by its name or
 date, so that a bad row further on may be mended in between.
@@ -21,11 +22,14 @@ import json
 import os
 import pathlib
 import time
-from typing import Any, BinaryIO, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence
 
 from trainer.messages import message
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Makes a file of the lines of another.
+Convert = Callable[[pathlib.Path, pathlib.Path], None]
+
 # About as much work is lost by a kill.
 _CHECKPOINT_SECS = 1.0
 
@@ -45,8 +49,9 @@ class ResumableOutput:
         *,
         batch_size: int,
         checkpoint_secs: float,
+        convert: Convert | None,
     ) -> None:
-        self._stream, self._target = stream, target
+        self._stream, self._target, self._convert = stream, target, convert
         self._belongs_to = {
             "format_version": FORMAT_VERSION,
             **belongs_to,
@@ -121,11 +126,28 @@ class ResumableOutput:
         )
 
     def finish(self) -> None:
-        """Gives the file its name."""
+        """Gives the file its name, or makes it of the lines."""
         self.checkpoint()
+        if self._convert is not None:
+            self._finish_converted(self._convert)
+            return
         # In this order: as soon as the other has gone, another process may open one.
         _state(self._target).unlink()
         os.replace(_partial(self._target), self._target)
+
+    def _finish_converted(self, convert: Convert) -> None:
+        unfinished = _partial(self._target).with_suffix(".unfinished")
+        try:
+            convert(_partial(self._target), unfinished)
+            with open(unfinished, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(unfinished, self._target)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        # Emptied first: lines without their state would be refused after a kill.
+        self._stream.truncate(0)
+        _state(self._target).unlink()
+        _partial(self._target).unlink()
 
     def _add_to_digest(self, texts: Sequence[str]) -> None:
         for text in texts:
@@ -140,6 +162,7 @@ def opened(
     *,
     batch_size: int,
     checkpoint_secs: float = _CHECKPOINT_SECS,
+    convert: Convert | None = None,
 ) -> Iterator[ResumableOutput]:
     """An output that becomes `target` if the block ends well, else stays to be continued.
 
@@ -147,6 +170,7 @@ def opened(
       belongs_to: what else than texts decides the lines, as JSON can hold it.
       batch_size: of the batches to append; the last may be shorter.
       checkpoint_secs: how often lines are made sure of.
+      convert: makes `target` of the lines; None: they are it.
 
     Raises:
       ValueError: what is there belongs to something else, or another process writes it.
@@ -158,6 +182,7 @@ def opened(
             belongs_to,
             batch_size=batch_size,
             checkpoint_secs=checkpoint_secs,
+            convert=convert,
         )
         try:
             yield output

@@ -16,6 +16,7 @@ import numpy as np
 from trainer import storage
 from trainer.config import OptimizerConfig
 from trainer.data import plans, splits
+from trainer.evaluation.schema import Doubt
 from trainer.data.batches import BatchFeeder
 from trainer.data.splits import Pool
 from trainer.data.tokens import TokenizedTexts, encode_few
@@ -24,6 +25,7 @@ from trainer.messages import message
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers
 from trainer.modeling.forward import Forward
+from trainer.stages import resolve
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
 from trainer.training import compilation
@@ -31,7 +33,7 @@ from trainer.training.steps import PredictStep, TrainStep
 
 _logger = logging.getLogger(__name__)
 
-# The name of the evaluator of --sample_texts, beside those of the splits.
+# The name of the evaluator of sample texts, beside those of the splits.
 SAMPLES = "samples"
 
 
@@ -44,8 +46,9 @@ class Built:
       feeder: puts training batches on the devices.
       train_step: updates the weights.
       predict: gives the logits of a batch, in the eyes of the watchdog.
-      evaluators: of validation and test where there are any, and of the sample texts.
-      warnings: what a user should know before trusting the result, in sentences.
+      evaluators: of validation, test and sample texts, where there are any.
+      doubts: what a user should know before trusting the result.
+      settings_in_words: what the settings that are automatic came to, by name.
     """
 
     classifier: keras.Model
@@ -53,7 +56,8 @@ class Built:
     train_step: TrainStep
     predict: Predict
     evaluators: Mapping[str, Evaluator]
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
+    settings_in_words: Mapping[str, str]
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
@@ -74,7 +78,7 @@ def run(run: Run, material: Material) -> Built:
     with run.runtime.strategy.scope():
         classifier = make_classifier(run, material)
     _refuse_long_windows(run.config.data.max_length, classifier)
-    warnings = _warnings(run.config.optimizer, material)
+    doubts = _doubts(run.config.optimizer, material)
     predict_step = _predict_step(run, classifier)
     built = Built(
         classifier=classifier,
@@ -85,11 +89,15 @@ def run(run: Run, material: Material) -> Built:
             run.runtime.strategy,
             rows=material.splits["train"].rows,
             nominal_batch_size=material.plan.nominal_batch_size,
+            example_weights=material.example_weights(),
         ),
         train_step=_train_step(run, classifier),
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
         evaluators=_evaluators(run, material),
-        warnings=warnings,
+        doubts=doubts,
+        settings_in_words=resolve.in_words(
+            run, material.plan, dropout=float(classifier.backbone.dropout)
+        ),
     )
     run.stopwatch.lap("build_model_secs")
     if run.runtime.is_chief:
@@ -130,13 +138,14 @@ def _refuse_long_windows(window_length: int, classifier: keras.Model) -> None:
         )
 
 
-def _warnings(config: OptimizerConfig, material: Material) -> tuple[str, ...]:
-    """All warnings so far, logged."""
+def _doubts(config: OptimizerConfig, material: Material) -> tuple[Doubt, ...]:
+    """All doubts so far, logged."""
     warning = optimizers.warmup_warning(config, total_steps=material.plan.nominal_steps)
-    warnings = (*material.warnings, *([warning] if warning else []))
-    for sentence in warnings:
-        _logger.warning("%s", sentence)
-    return warnings
+    of_warmup = [Doubt(kind="long_warmup", message=warning)] if warning else []
+    doubts = (*material.doubts, *of_warmup)
+    for doubt in doubts:
+        _logger.warning("%s", doubt.message)
+    return doubts
 
 
 def _train_step(run: Run, classifier: keras.Model) -> TrainStep:
@@ -148,7 +157,9 @@ def _train_step(run: Run, classifier: keras.Model) -> TrainStep:
     )
     return TrainStep(
         classifier,
-        run.task.objective(classifier, forward),
+        run.task.objective(
+            classifier, forward, label_smoothing=run.config.training.label_smoothing
+        ),
         run.runtime.strategy,
         clip_norm=run.config.optimizer.clip_norm,
         seed=run.config.training.seed,
@@ -169,7 +180,7 @@ def _predict_step(run: Run, classifier: keras.Model) -> PredictStep:
 
 
 def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
-    """Evaluators of validation and test where there are any, and of sample texts."""
+    """Evaluators of validation, test and sample texts, where there are any."""
 
     def make(
         pool: Pool, rows: np.ndarray, tokens: TokenizedTexts, name: str
@@ -193,9 +204,10 @@ def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
         for name in ("validation", "test")
         if name in material.splits
     }
-    samples = splits.unlabelled(run.config.sample_texts)
-    tokens = encode_few(run.config.sample_texts, material.encoder)
-    evaluators[SAMPLES] = make(samples, np.arange(len(samples)), tokens, SAMPLES)
+    if run.resolved.sample_texts:
+        samples = splits.unlabelled(run.resolved.sample_texts)
+        tokens = encode_few(run.resolved.sample_texts, material.encoder)
+        evaluators[SAMPLES] = make(samples, np.arange(len(samples)), tokens, SAMPLES)
     return evaluators
 
 

@@ -1,6 +1,6 @@
 """What every stage of a run needs: the settings, the folder, the devices, the clock.
 
-with context.started(config, folder) as run:
+with context.started(config, folder, load) as run:
     run.config.data, run.folder.report, run.runtime.strategy
     run.stopwatch.lap("prepare_data_secs")
 """
@@ -14,6 +14,7 @@ from typing import Iterator
 
 from trainer import environment, storage
 from trainer.config import ExperimentConfig
+from trainer.data.sources import Load
 from trainer.run_folder import RunFolder
 from trainer.runtime import strategies, traces
 from trainer.runtime.interruptions import TerminationSignal
@@ -32,6 +33,7 @@ class Run:
       config: the settings, as the user gave them.
       resolved: what those that are automatic stand for here.
       folder: --model_dir.
+      load: reads the rows, or has read them.
       task: what a label, a loss and an answer are.
       runtime: what it computes on.
       termination: what tells the process to end.
@@ -41,6 +43,7 @@ class Run:
     config: ExperimentConfig
     resolved: Resolved
     folder: RunFolder
+    load: Load
     task: Task
     runtime: Runtime
     termination: TerminationSignal
@@ -48,7 +51,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def started(config: ExperimentConfig, folder: RunFolder) -> Iterator[Run]:
+def started(config: ExperimentConfig, folder: RunFolder, load: Load) -> Iterator[Run]:
     """Starts TensorFlow on the devices that the config asks for.
 
     Raises:
@@ -68,6 +71,7 @@ def started(config: ExperimentConfig, folder: RunFolder) -> Iterator[Run]:
             config=config,
             resolved=resolve(config, runtime),
             folder=folder,
+            load=load,
             task=SingleLabel(),
             runtime=runtime,
             termination=termination,

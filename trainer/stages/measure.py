@@ -7,17 +7,18 @@ after.evaluations["test"]["accuracy"], after.decision.temperature
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import logging
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from trainer import run_folder, storage
 from trainer.config import ServingConfig
-from trainer.evaluation import schema
-from trainer.evaluation.schema import DecisionFacts, Prediction, SplitEvaluation
+from trainer.evaluation import doubts, schema
+from trainer.evaluation.schema import DecisionFacts, Doubt, Prediction, SplitEvaluation
 from trainer.stages.build import SAMPLES, Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -33,10 +34,13 @@ class Before:
     Attributes:
       evaluations: by split, as `Scoring.report` has it.
       answers: to the sample texts.
+      logits: float32 [n, classes], of the held-out split that results are quoted on,
+        for texts of it are drawn as samples; None: there is none.
     """
 
     evaluations: Mapping[str, SplitEvaluation]
     answers: tuple[Prediction, ...]
+    logits: np.ndarray | None
 
     def facts(self) -> Mapping[str, SplitEvaluation]:
         """The report's `before`."""
@@ -52,8 +56,9 @@ class After:
         them.
       labels: int32 [n], of the same splits.
       decision: how a label follows from logits, fitted on validation if there is any.
-      evaluations: by split, of the calibrated logits.
+      evaluations: by split, of the labels and probabilities that the decision gives.
       answers: to the sample texts.
+      doubts: all so far, those of the data among them.
     """
 
     logits: Mapping[str, np.ndarray]
@@ -61,6 +66,7 @@ class After:
     decision: Decision
     evaluations: Mapping[str, SplitEvaluation]
     answers: tuple[Prediction, ...]
+    doubts: tuple[Doubt, ...]
 
     def facts(self) -> Mapping[str, SplitEvaluation]:
         """The report's `after`."""
@@ -115,15 +121,20 @@ def _recorded(run: Run, material: Material) -> Before | None:
         name: schema.from_mapping(SplitEvaluation, evaluation)
         for name, evaluation in recorded["evaluations"].items()
     }
-    return Before(evaluations, _predictions(recorded["answers"]))
+    return Before(
+        evaluations,
+        _predictions(recorded["answers"]),
+        _unpacked(recorded.get("logits")),
+    )
 
 
 def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
     _logger.info("evaluating before fine-tuning")
-    logits = _logits(run, built)
+    logits = _logits(run, material, built)
     decision = run.task.plain_decision(len(material.label_names))
     answers = decision.answers(logits.pop(SAMPLES), label_names=material.label_names)
-    evaluations = _evaluations(run, material, built, logits)
+    evaluations = _evaluations(run, material, built, logits, decision)
+    held_out = logits.get(material.held_out or "")
     if run.runtime.is_chief:
         content = {
             **_made_on(material),
@@ -132,50 +143,82 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
                 for name, evaluation in evaluations.items()
             },
             "answers": answers,
+            "logits": _packed(held_out),
         }
         storage.write_text(run.folder.before, json.dumps(content))
-    return Before(evaluations, _predictions(answers))
+    return Before(evaluations, _predictions(answers), held_out)
+
+
+def _packed(logits: np.ndarray | None) -> dict[str, Any] | None:
+    """Float32 numbers as JSON can hold them, to the last bit and in few bytes."""
+    if logits is None:
+        return None
+    content = base64.b64encode(logits.astype("<f4").tobytes())
+    return {"shape": list(logits.shape), "base64": content.decode("ascii")}
+
+
+def _unpacked(packed: Mapping[str, Any] | None) -> np.ndarray | None:
+    """What `_packed` packed."""
+    if packed is None:
+        return None
+    content = np.frombuffer(base64.b64decode(packed["base64"]), "<f4")
+    return content.reshape(packed["shape"])
 
 
 def _evaluated_after(run: Run, material: Material, built: Built) -> After:
     _logger.info("evaluating after fine-tuning")
-    logits = _logits(run, built)
+    logits = _logits(run, material, built)
     samples = logits.pop(SAMPLES)
     labels = {name: built.evaluators[name].labels for name in logits}
     decision = _decide(
         run.task, run.config.serving, logits, labels, len(material.label_names)
     )
-    calibrated = {name: decision.calibrated(values) for name, values in logits.items()}
+    evaluations = _evaluations(run, material, built, logits, decision)
+    found = (*_of_decision(decision), *doubts.of_result(evaluations))
+    for doubt in found:
+        _logger.warning("%s", doubt.message)
     return After(
         logits=logits,
         labels=labels,
         decision=decision,
-        evaluations=_evaluations(run, material, built, calibrated),
+        evaluations=evaluations,
         answers=_predictions(
             decision.answers(samples, label_names=material.label_names)
         ),
+        doubts=(*built.doubts, *found),
     )
+
+
+def _of_decision(decision: Decision) -> Iterator[Doubt]:
+    for sentence in decision.warnings:
+        yield Doubt(kind="decision", message=sentence)
 
 
 def _predictions(answers: Sequence[Mapping[str, Any]]) -> tuple[Prediction, ...]:
     return tuple(schema.from_mapping(Prediction, answer) for answer in answers)
 
 
-def _logits(run: Run, built: Built) -> dict[str, np.ndarray]:
+def _logits(run: Run, material: Material, built: Built) -> dict[str, np.ndarray]:
     """The logits of each split and of the sample texts: float32 [n, classes]."""
+    no_samples = np.empty([0, len(material.label_names)], np.float32)
     with run.runtime.watchdog.watching("all workers to evaluate"):
-        return {
+        return {SAMPLES: no_samples} | {
             name: evaluator.logits(built.predict)
             for name, evaluator in built.evaluators.items()
         }
 
 
 def _evaluations(
-    run: Run, material: Material, built: Built, logits: Mapping[str, np.ndarray]
+    run: Run,
+    material: Material,
+    built: Built,
+    logits: Mapping[str, np.ndarray],
+    decision: Decision,
 ) -> dict[str, SplitEvaluation]:
     return {
         name: built.evaluators[name].report(
             values,
+            decision=decision,
             num_resamples=run.config.num_bootstrap_resamples,
             seed=run.config.training.seed,
             longest_text=material.encoder.longest_text,
@@ -203,4 +246,6 @@ def _decide(
         split="validation",
     )
     _logger.info("decision: %s", decision)
+    for sentence in decision.warnings:
+        _logger.warning("%s", sentence)
     return decision

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
+from trainer.data.sources import Load
+from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
-from trainer.evaluation import schema
-from trainer.evaluation.schema import DataFacts
+from trainer.data.revealing import RevealingWord, revealing_words
+from trainer.evaluation import doubts, schema, slices
+from trainer.evaluation.schema import DataFacts, Doubt
 from trainer.modeling import presets
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
@@ -65,8 +68,9 @@ class Material:
       tokens: the token ids of `texts.pool`.
       bucket_lengths: the padded lengths, ascending.
       plan: the training batches of all epochs.
+      class_weights: what a training example weighs, by label; None: all the same.
       data_facts: the report's `data`.
-      warnings: what a user should know before trusting the result, in sentences.
+      doubts: what a user should know of the data before trusting the result.
     """
 
     preset: Preset
@@ -75,8 +79,9 @@ class Material:
     tokens: TokenizedTexts
     bucket_lengths: tuple[int, ...]
     plan: plans.TrainingPlan
+    class_weights: Mapping[str, float] | None
     data_facts: DataFacts
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -93,10 +98,25 @@ class Material:
         """Row numbers into the pool, by split."""
         return self.texts.splits
 
+    @property
+    def held_out(self) -> str | None:
+        """The split that results are quoted on; None: no texts are held out."""
+        return next(
+            (name for name in ("test", "validation") if name in self.splits), None
+        )
+
     def labels(self, split: str) -> np.ndarray:
         """int32 [n], of a split."""
         labels: np.ndarray = self.texts.pool.labels[self.splits[split].rows]
         return labels
+
+    def example_weights(self) -> np.ndarray | None:
+        """float32 [n], of the training split; None if all weigh the same."""
+        if self.class_weights is None:
+            return None
+        by_label = [self.class_weights[name] for name in self.label_names]
+        weights: np.ndarray = np.array(by_label, np.float32)[self.labels("train")]
+        return weights
 
     def facts(self) -> DataFacts:
         """The report's `data`."""
@@ -111,7 +131,9 @@ def run(run: Run) -> Material:
     """
     formats.check_installed(run.config.serving.export_formats)
     preset = presets.load_preset(run.config.model.preset)
-    material = make_material(run.config.data, run.config.training, preset)
+    material = make_material(
+        run.config.data, run.config.training, preset, load=run.load
+    )
     for line in (*run.runtime.reasons, *_summary(material)):
         _logger.info("%s", line)
     _refuse_differences(run, material)
@@ -120,14 +142,23 @@ def run(run: Run) -> Material:
 
 
 def make_material(
-    config: DataConfig, training: TrainingConfig, preset: Preset
+    config: DataConfig,
+    training: TrainingConfig,
+    preset: Preset,
+    *,
+    load: Load = sources.load,
 ) -> Material:
     """Reads, splits and tokenizes the data, and plans the batches.
 
     Raises:
       ValueError: the data cannot be used; the message says where and why.
     """
-    texts = read_texts(config, seed=training.seed)
+    texts = read_texts(config, seed=training.seed, load=load)
+    weights = class_weights(
+        training.class_weights,
+        texts.pool.labels[texts.splits["train"].rows],
+        texts.label_names,
+    )
     encoder = make_encoder(config, preset)
     tokens = encode_texts(
         texts.pool.texts,
@@ -154,6 +185,7 @@ def make_material(
             "padded_fraction": plans.padded_fraction(
                 plan.from_step(0), lengths, bucket_lengths
             ),
+            "longest_text": encoder.longest_text,
         },
     )
     return Material(
@@ -163,20 +195,22 @@ def make_material(
         tokens=tokens,
         bucket_lengths=bucket_lengths,
         plan=plan,
+        class_weights=weights,
         data_facts=facts,
-        warnings=tuple(_warnings(config, training, facts)),
+        doubts=tuple(_doubts(config, training, texts, facts, plan.total_steps)),
     )
 
 
-def read_texts(config: DataConfig, *, seed: int) -> Texts:
+def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> Texts:
     """The labelled texts and their splits, not yet tokenized.
 
     Raises:
       ValueError: they cannot be used; the message says where and why.
     """
-    read = sources.load(config)
+    read = load(config)
     pool, parts = splits.make_splits(read, config=config, seed=seed)
-    texts = Texts(read.label_names, pool, parts, read.facts)
+    notes = [*read.facts["notes"], *splits.notes(parts)]
+    texts = Texts(read.label_names, pool, parts, {**read.facts, "notes": notes})
     # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()
@@ -244,52 +278,53 @@ def _split_facts(
 ) -> dict[str, Any]:
     """What the splits hold, with the lengths of their texts."""
     result = splits.facts(texts.pool, texts.splits, texts.label_names)
+    num_unknown = tokens.count([encoder.unknown_id])
+    num_words = tokens.lengths - tokens.count(encoder.end_ids)
     for name, split in texts.splits.items():
         lengths = tokens.full_lengths[split.rows]
+        unknown, words = num_unknown[split.rows], num_words[split.rows]
         values = np.percentile(lengths, _PERCENTS, method="inverted_cdf")
         result["splits"][name] |= {
             "length_percentiles": {str(p): int(v) for p, v in zip(_PERCENTS, values)},
             "truncated_fraction": float((lengths > encoder.longest_text).mean()),
+            "unknown_fraction": float(unknown.sum() / max(words.sum(), 1)),
+            "num_unknown_texts": int((unknown == words).sum()),
+            "length_histogram": slices.length_histogram(
+                lengths, longest_text=encoder.longest_text
+            ),
         }
     return result
 
 
-def _warnings(
-    config: DataConfig, training: TrainingConfig, facts: DataFacts
-) -> list[str]:
+def _doubts(
+    config: DataConfig,
+    training: TrainingConfig,
+    texts: Texts,
+    facts: DataFacts,
+    total_steps: int,
+) -> Iterator[Doubt]:
     """What a user should know of the data before trusting the result."""
-    warnings = list(facts.source.warnings)
-    if facts.num_contradicting_texts:
-        warnings.append(
-            f"{facts.num_contradicting_texts} texts stand in the data with more "
-            "than one label: check which is right"
-        )
-    for name in ("validation", "test"):
-        num_shared = getattr(facts, f"num_{name}_texts_in_train")
-        if num_shared:
-            warnings.append(
-                f"{num_shared} texts of the {name} split are in the training split "
-                f"too: the {name} metrics are better than on new texts"
-            )
-    for name, split in facts.splits.items():
-        flag = "num_train_examples" if name == "train" else "num_eval_examples"
-        if getattr(config, flag) > split.num_available:
-            warnings.append(
-                f"--{flag}={getattr(config, flag)} exceeds the "
-                f"{split.num_available} texts of the {name} split: all of them "
-                "are used"
-            )
-    num_train = facts.splits["train"].num_examples
-    if num_train < training.global_batch_size and not training.tokens_per_batch:
-        warnings.append(
-            f"--global_batch_size={training.global_batch_size} exceeds the "
-            f"{num_train} training texts: each epoch is one step, filled up with "
-            "repeated rows of no weight"
-        )
-    for name, split in facts.splits.items():
-        absent = [label for label, n in split.class_counts.items() if not n]
-        if absent:
-            warnings.append(
-                f"the {name} split has no text labelled {', '.join(absent)}"
-            )
-    return warnings
+    split_facts = dataclasses.asdict(facts)
+    yield from doubts.of_rows(texts.source_facts)
+    yield from doubts.of_splits(split_facts)
+    yield from doubts.of_tokens(split_facts["splits"])
+    yield from doubts.of_words(_revealing_words(texts))
+    limits = {name: config.num_eval_examples for name in texts.splits}
+    limits["train"] = config.num_train_examples
+    yield from doubts.of_draws(split_facts["splits"], limits)
+    yield from doubts.of_training(
+        total_steps=total_steps,
+        global_batch_size=(
+            0 if training.tokens_per_batch else training.global_batch_size
+        ),
+        num_train_examples=facts.splits["train"].num_examples,
+    )
+
+
+def _revealing_words(texts: Texts) -> list[RevealingWord]:
+    train = texts.splits["train"].rows
+    return revealing_words(
+        texts.pool.texts.take(train),
+        texts.pool.labels[train],
+        label_names=texts.label_names,
+    )

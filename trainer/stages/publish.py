@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from typing import Any
+from typing import Any, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -25,7 +25,7 @@ from trainer.data import splits
 from trainer.data.tokens import encode_few
 from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
-from trainer.evaluation.schema import ExportFacts
+from trainer.evaluation.schema import Doubt, ExportFacts
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import weights
 from trainer.modeling.forward import Forward
@@ -59,11 +59,11 @@ class Exported:
 
     Attributes:
       export: path, version, and what was measured of each format.
-      warnings: of the formats that were not published, in sentences.
+      doubts: of the formats that were not published.
     """
 
     export: ExportFacts
-    warnings: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
 
     def facts(self) -> ExportFacts:
         """The report's `export`."""
@@ -108,8 +108,7 @@ def run(
 
 def held_out_split(material: Material) -> str:
     """The split an export is checked on: training texts where nothing is held out."""
-    names = ("test", "validation", "train")
-    return next(name for name in names if name in material.splits)
+    return material.held_out or "train"
 
 
 def _copied_classifier(
@@ -190,11 +189,16 @@ def _manifest_facts(
 ) -> dict[str, Any]:
     """What manifest and model card say of the run."""
     decision = dataclasses.asdict(after.decision_facts())
+    # Not where it was fitted: a choice made on a split is judged on another.
+    measured_on = next(
+        (name for name in ("test", "validation") if name in decision["quality"]), None
+    )
     return {
         "title": title(run),
         "config": dataclasses.asdict(run.config),
         "data": dataclasses.asdict(material.facts()),
-        "warnings": list(built.warnings),
+        "doubts": [dataclasses.asdict(doubt) for doubt in after.doubts],
+        "settings_in_words": dict(built.settings_in_words),
         "data_fingerprint": dict(material.fingerprint),
         "metrics": {
             split: {
@@ -205,9 +209,23 @@ def _manifest_facts(
             for split, evaluation in after.facts().items()
         },
         "decision_split": decision["split"],
-        "decision_quality": decision["quality"].get(decision["split"]),
+        "decision_measured_on": measured_on,
+        "decision_quality": decision["quality"].get(measured_on),
         "checked_on": held_out_split(material),
+        "samples": _public_samples(run.resolved.sample_texts, after),
     }
+
+
+def _public_samples(texts: Sequence[str], after: After) -> list[dict[str, Any]]:
+    """Texts to show beside the model, with its answers.
+
+    Held-out texts are not among them: whoever publishes a model need not have the
+    right, or the wish, to publish what is in its data.
+    """
+    return [
+        {"text": text, "label": answer.label, "score": answer.score}
+        for text, answer in zip(texts, after.answers, strict=True)
+    ]
 
 
 def title(run: Run) -> str:
@@ -215,13 +233,14 @@ def title(run: Run) -> str:
     return f"{run.config.model.preset} on {run.config.data.dataset}"
 
 
-def _refusals(export: ExportFacts, limit: float) -> list[str]:
-    """Warnings of the formats that were not published."""
-    return [
-        f"{measured.format} was not published: its accuracy on "
-        f"{measured.num_texts} held-out texts is {measured.accuracy:.2%}, "
-        f"{measured.accuracy_drop:.2%} below that of float32, and "
-        f"--max_accuracy_drop={limit}"
-        for measured in export.formats
-        if measured.status == "refused"
-    ]
+def _refusals(export: ExportFacts, limit: float) -> Iterator[Doubt]:
+    """Of the formats that were not published."""
+    for measured in export.formats:
+        if measured.status == "refused":
+            yield Doubt(
+                kind="refused_format",
+                message=f"{measured.format} was not published: its accuracy on "
+                f"{measured.num_texts} held-out texts is {measured.accuracy:.2%}, "
+                f"{measured.accuracy_drop:.2%} below that of float32, and "
+                f"--max_accuracy_drop={limit}",
+            )

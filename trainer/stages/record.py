@@ -1,8 +1,8 @@
-"""The last stage: report.json, report.html, summary.txt; and what a finished run does.
+"""The last stage: answers, report and summary; and what a finished run does.
 
     result = record.run(run, material, ...)         # the chief
     result = record.wait_for_chief(run)             # the other workers
-    result = record.finished(folder, config)        # of a run that is asked again
+    result = record.finished(folder, config, load)  # of a run that is asked again
 
 report.json is written last: where it is, the run is finished.
 
@@ -24,11 +24,12 @@ from typing import Any, Mapping, Sequence
 
 from trainer import environment, run_folder, storage
 from trainer.config import ExperimentConfig, ServingConfig, settings
+from trainer.data.sources import Load
 from trainer.evaluation import report as pages
-from trainer.evaluation import schema
+from trainer.evaluation import doubts, schema
 from trainer.messages import message
 from trainer.run_folder import RunFolder
-from trainer.stages import prepare
+from trainer.stages import predictions, prepare, samples
 from trainer.stages.build import Built
 from trainer.stages.context import Run, Stopwatch
 from trainer.stages.measure import After, Before
@@ -68,37 +69,36 @@ def run(
     """Writes the results; the other workers learn that they are there."""
     history = run.folder.history()
     export = exported.facts()
+    all_doubts = (*after.doubts, *exported.doubts)
     report = schema.Report(
         title=title(run),
         status="complete",
         before=before.facts(),
         after=after.facts(),
-        samples=_samples(run.config.sample_texts, before, after),
+        samples=samples.shown(run, material, before, after),
         decision=after.decision_facts(),
-        training=schema.TrainingFacts(**trained.facts(), **built.facts()),
+        training=schema.TrainingFacts(
+            **trained.facts(), **built.facts(), class_weights=material.class_weights
+        ),
         data=material.facts(),
-        warnings=(*built.warnings, *exported.warnings),
+        warnings=doubts.messages(all_doubts),
+        doubts=all_doubts,
         config=dataclasses.asdict(run.config),
         environment=environment.facts(run.runtime.reasons),
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),
         export=export,
-        paths=schema.Paths(report=str(run.folder.report_page), saved_model=export.path),
+        paths=schema.Paths(
+            report=str(run.folder.report_page),
+            saved_model=export.path,
+            predictions=predictions.write(run.folder, material, after),
+        ),
         commands=schema.Commands(predict=_predict_command(export.path)),
+        settings_in_words=built.settings_in_words,
     )
     result = _write(run.folder, report)
     run.runtime.wait_for_all()
     return result
-
-
-def _samples(
-    texts: Sequence[str], before: Before, after: After
-) -> tuple[schema.Sample, ...]:
-    answers = zip(texts, before.answers, after.answers, strict=True)
-    return tuple(
-        schema.Sample(text=text, before=first, after=last)
-        for text, first, last in answers
-    )
 
 
 def _timing(
@@ -124,14 +124,16 @@ def wait_for_chief(run: Run) -> RunResult:
     return read(run.folder)
 
 
-def finished(folder: RunFolder, config: ExperimentConfig) -> RunResult | None:
+def finished(
+    folder: RunFolder, config: ExperimentConfig, load: Load
+) -> RunResult | None:
     """The results of a finished run; None where there is something to publish again.
 
     Raises:
       ValueError: the data are not those of the run, or its weights are gone.
     """
     result = read(folder)
-    texts = prepare.read_texts(config.data, seed=config.training.seed)
+    texts = prepare.read_texts(config.data, seed=config.training.seed, load=load)
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
     changed = _unpublished(result.report["config"], config.serving)
     if not changed:

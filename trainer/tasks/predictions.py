@@ -32,15 +32,19 @@ class Predictions:
 
     Args:
       logits: float [n, classes].
+      predicted: int [n], the labels that are given. None: the class of the highest
+        logit, at a tie the first.
 
     Attributes:
-      predicted: int64 [n], the class of the highest logit, at a tie the first.
+      predicted: the same, int64.
 
     Raises:
       ValueError: a logit is not finite.
     """
 
-    def __init__(self, logits: npt.ArrayLike) -> None:
+    def __init__(
+        self, logits: npt.ArrayLike, *, predicted: IntArray | None = None
+    ) -> None:
         self._logits = np.asarray(logits, np.float64)
         is_finite = np.isfinite(self._logits).all(axis=-1)
         if not is_finite.all():
@@ -52,7 +56,7 @@ class Predictions:
                     received=f"{self._logits[first]} for example {first}",
                 )
             )
-        self.predicted: IntArray = self._logits.argmax(axis=-1)
+        self.predicted: IntArray = self._top if predicted is None else predicted
 
     @functools.cached_property
     def probabilities(self) -> FloatArray:
@@ -64,8 +68,31 @@ class Predictions:
         """float64 [n, classes]."""
         return np.asarray(scipy.special.log_softmax(self._logits, axis=1))
 
+    @functools.cached_property
+    def runner_up(self) -> IntArray:
+        """int64 [n], the most probable class besides the predicted one."""
+        others = self._logits.copy()
+        others[np.arange(len(others)), self.predicted] = -np.inf
+        return np.asarray(others.argmax(axis=-1))
+
     def log_odds(self, index: int) -> FloatArray:
         """log(p / (1 - p)) of class `index`, float64 [n]."""
-        others = np.delete(self._logits, index, axis=1)
-        log_others = scipy.special.logsumexp(others, axis=1)
-        return np.asarray(self._logits[:, index] - log_others)
+        log_probability = self.log_probabilities[:, index]
+        # 1 - p is exact where p is at most a half; else the others are added up.
+        half = np.minimum(log_probability, np.log(0.5))
+        log_others = np.where(
+            self._top == index, self._log_others_of_top, np.log1p(-np.exp(half))
+        )
+        return np.asarray(log_probability - log_others)
+
+    @functools.cached_property
+    def _top(self) -> IntArray:
+        """The class of the highest logit, int64 [n]."""
+        return np.asarray(self._logits.argmax(axis=-1))
+
+    @functools.cached_property
+    def _log_others_of_top(self) -> FloatArray:
+        """The logarithm of all probabilities but the highest, float64 [n]."""
+        others = self.log_probabilities.copy()
+        others[np.arange(len(others)), self._top] = -np.inf
+        return np.asarray(scipy.special.logsumexp(others, axis=1))

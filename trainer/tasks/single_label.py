@@ -19,9 +19,10 @@ import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.data.batches import Batch
-from trainer.evaluation import metrics, schema, slices
+from trainer.data.places import Places
+from trainer.evaluation import curves, metrics, schema, slices
 from trainer.evaluation.schema import SplitEvaluation
-from trainer.tasks import single_label_decision
+from trainer.tasks import single_label_decision, task
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.single_label_decision import Decision
 from trainer.tasks.task import Scoring
@@ -43,10 +44,14 @@ class SingleLabel:
         )
 
     def objective(
-        self, classifier: keras.Model, forward: Callable[..., tf.Tensor]
+        self,
+        classifier: keras.Model,
+        forward: Callable[..., tf.Tensor],
+        *,
+        label_smoothing: float = 0.0,
     ) -> CrossEntropy:
-        """The loss that the classifier is compiled with."""
-        return CrossEntropy(classifier, forward)
+        """The loss that the classifier is compiled with, or its smoothed form."""
+        return CrossEntropy(classifier, forward, label_smoothing=label_smoothing)
 
     def plain_decision(self, num_classes: int) -> Decision:
         """The most probable class, never abstaining."""
@@ -79,18 +84,32 @@ class CrossEntropy:
     Args:
       classifier: compiled with `SingleLabel.loss`.
       forward: (token_ids, num_tokens, *, dropout_seed) → logits.
+      label_smoothing: each target is 1 - this at its label, plus this evenly over all
+        (Szegedy et al. 2016, "Rethinking the Inception Architecture", 7).
     """
 
     def __init__(
-        self, classifier: keras.Model, forward: Callable[..., tf.Tensor]
+        self,
+        classifier: keras.Model,
+        forward: Callable[..., tf.Tensor],
+        *,
+        label_smoothing: float = 0.0,
     ) -> None:
         self._classifier = classifier
         self._forward = forward
+        self._label_smoothing = label_smoothing
 
     def losses(self, batch: Batch, *, dropout_seed: tf.Tensor) -> tf.Tensor:
         """Float32 [batch]; the batch's targets are int32 [batch], class positions."""
         logits = self._forward(*batch.inputs, dropout_seed=dropout_seed)
-        return self._classifier.loss(batch.targets, logits)
+        if not self._label_smoothing:
+            return self._classifier.loss(batch.targets, logits)
+        return keras.losses.categorical_crossentropy(
+            tf.one_hot(batch.targets, logits.shape[-1]),
+            logits,
+            from_logits=True,
+            label_smoothing=self._label_smoothing,
+        )
 
 
 class ClassScoring:
@@ -115,15 +134,22 @@ class ClassScoring:
         labels: np.ndarray,
         logits: np.ndarray,
         *,
+        decision: task.Decision,
         label_names: Sequence[str],
         texts: Sequence[Any],
         lengths: np.ndarray,
+        places: Places,
         longest_text: int,
         num_resamples: int,
         seed: int,
     ) -> SplitEvaluation:
-        """Metrics with intervals, accuracy by length, and the surest errors."""
-        predictions = Predictions(logits)
+        """Metrics with intervals, accuracy by length, the surest errors, curves.
+
+        All of them are of the labels that the decision gives, as the export does.
+        """
+        predictions = Predictions(
+            decision.calibrated(logits), predicted=decision.labels(logits)
+        )
         evaluation = {
             **metrics.classification_metrics(
                 labels,
@@ -136,8 +162,9 @@ class ClassScoring:
                 labels, predictions.predicted, lengths, longest_text=longest_text
             ),
             "most_confident_errors": slices.most_confident_errors(
-                texts, labels, predictions, lengths, label_names=label_names
+                texts, labels, predictions, lengths, places, label_names=label_names
             ),
+            **curves.of(labels, predictions, label_names=label_names),
         }
         return schema.from_mapping(SplitEvaluation, evaluation)
 

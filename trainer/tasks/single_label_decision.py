@@ -19,21 +19,34 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
+import scipy.special
 import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.evaluation import metrics
+from trainer.evaluation.intervals import wilson_interval
+from trainer.messages import message
 from trainer.tasks.predictions import Predictions, softmax
 from trainer.tasks.task import Constants, Outputs
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-# No model that is of use needs more; where all texts are classified right, the fit
-# would end at 0.
-TEMPERATURES = (0.05, 20.0)
+# Where the fit looks. Its prior keeps it away from the ends.
+_TEMPERATURES = (0.01, 100.0)
+# Standard deviation of the temperature's logarithm before a text is seen.
+_LOG_TEMPERATURE_DEVIATION = 0.5
+# Of twice the gain in log-likelihood, what chance alone might give: 1 on average.
+_CHANCE_GAIN = 6.0
 _NUM_PASSES = 2
 _MAX_THRESHOLDS = 200
+_NUM_FOLDS = 10
+# A gain counts from so many times its standard error on.
+_LEAST_GAIN_IN_ERRORS = 1.645
+_NUM_RESAMPLES = 500
+# How sure the promise of --abstain_accuracy is, each time a score is tried.
+_PROMISE_CONFIDENCE = 0.9
+_NUM_ABSTAIN_SCORES = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +60,14 @@ class Decision:
         from a probability of its threshold on.
       abstain_below: the model abstains where the label's probability is below.
       split: where it was fitted; None: nowhere, it is what needs no fit.
+      warnings: sentences on what was asked for and cannot be given.
     """
 
     temperature: float
     thresholds: tuple[float, ...]
     abstain_below: float
     split: str | None
+    warnings: tuple[str, ...] = ()
 
     def probabilities(self, logits: npt.ArrayLike) -> FloatArray:
         """Float64 [n, classes], of logits [n, classes]."""
@@ -72,15 +87,18 @@ class Decision:
         chosen: IntArray = np.argmax(ratios, axis=-1)
         return chosen
 
+    def margins(self, probabilities: npt.ArrayLike) -> FloatArray:
+        """Float64 [n], by how much the label's ratio to its threshold is the largest."""
+        ranked = np.sort(np.asarray(probabilities, np.float64) / self.thresholds)
+        return np.asarray(ranked[..., -1] - ranked[..., -2])
+
     def is_tie(
         self, probabilities: npt.ArrayLike, *, rounding: float
     ) -> npt.NDArray[np.bool_]:
         """Bool [n], whether probabilities off by `rounding` may give another label."""
-        ratios = np.asarray(probabilities, np.float64) / self.thresholds
-        ranked = np.sort(ratios, axis=-1)
         # Two ratios may each be off by this much, towards each other.
         reach = 2 * rounding / min(self.thresholds)
-        return np.asarray(ranked[..., -1] - ranked[..., -2] <= reach)
+        return np.asarray(self.margins(probabilities) <= reach)
 
     def answers(
         self, logits: npt.ArrayLike, *, label_names: Sequence[str]
@@ -96,6 +114,10 @@ class Decision:
             for row, chosen in zip(probabilities, self.choose(probabilities))
         ]
 
+    def with_warning(self, sentence: str) -> Decision:
+        """The same decision, with one warning more."""
+        return dataclasses.replace(self, warnings=(*self.warnings, sentence))
+
     def facts(self) -> dict[str, Any]:
         """The fields by name."""
         return dataclasses.asdict(self)
@@ -104,22 +126,26 @@ class Decision:
         """What the decision gives on a split, JSON-able.
 
         Returns:
-          `num_examples`; under `before` and `after` the calibration error, loss and
-          Brier score of the logits as they are and with the temperature; `accuracy`
-          with the thresholds; `coverage`, the share not abstained from, and
-          `accuracy_of_covered`, None where the model abstains from all;
-          `accuracy_of_abstained` likewise.
+          The keys of `schema.DecisionQuality`.
         """
         true, values = np.asarray(labels), np.asarray(logits, np.float64)
-        is_right = self.labels(values) == true
+        predicted = self.labels(values)
+        is_right = predicted == true
         is_covered = _scores(self, values) >= self.abstain_below
         return {
             "num_examples": len(true),
             "before": _calibration_of(true, values),
             "after": _calibration_of(true, values / self.temperature),
+            "equal_thresholds": _label_quality(true, values.argmax(axis=1)),
+            "thresholds": _label_quality(true, predicted),
             "accuracy": float(is_right.mean()),
             "coverage": float(is_covered.mean()),
             "accuracy_of_covered": _mean(is_right[is_covered]),
+            "accuracy_of_covered_interval_95": (
+                wilson_interval(int(is_right[is_covered].sum()), int(is_covered.sum()))
+                if is_covered.any()
+                else None
+            ),
             "accuracy_of_abstained": _mean(is_right[~is_covered]),
         }
 
@@ -171,7 +197,7 @@ def fit(
     target_accuracy: float = 0.0,
     split: str = "validation",
 ) -> Decision:
-    """Fits what is asked for, one after the other.
+    """Fits what is asked for, one after the other, each with its error in mind.
 
     Args:
       labels: int [n].
@@ -187,40 +213,68 @@ def fit(
         plain(values.shape[1]), temperature=temperature, split=split
     )
     if metric != "none":
-        chosen = _fit_thresholds(true, decision.probabilities(values), metric)
-        decision = dataclasses.replace(decision, thresholds=chosen)
+        decision = _with_thresholds(decision, true, values, metric)
     if target_accuracy > 0:
-        predicted = decision.labels(values)
-        scores = _scores(decision, values)
-        least = _least_score(scores, predicted == true, target_accuracy)
-        decision = dataclasses.replace(decision, abstain_below=least)
+        decision = _with_abstaining(decision, true, values, target_accuracy)
     return decision
 
 
 def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
-    """The temperature of the least loss (Guo et al. 2017), within TEMPERATURES.
+    """The temperature (Guo et al. 2017) that the texts speak for, else 1.
 
-    The loss is convex in 1 / temperature, so the search cannot end in a wrong place.
+    The likeliest one alone is unfit for few texts: where all are classified right, it
+    is 0. So its logarithm has a normal prior about 0; and what is left of it is shrunk
+    by the share of its gain that chance may have given, 0 if that is all of it
+    (Breiman 1995, "Better subset regression using the nonnegative garrote"):
+
+        log T = log T_prior * max(0, 1 - 6 / gain), gain = 2 (L(T_prior) - L(1))
+
+    where L is the log-likelihood. Were T = 1 true, the gain of the likeliest one
+    would be a chi-square of one degree of freedom: above 6 once in 70 times.
+
+    What share of the loss that the best temperature saves is saved, on average of 150
+    samples, where logits are too large or too small by a factor of 2 (2 and 4 classes);
+    and what is lost where they are right, of 1 / (2 n), which the likeliest one loses:
+
+        n      20  50  100  200  500  1000  2000
+        saved  0%  12% 40%  74%  94%  98%   99%
+        lost   .01 .05 .02  .02  .01  .01   .02
     """
     true, values = np.asarray(labels), np.asarray(logits, np.float64)
 
     def loss(log_temperature: float) -> float:
-        scaled = values / math.exp(log_temperature)
-        largest = scaled.max(axis=1)
-        log_sum = np.log(np.exp(scaled - largest[:, np.newaxis]).sum(axis=1)) + largest
-        return float((log_sum - scaled[np.arange(len(true)), true]).mean())
+        log_probabilities = scipy.special.log_softmax(
+            values / math.exp(log_temperature), axis=1
+        )
+        return float(-log_probabilities[np.arange(len(true)), true].sum())
 
-    low, high = map(math.log, TEMPERATURES)
-    least = scipy.optimize.minimize_scalar(
-        loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}
-    )
-    return float(math.exp(least.x))
+    def penalized_loss(log_temperature: float) -> float:
+        return loss(log_temperature) + 0.5 * (
+            (log_temperature / _LOG_TEMPERATURE_DEVIATION) ** 2
+        )
+
+    found: float = scipy.optimize.minimize_scalar(
+        penalized_loss,
+        bounds=tuple(map(math.log, _TEMPERATURES)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    ).x
+    gain = 2 * (loss(0.0) - loss(found))
+    return math.exp(found * max(0.0, 1 - _CHANCE_GAIN / max(gain, _CHANCE_GAIN)))
 
 
 def _calibration_of(labels: Any, logits: FloatArray) -> dict[str, Any]:
     values = metrics.point_values(labels, Predictions(logits))
     names = ("expected_calibration_error", "loss", "brier_score")
     return {name: values[name] for name in names}
+
+
+def _label_quality(labels: IntArray, predicted: IntArray) -> dict[str, float]:
+    num_classes = int(max(labels.max(), predicted.max())) + 1
+    values = metrics.label_metrics(
+        np.ones((1, len(labels))), labels, predicted, num_classes=num_classes
+    )
+    return {name: float(values[name][0]) for name in ("accuracy", "f1_macro", "mcc")}
 
 
 def _scores(decision: Decision, logits: FloatArray) -> FloatArray:
@@ -230,62 +284,223 @@ def _scores(decision: Decision, logits: FloatArray) -> FloatArray:
     return result
 
 
-def _fit_thresholds(
-    labels: npt.NDArray[Any], probabilities: FloatArray, metric: DecisionMetric
-) -> tuple[float, ...]:
-    """Thresholds of the best metric: of two classes the best there is.
+def _with_thresholds(
+    decision: Decision,
+    labels: npt.NDArray[Any],
+    logits: FloatArray,
+    metric: DecisionMetric,
+) -> Decision:
+    """With other thresholds, where their gain is beyond its error; or a warning.
+
+    The gain is measured on texts that the thresholds were not fitted on: a tenth of
+    the texts after the other gets labels by what fits the rest. What the parts found is
+    averaged, which changes less from split to split than what fits all texts best. Of
+    60 samples of 50 to 1,000 texts, F1 on all texts fell for at most 8%; where one class
+    was favoured by a wrong bias, it rose for 25% of those of 50 texts, 58% of 200 and
+    all of 1,000, and fell for none.
+    """
+    probabilities = decision.probabilities(logits)
+    folds = _folds(labels)
+    predicted = np.zeros_like(labels)
+    found = []
+    for fold in range(_NUM_FOLDS):
+        is_out = folds == fold
+        found.append(
+            best_thresholds(labels[~is_out], probabilities[~is_out], metric=metric)
+        )
+        predicted[is_out] = (probabilities[is_out] / found[-1]).argmax(axis=1)
+    gain, error = _gain(labels, probabilities.argmax(axis=1), predicted, metric)
+    if gain <= _LEAST_GAIN_IN_ERRORS * error:
+        return decision.with_warning(
+            message(
+                f"--decision_metric={metric} moves the thresholds where the gain on the"
+                f" {decision.split} texts is beyond its error",
+                received=f"a gain of {gain:.3f} with an error of {error:.3f}, on"
+                f" {len(labels)} texts: the thresholds stay equal",
+                mend="hold out more texts for it, or leave the flag out",
+            )
+        )
+    average = np.exp(np.log(found).mean(axis=0))
+    return dataclasses.replace(
+        decision, thresholds=tuple((average / average.sum()).tolist())
+    )
+
+
+def _folds(labels: npt.NDArray[Any]) -> IntArray:
+    """The part of each text, int64 [n]: a class's texts are dealt out in turn."""
+    order = np.argsort(labels, kind="stable")
+    folds = np.empty(len(labels), np.int64)
+    folds[order] = np.arange(len(labels)) % _NUM_FOLDS
+    return folds
+
+
+def _gain(
+    labels: npt.NDArray[Any],
+    plain_labels: npt.NDArray[Any],
+    other_labels: npt.NDArray[Any],
+    metric: DecisionMetric,
+) -> tuple[float, float]:
+    """What other labels gain in the metric, and its standard error by bootstrap."""
+    num_classes = 1 + int(max(map(np.max, (labels, plain_labels, other_labels))))
+
+    def gains(weights: FloatArray) -> FloatArray:
+        plain_values, values = (
+            metrics.label_metrics(weights, labels, predicted, num_classes=num_classes)
+            for predicted in (plain_labels, other_labels)
+        )
+        return values[metric] - plain_values[metric]
+
+    generator = np.random.default_rng(0)
+    # Few at once, for the sake of memory.
+    resampled = [
+        gains(generator.exponential(size=(_NUM_RESAMPLES // 20, len(labels))))
+        for _ in range(20)
+    ]
+    return float(gains(np.ones((1, len(labels))))[0]), float(np.std(resampled))
+
+
+def best_thresholds(
+    labels: npt.NDArray[Any], probabilities: FloatArray, *, metric: DecisionMetric
+) -> FloatArray:
+    """Thresholds of the best metric on these texts: of two classes the best there is.
 
     Of more, one class after the other is tried against the rest, twice around.
+
+    Args:
+      labels: int [n].
+      probabilities: [n, classes].
+
+    Returns:
+      float64 [classes], which sum to 1.
     """
     num_classes = probabilities.shape[1]
     thresholds = np.full(num_classes, 1.0 / num_classes)
-
-    def score(candidate: FloatArray) -> float:
-        predicted = np.argmax(probabilities / candidate, axis=1)
-        confusion = np.zeros([1, num_classes, num_classes])
-        np.add.at(confusion[0], (labels, predicted), 1.0)
-        return float(metrics.metrics_of_confusion(confusion)[metric][0])
-
-    best = score(thresholds)
+    best = -np.inf
     # Of two classes the second one's threshold says all.
     for index in [1] if num_classes == 2 else [*range(num_classes)] * _NUM_PASSES:
-        for value in _between(probabilities[:, index]):
-            candidate = thresholds.copy()
-            others = np.arange(num_classes) != index
-            candidate[others] *= (1 - value) / candidate[others].sum()
-            candidate[index] = value
-            candidate_score = score(candidate)
-            # Only what is better by more than rounding: the first stays, which is the
-            # equal thresholds if nothing gains.
-            if candidate_score > best + 1e-9:
-                best, thresholds = candidate_score, candidate
-    return tuple(thresholds.tolist())
+        candidates, scores = _swept(labels, probabilities, thresholds, index, metric)
+        # The present threshold comes first, and stays unless another gains more than
+        # rounding.
+        best = max(best, scores[0])
+        if scores.max() > best + 1e-9:
+            best = scores.max()
+            thresholds[index] = candidates[scores.argmax()]
+            thresholds /= thresholds.sum()
+    return thresholds
 
 
-def _between(values: FloatArray) -> Sequence[float]:
-    """Values half-way between neighbours, at most so many, all within (0, 1)."""
-    ends = np.unique(values)
-    middles = (ends[1:] + ends[:-1]) / 2
+def _swept(
+    labels: npt.NDArray[Any],
+    probabilities: FloatArray,
+    thresholds: FloatArray,
+    index: int,
+    metric: DecisionMetric,
+) -> tuple[FloatArray, FloatArray]:
+    """Thresholds of one class, the others' as they are, and what each scores.
+
+    A text gets the class up to a threshold of its own, and beyond it its best other
+    class. So the counts of all thresholds are sums over the texts in the order of
+    these, without a matrix for each.
+
+    Returns:
+      Both float64 [candidates], the present threshold first.
+    """
+    num_classes = probabilities.shape[1]
+    ratios = probabilities / thresholds
+    own = ratios[:, index].copy()
+    ratios[:, index] = -1.0
+    other = ratios.argmax(axis=1)
+    with np.errstate(divide="ignore"):
+        last = thresholds[index] * own / ratios.max(axis=1)
+    candidates = np.append(thresholds[index], _between(last))
+    rank = candidates.argsort(kind="stable")
+    # The text has another label from the candidate of this position on.
+    position = np.searchsorted(candidates[rank], last)
+    shape = (len(candidates) + 1, num_classes)
+    predicted, correct = np.zeros(shape), np.zeros(shape)
+    np.add.at(predicted, (position, other), 1.0)
+    np.add.at(correct, (position, other), labels == other)
+    is_own = labels == index
+    np.subtract.at(correct[:, index], position, is_own)
+    predicted, correct = predicted.cumsum(axis=0)[:-1], correct.cumsum(axis=0)[:-1]
+    predicted[:, index] = len(labels) - predicted.sum(axis=1)
+    correct[:, index] += is_own.sum()
+    true = np.broadcast_to(np.bincount(labels, minlength=num_classes), correct.shape)
+    scores = np.empty(len(candidates))
+    scores[rank] = metrics.metrics_of_counts(correct, true, predicted)[metric]
+    return candidates, scores
+
+
+def _between(values: FloatArray) -> FloatArray:
+    """Values half-way between neighbours by their logarithms, at most so many."""
+    ends = np.unique(values[(values > 1e-6) & (values < 1e6)])
+    middles = np.sqrt(ends[1:] * ends[:-1])
     if len(middles) > _MAX_THRESHOLDS:
         shares = np.linspace(0, len(middles) - 1, _MAX_THRESHOLDS)
         middles = middles[shares.round().astype(int)]
-    kept: list[float] = middles[(middles > 1e-6) & (middles < 1 - 1e-6)].tolist()
-    return kept
+    return np.asarray(middles)
+
+
+def _with_abstaining(
+    decision: Decision, labels: npt.NDArray[Any], logits: FloatArray, target: float
+) -> Decision:
+    """With the score below which it abstains; a warning where it always does."""
+    is_right = decision.labels(logits) == labels
+    least = _least_score(_scores(decision, logits), is_right, target)
+    decision = dataclasses.replace(decision, abstain_below=least)
+    if least < 1.0:
+        return decision
+    needed = _num_texts_to_promise(target)
+    return decision.with_warning(
+        message(
+            f"--abstain_accuracy={target:g} is promised where a lower confidence bound"
+            f" on the {decision.split} texts reaches it",
+            received=f"{len(labels)} texts, of which no share of the surest ones does:"
+            " the model abstains from every text",
+            mend=(
+                f"hold out more texts for it (of {needed} at least, all right), or ask"
+                " for less"
+                if needed
+                else "ask for less, such as 0.99: no number promises this"
+            ),
+        )
+    )
+
+
+def _num_texts_to_promise(target: float) -> int:
+    """How many texts are needed if all are right; 0: no number is enough."""
+    if target >= 1:
+        return 0
+    return math.ceil(math.log(1 - _PROMISE_CONFIDENCE) / math.log(target))
 
 
 def _least_score(
     scores: FloatArray, is_right: npt.NDArray[np.bool_], target: float
 ) -> float:
-    """The least score from which on the share that is right is the target or more.
+    """The least score from which on the target is reached, by a lower bound.
 
-    0.0 where no text needs to be left out; 1.0 where no score is high enough.
+    The bound is Clopper and Pearson's, one-sided (Geifman and El-Yaniv 2017,
+    "Selective classification for deep neural networks", bound the risk so). It is
+    tried at some scores alone, for of many one passes by luck. So of 60 samples of 50
+    to 2,000 texts, 93% to 100% kept targets of 0.8 to 0.95 on all texts.
+
+    Returns:
+      0.0 where no text needs to be left out; 1.0 where no score is high enough.
     """
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
-    share = np.cumsum(is_right[order]) / np.arange(1, len(order) + 1)
+    counts = np.arange(1, len(order) + 1)
+    num_right = np.cumsum(is_right[order])
     # A score can only end where the next one is lower.
     is_end = np.append(ranked[:-1] > ranked[1:], True)
-    fitting = np.flatnonzero(is_end & (share >= target))
+    tried = np.linspace(0, len(order), _NUM_ABSTAIN_SCORES + 1)[1:].astype(int) - 1
+    # The end of the equal scores that each of these texts is among.
+    ends = np.flatnonzero(is_end)
+    lasts = ends[np.searchsorted(ends, np.maximum(tried, 0))]
+    bounds = scipy.special.betaincinv(
+        num_right[lasts], counts[lasts] - num_right[lasts] + 1, 1 - _PROMISE_CONFIDENCE
+    )
+    fitting = lasts[bounds >= target]
     if not len(fitting):
         return 1.0
     last = fitting[-1]

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from trainer.config import DecisionMetric
 from trainer.data.batches import Batch
+from trainer.data.places import Places
 
 Constants = Mapping[str, float | Sequence[float]]
 Outputs = dict[str, tf.Tensor]
@@ -61,9 +62,11 @@ class Scoring(Protocol):
         labels: np.ndarray,
         logits: np.ndarray,
         *,
+        decision: Decision,
         label_names: Sequence[str],
         texts: Sequence[Any],
         lengths: np.ndarray,
+        places: Places,
         longest_text: int,
         num_resamples: int,
         seed: int,
@@ -71,8 +74,11 @@ class Scoring(Protocol):
         """All that the report says of a split: a dataclass of `evaluation/schema.py`.
 
         Args:
+          logits: float [n, classes], as the classifier gave them.
+          decision: what labels and probabilities follow from them.
           texts: n texts.
           lengths: int [n], tokens of each text before truncation.
+          places: where the n texts were read.
           longest_text: how many tokens of a text are read.
           num_resamples: bootstrap resamples behind each interval; 0: no intervals.
           seed: of the resamples.
@@ -89,6 +95,10 @@ class Decision(Protocol):
     def temperature(self) -> float:
         """What logits are divided by before they become probabilities."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what was asked for and cannot be given."""
+
     def answers(
         self, logits: np.ndarray, *, label_names: Sequence[str]
     ) -> list[dict[str, Any]]:
@@ -100,8 +110,14 @@ class Decision(Protocol):
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
         """The logits whose softmax `probabilities` gives, of the logits' dtype."""
 
+    def labels(self, logits: np.ndarray) -> np.ndarray:
+        """int64 [n], the position of the label of each row of logits."""
+
     def choose(self, probabilities: np.ndarray) -> np.ndarray:
         """int64 [n], the position of the label that is chosen."""
+
+    def margins(self, probabilities: np.ndarray) -> np.ndarray:
+        """float64 [n], how far ahead of the next the label is; 0 at the border."""
 
     def is_tie(self, probabilities: np.ndarray, *, rounding: float) -> np.ndarray:
         """bool [n], whether probabilities off by `rounding` may give another label."""
@@ -148,12 +164,15 @@ class Task(Protocol):
     def loss(self) -> keras.losses.Loss:
         """A loss for each example, with which the classifier is compiled."""
 
-    def objective(self, classifier: keras.Model, forward: Any) -> Objective:
+    def objective(
+        self, classifier: keras.Model, forward: Any, *, label_smoothing: float = 0.0
+    ) -> Objective:
         """What training a classifier makes small.
 
         Args:
           classifier: compiled with `loss`.
           forward: calls it: (token_ids, num_tokens, *, dropout_seed) → logits.
+          label_smoothing: share of each target that is spread evenly over all labels.
         """
 
     def plain_decision(self, num_classes: int) -> Decision:

@@ -39,7 +39,7 @@ def compile_steps(
     by_running: bool,
     beat: Callable[[str], None] = lambda waiting_for: None,
 ) -> None:
-    """Compiles the steps at the lengths of the feeds, and logs each as it is done.
+    """Compiles the steps at the lengths of the feeds, and logs each before and after.
 
     One after the other: several workers must keep the same order, and XLA chooses a
     GPU's kernels by timing them there, undisturbed.
@@ -73,10 +73,12 @@ def compile_steps(
 
 
 def _each_length(name: str, feed: Feed, beat: Callable[[str], None]) -> Iterator[int]:
-    """Numbers of the feed's pipelines; logs how long was spent on each."""
+    """Numbers of the feed's pipelines; logs each, and then how long it took."""
     for index, length in enumerate(feed.lengths):
         what = f"{name} at length {length} ({index + 1} of {len(feed.lengths)})"
         beat(f"compiling the {what}")
+        # Said before: it may take minutes.
+        _logger.info("compiling %s ...", what)
         start = time.monotonic()
         yield index
         _logger.info("compiled %s: %.1f s", what, time.monotonic() - start)

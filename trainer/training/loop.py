@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 import math
 import time
 from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence
@@ -35,6 +36,10 @@ from trainer.training.steps import StepNumbers
 # Of a call that ended so many steps ago the host waits to know whether to stop: so it
 # is never further ahead of the devices than this, or one call.
 _MAX_STEPS_AHEAD = 2
+# After so long without a line of numbers, one says that the run goes on.
+_SILENCE_SECS = 60.0
+
+_logger = logging.getLogger(__name__)
 
 
 class Saver(Protocol):
@@ -59,6 +64,7 @@ class TrainingLoop:
       feed: puts a plan's batches on the devices.
       train_step: does some updates, as `TrainStep`.
       steps_per_call: how many of them at a time, at most.
+      logging_steps: a line is written every so many steps, and after the first.
       learning_rate: of a step from 0.
       evaluate: gives the validation metrics of the current weights; None: there is
         no validation split.
@@ -79,6 +85,7 @@ class TrainingLoop:
     writers: Sequence[Writer]
     config: TrainingConfig
     termination: TerminationSignal
+    logging_steps: int
     steps_per_call: int = 1
     clock: Callable[[], float] = time.monotonic
 
@@ -110,8 +117,10 @@ class TrainingLoop:
             stopping = self._is_told_to_end(flags)
             is_last = state.step == plan.total_steps
             saving_is_due = is_last or _is_due(state.step, config.save_every_steps)
-            if is_last or _is_due(state.step, config.logging_steps):
+            if is_last or self._logging_is_due():
                 meter.log(self.checkpoints.latest_path)
+            else:
+                meter.break_silence()
             if self._evaluation_is_due() or saving_is_due or stopping:
                 meter.pause(self.checkpoints.latest_path)
                 self.checkpoints.save_latest()
@@ -123,11 +132,17 @@ class TrainingLoop:
     def _end_of_call(self) -> int:
         """Where the next call ends: before there is anything to decide."""
         step, config = self.state.step, self.config
-        intervals = [config.logging_steps, config.save_every_steps]
+        if step == 0:
+            return 1  # It is logged.
+        intervals = [self.logging_steps, config.save_every_steps]
         if self.evaluate is not None:
             intervals += [config.eval_every_steps, self.plan.steps_per_epoch]
         due = [step + every - step % every for every in intervals if every > 0]
         return min(step + self.steps_per_call, self.plan.total_steps, *due)
+
+    def _logging_is_due(self) -> bool:
+        """The first step too: it shows at once that all is well, or is not."""
+        return self.state.step == 1 or _is_due(self.state.step, self.logging_steps)
 
     def _is_told_to_end(self, flags: collections.deque[tuple[int, Any]]) -> bool:
         """What the flags of calls say that are done: newer ones would be waited for."""
@@ -195,7 +210,7 @@ class _Meter:
         self._num_examples = self._num_steps = 0
         self._input_wait_secs = 0.0
         self._secs = 0.0
-        self._since = clock()
+        self._since = self._time_of_line = clock()
 
     def add(self, numbers: StepNumbers, *, rows: np.ndarray) -> None:
         """Takes the numbers of some steps, which may still be computed.
@@ -230,6 +245,14 @@ class _Meter:
             writer.write("train", step=state.step, values=values)
         state.pending, self._secs, self._input_wait_secs = [], 0.0, 0.0
         self._num_examples = self._num_steps = 0
+        self._time_of_line = self._clock()
+
+    def break_silence(self) -> None:
+        """Says where the run is, if the last line is long ago; waits for no step."""
+        if self._writers and self._clock() - self._time_of_line >= _SILENCE_SECS:
+            step, total = self._state.step, self._plan.total_steps
+            _logger.info("at step %d of %d", step, total)
+            self._time_of_line = self._clock()
 
     def pause(self, latest_path: str | None) -> None:
         """Waits for the steps under way, checks them, and stops the clock."""

@@ -17,6 +17,7 @@ from typing import Any, Mapping, Protocol, TextIO
 import tensorflow as tf
 
 from trainer import storage
+from trainer.console import duration
 
 
 class Writer(Protocol):
@@ -106,10 +107,3 @@ class TensorBoardWriter:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
         self._writers[split].flush()
-
-
-def duration(secs: float) -> str:
-    """Seconds as hours, minutes and seconds: 3725 → "1:02:05"."""
-    minutes, seconds = divmod(round(secs), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"

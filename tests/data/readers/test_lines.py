@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
+import time
 
 import pytest
 
@@ -15,7 +17,7 @@ from tests.data.readers.files import (
     summary,
     written,
 )
-from trainer.data.readers import lines
+from trainer.data.readers import streams
 
 GOOD_FILES = {
     # id: content, rows
@@ -35,7 +37,8 @@ def test_rows_and_their_lines(
 
 BAD_ROWS = {
     # id: line 3, words of its message
-    "invalid_utf8": (b"caf\xe9,1\n", "byte 0xE9 at byte 4"),
+    # Cut in the middle of a character: no other encoding makes a word of it.
+    "invalid_utf8": (b"caf\xc3,1\n", "byte 0xC3 at byte 4"),
     "nul_byte": (b"a\0b,1\n", "a NUL byte at byte 2"),
 }
 
@@ -51,7 +54,24 @@ def test_bad_row_is_named_and_the_others_survive(
 def test_lines_are_the_same_however_the_file_is_cut(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr(lines, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(streams, "CHUNK_BYTES", chunk_bytes)
     content = "text,label\r\n\r\né,1\r\n\n\rb,0".encode()
     rows = read(written(tmp_path, "a.csv", content))
     assert summary(rows) == [(3, "é", "1"), (6, "b", "0")]
+
+
+def test_a_long_line_takes_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that a short line has as many chunks as a long one otherwise.
+    monkeypatch.setattr(streams, "CHUNK_BYTES", 2**12)
+
+    def best_secs(num_bytes: int) -> float:
+        secs = []
+        for _ in range(3):
+            stream = io.BytesIO(b"a" * num_bytes)
+            before = time.process_time()
+            read(stream, file_format="text", label_field=None)
+            secs.append(time.process_time() - before)
+        return min(secs)
+
+    # Sixteen times as long: copied whole at each chunk, it takes up to 256 times.
+    assert best_secs(2**24) < 50 * best_secs(2**20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pathlib
 import subprocess
 from typing import Any
@@ -21,7 +22,8 @@ from tests.data.readers.files import (
     summary,
     written,
 )
-from trainer.data.readers.rows import BadFileError
+from trainer.data.readers import parquet
+from trainer.data.readers.rows import BadFileError, BadRow, Row
 
 GOOD_FILES = {
     # id: columns, rows
@@ -32,8 +34,8 @@ GOOD_FILES = {
     ),
     "parquet_floats": (
         {"text": ["a", "b"], "label": [1.0, None]},
-        (1, "a", 1),
-        (2, None),
+        (1, "a", 1.0),
+        (2, "b", None),
     ),
     "parquet_categories": (
         {"text": ["a"], "label": pa.array(["pos"]).dictionary_encode()},
@@ -52,6 +54,86 @@ def test_rows_and_their_numbers(
     tmp_path: pathlib.Path, content: Content, expected: tuple[tuple[Any, ...], ...]
 ) -> None:
     assert summary(read(written(tmp_path, "a.parquet", content))) == list(expected)
+
+
+NESTED = {
+    "data": [{"title": "T", "text": "a"}, {"title": None, "text": "b"}],
+    "marks": [[{"label": "x"}], [{"label": "y"}, {"label": "z"}]],
+    "data.dotted": ["c", "d"],
+}
+
+
+def test_paths_and_several_texts(tmp_path: pathlib.Path) -> None:
+    path = written(tmp_path, "a.parquet", NESTED)
+    label = {"label_field": "marks.0.label"}
+    assert summary(read(path, text_field="data.title,data.text", **label)) == [
+        (1, "T a", "x"),
+        (2, "b", "y"),
+    ]
+    assert summary(read(path, text_field="data.dotted", **label))[1] == (2, "d", "y")
+    bad, good = read(path, text_field="data.text", label_field="marks.1.label")
+    assert isinstance(bad, BadRow) and isinstance(good, Row)
+    assert "at least 2 elements in 'marks'. Received: 1" in str(bad)
+
+
+@pytest.mark.parametrize(
+    "text_field, words",
+    [
+        ("dta.text", "one column 'dta'"),
+        ("data.txt", "one key 'txt' in 'data'. Received: keys 'title', 'text' (did"),
+        ("data.title,body", "one column 'body'"),
+    ],
+)
+def test_step_that_is_not_there_is_named(
+    tmp_path: pathlib.Path, text_field: str, words: str
+) -> None:
+    path = written(tmp_path, "a.parquet", NESTED)
+    check_bad_file(path, words=[words], text_field=text_field, label_field=None)
+
+
+def with_classes(column: str, names: list[str], labels: list[Any]) -> pa.Table:
+    """A table as Hugging Face's `datasets` writes it: its metadata names classes."""
+    feature: Any = {"names": names, "_type": "ClassLabel"}
+    if column == "marks":
+        feature = {"feature": feature, "_type": "List"}
+    features = {"text": {"dtype": "string", "_type": "Value"}, column: feature}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"text": ["a"] * len(labels), column: labels})
+    return table.replace_schema_metadata(metadata)
+
+
+def test_names_of_numbered_classes_are_the_files_own(tmp_path: pathlib.Path) -> None:
+    names = ["World", "1", "Business"]
+    path = written(tmp_path, "a.parquet", with_classes("label", names, [2, 0, 1, -1]))
+    first, *others, bad = read(path)
+    assert isinstance(first, Row) and first.label == "Business"
+    assert [str(row.label) for row in others if isinstance(row, Row)] == ["World", "1"]
+    assert isinstance(bad, BadRow) and "a label from 0 to 2. Received: -1" in str(bad)
+    assert parquet.class_names(path, "label") == tuple(names)
+
+    path = written(tmp_path, "b.parquet", with_classes("marks", names, [[2], [0]]))
+    assert parquet.class_names(path, "marks.0") == tuple(names)
+    rows = summary(read(path, label_field="marks.0"))
+    assert [label for _, _, label in rows] == ["Business", "World"]
+
+
+def test_classes_of_pandas_are_its_categories_that_occur(
+    tmp_path: pathlib.Path,
+) -> None:
+    labels = pa.DictionaryArray.from_arrays([2, 0, 2, None], ["low", "mid", "high"])
+    table = pa.table({"text": list("abcd"), "label": labels})
+    plain = written(tmp_path, "plain.parquet", table)
+    assert parquet.class_names(plain, "label") == ()
+    columns = [{"name": "label", "pandas_type": "categorical"}]
+    table = table.replace_schema_metadata({"pandas": json.dumps({"columns": columns})})
+    path = written(tmp_path, "a.parquet", table)
+    assert parquet.class_names(path, "label") == ("low", "high")
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b", {"text": ["a"], "label": [1]}])
+def test_file_that_names_no_classes(tmp_path: pathlib.Path, content: Content) -> None:
+    path = written(tmp_path, "a.parquet", content)
+    assert parquet.class_names(path, "label") == ()
 
 
 def test_string_that_is_no_utf8_is_named_and_the_others_survive(
@@ -83,7 +165,7 @@ BAD_FILES = {
         "one column 'label'",
         "2 of that name",
     ),
-    "empty_parquet": (b"", "a whole Parquet file"),
+    "empty_parquet": (b"", "at least one row", "0 bytes"),
     "no_parquet_rows": (
         pa.schema([("text", pa.string()), ("label", pa.int64())]).empty_table(),
         "at least one row",

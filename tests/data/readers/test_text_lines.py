@@ -13,7 +13,7 @@ TEXT_LINES = {
     "lone_cr": (b"a\rb\r", (1, "a", None), (2, "b", None)),
     "byte_order_mark": (b"\xef\xbb\xbfa\n", (1, "a", None)),
     "commas_and_quotes": (b'a, "b\n', (1, 'a, "b', None)),
-    "invalid": (b"a\n\xff\nc\n", (1, "a", None), (2, None), (3, "c", None)),
+    "invalid": (b"a\n\xc3\nc\n", (1, "a", None), (2, None), (3, "c", None)),
     "empty_file": (b"",),
 }
 

@@ -24,6 +24,7 @@ from playwright import sync_api as playwright
 
 from trainer import serve
 from trainer.config import ServeConfig
+from trainer.serving import manifest
 from trainer.serving.local import server
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -40,8 +41,10 @@ class CountingModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        # A slash parts words for the model, not for the page.
+        words = tf.strings.split(tf.strings.regex_replace(text, "/", " "))
         counts = [
-            tf.reduce_sum(tf.cast(tf.strings.split(text) == word, tf.float32), axis=1)
+            tf.reduce_sum(tf.cast(words == word, tf.float32), axis=1)
             for word in ("bad", "good")
         ]
         return self._outputs(tf.stack(counts, axis=1))
@@ -586,6 +589,16 @@ def test_names_of_classes(tmp_path: pathlib.Path, saved_model: pathlib.Path) -> 
         server.read_labels(tmp_path)
 
 
+def test_example_of_a_version(tmp_path: pathlib.Path) -> None:
+    assert server.read_example(tmp_path) == ""
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    for samples, expected in (([], ""), ([{"text": "é"}, {"text": "b"}], "é")):
+        manifest.write(tmp_path, {"samples": samples})
+        assert server.read_example(tmp_path) == expected
+    manifest.write(tmp_path, {})
+    assert server.read_example(tmp_path) == ""
+
+
 @pytest.mark.slow
 def test_a_process_of_its_own(saved_model: pathlib.Path) -> None:
     """As a user starts it: says when it is ready, answers, ends at Ctrl-C."""
@@ -661,7 +674,6 @@ def test_page_shows_label_probabilities_and_words(
     page: playwright.Page, url: str, tmp_path: pathlib.Path
 ) -> None:
     page.goto(url)
-    wait_for_words(page)  # Of the example that is there.
     # Longer than a batch, so that words are asked for several times.
     neutral = "<b>film</b> & so on and so forth it goes"
     classify(page, f"good good {neutral} bad")
@@ -696,6 +708,21 @@ def test_page_shows_label_probabilities_and_words(
     assert page.screenshot(path=tmp_path / "page.png", full_page=True)
 
 
+def test_page_begins_with_the_example(
+    page: playwright.Page, model: server.Model
+) -> None:
+    """Or waits for a text; no text of ours fits everybody's model."""
+    example = "good </script> film"
+    with running(model, example=example) as url:
+        page.goto(url)
+        wait_for_words(page)
+        assert page.get_by_label("Your text").input_value() == example
+    with running(model) as url:
+        page.goto(url)
+        assert page.get_by_label("Your text").input_value() == ""
+        playwright.expect(page.locator("#result")).to_be_hidden()
+
+
 def test_page_says_when_the_model_abstains(page: playwright.Page, url: str) -> None:
     page.goto(url)
     classify(page, "film")
@@ -710,12 +737,63 @@ def test_page_looks_at_the_first_words_only(page: playwright.Page, url: str) -> 
     assert page.locator("#words .word").count() == 100
 
 
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("\u7535\u5f71\u5f88\u597d\u3002", 3),
+        (
+            "\u0e20\u0e32\u0e1e\u0e22\u0e19\u0e15\u0e23\u0e4c\u0e14\u0e35\u0e21\u0e32\u0e01",
+            2,
+        ),
+        ("good \u7535\u5f71", 2),
+    ],
+    ids=["Chinese", "Thai", "mixed"],
+)
+def test_page_explains_texts_without_blanks_by_pieces(
+    text: str, pieces: int, page: playwright.Page, url: str
+) -> None:
+    page.goto(url)
+    wait_for_words(page)
+    classify(page, text)
+    playwright.expect(page.locator("#influence-title")).to_have_text(
+        "The pieces that moved it"
+    )
+    wait_for_words(page)
+    words = page.locator("#words .word").all_inner_texts()
+    # How many there are is for the browser's dictionary to say.
+    assert len(words) >= pieces and page.locator("#words").inner_text() == text
+
+
+@pytest.mark.parametrize("width", [320, 360, 1000])
+def test_page_breaks_no_words_on_a_phone(
+    width: int, page: playwright.Page, url: str
+) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto(url)
+    wait_for_words(page)
+    classify(page, f"good film bad/{'a' * 120}/bad bad")
+    page.locator("#words .word", has_text="aaa").wait_for()
+    wait_for_words(page)
+    page.locator("#numbers summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    cells = page.locator(
+        "#numbers th, #numbers td:not(:first-child), #classes .name, #classes .value"
+    )
+    num_lines = cells.evaluate_all("""cells => cells.map((cell) => {
+          const range = document.createRange();
+          range.selectNodeContents(cell);
+          const lines = new Set([...range.getClientRects()].map((box) => box.top));
+          return [cell.textContent, lines.size];
+        })""")
+    assert len(num_lines) > 10
+    assert [text for text, lines in num_lines if lines > 1] == []
+
+
 def test_page_says_what_is_wrong(page: playwright.Page, model: Any) -> None:
     """An empty text, a request that is refused, a server that is gone."""
     alert = page.get_by_role("alert")
     with running(model, labels=()) as url:
         page.goto(url)
-        wait_for_words(page)
         classify(page, "good")
         playwright.expect(page.locator("#label")).to_have_text("positive")
         # Without a manifest only the label shown has a name.
@@ -734,7 +812,7 @@ def test_page_says_what_is_wrong(page: playwright.Page, model: Any) -> None:
 
 def test_page_cannot_be_ended_by_names(page: playwright.Page, model: Any) -> None:
     hostile = "</script><script>document.title = 'hacked'</script>"
-    with running(model, labels=("negative", hostile)) as url:
+    with running(model, labels=("negative", hostile), example="good") as url:
         page.goto(url)
         wait_for_words(page)
         assert page.title() == "Try the model"

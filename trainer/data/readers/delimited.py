@@ -4,139 +4,300 @@
     list(read_csv(stream, head=b"", request=request))
     # [(2, {"text": "So, so.", "label": "0"})]
 
-The first record is the header. A field may be quoted, the quotes within it doubled,
-and a quoted field may span lines. A record that is broken costs itself alone: lines
-that its open quote swallowed are read again. All values are strings; which of them
-are texts and labels is left to `reading.py`.
+How the table is written, `dialects.py` settles. A field may be quoted, the quotes
+within it doubled, and a quoted field may span lines. A record that is broken costs
+itself alone: lines that its open quote swallowed are read again, also where another
+row's quote happens to close it. All values are strings; which of them are texts and
+labels is left to `reading.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import itertools
 import re
-from collections import deque
-from typing import BinaryIO, Iterator
+from collections import Counter
+from typing import BinaryIO, Iterator, Mapping, Sequence
 
-from trainer.data.readers.lines import Line, read_lines
+from trainer.data.readers import dialects
+from trainer.data.readers.dialects import SEPARATORS, Dialect, begins_quoted
+from trainer.data.readers.lines import Line, Rereadable, read_lines
 from trainer.data.readers.request import Reader, Record, Request, column_positions
 from trainer.data.readers.rows import BadFileError, BadRow, BadValue
 
-# A longer field is taken for a quote that was never closed; without a limit such a
-# quote would pull the rest of the file into memory.
-MAX_FIELD_CHARACTERS = 2**24
-
 _QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
-_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
-_ENDINGS = {",": ".csv", "\t": ".tsv"}
+_ESCAPED = re.compile(r'\\(["\\])')
+# Stands for an escaped quote while a line is parsed: no character of any text.
+_QUOTE_SIGN = "\ufdd0"
+# Lines that tell the values of a column where no row has yet.
+_LINES_AHEAD = 50
+_MAX_VALUES = 1000
 
 # First line → the fields of the record that starts there.
 _Fields = tuple[int, list[str]]
 
 
 def _read(
-    stream: BinaryIO, /, *, head: bytes, request: Request, delimiter: str
+    stream: BinaryIO, /, *, head: bytes, request: Request, separator: str
 ) -> Iterator[Record | BadRow]:
     """One record a row after the header.
 
     Raises:
-      BadFileError: the header is broken, of another format, or lacks a column.
+      BadFileError: the header is broken, of another format, or lacks a column; the
+        table can be read in more than one way.
     """
-    records = _parse(read_lines(stream, head=head), request, delimiter=delimiter)
-    first = next(records, None)
-    if first is None:
+    lines = read_lines(stream, head=head)
+    is_escaped = request.escape == "backslash"
+    source = Rereadable(map(_without_backslashes, lines) if is_escaped else lines)
+    dialect = dialects.settled(source, request, own_separator=separator)
+    if dialect is None:
         return
-    if isinstance(first, BadRow):
-        # Without a header no row can be read, so this one ends the file.
-        raise BadFileError(
-            first.file,
-            line=first.line,
-            rule=f"expected a header of {first.rule.removeprefix('expected ')}",
-            received=first.received,
-            mend=first.mend,
-        )
-    line, header = first
-    _refuse_other_text(header, request, delimiter=delimiter, line=line)
-    positions = column_positions(request, header, line=line)
-    for record in records:
+    request.on_settled(dialect.in_words(request))
+    header = list(dialect.columns)
+    positions = column_positions(request, header, line=dialect.header_line)
+    for record in _Parser(source, request, dialect).records():
         if isinstance(record, BadRow):
             yield record
             continue
         line, fields = record
-        if len(fields) != len(header) or fields == header:
-            wrong = _wrong_fields(fields, header, delimiter=delimiter)
+        if is_escaped:
+            fields = [field.replace(_QUOTE_SIGN, '"') for field in fields]
+        if len(fields) != len(header) or _is_header(fields, header):
+            wrong = _wrong_fields(fields, header, separator=dialect.separator)
             yield wrong.at(request.file, line=line)
         else:
             yield line, {name: fields[index] for name, index in positions.items()}
 
 
-read_csv: Reader = functools.partial(_read, delimiter=",")
-read_tsv: Reader = functools.partial(_read, delimiter="\t")
+read_csv: Reader = functools.partial(_read, separator=",")
+read_tsv: Reader = functools.partial(_read, separator="\t")
 
 
-def _parse(
-    lines: Iterator[Line], request: Request, *, delimiter: str
-) -> Iterator[_Fields | BadRow]:
+def _without_backslashes(line: Line) -> Line:
+    """A line with a sign for each escaped quote; other backslashes are characters."""
+    if "\\" not in line.text:
+        return line
+    text = _ESCAPED.sub(
+        lambda match: _QUOTE_SIGN if match[1] == '"' else "\\", line.text
+    )
+    return line._replace(text=text)
+
+
+class _Parser:
     """Parses records, which may span lines, and continues after a broken one."""
-    csv.field_size_limit(MAX_FIELD_CHARACTERS)
-    source = _Rereadable(lines)
-    # The lines of the record at hand: csv.reader tells its own count of them only.
-    record: list[Line] = []
 
-    def feed() -> Iterator[str]:
-        for line in source:
-            record.append(line)
+    def __init__(self, source: Rereadable, request: Request, dialect: Dialect) -> None:
+        self._source, self._request, self._dialect = source, request, dialect
+        self._values = _Values(request, dialect)
+        # None: TSV of which no field has begun with a quote yet. It reads either way.
+        self._is_quoted = None if dialect.separator == "\t" else True
+        # Lines of the record at hand: csv.reader tells its own count of them only.
+        self._record: list[Line] = []
+        self._has_rows = False
+        self._start_reader()
+
+    def _start_reader(self) -> None:
+        self._reader = self._dialect.reader(
+            self._feed(), is_quoted=bool(self._is_quoted)
+        )
+
+    def _feed(self) -> Iterator[str]:
+        for line in self._source:
+            self._record.append(line)
             yield line.text
 
-    new_reader = functools.partial(csv.reader, delimiter=delimiter, strict=True)
-    reader = new_reader(feed())
-    while True:
-        record.clear()
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            broken = _broken_quote(record, delimiter, error)
-            yield broken.at(request.file, line=record[0].number)
-            # An open quote swallows lines that may be good rows of their own.
-            source.read_again(record[1:])
-            # After an error the old one is in the middle of a quoted field.
-            reader = new_reader(feed())
-            continue
-        bad_rows = [
-            line.bad_value.at(request.file, line=line.number)
-            for line in record
-            if line.bad_value
-        ]
-        if bad_rows:
-            yield bad_rows[0]
-        elif fields:
-            yield record[0].number, fields
-        else:
-            request.on_blank_line(record[0].number)
+    def records(self) -> Iterator[_Fields | BadRow]:
+        """The records after the header, and bad rows in the places of others."""
+        while True:
+            self._record.clear()
+            if self._is_quoted is None:
+                self._settle_quotes()
+            try:
+                fields = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield self._broken(error)
+                continue
+            self._has_rows = True
+            result = self._checked(fields)
+            if result is not None:
+                yield result
+
+    def _settle_quotes(self) -> None:
+        """Decides what quotes are, at the first line where it matters."""
+        ahead = self._source.ahead(1)
+        if ahead and begins_quoted(ahead[0].text, self._dialect.separator):
+            self._is_quoted = dialects.is_quoted_throughout(
+                self._source, self._dialect, is_after_rows=self._has_rows
+            )
+            self._start_reader()
+
+    def _broken(self, error: csv.Error) -> BadRow:
+        _refuse_backslashes(self._record, self._request, self._dialect)
+        broken = _broken_record(self._record, self._dialect, error)
+        bad_row = broken.at(self._request.file, line=self._record[0].number)
+        # An open quote swallows lines that may be good rows of their own.
+        self._source.read_again(self._record[1:])
+        # After an error the old one is in the middle of a quoted field.
+        self._start_reader()
+        return bad_row
+
+    def _checked(self, fields: list[str]) -> _Fields | BadRow | None:
+        """A parsed record, if it is one; None for a blank line."""
+        record, first = self._record, self._record[0].number
+        for line in record:
+            if line.bad_value:
+                return line.bad_value.at(self._request.file, line=line.number)
+        if not fields:
+            self._request.on_blank_line(first)
+            return None
+        if len(record) > 1:
+            if self._values.are_rows(record, fields, self._source):
+                self._source.read_again(record[1:])
+                return _swallowed(record).at(self._request.file, line=first)
+        self._values.learn(fields)
+        return first, fields
 
 
-class _Rereadable:
-    """An iterator whose last lines can be put back, to be read again."""
+class _Values:
+    """Knows rows by their values, to tell lines of a text from rows of the table.
 
-    def __init__(self, lines: Iterator[Line]):
-        self._lines = lines
-        self._again: deque[Line] = deque()
+    A quote that was never meant to be one, and is closed by one of a later row, makes
+    a text of whole rows. A line looks like a row if it has the label of another row in
+    the right place; where no labels are read, a value as others have it in any column
+    besides the text. A text that is quoted rightly may have lines with as many
+    separators, but hardly with a label after them.
+    """
 
-    def __iter__(self) -> _Rereadable:
-        return self
+    def __init__(self, request: Request, dialect: Dialect) -> None:
+        columns = list(dialect.columns)
+        self._dialect = dialect
+        texts = request.text_fields_in(columns)
+        # Of several, the last is likeliest to be the long one.
+        self._text = columns.index(texts[-1])
+        self._has_labels = request.label_field is not None
+        self._values: Mapping[int, set[str]] = {
+            position: set()
+            for position, name in enumerate(columns)
+            if (name == request.label_field)
+            or (name not in texts and not self._has_labels)
+        }
 
-    def __next__(self) -> Line:
-        return self._again.popleft() if self._again else next(self._lines)
+    def learn(self, fields: Sequence[str]) -> None:
+        """Remembers a row."""
+        if len(fields) == len(self._dialect.columns):
+            for position, values in self._values.items():
+                if len(values) < _MAX_VALUES:
+                    values.add(self._plain(fields[position]))
 
-    def read_again(self, lines: list[Line]) -> None:
-        """Puts lines back, to come next and in their order."""
-        self._again.extendleft(reversed(lines))
+    def are_rows(
+        self, record: Sequence[Line], fields: Sequence[str], source: Rereadable
+    ) -> bool:
+        """Whether the lines of a record look like rows of their own.
+
+        Half of them will do where labels tell, and else it takes all. A record that is
+        no row itself, by its number of fields, is judged by any of them.
+        """
+        lines = [line for line in record if line.text.strip()]
+        if self._values and not any(self._values.values()):
+            self._learn_from(lines, source)
+        least = 0.5 if self._has_labels else 1.0
+        if len(fields) != len(self._dialect.columns):
+            least = 1 / len(record)
+        return any(
+            self._share_alike(lines, position) >= least for position in self._values
+        )
+
+    def _learn_from(self, lines: Sequence[Line], source: Rereadable) -> None:
+        """What no row has told yet: the next rows do, or values that repeat."""
+        ahead = (line.text for line in source.ahead(_LINES_AHEAD))
+        with contextlib.suppress(csv.Error):
+            for fields in self._dialect.reader(ahead, is_quoted=True):
+                if not any("\n" in field for field in fields):
+                    self.learn(fields)
+        for position, values in self._values.items():
+            if not values:
+                counts = Counter(self._value(line, position) for line in lines)
+                values |= {value or "" for value, n in counts.items() if n > 1}
+
+    def _share_alike(self, lines: Sequence[Line], position: int) -> float:
+        """Of the lines but the one that holds the record's own value."""
+        others = lines[1:] if position < self._text else lines[:-1]
+        are_alike = [self._is_alike(line, position) for line in others]
+        return sum(are_alike) / max(len(are_alike), 1)
+
+    def _is_alike(self, line: Line, position: int) -> bool:
+        value, values = self._value(line, position), self._values[position]
+        if value is None or self._has_labels or not values:
+            return value in values
+        # Ids are numbers, each another one.
+        return value in values or all(map(str.isdecimal, (value, *values)))
+
+    def _value(self, line: Line, position: int) -> str | None:
+        """What a line has in a column if it is a row, separators in its text or not."""
+        fields, width = self._split(line), len(self._dialect.columns)
+        if len(fields) < width:
+            return None
+        return self._plain(fields[position - (width if position > self._text else 0)])
+
+    def _split(self, line: Line) -> list[str]:
+        return line.text.rstrip("\r\n").split(self._dialect.separator)
+
+    def _plain(self, value: str) -> str:
+        return value.strip(' "' if self._dialect.skips_blanks else '"')
 
 
-def _broken_quote(record: list[Line], delimiter: str, error: csv.Error) -> BadValue:
+def _swallowed(record: Sequence[Line]) -> BadValue:
+    return BadValue(
+        rule="expected quotes around a field, or doubled within a quoted one",
+        received=f"a quote opened in line {record[0].number} that one in line "
+        f"{record[-1].number} closes, and whole rows between them",
+        mend="remove the quote, or quote the field and double the quotes in it",
+    )
+
+
+def _refuse_backslashes(
+    record: Sequence[Line], request: Request, dialect: Dialect
+) -> None:
+    """Raises BadFileError for a broken record that backslashes before quotes mend."""
+    if request.escape != "auto" or '\\"' not in record[0].text:
+        return
+    lines = (_without_backslashes(line).text for line in record)
+    try:
+        fields = next(dialect.reader(lines, is_quoted=True))
+    except csv.Error:
+        return
+    if len(fields) == len(dialect.columns):
+        at = record[0].text.index('\\"')
+        # As it stands: a string's own notation would double the backslash.
+        sample = record[0].text[max(0, at - 20) : at + 20].strip()
+        raise BadFileError(
+            request.file,
+            line=record[0].number,
+            rule="expected quotes doubled within a quoted field",
+            received=f"a backslash before a quote, {sample}",
+            mend="if the file writes quotes so, read it with --escape=backslash; with "
+            "--escape=doubled such a row alone counts as bad",
+        )
+
+
+def _broken_record(
+    record: Sequence[Line], dialect: Dialect, error: csv.Error
+) -> BadValue:
+    is_long_line = len(record) == 1 and "limit" in str(error)
+    if is_long_line and not begins_quoted(record[0].text, dialect.separator):
+        return BadValue(
+            rule=f"expected fields of at most {dialects.MAX_FIELD_CHARACTERS} characters",
+            received="a longer one",
+            mend="shorten it or remove the row",
+        )
+    return _broken_quote(record, dialect.separator, error)
+
+
+def _broken_quote(record: Sequence[Line], delimiter: str, error: csv.Error) -> BadValue:
     """Names the line of the quote, which may be far above the line of the error."""
     start = _start_of_broken_field("".join(line.text for line in record), delimiter)
     ends = itertools.accumulate(len(line.text) for line in record)
@@ -165,8 +326,16 @@ def _start_of_broken_field(text: str, delimiter: str) -> int:
         start = end + 1
 
 
-def _wrong_fields(fields: list[str], header: list[str], *, delimiter: str) -> BadValue:
-    if fields == header:
+def _is_header(fields: Sequence[str], header: Sequence[str]) -> bool:
+    names = map(dialects.plain_name, fields)
+    # The first tells of nearly all rows that they are none.
+    return next(names) == header[0] and list(names) == list(header[1:])
+
+
+def _wrong_fields(
+    fields: Sequence[str], header: Sequence[str], *, separator: str
+) -> BadValue:
+    if len(fields) == len(header):
         # Left by joining files end to end.
         return BadValue(
             rule="expected a row",
@@ -176,30 +345,5 @@ def _wrong_fields(fields: list[str], header: list[str], *, delimiter: str) -> Ba
     return BadValue(
         rule=f"expected {len(header)} fields, as in the header",
         received=f"{len(fields)}",
-        mend=f"put a text that holds {_SEPARATORS[delimiter]} in quotes",
-    )
-
-
-def _refuse_other_text(
-    header: list[str], request: Request, *, delimiter: str, line: int
-) -> None:
-    """Recognizes JSON and other separators in what should be the header."""
-    if request.text_field in header:
-        return
-    other = next((sign for sign in _SEPARATORS if sign in header[0]), delimiter)
-    if header[0].lstrip().startswith(("{", "[")):
-        received, mend = "JSON", "give it the ending .jsonl, an object a line"
-    elif len(header) == 1 and other != delimiter:
-        received = f"a header separated by {_SEPARATORS[other]}"
-        mend = f"separate fields by {_SEPARATORS[delimiter]}"
-        if other in _ENDINGS:
-            mend += f", or give it the ending {_ENDINGS[other]}"
-    else:
-        return
-    raise BadFileError(
-        request.file,
-        line=line,
-        rule=f"expected fields separated by {_SEPARATORS[delimiter]}",
-        received=received,
-        mend=mend,
+        mend=f"put a text that holds {SEPARATORS.get(separator, separator)} in quotes",
     )

@@ -1,20 +1,22 @@
-"""Physical lines of a text file, decoded one by one.
+r"""Physical lines of a text file, decoded one by one.
 
     for line in read_lines(stream, head=b""):
         line.number, line.text  # 1, "text,label\n"
 
 A line that cannot be decoded is handed out with its `bad_value`, so that its reader
-names the row and continues. Which lines make a row is left to the formats.
+names the row and continues. Which lines make a row is left to the formats, and other
+encodings than UTF-8 to `encodings.py`.
 """
 
 from __future__ import annotations
 
 import codecs
+import itertools
+from collections import deque
 from typing import BinaryIO, Iterator, NamedTuple
 
 from trainer.data.readers.rows import BadValue, bad_utf8
-
-_CHUNK_BYTES = 2**20
+from trainer.data.readers.streams import chunks_of
 
 
 class Line(NamedTuple):
@@ -33,7 +35,7 @@ class Line(NamedTuple):
 
 
 def read_lines(stream: BinaryIO, *, head: bytes) -> Iterator[Line]:
-    """The lines of a stream in UTF-8, in constant memory.
+    """The lines of a stream in UTF-8, in time and memory linear in the longest.
 
     Args:
       stream: read from where it stands.
@@ -46,15 +48,29 @@ def read_lines(stream: BinaryIO, *, head: bytes) -> Iterator[Line]:
 
 def _physical_lines(stream: BinaryIO, *, head: bytes) -> Iterator[bytes]:
     r"""Lines with their ends, which may be \n, \r\n or \r, as csv counts them."""
-    rest = head
-    while chunk := stream.read(_CHUNK_BYTES):
+    # The parts of a line whose end has not come: joined once, at its end, for a line
+    # of many chunks would otherwise be copied at each.
+    parts: list[bytes] = []
+    for chunk in itertools.chain([head] if head else [], chunks_of(stream)):
+        if parts and _is_ended(parts[-1], before=chunk):
+            yield b"".join(parts)
+            parts.clear()
         # Of bytes, not of a string: str.splitlines also cuts at U+2028, U+0085 and
         # others, which are characters of a text.
-        lines = (rest + chunk).splitlines(keepends=True)
-        # The last may continue in the next chunk, or end in \r with its \n there.
-        rest = lines.pop()
-        yield from lines
-    yield from rest.splitlines(keepends=True)
+        first, *others = chunk.splitlines(keepends=True)
+        parts.append(first)
+        if others:
+            yield b"".join(parts)
+            # The last may continue in the next chunk, or end in \r with its \n there.
+            parts = [others.pop()]
+            yield from others
+    if parts:
+        yield b"".join(parts)
+
+
+def _is_ended(part: bytes, *, before: bytes) -> bool:
+    """Whether a line's last part ends it, given the chunk that follows."""
+    return part.endswith(b"\n") or part.endswith(b"\r") and not before.startswith(b"\n")
 
 
 def _decoded(number: int, raw: bytes) -> Line:
@@ -74,3 +90,28 @@ def _decoded(number: int, raw: bytes) -> Line:
         # from the next one.
         stand_in = raw.decode("utf-8", "replace")
         return Line(number, stand_in, bad_utf8(error, unit="line"))
+
+
+class Rereadable:
+    """Lines that can be looked at before they are read, and put back after."""
+
+    def __init__(self, lines: Iterator[Line]):
+        self._lines = lines
+        self._next: deque[Line] = deque()
+
+    def __iter__(self) -> Rereadable:
+        return self
+
+    def __next__(self) -> Line:
+        return self._next.popleft() if self._next else next(self._lines)
+
+    def ahead(self, num_lines: int) -> list[Line]:
+        """The lines that come next, as many as there are; they stay to be read."""
+        missing = num_lines - len(self._next)
+        if missing > 0:
+            self._next.extend(itertools.islice(self._lines, missing))
+        return list(itertools.islice(self._next, num_lines))
+
+    def read_again(self, lines: list[Line]) -> None:
+        """Puts lines back, to come next and in their order."""
+        self._next.extendleft(reversed(lines))

@@ -1,69 +1,212 @@
-"""Opens a file of rows, and tells which format it is.
+"""Opens a file of rows: unpacks it, tells its format, and makes UTF-8 of its text.
 
     for path in expand("reviews/*.csv"):
-        with opened(path) as (file, stream):
-            file_format = format_of(file, "auto")  # "csv"
-            head = stream.read(HEAD_BYTES)
-            refuse_other_formats(file, file_format=file_format, head=head, ...)
+        with opened(path) as opening:
+            opening.file_format  # "csv"
+            opening.settled      # "cp1252, gzip"
+            opening.stream       # of UTF-8
 
-The ending decides; the first bytes may only contradict it. Text formats under a wrong
-ending are told apart later, by their first line, in the format's own reader.
+The name's ending decides the format; the first bytes may only contradict it. How the
+file is packed and what it is encoded in, its bytes tell (`compression.py`,
+`encodings.py`). Text formats under a wrong ending are told apart later, by their first
+line, in the format's own reader.
 """
 
 from __future__ import annotations
 
-import codecs
 import contextlib
+import dataclasses
 import glob
+import itertools
 import os
 from typing import BinaryIO, Iterator
 
+from trainer.data.readers import encodings, fasttext
+from trainer.data.readers.compression import (
+    PACKED_ENDINGS,
+    refused_kind,
+    unpacking_of,
+)
 from trainer.data.readers.rows import BadFileError
+from trainer.data.readers.streams import chunks_of, stream_of
 from trainer.messages import did_you_mean
 
 ENDINGS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
     ".parquet": "parquet",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
     ".txt": "text",
 }
+# Formats that no ending tells: the content does, or whoever opens the file.
+OTHER_FORMATS = ("fasttext", "whole_text")
+# Formats that are no text: read from the file as it is.
+BINARY_FORMATS = ("parquet", "tfrecord")
 
-# At least as many as the longest entry of `_MAGIC` has.
-HEAD_BYTES = 8
+# As many as tell a sheet from another zip archive.
+HEAD_BYTES = 128
 
 _PARQUET_MAGIC = b"PAR1"
-# First bytes → what the file is, and what to do. From the formats' specifications.
-_MAGIC = {
-    _PARQUET_MAGIC: ("a Parquet file", "give it the ending .parquet"),
-    b"\x1f\x8b": ("a gzip archive", "unpack it"),
-    b"PK\x03\x04": ("a zip archive or an Excel sheet", "unpack it, or save it as CSV"),
-    b"BZh": ("a bzip2 archive", "unpack it"),
-    b"\xfd7zXZ\x00": ("an xz archive", "unpack it"),
-    b"\x28\xb5\x2f\xfd": ("a zstd archive", "unpack it"),
-    codecs.BOM_UTF16_LE: ("UTF-16 (by its byte-order mark)", "save it as UTF-8"),
-    codecs.BOM_UTF16_BE: ("UTF-16 (by its byte-order mark)", "save it as UTF-8"),
-}
 
 PathOrStream = str | os.PathLike[str] | BinaryIO
 
 
 def expand(pattern: str) -> list[str]:
-    """The files a path or glob stands for, sorted.
+    """The files a path or glob stands for, or several, separated by commas.
+
+    They are in the order of the patterns, those of one glob sorted. A file's own name
+    may hold a comma, or the characters of a glob (reviews[1].csv).
 
     Raises:
-      BadFileError: there is none. The message says what was looked for.
+      BadFileError: there is none of a pattern, or one twice. The message names it.
     """
-    path = os.path.expanduser(pattern)
-    # A file's own name may hold the characters of a glob: reviews[1].csv.
-    paths = [path] if os.path.exists(path) else sorted(glob.glob(path, recursive=True))
-    if not paths:
-        raise _missing(path)
+    parts = pattern.split(",")
+    paths: list[str] = []
+    while parts:
+        if not parts[0].strip():
+            parts = parts[1:]
+            continue
+        # The longest that is there, because of commas in names.
+        ends = range(len(parts), 0, -1)
+        found = ((end, _matches(",".join(parts[:end]))) for end in ends)
+        end, matches = next((each for each in found if each[1]), (0, []))
+        if not end:
+            raise _missing(os.path.expanduser(parts[0].strip()))
+        paths += matches
+        parts = parts[end:]
+    _refuse_doubled(paths)
     return paths
 
 
+def _matches(pattern: str) -> list[str]:
+    for path in map(os.path.expanduser, dict.fromkeys((pattern, pattern.strip()))):
+        matches = [path] if os.path.exists(path) else glob.glob(path, recursive=True)
+        if matches:
+            return sorted(matches)
+    return []
+
+
+def _refuse_doubled(paths: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for path in paths:
+        real_path = os.path.realpath(path)
+        other = seen.get(real_path)
+        seen[real_path] = path
+        if other is not None:
+            raise BadFileError(
+                path,
+                rule="expected each file once",
+                received="it twice" if other == path else f"{other}, the same file",
+                mend="name it once",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """A file that is open, with what was settled of it.
+
+    Attributes:
+      file: its name, for messages.
+      file_format: one of `ENDINGS`.
+      stream: of UTF-8 where the format is text; `head` is already read from it.
+      head: the first bytes.
+      settled: encoding and packing in words, "cp1252, gzip"; empty where neither is.
+    """
+
+    file: str
+    file_format: str
+    stream: BinaryIO
+    head: bytes
+    settled: str
+
+
 @contextlib.contextmanager
-def opened(path: PathOrStream) -> Iterator[tuple[str, BinaryIO]]:
+def opened(
+    path: PathOrStream,
+    *,
+    file_format: str = "auto",
+    encoding: str = encodings.AUTOMATIC,
+) -> Iterator[Opening]:
+    """Opens a file, which is closed afterwards.
+
+    A stream that is given is left open: it is the caller's.
+
+    Args:
+      path: the file, or a binary stream.
+      file_format: a format, or "auto": then the name's ending tells.
+      encoding: one that Python knows, or "auto".
+
+    Raises:
+      BadFileError: the file is missing, is a folder, cannot be read, is of another
+        format; while the stream is read, also: it is damaged, of another encoding.
+    """
+    with _opened_raw(path) as (file, stream):
+        head = stream.read(HEAD_BYTES)
+        # Its first bytes may be any, and its reader unpacks it.
+        is_tfrecord = "tfrecord" in (file_format, format_by_ending(file))
+        unpacking = None if is_tfrecord else unpacking_of(head)
+        if unpacking:
+            packed = stream_of(itertools.chain([head], chunks_of(stream)))
+            stream = stream_of(unpacking.chunks(packed, file=file))
+            head = stream.read(HEAD_BYTES)
+        kind = None if is_tfrecord else refused_kind(file, head)
+        if kind:
+            raise _other_file(file, "a table or texts", *kind)
+        if file_format == "auto" and fasttext.begins(head):
+            file_format = "fasttext"
+        file_format = format_of(file, file_format)
+        if head.startswith(_PARQUET_MAGIC) and file_format != "parquet":
+            mend = "give it the ending .parquet"
+            raise _other_file(file, file_format, "a Parquet file", mend)
+        settled = [unpacking.name] if unpacking else []
+        if file_format in BINARY_FORMATS:
+            _refuse_text_settings(file, file_format, encoding, *settled)
+        else:
+            words, stream = _in_utf8(stream, head, file=file, encoding=encoding)
+            head = stream.read(HEAD_BYTES)
+            settled.insert(0, words)
+        yield Opening(file, file_format, stream, head, ", ".join(settled))
+
+
+def _in_utf8(
+    stream: BinaryIO, head: bytes, *, file: str, encoding: str
+) -> tuple[str, BinaryIO]:
+    """The name of a file's encoding, and its whole text in UTF-8."""
+    found, words = encodings.settled_encoding(head, file=file, encoding=encoding)
+    chunks = encodings.in_utf8(
+        itertools.chain([head] if head else [], chunks_of(stream)),
+        file=file,
+        encoding=found,
+        is_given=encoding != encodings.AUTOMATIC,
+    )
+    return words, stream_of(chunks)
+
+
+def _other_file(file: str, expected: str, kind: str, mend: str) -> BadFileError:
+    return BadFileError(file, rule=f"expected {expected}", received=kind, mend=mend)
+
+
+def _refuse_text_settings(
+    file: str, file_format: str, encoding: str, *packed: str
+) -> None:
+    """Raises BadFileError for what a format that is no text cannot have."""
+    if packed:
+        raise _other_file(file, file_format, f"one in {packed[0]}", "unpack it")
+    if encoding != encodings.AUTOMATIC:
+        raise _other_file(
+            file,
+            f"text, as --encoding={encoding} says",
+            f"a {file_format} file, which has no other encoding",
+            "leave --encoding away",
+        )
+
+
+@contextlib.contextmanager
+def _opened_raw(path: PathOrStream) -> Iterator[tuple[str, BinaryIO]]:
     """The name for messages, and a binary stream that is closed afterwards.
 
     A stream that is given is handed through, and left open: it is the caller's.
@@ -126,11 +269,11 @@ def format_of(file: str, file_format: str) -> str:
     Raises:
       BadFileError: the ending or the format is unknown.
     """
-    ending = os.path.splitext(file)[1]
     is_automatic = file_format == "auto"
     if is_automatic:
-        file_format = ENDINGS.get(ending.lower(), file_format)
-    if file_format not in ENDINGS.values():
+        file_format = format_by_ending(file) or file_format
+    if file_format not in (*ENDINGS.values(), *OTHER_FORMATS):
+        ending = _ending_of(file)
         raise BadFileError(
             file,
             rule=f"expected a file ending in {', '.join(ENDINGS)}",
@@ -142,30 +285,12 @@ def format_of(file: str, file_format: str) -> str:
     return file_format
 
 
-def refuse_other_formats(
-    file: str, *, file_format: str, head: bytes, label_field: str | None
-) -> None:
-    """Raises BadFileError for a file that cannot hold what is asked of it.
+def format_by_ending(file: str) -> str | None:
+    """The format that a name's ending tells; None: no known one."""
+    return ENDINGS.get(_ending_of(file).lower())
 
-    Args:
-      file: its name, for the message.
-      file_format: what it is read as.
-      head: its first bytes.
-      label_field: as in `Request`: text lines have no labels.
-    """
-    if file_format == "text" and label_field is not None:
-        raise BadFileError(
-            file,
-            rule="expected texts with labels",
-            received="a file of text lines, which has none",
-            mend="use .csv, .tsv, .jsonl or .parquet",
-        )
-    for magic, (kind, mend) in _MAGIC.items():
-        is_right = file_format == "parquet" and magic == _PARQUET_MAGIC
-        if head.startswith(magic) and not is_right:
-            raise BadFileError(
-                file,
-                rule=f"expected {file_format} in UTF-8",
-                received=kind,
-                mend=mend,
-            )
+
+def _ending_of(file: str) -> str:
+    """The ending that tells the format: of a.csv.gz, it is .csv."""
+    name, ending = os.path.splitext(file)
+    return os.path.splitext(name)[1] if ending.lower() in PACKED_ENDINGS else ending

@@ -2,7 +2,7 @@
 
     for row in read_rows("reviews.csv", text_field="text", label_field="label"):
         if isinstance(row, BadRow):
-            print(row)  # reviews.csv:7: expected a label. Received: an empty one; ...
+            print(row)  # reviews.csv:7: expected a text. Received: an empty one; ...
         else:
             print(row.text, row.label)
 
@@ -17,32 +17,56 @@ and what number each gets to `trainer.data.labels`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Iterator, Mapping
 
-from trainer.data.labels import check_label
-from trainer.data.readers import delimited, json_lines, parquet, text_lines
-from trainer.data.readers.opening import (
-    HEAD_BYTES,
-    PathOrStream,
-    format_of,
-    opened,
-    refuse_other_formats,
+from trainer.config import Escape
+from trainer.data.readers import (
+    delimited,
+    fasttext,
+    json_rows,
+    parquet,
+    text_lines,
+    tfrecord,
+    whole_text,
 )
+from trainer.data.readers.encodings import AUTOMATIC
+from trainer.data.readers.opening import Opening, PathOrStream, opened
 from trainer.data.readers.request import (
     OnBlankLine,
+    OnSettled,
     Reader,
     Record,
     Request,
     ignore_blank_line,
+    ignore_settled,
 )
-from trainer.data.readers.rows import BadFileError, BadRow, BadValue, Row, check_text
+from trainer.data.readers.rows import (
+    BadFileError,
+    BadRow,
+    BadValue,
+    EmptyFileError,
+    Row,
+    check_text,
+)
 
 READERS: Mapping[str, Reader] = {
     "text": text_lines.read,
     "csv": delimited.read_csv,
     "tsv": delimited.read_tsv,
-    "jsonl": json_lines.read,
+    "jsonl": json_rows.read,
     "parquet": parquet.read,
+    "tfrecord": tfrecord.read,
+    "fasttext": fasttext.read,
+    "whole_text": whole_text.read,
+}
+_TABLES = ("csv", "tsv")
+# What is said of a file whose reader settles nothing.
+_TITLES = {
+    "text": "text lines",
+    "jsonl": "JSON objects",
+    "parquet": "Parquet",
+    "whole_text": "one text",
 }
 
 
@@ -54,7 +78,12 @@ def read_rows(
     file_format: str = "auto",
     allow_empty_text: bool = False,
     where: Mapping[str, str] | None = None,
+    keep: tuple[str, ...] = (),
+    encoding: str = AUTOMATIC,
+    column_names: tuple[str, ...] = (),
+    escape: Escape = "auto",
     on_blank_line: OnBlankLine = ignore_blank_line,
+    on_settled: OnSettled = ignore_settled,
 ) -> Iterator[Row | BadRow]:
     """Reads the rows of one file, in order.
 
@@ -66,7 +95,13 @@ def read_rows(
         by the file's ending.
       allow_empty_text: hand out empty and white-space-only texts as rows.
       where: column → value; only rows that have these values are read.
+      keep: names of further columns, for `Row.kept`.
+      encoding: of text, as --encoding says.
+      column_names: of a table without a header, as --column_names says.
+      escape: of quotes in a table, as --escape says.
       on_blank_line: called with the number of each empty line that is no row.
+      on_settled: called once, before the first row, with how the file is read:
+        "reviews.csv: cp1252, separated by ';', columns id, text, label".
 
     Yields:
       A `Row`, or a `BadRow` in the place of one that cannot be used.
@@ -75,47 +110,109 @@ def read_rows(
       BadFileError: the file is missing, of another format, without the columns, or
         (except for text lines) without any row. Raised when iteration gets there.
     """
-    with opened(path) as (file, stream):
-        file_format = format_of(file, file_format)
+    with opened(path, file_format=file_format, encoding=encoding) as opening:
+        tell = _Telling(opening, on_settled)
         request = Request(
-            file,
+            opening.file,
             text_field=text_field,
             label_field=label_field,
             where=where or {},
+            kept_fields=keep,
+            column_names=column_names,
+            escape=escape,
             on_blank_line=on_blank_line,
+            on_settled=tell,
         )
-        head = stream.read(HEAD_BYTES)
-        refuse_other_formats(
-            file, file_format=file_format, head=head, label_field=label_field
-        )
-        # A file of no texts has an answer, no texts; a table of no rows is a mistake.
-        is_empty = file_format != "text"
-        for record in READERS[file_format](stream, head=head, request=request):
-            is_empty = False
+        _refuse_what_has_no_effect(opening, request)
+        for record in _records(opening, request, tell):
             if isinstance(record, BadRow):
                 yield record
             elif request.is_wanted(record[1]):
                 yield _row_of(record, request, allow_empty_text=allow_empty_text)
-        if is_empty:
-            raise BadFileError(
-                file,
-                rule="expected at least one row",
-                received="none" if head else "an empty file (0 bytes)",
-                mend="give a file with rows",
-            )
+
+
+class _Telling:
+    """Tells once, in a sentence, how a file is read."""
+
+    def __init__(self, opening: Opening, on_settled: OnSettled) -> None:
+        self._opening, self._on_settled = opening, on_settled
+        self._is_told = False
+
+    def __call__(self, words: str) -> None:
+        """Tells what the format's reader settled, with what the opening did."""
+        self._is_told = True
+        parts = filter(None, [self._opening.settled, words])
+        self._on_settled(f"{self._opening.file}: {', '.join(parts)}")
+
+    def at_last(self) -> None:
+        """Tells the format alone, where its reader settled nothing."""
+        if not self._is_told:
+            file_format = self._opening.file_format
+            self(_TITLES.get(file_format, file_format))
+
+
+def _refuse_what_has_no_effect(opening: Opening, request: Request) -> None:
+    """Raises BadFileError where the format lacks what is asked for."""
+    if opening.file_format == "text" and request.label_field is not None:
+        raise BadFileError(
+            opening.file,
+            rule="expected texts with labels",
+            received="a file of text lines, which has none",
+            mend="use .csv, .tsv, .jsonl or .parquet; a folder for each label is named "
+            "by folder:FOLDER",
+        )
+    if opening.file_format not in _TABLES and request.column_names:
+        raise BadFileError(
+            opening.file,
+            rule="expected a CSV or TSV file, whose columns --column_names names",
+            received=_TITLES.get(opening.file_format, opening.file_format),
+            mend="leave --column_names away",
+        )
+
+
+def _records(
+    opening: Opening, request: Request, tell: _Telling
+) -> Iterator[Record | BadRow]:
+    """What the format's reader gives, which is to be something."""
+    # A file of no texts has an answer, no texts; a table of no rows is a mistake.
+    is_empty = opening.file_format not in ("text", "whole_text")
+    read = READERS[opening.file_format]
+    if is_empty and not opening.head:
+        raise _empty(opening)
+    for record in read(opening.stream, head=opening.head, request=request):
+        is_empty = False
+        tell.at_last()
+        yield record
+    tell.at_last()
+    if is_empty:
+        raise _empty(opening)
+
+
+def _empty(opening: Opening) -> EmptyFileError:
+    return EmptyFileError(
+        opening.file,
+        rule="expected at least one row",
+        received="none" if opening.head else "an empty file (0 bytes)",
+        mend="give a file with rows",
+    )
 
 
 def _row_of(
     record: Record, request: Request, *, allow_empty_text: bool
 ) -> Row | BadRow:
     line, values = record
+    try:
+        text = request.text_of(values)
+    except BadValue as bad_value:
+        return bad_value.at(request.file, line=line)
     return make_row(
-        values[request.text_field],
+        text,
         None if request.label_field is None else values[request.label_field],
         file=request.file,
         line=line,
         has_label=request.label_field is not None,
         allow_empty_text=allow_empty_text,
+        kept={name: values[name] for name in request.kept_fields},
     )
 
 
@@ -127,22 +224,26 @@ def make_row(
     line: int,
     has_label: bool = True,
     allow_empty_text: bool = False,
+    kept: Mapping[str, object] | None = None,
 ) -> Row | BadRow:
-    """Makes a row of two values of any type, or says why they make none.
+    """Makes a row of a text and a label, or says why they make none.
 
     Args:
       text: a string, or bytes of UTF-8.
-      label: a string, bytes of UTF-8, or a whole number (2.0 counts as 2).
+      label: of any type; `trainer.data.labels` judges it.
       file: where they come from, for the message.
       line: line or row number, from 1, for the message.
       has_label: whether a label is needed; if not, `label` is not looked at.
       allow_empty_text: whether a text may be empty or white space only.
+      kept: what `Row.kept` is to be.
     """
     try:
         return Row(
             check_text(text, allow_empty=allow_empty_text),
-            check_label(label) if has_label else None,
+            label if has_label else None,
             line,
+            kept or {},
         )
     except BadValue as bad_value:
-        return bad_value.at(file, line=line)
+        bad_row = bad_value.at(file, line=line)
+        return dataclasses.replace(bad_row, kept=kept or {})

@@ -1,7 +1,8 @@
 """What to read from a file, and what a reader of one format is.
 
-    request = Request("reviews.csv", text_field="text", label_field="label")
-    request.fields  # ["text", "label"]
+    request = Request("reviews.csv", text_field="title,text", label_field="label")
+    request.fields_in(["title", "text", "label"])  # ["title", "text", "label"]
+    request.text_of({"title": "Fine", "text": "A film."})  # "Fine A film."
     column_positions(request, ["id", "text", "label"], line=1)
     # {"text": 1, "label": 2}
 
@@ -13,17 +14,30 @@ these values have to be is left to `reading.py`.
 from __future__ import annotations
 
 import dataclasses
-from typing import BinaryIO, Callable, Iterator, Mapping, Protocol
+import math
+from typing import BinaryIO, Callable, Container, Iterator, Mapping, Protocol
 
-from trainer.data.readers.rows import BadFileError, BadRow
-from trainer.messages import did_you_mean, shown
+from trainer.config import Escape
+from trainer.data.readers.nested import named
+from trainer.data.readers.rows import BadFileError, BadRow, check_unicode
+from trainer.messages import did_you_mean
 
 OnBlankLine = Callable[[int], None]
+OnSettled = Callable[[str], None]
+
+# Between the texts of several columns. To BERT's tokenizers all white space is alike;
+# a blank is what whoever asks the exported model can write in any format.
+TEXT_SEPARATOR = " "
 
 
 def ignore_blank_line(line: int) -> None:
     """An `OnBlankLine` for who does not count them."""
     del line
+
+
+def ignore_settled(words: str) -> None:
+    """An `OnSettled` for who does not tell it."""
+    del words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +46,15 @@ class Request:
 
     Attributes:
       file: its name, for messages.
-      text_field: name of the column with the text.
+      text_field: name of the column with the text; or several, separated by commas.
       label_field: name of the column with the label. None: labels are not read.
       where: column → value; rows with other values are not wanted.
+      kept_fields: names of further columns, whose values a row keeps as they are.
+      column_names: of a table without a header, in order; empty: it has one.
+      escape: how a table writes a quote within quotes, as --escape says.
       on_blank_line: called with the number, from 1, of each empty line that is no row.
+      on_settled: called by a reader, at most once, with what it settled of the file:
+        "separated by ';', columns id, text, label".
     """
 
     file: str
@@ -43,13 +62,43 @@ class Request:
     text_field: str
     label_field: str | None
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    kept_fields: tuple[str, ...] = ()
+    column_names: tuple[str, ...] = ()
+    escape: Escape = "auto"
     on_blank_line: OnBlankLine = ignore_blank_line
+    on_settled: OnSettled = ignore_settled
 
-    @property
-    def fields(self) -> list[str]:
-        """Every field to read, once."""
+    def text_fields_in(self, columns: Container[str]) -> tuple[str, ...]:
+        """The names of the columns of the text: a column of the whole name wins."""
+        if self.text_field in columns:
+            return (self.text_field,)
+        return tuple(name.strip() for name in self.text_field.split(","))
+
+    def fields_in(self, columns: Container[str]) -> list[str]:
+        """Every field to read of a table or record that has these columns, once."""
+        texts = self.text_fields_in(columns)
         label = [] if self.label_field is None else [self.label_field]
-        return list(dict.fromkeys([self.text_field, *label, *self.where]))
+        return list(dict.fromkeys([*texts, *label, *self.where, *self.kept_fields]))
+
+    def text_of(self, values: Mapping[str, object]) -> object:
+        """The text of a row: of several, those that are there and not blank, joined.
+
+        Raises:
+          BadValue: one of several is no text.
+        """
+        names = self.text_fields_in(values)
+        if len(names) == 1:
+            return values[names[0]]
+        texts = [
+            check_unicode(
+                values[name], rule=f"expected a text in {name!r}", flag="text_field"
+            )
+            for name in names
+            if not _is_missing(values.get(name))
+        ]
+        if not texts:
+            return None
+        return TEXT_SEPARATOR.join(text for text in texts if text.strip())
 
     def is_wanted(self, values: Mapping[str, object]) -> bool:
         """Whether a row has the values of `where`, as strings or as bytes."""
@@ -60,8 +109,20 @@ class Request:
 
     def mend_of_missing(self, field: str) -> str:
         """What to do where a field is not there: the flag that names it, if any."""
-        flags = {self.text_field: "text_field", self.label_field: "label_field"}
-        return f"name the column with --{flags[field]}" if field in flags else "add it"
+        if field in self.text_fields_in((field,)):
+            return "name the column with --text_field"
+        if field == self.label_field:
+            return "name the column with --label_field"
+        if field in self.kept_fields:
+            return (
+                "name a column with --group_field, or in trainer.predict --keep_fields"
+            )
+        return "add it"
+
+
+def _is_missing(value: object) -> bool:
+    """Whether there is none: pandas writes a missing value as NaN."""
+    return value is None or isinstance(value, float) and math.isnan(value)
 
 
 # Line → the requested fields of the row that starts there, not checked yet.
@@ -96,25 +157,34 @@ def column_positions(
     Raises:
       BadFileError: a field is not there, or more than once.
     """
-    for field in request.fields:
-        count = columns.count(field)
-        if count == 1:
-            continue
-        if count:
-            received, mend = f"{count} of that name", "rename all but one"
-        else:
-            received = f"columns {named(columns)}{did_you_mean(field, columns)}"
-            mend = request.mend_of_missing(field)
-        raise BadFileError(
-            request.file,
-            line=line,
-            rule=f"expected one column {field!r}",
-            received=received,
-            mend=mend,
-        )
-    return {field: columns.index(field) for field in request.fields}
+    fields = request.fields_in(columns)
+    for field in fields:
+        mend = request.mend_of_missing(field)
+        check_column(field, request, columns, line=line, mend=mend)
+    return {field: columns.index(field) for field in fields}
 
 
-def named(names: list[str]) -> str:
-    """The first 20 names of columns or keys, quoted, for a message."""
-    return ", ".join(map(shown, names[:20]))
+def check_column(
+    name: str, request: Request, columns: list[str], *, line: int, mend: str
+) -> None:
+    """Raises BadFileError for a column that is not there exactly once.
+
+    Args:
+      name: that of the column.
+      request: names the file.
+      columns, line: as in `column_positions`.
+      mend: what to do where it is not there.
+    """
+    count = columns.count(name)
+    if count == 1:
+        return
+    received = f"columns {named(columns)}{did_you_mean(name, columns)}"
+    if count:
+        received, mend = f"{count} of that name", "rename all but one"
+    raise BadFileError(
+        request.file,
+        line=line,
+        rule=f"expected one column {name!r}",
+        received=received,
+        mend=mend,
+    )

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Mapping
 
+from trainer.data.characters import is_blank
 from trainer.messages import message, shown
 
 
@@ -25,15 +27,17 @@ class Row:
 
     Attributes:
       text: valid Unicode without NUL; not blank, unless that was allowed.
-      label: as the file has it, not yet a class: always a string in CSV and TSV.
-        None when no label field was asked for.
+      label: as the file has it, of any type and not checked yet: always a string in
+        CSV and TSV. None when no label field was asked for.
       line: the physical line where the row starts, or the row number in Parquet;
         both from 1.
+      kept: the values of the fields that were to be kept, as the file has them.
     """
 
     text: str
-    label: str | int | None
+    label: object
     line: int
+    kept: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,7 @@ class BadRow:
       rule: what was expected, as "expected a text".
       received: what there was instead.
       mend: what to do about it.
+      kept: as in `Row`; empty where the fields could not be told apart.
     """
 
     file: str
@@ -53,6 +58,7 @@ class BadRow:
     rule: str
     received: str
     mend: str
+    kept: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return message(
@@ -73,10 +79,15 @@ class BadFileError(ValueError):
         super().__init__(message(rule, received=received, mend=mend, place=place))
 
 
+class EmptyFileError(BadFileError):
+    """A file without any row. Of several files, the others may be used."""
+
+
 class BadValue(Exception):
     """What is wrong with one value or line, where the code does not know its place.
 
-    It never reaches a user: whoever knows file and line makes a `BadRow` of it.
+    It never reaches a user: whoever knows file and line makes a `BadRow` of it. What is
+    wrong with a label is a value as well, the same for all rows that have it.
     """
 
     def __init__(self, *, rule: str, received: str, mend: str):
@@ -93,7 +104,7 @@ def check_text(value: object, *, allow_empty: bool) -> str:
 
     Args:
       value: a string, or bytes of UTF-8.
-      allow_empty: whether a text may be empty or white space only.
+      allow_empty: whether a text may be empty, or of characters that nobody sees.
 
     Raises:
       BadValue: it is no text.
@@ -105,11 +116,12 @@ def check_text(value: object, *, allow_empty: bool) -> str:
 
 
 def check_not_blank(value: str, *, rule: str) -> None:
-    """Raises BadValue, with this rule, for an empty or white-space-only string."""
-    if not value.strip():
+    """Raises BadValue, with this rule, for a string of which nothing can be seen."""
+    if is_blank(value):
+        blank = "invisible characters" if value.strip() else "white space"
         raise BadValue(
             rule=rule,
-            received=f"white space only: {shown(value)}" if value else "an empty one",
+            received=f"{blank} only: {shown(value)}" if value else "an empty one",
             mend="fill it in or remove the row",
         )
 
@@ -159,7 +171,7 @@ def bad_utf8(error: UnicodeDecodeError, *, unit: str) -> BadValue:
         rule="expected UTF-8",
         received=f"byte 0x{error.object[error.start]:02X} "
         f"at byte {error.start + 1} of the {unit}",
-        mend="save the file as UTF-8",
+        mend=f"write the characters of this {unit} anew, in UTF-8",
     )
 
 

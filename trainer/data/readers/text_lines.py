@@ -12,16 +12,36 @@ from __future__ import annotations
 from typing import BinaryIO, Iterator
 
 from trainer.data.readers.lines import read_lines
+from trainer.data.readers.nested import named
 from trainer.data.readers.request import Record, Request
-from trainer.data.readers.rows import BadRow
+from trainer.data.readers.rows import BadFileError, BadRow
 
 
 def read(
     stream: BinaryIO, /, *, head: bytes, request: Request
 ) -> Iterator[Record | BadRow]:
-    """One record a line, without its end. A `Reader`."""
+    """One record a line, without its end. A `Reader`.
+
+    Raises:
+      BadFileError: a field besides the text is wanted.
+    """
+    _refuse_other_fields(request)
     for line in read_lines(stream, head=head):
         if line.bad_value:
             yield line.bad_value.at(request.file, line=line.number)
         else:
             yield line.number, {request.text_field: line.text.rstrip("\r\n")}
+
+
+def _refuse_other_fields(request: Request) -> None:
+    others = [*request.where, *request.kept_fields]
+    if request.label_field is not None:
+        others.append(request.label_field)
+    if others:
+        raise BadFileError(
+            request.file,
+            rule=f"expected the columns {named(others)}",
+            received="a text a line, without columns",
+            mend="give a .csv, .tsv, .jsonl or .parquet file that has them, or name no "
+            "column besides the text",
+        )

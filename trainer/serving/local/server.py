@@ -95,6 +95,7 @@ def run(config: ServeConfig) -> None:
             max_request_bytes=config.max_request_bytes,
             max_batch_size=config.max_batch_size,
             labels=read_labels(version),
+            example=read_example(version),
         )
         try:
             serve(app, listener, f"{model.name}, version {model.version},")
@@ -235,18 +236,16 @@ def make_app(
     max_request_bytes: int,
     max_batch_size: int,
     labels: Sequence[str] = (),
+    example: str = "",
 ) -> Starlette:
     """The REST API, and the demo page at /.
 
     Args:
       labels: names of the classes, for the page; where there are none, numbers.
+      example: a text that the page begins with; "": it waits for one.
     """
     told = {"name": model.name, "version": model.version, "labels": list(labels)}
-    # As part of a page, "</script>" would end it.
-    told_text = json.dumps(told | {"maxBatchSize": max_batch_size}).replace(
-        "<", r"\u003c"
-    )
-    page = _PAGE.read_text(encoding="utf-8").replace(_PLACEHOLDER, told_text)
+    page = _page({**told, "example": example, "maxBatchSize": max_batch_size})
     # One at a time: TensorFlow divides one prediction's work among the cores.
     one_at_a_time = anyio.CapacityLimiter(1)
 
@@ -287,6 +286,13 @@ def make_app(
         ],
         exception_handlers={Exception: _refuse, Refused: _refuse},
     )
+
+
+def _page(told: Mapping[str, Any]) -> str:
+    """The demo page, told what it shows."""
+    # As part of a page, "</script>" would end it.
+    told_text = json.dumps(told).replace("<", r"\u003c")
+    return _PAGE.read_text(encoding="utf-8").replace(_PLACEHOLDER, told_text)
 
 
 async def _read_body(request: Request, max_bytes: int) -> bytes:
@@ -392,6 +398,15 @@ def read_labels(version: Path) -> list[str]:
                 mend="export the model again",
             )
         ) from error
+
+
+def read_example(version: Path) -> str:
+    """The first text that a version's manifest has to show; "" where it has none."""
+    place = version / manifest.FILE_NAME
+    if not place.is_file():
+        return ""
+    samples = json.loads(place.read_text(encoding="utf-8")).get("samples", [])
+    return str(samples[0]["text"]) if samples else ""
 
 
 def bind(host: str, port: int) -> socket.socket:

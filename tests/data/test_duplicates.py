@@ -1,0 +1,99 @@
+"""Tests of trainer/data/duplicates.py."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trainer.data import duplicates
+from trainer.data.duplicates import normalized
+
+# Texts that are one, and the normal form of all of them.
+ALIKE = {
+    "case": (["good film", "Good Film", "GOOD FILM"], "good film"),
+    "white_space": (
+        ["a b", " a b", "a  b\n", "a\tb", "a\N{NO-BREAK SPACE}b", "\u2003a\r\n b"],
+        "a b",
+    ),
+    "beyond_ascii": (["Éclair  NOIR", "e\u0301clair noir", " éclair\u3000noir"], None),
+    "width": (["ＧＯＯＤ ｆｉｌｍ", "good film"], "good film"),
+    "ligature": (["ﬁne", "FINE", "fine"], "fine"),
+    "folded_case": (["Straße", "STRASSE", "strasse"], "strasse"),
+    "zero_width": (["a\u200bb", "ab", "a\u2060b", "a\u00adb", "\ufeffab"], "ab"),
+    "invisible_between_blanks": (["a \u200b b", "a b"], "a b"),
+    "joined_after_removal": (["e\u200b\u0301 \u0130", "é i\u0307"], None),
+    "greek_iota": (["ᾳ", "ΑΙ", "αι"], "αι"),
+}
+
+
+@pytest.mark.parametrize("texts, expected", ALIKE.values(), ids=ALIKE)
+def test_alike(texts: list[str], expected: str | None) -> None:
+    assert {normalized(text) for text in texts} == {expected or normalized(texts[0])}
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("good", "goods"),
+        ("a b", "ab"),
+        ("good.", "good"),
+        ("resume", "résumé"),
+        ("2", "3"),
+        ("x²y", "x³y"),
+        ("男", "女"),
+    ],
+)
+def test_unlike(one: str, other: str) -> None:
+    assert normalized(one) != normalized(other)
+
+
+def test_the_quick_way_is_the_other_one() -> None:
+    """ASCII has its own; a letter more makes the text take the other."""
+    ascii_text = "".join(map(chr, range(1, 128))) + "  A\x0bB\x1cC "
+    assert normalized(ascii_text + " é") == normalized(ascii_text) + " é"
+    assert normalized(ascii_text) == " ".join(ascii_text.lower().split())
+
+
+def test_a_normal_form_is_its_own() -> None:
+    """Of random strings of all of Unicode."""
+    generator = np.random.default_rng(0)
+    for _ in range(300):
+        codes = generator.integers(1, 0x20000, 40)
+        text = "".join(chr(c) for c in codes if not 0xD800 <= c < 0xE000)
+        once = normalized(text)
+        assert normalized(once) == once
+        assert normalized(f" {unicodedata.normalize('NFD', text)}\n") == once
+        assert not any(unicodedata.category(c) == "Cf" for c in once)
+
+
+def test_digests() -> None:
+    texts = ["Good  film", "good film", "bad"]
+    array = pa.chunked_array([texts[:1], [], texts[1:]], pa.large_string())
+    contents = duplicates.content_digests(array)
+    assert [d.tobytes() for d in contents] == [
+        hashlib.sha256(text.encode()).digest() for text in texts
+    ]
+    forms = duplicates.normalized_digests(array)
+    assert [d.tobytes() for d in forms] == [
+        hashlib.sha256(text.encode()).digest()
+        for text in ("good film", "good film", "bad")
+    ]
+    numbers = duplicates.numbered(forms)
+    assert numbers[0] == numbers[1] != numbers[2] and numbers.dtype == np.int64
+    assert duplicates.first_32_bits(forms).tolist() == [
+        int(digest.tobytes().hex()[:8], 16) for digest in forms
+    ]
+    assert duplicates.first_32_bits(forms, b"salt").tolist() == [
+        int(hashlib.sha256(b"salt" + digest.tobytes()).hexdigest()[:8], 16)
+        for digest in forms
+    ]
+
+
+def test_nothing_is_numbered() -> None:
+    nothing = np.empty([0, 32], np.uint8)
+    assert duplicates.numbered(nothing).shape == (0,)
+    assert duplicates.first_32_bits(nothing).shape == (0,)

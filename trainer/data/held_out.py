@@ -1,0 +1,171 @@
+"""Which of the training texts are held out, for test and validation.
+
+    shares = by_unit(digests, digests, labels, {"test": 5, "validation": 10})
+    shares["test"]          # bool [n]
+
+A hash decides, of the text or of its group, and nothing else of the data does: a row
+that is added moves no other, with one exception. Each label keeps `MIN_TRAIN_TEXTS`
+different texts in training. Where the hash leaves it fewer, held-out ones return, in the
+order of another hash, until it has them. So a label with no more texts than these has
+all of them in training. For a label that the hash leaves enough, nothing changes; for
+another, an added row moves one other text of its label (or one group) at most.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping
+
+import numpy as np
+
+from trainer.data.duplicates import first_32_bits, numbered
+from trainer.data.sources import TextDataset
+from trainer.messages import message
+
+# With fewer, each text counts for more in the weights than it would in a measure.
+MIN_TRAIN_TEXTS = 5
+_SALTS = {"test": b"", "validation": b"validation:"}
+_RETURN_SALT = b"train:"
+_LONE_TEXTS_IN_ERROR = 5
+
+
+def share(digests: np.ndarray, *, one_in: int, salt: bytes = b"") -> np.ndarray:
+    """Which texts belong to a share of one in `one_in`: bool [n].
+
+    Without a salt the rule is `int(sha256(text)[:8], 16) % one_in == 0`, on the hex
+    digest; with one, the same on the hash of the salt and the text's digest.
+    """
+    if one_in == 0:
+        return np.zeros(len(digests), bool)
+    chosen: np.ndarray = first_32_bits(digests, salt) % one_in == 0
+    return chosen
+
+
+def by_unit(
+    units: np.ndarray, texts: np.ndarray, labels: np.ndarray, one_in: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """The splits, by the hash of each unit, and so that each label keeps some texts.
+
+    Args:
+      units: uint8 [n, 32], digests of what stays together: texts, or groups of rows.
+      texts: uint8 [n, 32], digests of the texts, equal for copies.
+      labels: int32 [n].
+      one_in: by split to be held out, the share of it: one in so many.
+
+    Returns:
+      bool [n] by split, "train" among them; each row is in one.
+    """
+    shares = _shares(units, one_in)
+    is_left = shares.pop("train")
+    stays = is_left | _returned(labels, texts, units, is_held_out=~is_left)
+    shares = {name: is_chosen & ~stays for name, is_chosen in shares.items()}
+    return shares | {"train": stays}
+
+
+def by_exact_text(
+    contents: np.ndarray, texts: np.ndarray, one_in: Mapping[str, int]
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """The splits, by the hash of each text as it is, whatever copies there are.
+
+    Test is left whole; validation loses the copies of texts in test, and training those
+    of texts in either.
+
+    Args:
+      contents: uint8 [n, 32], digests of the texts as they are.
+      texts: uint8 [n, 32], digests of the texts, equal for copies.
+      one_in: as for `by_unit`.
+
+    Returns:
+      bool [n] by split; and by split, how many rows it lost.
+    """
+    numbers = numbered(texts)
+    result, num_left_out = {}, {}
+    is_held_out = np.zeros(len(texts), bool)
+    for name, is_chosen in _shares(contents, one_in).items():
+        is_copy = is_chosen & np.isin(numbers, numbers[is_held_out])
+        result[name] = is_chosen & ~is_copy
+        num_left_out[name] = int(is_copy.sum())
+        is_held_out |= result[name]
+    return result, num_left_out
+
+
+def _shares(digests: np.ndarray, one_in: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The splits in the order in which they choose, what is left last: bool [n]."""
+    is_left = np.ones(len(digests), bool)
+    shares = {}
+    for name, salt in _SALTS.items():
+        if name in one_in:
+            is_chosen = share(digests, one_in=one_in[name], salt=salt)
+            shares[name] = is_left & is_chosen
+            is_left = is_left & ~is_chosen
+    return shares | {"train": is_left}
+
+
+def _returned(
+    labels: np.ndarray, texts: np.ndarray, units: np.ndarray, *, is_held_out: np.ndarray
+) -> np.ndarray:
+    """Which held-out rows return, that each label has enough in training: bool [n].
+
+    For a label with fewer than MIN_TRAIN_TEXTS different texts left, whole units of it
+    return, in the order of a hash, and no more of them than it needs. Labels do not
+    count what returns for others, so that no order among them matters.
+
+    """
+    unit_numbers = numbered(units)
+    rows = _row_of_each_text(texts, labels)
+    num_left = np.bincount(labels[rows[~is_held_out[rows]]], minlength=labels.max() + 1)
+    held_out = rows[is_held_out[rows]]
+    wanted = [np.empty(0, np.int64)]
+    for label in np.unique(labels[held_out]):
+        num_needed = MIN_TRAIN_TEXTS - num_left[label]
+        if num_needed > 0:
+            of_label = held_out[labels[held_out] == label]
+            found, first, sizes = np.unique(
+                unit_numbers[of_label], return_index=True, return_counts=True
+            )
+            hashes = first_32_bits(units[of_label[first]], _RETURN_SALT)
+            order = np.argsort(hashes, kind="stable")
+            num_before = np.cumsum(sizes[order]) - sizes[order]
+            wanted.append(found[order][num_before < num_needed])
+    return is_held_out & np.isin(unit_numbers, np.concatenate(wanted))
+
+
+def refuse_lone_texts(
+    train: TextDataset, texts: np.ndarray, *, are_labels_found: bool
+) -> None:
+    """Raises ValueError where a label has one text: to be learned, or to be measured.
+
+    Args:
+      texts: uint8 [n, 32], digests of the texts, equal for copies.
+      are_labels_found: whether labels that --label_names does not name can be skipped;
+        labels that have been named may be positions among the names.
+    """
+    names = train.label_names
+    rows = _row_of_each_text(texts, train.labels)
+    num_texts = np.bincount(train.labels[rows], minlength=len(names))
+    lone = np.sort(rows[num_texts[train.labels[rows]] == 1])
+    if not len(lone):
+        return
+    listed = [
+        f"{names[train.labels[row]]!r} ({':'.join(map(str, train.places.of(row)))})"
+        for row in lone[:_LONE_TEXTS_IN_ERROR]
+    ]
+    more = ", ..." if len(lone) > len(listed) else ""
+    others = [name for name, number in zip(names, num_texts) if number > 1]
+    mend = "add texts of that label, mend it, or take the row out"
+    if are_labels_found and len(others) > 1 and not set(",=") & set("".join(others)):
+        mend += f"; or leave it out with --label_names={','.join(others)}"
+        mend += " --bad_rows=skip"
+    raise ValueError(
+        message(
+            "each label must have at least two different texts, one to train on and "
+            "one to hold out",
+            received=f"a single text of {', '.join(listed)}{more}",
+            mend=mend,
+        )
+    )
+
+
+def _row_of_each_text(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """A row for each different text of each label: int64 [m]."""
+    copies = numbered(texts) * (int(labels.max(initial=0)) + 1) + labels
+    return np.unique(copies, return_index=True)[1]

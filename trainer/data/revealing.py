@@ -1,0 +1,79 @@
+"""Words that give a label away: nearly every text with the word has one label.
+
+    revealing_words(texts, labels, label_names=("ham", "spam"))
+    # [RevealingWord("unsubscribe", "spam", num_texts=310, share_of_label=0.62, ...)]
+
+A model trained on such texts may learn the word and nothing else: a field name that was
+joined into the text, a signature, the site that the texts were gathered from.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+from typing import Any, Iterable, Sequence
+
+import numpy as np
+
+# Of the texts that hold the word, at least this share has the label,
+_MIN_PURITY = 0.98
+# and of the texts of the label, at least this share holds the word.
+_MIN_SHARE_OF_LABEL = 0.5
+# With fewer texts, chance alone makes such words.
+_MIN_TEXTS = 25
+# Enough to see what stands in half of a label's texts.
+_MAX_TEXTS = 20_000
+_MAX_WORDS = 5
+_WORD = re.compile(r"\w+")
+
+
+@dataclasses.dataclass(frozen=True)
+class RevealingWord:
+    """A word that stands in texts of one label and hardly in others.
+
+    Attributes:
+      num_texts: texts of the label that hold it.
+      share_of_label: of the label's texts, in [0, 1].
+    """
+
+    word: str
+    label: str
+    num_texts: int
+    share_of_label: float
+
+
+def revealing_words(
+    texts: Iterable[Any], labels: np.ndarray, *, label_names: Sequence[str]
+) -> list[RevealingWord]:
+    """The words, those of the largest share first; at most five.
+
+    Args:
+      texts: n texts, of which `str()` is the text.
+      labels: int [n], positions in `label_names`.
+    """
+    step = max(1, -(-len(labels) // _MAX_TEXTS))
+    num_labels = len(label_names)
+    counts: dict[str, collections.Counter[int]] = collections.defaultdict(
+        collections.Counter
+    )
+    num_texts = np.zeros(num_labels, int)
+    for row, text in enumerate(texts):
+        if row % step:
+            continue
+        label = int(labels[row])
+        num_texts[label] += 1
+        for word in set(_WORD.findall(str(text).lower())):
+            counts[word][label] += 1
+    found = [
+        RevealingWord(word, label_names[label], count, count / num_texts[label])
+        for word, by_label in counts.items()
+        for label, count in by_label.most_common(1)
+        if count >= _MIN_TEXTS
+        and count >= _MIN_PURITY * by_label.total()
+        and count >= _MIN_SHARE_OF_LABEL * num_texts[label]
+        # A label of nearly all texts has such words without any meaning.
+        and num_texts[label] < 0.9 * num_texts.sum()
+    ]
+    found.sort(key=lambda each: (-each.share_of_label, each.word))
+    return found[:_MAX_WORDS]

@@ -1,0 +1,245 @@
+"""What a user should know before trusting a result, each with what to do about it.
+
+    doubts = [*of_rows(source_facts), *of_splits(facts), *of_words(words)]
+    doubts[0].kind, doubts[0].message
+
+One list, computed once: the log, the closing table, the report, the model card and
+`trainer.audit` show the same sentences. The functions take what was counted elsewhere,
+so that each rule, with its limit, stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Iterator, Mapping, Sequence
+
+from trainer.data.revealing import RevealingWord
+from trainer.evaluation.schema import Doubt, SplitEvaluation
+
+# A class with fewer training texts is learnt by chance.
+_FEW_TEXTS_OF_CLASS = 20
+# The 95% interval of an accuracy near 85% reaches 7 points to either side with 100.
+_FEW_HELD_OUT = 100
+# The commonest class has so many times the texts of the rarest.
+_UNEVEN = 5
+_MANY_DUPLICATES = 0.05
+_MANY_UNKNOWN = 0.05
+_MANY_CUT = 0.2
+# AdamW's averages and the warmup need some; the guide's run has 375.
+_FEW_STEPS = 50
+_MAX_NAMED = 5
+
+
+def of_rows(sources: Mapping[str, Any]) -> Iterator[Doubt]:
+    """Of the rows as they were read. sources: `Sources.facts`."""
+    for sentence in sources["warnings"]:
+        yield Doubt(kind="rows", message=sentence)
+    for name, split in sources["splits"].items():
+        count = split.get("num_placeholder_texts", 0)
+        if count:
+            places = ", ".join(split["placeholder_texts"][:3])
+            yield Doubt(
+                kind="placeholder_texts",
+                message=f"{_counted(count, 'text')} of the {name} set without a text "
+                f"but a word for none, like nan or [deleted] ({places}): remove them",
+            )
+
+
+def of_splits(facts: Mapping[str, Any]) -> Iterator[Doubt]:
+    """Of the division of the texts. facts: `splits.facts`."""
+    yield from _contradictions(facts)
+    yield from _overlaps(facts)
+    yield from _classes(facts["splits"])
+    yield from _small_splits(facts["splits"])
+
+
+def _contradictions(facts: Mapping[str, Any]) -> Iterator[Doubt]:
+    count = facts["num_contradicting_texts"]
+    if count:
+        yield Doubt(
+            kind="contradicting_labels",
+            message=f"{_counted(count, 'text')} in the data with more than one label: "
+            "check which is right",
+        )
+    for name, split in facts["splits"].items():
+        if split["num_duplicates"] > _MANY_DUPLICATES * split["num_examples"]:
+            yield Doubt(
+                kind="duplicates",
+                message=f"{split['num_duplicates']} of the {split['num_examples']} "
+                f"{name} texts are copies of others: they count several times; "
+                "remove them if that is not meant",
+            )
+
+
+def _overlaps(facts: Mapping[str, Any]) -> Iterator[Doubt]:
+    for one, other in (
+        ("validation", "train"),
+        ("test", "train"),
+        ("test", "validation"),
+    ):
+        for kind in ("text", "group"):
+            count = facts.get(f"num_{one}_{kind}s_in_{other}")
+            if count:
+                yield Doubt(
+                    kind="overlap",
+                    message=f"{_counted(count, kind)} of the {one} split also in the "
+                    f"{_split_in_words(other)} split: the {one} metrics are better "
+                    f"than on new {kind}s; remove them from one of the two",
+                )
+
+
+def _split_in_words(name: str) -> str:
+    return "training" if name == "train" else name
+
+
+def _classes(splits: Mapping[str, Any]) -> Iterator[Doubt]:
+    for name, split in splits.items():
+        absent = [label for label, count in split["class_counts"].items() if not count]
+        if absent:
+            yield Doubt(
+                kind="absent_class",
+                message=f"the {name} split has no text labelled {_named(absent)}: "
+                "nothing is "
+                + ("learnt" if name == "train" else "measured")
+                + " of it; add texts",
+            )
+    counts = splits["train"]["class_counts"]
+    few = {
+        label: count
+        for label, count in counts.items()
+        if 0 < count < _FEW_TEXTS_OF_CLASS
+    }
+    if few:
+        named = _named([f"{label} ({count})" for label, count in few.items()])
+        yield Doubt(
+            kind="few_texts_of_class",
+            message=f"fewer than {_FEW_TEXTS_OF_CLASS} training texts are labelled "
+            f"{named}: the model can hardly learn it; add texts, or join classes with "
+            "--label_names=RAW=NAME",
+        )
+    present = [count for count in counts.values() if count]
+    if max(present) >= _UNEVEN * min(present):
+        commonest = max(counts, key=lambda label: counts[label])
+        share = counts[commonest] / sum(present)
+        yield Doubt(
+            kind="imbalance",
+            message=f"{share:.0%} of the training texts are labelled {commonest}: look "
+            "at the F1 of each class rather than at the accuracy; "
+            "--class_weights=balanced makes rare classes count more",
+        )
+
+
+def _small_splits(splits: Mapping[str, Any]) -> Iterator[Doubt]:
+    for name, use in (
+        ("validation", "to choose weights, calibrate or set thresholds by"),
+        ("test", "to judge the model by"),
+    ):
+        count = splits[name]["num_examples"] if name in splits else 0
+        if count < _FEW_HELD_OUT:
+            received = f"only {_counted(count, 'text')}" if count else "no texts"
+            yield Doubt(
+                kind=f"few_{name}_texts",
+                message=f"{received} {use}: add labelled texts, or hold out "
+                f"more of them (a smaller --{name}_one_in)",
+            )
+
+
+def of_words(words: Sequence[RevealingWord]) -> Iterator[Doubt]:
+    """Of words that give a label away."""
+    for word in words:
+        yield Doubt(
+            kind="revealing_word",
+            message=f"the word {word.word!r} stands in {word.share_of_label:.0%} of the "
+            f"texts labelled {word.label}, and hardly in others: does it give the "
+            "label away? Then remove it, or the column that it comes from",
+        )
+
+
+def of_tokens(splits: Mapping[str, Any]) -> Iterator[Doubt]:
+    """Of what the model reads. splits: `SplitFacts` as mappings, by split."""
+    # Where they are alike, the training texts say it for all.
+    train = splits["train"]
+    if train["unknown_fraction"] > _MANY_UNKNOWN:
+        yield Doubt(
+            kind="unknown_tokens",
+            message=f"{train['unknown_fraction']:.0%} of the words of the training "
+            "texts are unknown to the preset's vocabulary, and read as [UNK]: choose "
+            "a --preset of the texts' language",
+        )
+    for name, split in splits.items():
+        if split["num_unknown_texts"]:
+            yield Doubt(
+                kind="unknown_texts",
+                message=f"of {_counted(split['num_unknown_texts'], 'text')} of the "
+                f"{name} split the preset's vocabulary knows no word: all of them "
+                "look the same to the model; choose another --preset, or remove them",
+            )
+    if train["truncated_fraction"] > _MANY_CUT:
+        yield Doubt(
+            kind="texts_cut",
+            message=f"{train['truncated_fraction']:.0%} of the training texts are "
+            "longer than the model reads: a larger --max_length, "
+            "--truncation=head_tail or --long_text=windows lets it read more",
+        )
+
+
+def of_draws(splits: Mapping[str, Any], limits: Mapping[str, int]) -> Iterator[Doubt]:
+    """Of what was to be drawn. limits: texts asked for, by split; 0: all."""
+    for name, split in splits.items():
+        flag = "num_train_examples" if name == "train" else "num_eval_examples"
+        if limits[name] > split["num_available"]:
+            yield Doubt(
+                kind="short_draw",
+                message=f"--{flag}={limits[name]} exceeds the {split['num_available']} "
+                f"texts of the {name} split: all of them are used",
+            )
+
+
+def of_training(
+    *, total_steps: int, global_batch_size: int, num_train_examples: int
+) -> Iterator[Doubt]:
+    """Of the plan. global_batch_size: 0 where batches are made of tokens."""
+    if num_train_examples < global_batch_size:
+        yield Doubt(
+            kind="large_batch",
+            message=f"--global_batch_size={global_batch_size} exceeds the "
+            f"{num_train_examples} training texts: each epoch is one step, filled up "
+            "with repeated rows of no weight; make it smaller",
+        )
+    if total_steps < _FEW_STEPS:
+        yield Doubt(
+            kind="few_steps",
+            message=f"the whole training is {_counted(total_steps, 'step')}: a smaller "
+            "--global_batch_size or more --num_train_epochs gives the model more",
+        )
+
+
+def of_result(evaluations: Mapping[str, SplitEvaluation]) -> Iterator[Doubt]:
+    """Of what was measured. evaluations: by split, of the trained model."""
+    name = next((name for name in ("test", "validation") if name in evaluations), None)
+    if name is None:
+        return
+    evaluation = evaluations[name]
+    commonest = evaluation.majority_class_accuracy
+    interval = evaluation.confidence_intervals_95.get("accuracy")
+    low = interval[0] if interval else evaluation.accuracy
+    if low <= commonest:
+        yield Doubt(
+            kind="no_better_than_commonest",
+            message=f"an accuracy of {evaluation.accuracy:.1%} on the {name} texts is "
+            "not shown to be better than always answering the commonest label "
+            f"({commonest:.1%}): add texts, train longer, or check the labels",
+        )
+
+
+def messages(doubts: Iterable[Doubt]) -> tuple[str, ...]:
+    """The sentences alone."""
+    return tuple(doubt.message for doubt in doubts)
+
+
+def _named(names: Sequence[str]) -> str:
+    rest = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

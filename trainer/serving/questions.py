@@ -1,0 +1,155 @@
+"""The rows of an input: what a model is asked, and what each answer begins with.
+
+    for question in questions.read(config):
+        question.text, question.start   # "So-so.", {"id": "q17"}
+
+Every row has its question, in its place; with `--bad_rows=null` a row that cannot be
+used has one without a text. Files are read by `trainer.data.readers`; what becomes of
+an answer is left to `answers.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import json
+import math
+import os
+import sys
+from typing import Iterator, Mapping, Sequence
+
+from trainer.config import PredictConfig
+from trainer.data.readers.opening import expand
+from trainer.data.readers.reading import read_rows
+from trainer.data.readers.rows import BadRow, BadValue, Row, check_unicode
+
+STANDARD_STREAM = "-"
+PLACE = ("file", "line")
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """One row of the input.
+
+    Attributes:
+      text: what the model is asked; None: the row cannot be used.
+      start: what the answer begins with, as JSON has it: the row's place, if there are
+        several files, and the kept fields.
+      error: why the row cannot be used; None where it can be.
+    """
+
+    text: str | None
+    start: Mapping[str, object]
+    error: str | None = None
+
+    @property
+    def key(self) -> str:
+        """All that decides the answer, besides the model."""
+        return json.dumps([self.text, self.start, self.error])
+
+
+def fields(config: PredictConfig) -> tuple[str, ...]:
+    """The names in `Question.start`."""
+    return (*(PLACE if names_several(config.input) else ()), *config.keep_fields)
+
+
+def names_several(name: str) -> bool:
+    """Whether --input is a glob or a list, whatever number of files it stands for."""
+    is_file = name == STANDARD_STREAM or os.path.exists(os.path.expanduser(name))
+    return not is_file and ("," in name or glob.has_magic(name))
+
+
+def files(name: str) -> list[str]:
+    """The files of --input: a glob's sorted, a list's in its order, each once.
+
+    Raises:
+      ValueError: one is not there.
+    """
+    patterns = name.split(",") if names_several(name) else [name]
+    named = (pattern.strip() for pattern in patterns)
+    paths = [path for pattern in named if pattern for path in expand(pattern)]
+    return list(dict.fromkeys(paths))
+
+
+def read(config: PredictConfig) -> Iterator[Question]:
+    """A question a row, read as they are needed.
+
+    Raises:
+      ValueError: a file cannot be used; or a row, unless it is to be answered by null.
+    """
+    has_place = names_several(config.input)
+    is_standard = config.input == STANDARD_STREAM
+    for file in ["<stdin>"] if is_standard else files(config.input):
+        for row in _rows(file, config, is_standard=is_standard):
+            place = {"file": file, "line": row.line} if has_place else {}
+            question = _question(row, file, place, config.keep_fields)
+            # To leave a row out would shift every line after it.
+            if question.error is not None and config.bad_rows == "error":
+                raise ValueError(
+                    f"{question.error} (--bad_rows=null answers such rows by null)"
+                )
+            yield question
+
+
+def _rows(
+    file: str, config: PredictConfig, *, is_standard: bool
+) -> Iterator[Row | BadRow]:
+    is_automatic = config.input_format == "auto"
+    return read_rows(
+        sys.stdin.buffer if is_standard else file,
+        text_field=config.text_field,
+        label_field=None,
+        file_format="text" if is_standard and is_automatic else config.input_format,
+        allow_empty_text=True,
+        keep=config.keep_fields,
+        encoding=config.encoding,
+        column_names=config.column_names,
+        escape=config.escape,
+    )
+
+
+def _question(
+    row: Row | BadRow,
+    file: str,
+    place: Mapping[str, object],
+    keep_fields: Sequence[str],
+) -> Question:
+    # Of a row whose fields could not be told apart there is nothing to keep.
+    kept: dict[str, object] = dict.fromkeys(keep_fields)
+    try:
+        for name in keep_fields:
+            kept[name] = _plain(row.kept.get(name))
+    except BadValue as bad_value:
+        row = BadRow(
+            file,
+            row.line,
+            f"{bad_value.rule} in the kept field {name!r}",
+            bad_value.received,
+            bad_value.mend,
+        )
+    start = {**place, **kept}
+    if isinstance(row, BadRow):
+        return Question(None, start, str(row))
+    return Question(row.text, start)
+
+
+def _plain(value: object) -> object:
+    """A kept value as JSON has it; numbers that are none become null.
+
+    Dates are written as ISO 8601 has them, decimal numbers by their digits.
+
+    Raises:
+      BadValue: it holds what is no text.
+    """
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        # pandas writes a missing value as NaN, and JSON has no word for it.
+        return value if math.isfinite(value) else None
+    if isinstance(value, (str, bytes)):
+        return check_unicode(value, rule="expected Unicode", flag="keep_fields")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,120 @@
+"""The look at a data set that `trainer.audit` takes: what a run would make of it.
+
+    result = audit(config)
+    result["class_counts"], result["doubts"]
+    write(result, "audit.json")
+    print(summary(result))
+
+Rows, labels, splits and doubts are those of a run with the same flags, by the same
+code. What needs the preset (unknown words, texts that are cut) is left to the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from trainer import storage
+from trainer.config import AuditConfig
+from trainer.data import sources, splits
+from trainer.data.revealing import revealing_words
+from trainer.evaluation import doubts
+
+_COLUMNS = 100
+
+
+def audit(config: AuditConfig) -> dict[str, Any]:
+    """Reads and divides the data.
+
+    Returns:
+      JSON-able: `label_names`, in order; `num_rows`, the used ones, and `num_skipped`;
+      `settled`, a sentence a file on how it was read; `class_counts`, by label; of each
+      of `splits` the number of texts and the `class_counts`; `notes`; `doubts`, each
+      with its `kind` and `message`.
+
+    Raises:
+      ValueError: a run would refuse the data; the message says where and why.
+    """
+    read = sources.load(config.data)
+    pool, parts = splits.make_splits(read, config=config.data, seed=config.seed)
+    facts = splits.facts(pool, parts, read.label_names)
+    counts = np.zeros(len(read.label_names), int)
+    for data in read.splits.values():
+        counts += np.bincount(data.labels, minlength=len(counts))
+    train = parts["train"].rows
+    words = revealing_words(
+        pool.texts.take(train), pool.labels[train], label_names=read.label_names
+    )
+    found = [
+        *doubts.of_rows(read.facts),
+        *doubts.of_splits(facts),
+        *doubts.of_words(words),
+    ]
+    sources_facts = read.facts["splits"].values()
+    return {
+        "label_names": list(read.label_names),
+        "num_rows": sum(each["num_rows"] for each in sources_facts),
+        "num_skipped": sum(each["num_skipped_rows"] for each in sources_facts),
+        "settled": [
+            file["settled"] for each in sources_facts for file in each["files"]
+        ],
+        "class_counts": dict(zip(read.label_names, counts.tolist())),
+        "splits": {
+            name: {key: split[key] for key in ("num_examples", "class_counts")}
+            for name, split in facts["splits"].items()
+        },
+        "notes": [*read.facts["notes"], *splits.notes(parts)],
+        "doubts": [dataclasses.asdict(doubt) for doubt in found],
+    }
+
+
+def write(result: Mapping[str, Any], path: str) -> None:
+    """Writes a result as JSON."""
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    storage.write_text(storage.path(path), text)
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """The result for people, in lines of at most 100 columns."""
+    skipped = f", {result['num_skipped']:,} skipped" if result["num_skipped"] else ""
+    lines = [
+        *_wrapped("Read", result["settled"]),
+        f"{'Rows':<10}{result['num_rows']:,} used{skipped}",
+        *_class_lines(result["class_counts"]),
+        *(
+            f"{'Split':<10}{name}: {split['num_examples']:,} texts"
+            for name, split in result["splits"].items()
+        ),
+        *_wrapped("Note", result["notes"]),
+        *_wrapped("Doubt", [doubt["message"] for doubt in result["doubts"]]),
+    ]
+    if not result["doubts"]:
+        lines.append("Nothing is doubtful.")
+    return "\n".join(lines) + "\n"
+
+
+def _class_lines(counts: Mapping[str, int]) -> list[str]:
+    total = sum(counts.values())
+    return [
+        f"{'Label':<10}{label}: {count:,} texts, {count / total:.1%}"
+        for label, count in counts.items()
+    ]
+
+
+def _wrapped(title: str, sentences: Sequence[str]) -> list[str]:
+    return [
+        line
+        for sentence in sentences
+        for line in textwrap.wrap(
+            sentence,
+            _COLUMNS,
+            initial_indent=f"{title:<10}",
+            subsequent_indent=" " * 10,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]

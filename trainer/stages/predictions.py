@@ -1,0 +1,49 @@
+"""The answers to the held-out texts, in files of their own: predictions/test.jsonl.
+
+    paths = predictions.write(run.folder, material, after)  # {"test": "runs/a/…"}
+
+A line is an object: `file` and `line`, where the text was read; `label`, the one in
+the data; `answer`, the label that the export gives; `probabilities` of all labels, in
+their order, calibrated as those of the export. Lines are in the split's order.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Iterator
+
+from trainer import storage
+from trainer.run_folder import RunFolder
+from trainer.stages.measure import After
+from trainer.stages.prepare import Material
+
+_ROWS_AT_ONCE = 4096
+
+
+def write(folder: RunFolder, material: Material, after: After) -> dict[str, str]:
+    """Writes a file for each held-out split; their paths, by split."""
+    paths = {}
+    for split in after.logits:
+        path = folder.predictions(split)
+        storage.write_parts(path, _lines(split, material, after))
+        paths[split] = str(path)
+    return paths
+
+
+def _lines(split: str, material: Material, after: After) -> Iterator[str]:
+    names, logits = material.label_names, after.logits[split]
+    places = material.texts.pool.places.take(material.splits[split].rows)
+    for start in range(0, len(logits), _ROWS_AT_ONCE):
+        answers = after.decision.answers(
+            logits[start : start + _ROWS_AT_ONCE], label_names=names
+        )
+        for row, answer in enumerate(answers, start):
+            file, line = places.of(row)
+            content = {
+                "file": file,
+                "line": line,
+                "label": names[after.labels[split][row]],
+                "answer": answer["label"],
+                "probabilities": answer["probabilities"],
+            }
+            yield json.dumps(content, ensure_ascii=False) + "\n"

@@ -1,0 +1,94 @@
+"""The texts that a report shows, with the answers before and after fine-tuning.
+
+    samples.shown(run, material, before, after)     # the report's `samples`
+
+They are those of --sample_texts. Where none are given, three are drawn from the
+held-out texts, for they say more of the model than any sentence of ours: the surest
+right one, the surest wrong one, and the one nearest to the border between two labels.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+
+from trainer.evaluation import schema
+from trainer.evaluation.schema import Prediction, Sample, SampleChoice
+from trainer.evaluation.slices import shorten_middle
+from trainer.stages.context import Run
+from trainer.stages.measure import After, Before
+from trainer.stages.prepare import Material
+from trainer.tasks.task import Decision
+
+
+def shown(
+    run: Run, material: Material, before: Before, after: After
+) -> tuple[Sample, ...]:
+    """The texts given; else texts drawn from those that results are quoted on."""
+    if run.resolved.sample_texts:
+        answers = zip(
+            run.resolved.sample_texts, before.answers, after.answers, strict=True
+        )
+        return tuple(
+            Sample(text=text, before=first, after=last, label=None, why="given")
+            for text, first, last in answers
+        )
+    split = material.held_out
+    if split is None:
+        return ()
+    plain = run.task.plain_decision(len(material.label_names))
+    rows = material.splits[split].rows
+    drawn = draw(after.labels[split], after.logits[split], after.decision)
+    return tuple(
+        Sample(
+            text=shorten_middle(material.texts.pool.texts[int(rows[index])].as_py()),
+            before=(
+                None
+                if before.logits is None
+                else _prediction(plain, before.logits, index, material)
+            ),
+            after=_prediction(after.decision, after.logits[split], index, material),
+            label=material.label_names[after.labels[split][index]],
+            why=why,
+        )
+        for index, why in drawn.items()
+    )
+
+
+def draw(
+    labels: np.ndarray, logits: np.ndarray, decision: Decision
+) -> dict[int, SampleChoice]:
+    """Rows to show, each for another reason; at a tie the first one.
+
+    Args:
+      labels: int [n].
+      logits: float [n, classes].
+
+    Returns:
+      Row → why. A reason that no row is left for is not among them.
+    """
+    probabilities = decision.probabilities(logits)
+    chosen = decision.choose(probabilities)
+    doubts = 1 - probabilities[np.arange(len(chosen)), chosen]
+    is_right = chosen == labels
+    _, *reasons = get_args(SampleChoice)
+    rankings = (
+        (doubts, is_right),
+        (doubts, ~is_right),
+        (decision.margins(probabilities), np.full(len(chosen), True)),
+    )
+    drawn: dict[int, SampleChoice] = {}
+    for why, (values, is_meant) in zip(reasons, rankings, strict=True):
+        ranked = np.argsort(values, kind="stable")
+        rows = (int(row) for row in ranked if is_meant[row] and int(row) not in drawn)
+        if (row := next(rows, None)) is not None:
+            drawn[row] = why
+    return drawn
+
+
+def _prediction(
+    decision: Decision, logits: np.ndarray, index: int, material: Material
+) -> Prediction:
+    (answer,) = decision.answers(logits[[index]], label_names=material.label_names)
+    return schema.from_mapping(Prediction, answer)
