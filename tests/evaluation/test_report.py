@@ -95,7 +95,7 @@ def test_page_shows_every_part() -> None:
         after.most_confident_errors[0].text,
         "Best step 20",
         "Parameters 22,713,216",
-        "toy.csv toy.csv: UTF-8, by commas 9,964",
+        "toy.csv UTF-8, by commas 9,964",
         "Rows that are used 9,963",
         "Rows that were skipped 1",
         "line 17: no label",
