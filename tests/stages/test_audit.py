@@ -57,6 +57,15 @@ def test_sound_texts_are_not_doubted(tmp_path: pathlib.Path) -> None:
     assert audit.audit(write(tmp_path / "a.csv", rows))["doubts"] == []
 
 
+def test_rows_too_few_to_hold_out_are_doubted(tmp_path: pathlib.Path) -> None:
+    """A run refuses them; here all that can be said of them is said."""
+    result = audit.audit(write(tmp_path / "a.csv", ROWS[148:152]))
+
+    assert result["class_counts"] == {"bad": 2, "good": 2}
+    kinds = [doubt["kind"] for doubt in result["doubts"]]
+    assert kinds == ["few_texts_of_class", "few_validation_texts", "few_test_texts"]
+
+
 def run(*flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-X", "importtime", "-m", "trainer.audit", *flags]
     return subprocess.run(command, capture_output=True, text=True)

@@ -108,22 +108,26 @@ class _Hashed:
 
 
 def make_splits(
-    sources: Sources, *, config: DataConfig, seed: int
+    sources: Sources, *, config: DataConfig, seed: int, may_be_empty: bool = False
 ) -> tuple[Pool, dict[str, Split]]:
     """The texts of a run and its splits.
+
+    Args:
+      seed: draws the rows where not all are wanted.
+      may_be_empty: whether held-out splits may be without a text.
 
     Returns:
       The pool of all texts that a split holds, and the splits: "train" always, and
       "validation" and "test" where there are any.
 
     Raises:
-      ValueError: no text is left to train on, or a split that was asked for is empty,
-        or a label has a single text where some are to be held out.
+      ValueError: no text is left to train on, or a split that was asked for is empty
+        and may not be; or a label has a single text where some are to be held out.
     """
     hashed = {name: _hashed(data) for name, data in sources.splits.items()}
     shares, num_left_out = _shares(sources, hashed, config)
     for name, is_chosen in shares.items():
-        if not is_chosen.any():
+        if not is_chosen.any() and not (may_be_empty and name != "train"):
             raise ValueError(_empty_split(name, len(sources.splits["train"]), config))
     drawn = {
         name: _drawn(sources, hashed, name, is_chosen, config=config, seed=seed)

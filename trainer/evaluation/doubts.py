@@ -94,7 +94,7 @@ def _split_in_words(name: str) -> str:
 def _classes(splits: Mapping[str, Any]) -> Iterator[Doubt]:
     for name, split in splits.items():
         absent = [label for label, count in split["class_counts"].items() if not count]
-        if absent:
+        if absent and split["num_examples"]:
             yield Doubt(
                 kind="absent_class",
                 message=f"the {name} split has no text labelled {_named(absent)}: "

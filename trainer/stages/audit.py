@@ -6,7 +6,7 @@
     print(summary(result))
 
 Rows, labels, splits and doubts are those of a run with the same flags, by the same
-code. What needs the preset (unknown words, texts that are cut) is left to the run.
+code. Only a held-out split without a text is a doubt here, where a run refuses. What needs the preset (unknown words, texts that are cut) is left to the run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def audit(config: AuditConfig) -> dict[str, Any]:
       ValueError: a run would refuse the data; the message says where and why.
     """
     read = sources.load(config.data)
-    pool, parts = splits.make_splits(read, config=config.data, seed=config.seed)
+    pool, parts = splits.make_splits(
+        read, config=config.data, seed=config.seed, may_be_empty=True
+    )
     facts = splits.facts(pool, parts, read.label_names)
     counts = np.zeros(len(read.label_names), int)
     for data in read.splits.values():
