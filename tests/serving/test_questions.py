@@ -66,6 +66,18 @@ def test_rows_of_several_files_have_a_place(
     assert questions.fields(config) == tuple(first.start)
 
 
+def test_one_of_several_shards_may_be_without_rows(folder: pathlib.Path) -> None:
+    """Named alone, or where none has a row, it is a mistake."""
+    (folder / "part-3.csv").write_text("id,text\n")
+    (folder / "part-0.csv").write_text("")
+    assert [question.text for question in read("part-*.csv")] == ["a\nb", "b", "c"]
+    for name in ("part-3.csv", "part-0.csv,part-3.csv"):
+        with pytest.raises(
+            ValueError, match="part-[03].csv: expected at least one row"
+        ):
+            read(name)
+
+
 def test_a_file_that_is_not_there_is_named(folder: pathlib.Path) -> None:
     for name in ("part-*.tsv", "part-1.csv,part-3.csv"):
         with pytest.raises(ValueError, match="no match among") as error:

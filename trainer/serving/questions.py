@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import json
+import logging
 import math
 import os
 import sys
@@ -21,7 +22,15 @@ from typing import Iterator, Mapping, Sequence
 from trainer.config import PredictConfig
 from trainer.data.readers.opening import expand
 from trainer.data.readers.reading import read_rows
-from trainer.data.readers.rows import BadRow, BadValue, Row, check_unicode
+from trainer.data.readers.rows import (
+    BadRow,
+    BadValue,
+    EmptyFileError,
+    Row,
+    check_unicode,
+)
+
+_logger = logging.getLogger(__name__)
 
 STANDARD_STREAM = "-"
 PLACE = ("file", "line")
@@ -77,18 +86,32 @@ def read(config: PredictConfig) -> Iterator[Question]:
     Raises:
       ValueError: a file cannot be used; or a row, unless it is to be answered by null.
     """
-    has_place = names_several(config.input)
     is_standard = config.input == STANDARD_STREAM
-    for file in ["<stdin>"] if is_standard else files(config.input):
-        for row in _rows(file, config, is_standard=is_standard):
-            place = {"file": file, "line": row.line} if has_place else {}
-            question = _question(row, file, place, config.keep_fields)
-            # To leave a row out would shift every line after it.
-            if question.error is not None and config.bad_rows == "error":
-                raise ValueError(
-                    f"{question.error} (--bad_rows=null answers such rows by null)"
-                )
-            yield question
+    paths = ["<stdin>"] if is_standard else files(config.input)
+    errors: list[EmptyFileError] = []
+    for file in paths:
+        try:
+            yield from _questions(file, config)
+        # Of several shards one may be without rows.
+        except EmptyFileError as error:
+            errors.append(error)
+            if len(errors) == len(paths):
+                raise errors[0] from None
+            _logger.info("%s: left out, it has no rows", file)
+
+
+def _questions(file: str, config: PredictConfig) -> Iterator[Question]:
+    """Those of one file."""
+    has_place = names_several(config.input)
+    for row in _rows(file, config, is_standard=config.input == STANDARD_STREAM):
+        place = {"file": file, "line": row.line} if has_place else {}
+        question = _question(row, file, place, config.keep_fields)
+        # To leave a row out would shift every line after it.
+        if question.error is not None and config.bad_rows == "error":
+            raise ValueError(
+                f"{question.error} (--bad_rows=null answers such rows by null)"
+            )
+        yield question
 
 
 def _rows(
