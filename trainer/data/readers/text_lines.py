@@ -34,9 +34,8 @@ def read(
 
 
 def _refuse_other_fields(request: Request) -> None:
-    others = [*request.where, *request.kept_fields]
-    if request.label_field is not None:
-        others.append(request.label_field)
+    fields = request.fields_in((request.text_field,))
+    others = [name for name in fields if name != request.text_field]
     if others:
         raise BadFileError(
             request.file,
