@@ -12,6 +12,7 @@ again once the steps that were traced with them are gone.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 from typing import Any, Iterator
 
@@ -35,6 +36,14 @@ def released() -> Iterator[None]:
             del registry[name]
         # Graphs hold on to their tensors, and these to them.
         gc.collect()
+        _return_freed_memory()
+
+
+def _return_freed_memory() -> None:
+    """Gives the system back what is free; glibc keeps it: a fifth of a small run's."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def _custom_gradients() -> set[str]:
