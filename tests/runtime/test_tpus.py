@@ -207,9 +207,12 @@ def test_two_hosts(tiny_preset: str, tmp_path: pathlib.Path) -> None:
 
 def run_main(tpu: str, folder: pathlib.Path) -> tuple[str, float]:
     """The program's error on a TPU that is not there, and how long it took."""
+    # Rows are read before TensorFlow is started.
+    reviews = folder.parent / "reviews.csv"
+    tiny.write_reviews(reviews, count=40)
     settings = {
         "model_dir": folder,
-        "dataset": "files:none.csv",
+        "dataset": f"files:{reviews}",
         "preset": "none",
         "strategy": "tpu",
         "tpu": tpu,

@@ -240,6 +240,7 @@ def test_bad_rows_are_answered_in_their_place(
             "a.txt",
             b"a\n\xff\nabc\n\xff\n\xff\n",
             bad_rows="null",
+            encoding="utf-8",
             batch_size=batch_size,
         )
         errors = [row.pop("error") for row in found]
@@ -367,6 +368,7 @@ def test_bad_input_leaves_the_old_output(
                 saved_model=saved_model,
                 input=str(tmp_path / name),
                 output=str(output),
+                encoding="utf-8",
                 batch_size=batch_size,
             )
         )

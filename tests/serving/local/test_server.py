@@ -753,7 +753,6 @@ def test_page_explains_texts_without_blanks_by_pieces(
     text: str, pieces: int, page: playwright.Page, url: str
 ) -> None:
     page.goto(url)
-    wait_for_words(page)
     classify(page, text)
     playwright.expect(page.locator("#influence-title")).to_have_text(
         "The pieces that moved it"
@@ -770,7 +769,6 @@ def test_page_breaks_no_words_on_a_phone(
 ) -> None:
     page.set_viewport_size({"width": width, "height": 700})
     page.goto(url)
-    wait_for_words(page)
     classify(page, f"good film bad/{'a' * 120}/bad bad")
     page.locator("#words .word", has_text="aaa").wait_for()
     wait_for_words(page)
