@@ -177,8 +177,8 @@ def of_tokens(splits: Mapping[str, Any]) -> Iterator[Doubt]:
         yield Doubt(
             kind="texts_cut",
             message=f"{train['truncated_fraction']:.0%} of the training texts are "
-            "longer than the model reads: a larger --max_length, "
-            "--truncation=head_tail or --long_text=windows lets it read more",
+            "longer than the model reads: a larger --max_length, or "
+            "--long_text=windows, lets it read more",
         )
 
 
