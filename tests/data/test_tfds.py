@@ -110,6 +110,12 @@ def test_tfds_groups(tmp_path: pathlib.Path) -> None:
         load(**spec, group_field="by")
 
 
+def test_settings_of_text_files_are_refused(tmp_path: pathlib.Path) -> None:
+    spec = write_tfds(tmp_path, train=[("a", 0), ("b", 1)])
+    with pytest.raises(ValueError, match="--encoding, --escape must be for a file"):
+        load(**spec, encoding="cp1252", escape="backslash")
+
+
 def test_damaged_tfds_is_named(tmp_path: pathlib.Path) -> None:
     spec = write_tfds(tmp_path, train=[("a", 0), ("b", 1)])
     (record_file,) = tmp_path.rglob("*train.tfrecord*")

@@ -35,6 +35,7 @@ from trainer.data.labels import (
 )
 from trainer.data.placeholders import Placeholders
 from trainer.data.places import Places
+from trainer.data.readers.encodings import AUTOMATIC
 from trainer.data.readers.rows import BadRow, Row
 from trainer.data.unread import (
     ALL_ROWS,
@@ -204,8 +205,31 @@ _SCHEMES: Mapping[str, Callable[[str, DataConfig], UnreadDataset]] = {
 _NEEDS_TENSORFLOW = ("tfds", "tfrecord")
 
 
+def _refuse_unused(config: DataConfig) -> None:
+    """Raises ValueError for settings of text files where none is read."""
+    specs = (config.dataset, config.validation_dataset, config.test_dataset)
+    given = [
+        f"--{name}"
+        for name, is_given in (
+            ("encoding", config.encoding != AUTOMATIC),
+            ("column_names", bool(config.column_names)),
+            ("escape", config.escape != "auto"),
+        )
+        if is_given
+    ]
+    if given and all(spec.startswith("tfds:") for spec in specs if spec):
+        raise ValueError(
+            message(
+                f"{', '.join(given)} must be for a file that is read",
+                received=f"dataset={config.dataset!r} alone",
+                mend="leave it away",
+            )
+        )
+
+
 def _opened_splits(config: DataConfig) -> tuple[dict[str, UnreadSplit], list[str]]:
     """Opens what the config names, without reading it: split by name, and notes."""
+    _refuse_unused(config)
     dataset = _open(config.dataset, "train", config)
     chosen = {"train": _choose(dataset, "train", config.dataset)}
     notes = list(dataset.notes)
