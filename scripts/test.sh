@@ -13,9 +13,9 @@ bash scripts/install.sh
 .venv/bin/python -m flake8
 .venv/bin/python -m mypy
 # Last, so that its closing line is the last line. Two at a time, each file's tests in
-# one process. The first two files, which take as long as each other, have processes of
-# their own: what XLA compiles for the steps is kept as long as the process lives.
-alone=(tests/training/test_steps.py tests/training/test_multi_worker.py)
+# one process. The first files, which are half of the time, have processes of their own:
+# what XLA compiles for the steps is kept as long as the process lives.
+alone=(tests/training/test_{steps,multi_worker,tpu_lowering}.py)
 run_tests() {
     .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder \
         --durations=15 "$@"
