@@ -306,7 +306,7 @@ class RandomBertBase(presets.Preset):
         assert dropout is not None
         return keras_nlp.models.BertBackbone(
             vocabulary_size=30522,
-            # Its twelve are alike: to lower them all takes three times the memory.
+            # Its twelve are alike; to lower them all takes half as much memory again.
             num_layers=4,
             num_heads=12,
             hidden_dim=768,
