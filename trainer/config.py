@@ -47,6 +47,7 @@ GUIDE_SENTENCES = (
     "The movie was terrible and boring.",
 )
 DEFAULT_WARMUP_FRACTION = 0.1
+BASELINES = ("commonest", "tfidf", "frozen")
 EXPORT_FORMATS = ("float32", "bfloat16", "int8", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
@@ -805,6 +806,21 @@ class ExperimentConfig:
         "Resamples behind the 95% confidence intervals. 0: no intervals.",
         may_change=True,
     )
+    baselines: tuple[str, ...] = setting(
+        BASELINES,
+        "Simple models to measure beside the fine-tuned one, on the same texts, "
+        "separated by commas: `commonest`, always the commonest label; `tfidf`, TF-IDF "
+        "of words and word pairs with logistic regression; `frozen`, logistic "
+        "regression on the vectors of the pretrained encoder as it came, for one more "
+        "pass over all texts. Empty: none.",
+        may_change=True,
+    )
+    num_before_examples: int = setting(
+        200,
+        "Evaluate the weights as they came on at most this many texts of each held-out "
+        "split, drawn like --num_eval_examples; their accuracy is near chance. 0: all.",
+        may_change=True,
+    )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
@@ -819,7 +835,13 @@ class ExperimentConfig:
             ("preset", self.model.preset),
         ):
             _require(bool(value), f"--{name} is required", received="none")
-        _require_at_least(self, 0, "num_bootstrap_resamples")
+        _require_at_least(self, 0, "num_bootstrap_resamples", "num_before_examples")
+        _require(
+            set(self.baselines) <= set(BASELINES)
+            and len(set(self.baselines)) == len(self.baselines),
+            f"--baselines must be any of {', '.join(BASELINES)}, separated by commas",
+            received=",".join(self.baselines),
+        )
         budget, least = self.training.tokens_per_batch, 8 * self.data.max_text_length
         _require(
             budget == 0 or budget >= least,
