@@ -183,9 +183,7 @@ def _exact(texts: TextRows, num_classes: int, unit: str, folder: str) -> _Made |
         max_features=_MAX_EXACT_COEFFICIENTS // _num_rows(num_classes),
         dtype=np.float32,
     )
-    counted = console.progress(
-        texts, "TF-IDF: reading", unit="texts", total=len(texts)
-    )
+    counted = console.progress(texts, "TF-IDF: reading", unit="texts", total=len(texts))
     try:
         train = vectorizer.fit_transform(counted)
     except ValueError:
@@ -254,9 +252,7 @@ def _stored(
     lengths = [np.zeros(1, np.int64)]
     num_columns = 0
     paths = [pathlib.Path(folder) / f"{name}.{part}" for part in ("indices", "values")]
-    counter = console.counter(
-        f"TF-IDF: reading {name}", unit="texts", total=len(texts)
-    )
+    counter = console.counter(f"TF-IDF: reading {name}", unit="texts", total=len(texts))
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]
         advance = stack.enter_context(counter)
