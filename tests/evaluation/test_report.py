@@ -475,6 +475,40 @@ def test_summary_wraps_doubts() -> None:
     assert "Doubts" not in report_lib.summary_table(no_doubts)
 
 
+def test_summary_has_the_simple_models_and_the_verdict() -> None:
+    report = _full_report()
+    # A doubt that the verdict tells is not told again.
+    told = schema.Doubt(kind="no_better_than_commonest", message="no better, alas")
+    report = _replaced(report, "", doubts=(*report.doubts, told))
+    lines = report_lib.summary_table(report).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Accuracy on"))
+    assert [re.sub(" {2,}", "|", line) for line in lines[start + 1 : start + 5]] == [
+        "Always answering the commonest label|51.0% (48.5 to 53.5)",
+        "TF-IDF with logistic regression|74.0% (71.5 to 76.5)",
+        "Logistic regression on frozen vectors|72.0% (69.5 to 74.5)",
+        "",
+    ]
+    # In the column of what came after fine-tuning.
+    assert lines[start + 2].index("74.0%") == lines[0].index("After")
+    verdict, below = "\n".join(lines[start + 5 :]).split("\n\nDoubts\n")
+    assert " ".join(verdict.split()) == report.worth
+    assert "13.4%" in below and "alas" not in below
+    without = _replaced(report, "", baselines={}, comparisons={}, worth=None)
+    table = report_lib.summary_table(without)
+    assert "alas" in table and "TF-IDF" not in table
+
+
+def test_summary_of_simple_models_without_test_texts() -> None:
+    report = _full_report()
+    changes: Any = {
+        when: {"validation": getattr(report, when)["validation"]}
+        for when in ("before", "after")
+    }
+    table = report_lib.summary_table(_replaced(report, "", **changes))
+    row = next(line for line in table.splitlines() if "TF-IDF with" in line)
+    assert row.endswith("75.0% (72.5 to 77.5)")
+
+
 def test_most_frequent_confusions_come_first() -> None:
     names = tuple("abcd")
     matrix = ((5, 1, 0, 0), (2, 5, 7, 0), (0, 2, 0, 0), (0, 0, 0, 3))
