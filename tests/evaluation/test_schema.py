@@ -296,7 +296,8 @@ def test_a_value_of_several_types_keeps_its_own(value: Any) -> None:
 
 def test_a_value_of_none_of_several_types_is_refused() -> None:
     facts = dataclasses.asdict(tiny_report().baselines["tfidf"])
-    for value in (None, True, []):
+    refused: tuple[Any, ...] = (None, True, [])
+    for value in refused:
         with pytest.raises(ValueError, match="settings.a"):
             schema.from_mapping(
                 schema.BaselineFacts, {**facts, "settings": {"a": value}}

@@ -196,7 +196,7 @@ def test_the_rival_is_the_best_on_another_split(
     assert sentence.startswith(beginning) == (split == "validation")
 
 
-AT_COMMONEST = {
+AT_COMMONEST: Any = {
     "accuracy": 0.53,
     "majority_class_accuracy": 0.52,
     "confidence_intervals_95": {"accuracy": (0.52, 0.54)},
@@ -249,7 +249,7 @@ def test_the_commonest_label_may_be_the_only_rival() -> None:
     )
 
 
-ONE_LABEL = {"confusion_matrix": ((600, 0), (500, 0))}
+ONE_LABEL: Any = {"confusion_matrix": ((600, 0), (500, 0))}
 
 
 @pytest.mark.parametrize(

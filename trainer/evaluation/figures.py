@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 from trainer.evaluation import schema
 from trainer.evaluation.intervals import wilson_interval
+from trainer.evaluation.worth import points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,7 +151,7 @@ def comparison_pictures(
         )
     if differences:
         parts = [
-            f"{name} {100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+            f"{name} {points(value)} ({points(low)} to {points(high)})"
             for name, (value, (low, high)) in differences.items()
         ]
         pictures.append(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 import textwrap
 from typing import Any, Callable, Mapping, Sequence
 
@@ -45,11 +46,11 @@ SUMMARY_COLUMNS = 100
 _WRAPPED: Any = {"width": SUMMARY_COLUMNS, "break_on_hyphens": False}
 _MAX_CONFUSIONS = 10
 FINE_TUNED = "Fine-tuned"
-# Baseline → the head of its column; of others, their names.
+# Where there is no room for the title of a baseline.
 _SHORT_TITLES = {
-    "commonest": "Commonest label",
+    "commonest": "commonest label",
     "tfidf": "TF-IDF",
-    "frozen": "Frozen vectors",
+    "frozen": "frozen vectors",
 }
 _COMPARED_METRICS = ("accuracy", "f1_macro", "loss", "expected_calibration_error")
 # From this many times the mean share of a label on, the commonest one's is told.
@@ -159,6 +160,7 @@ def _template() -> jinja2.Template:
         measure=_measure,
         breakable=_breakable,
         opening=capitalized,
+        whole_flags=_whole_flags,
     )
     return environment.get_template("report.html.jinja")
 
@@ -275,6 +277,13 @@ def _breakable(name: str) -> markupsafe.Markup:
     return markupsafe.Markup("_<wbr>").join(name.split("_"))
 
 
+def _whole_flags(sentence: str) -> markupsafe.Markup:
+    """A sentence within which no flag is broken, for none could copy it."""
+    text = str(markupsafe.escape(sentence))
+    whole = re.sub(r"--\w+(=\w+)?", r'<span class="whole">\g<0></span>', text)
+    return markupsafe.Markup(whole)
+
+
 def _setting(value: Any) -> str:
     """A setting as it is written in a flagfile, lists with commas."""
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
@@ -362,10 +371,6 @@ def _rows_of_baselines(report: Report, split: str) -> list[str]:
     ]
 
 
-def _short_title(name: str) -> str:
-    return _SHORT_TITLES.get(name, capitalized(name))
-
-
 def _compared(report: Report, split: str) -> dict[str, Any] | None:
     """The table of the fine-tuned model and the simple ones; None without these.
 
@@ -380,10 +385,14 @@ def _compared(report: Report, split: str) -> dict[str, Any] | None:
         for name in _COMPARED_METRICS
     ]
     return {
-        "columns": [FINE_TUNED, *map(_short_title, report.baselines)],
+        "columns": [FINE_TUNED, *map(_column_title, report.baselines)],
         "rows": [*rows, *_cost_rows(report), *_paired_rows(report)],
-        "titles": {name: _short_title(name) for name in report.comparisons},
+        "titles": {name: _SHORT_TITLES[name] for name in report.comparisons},
     }
+
+
+def _column_title(name: str) -> str:
+    return capitalized(_SHORT_TITLES[name])
 
 
 def _cost_rows(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -424,7 +433,7 @@ def _paired_rows(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 _PAIRED: Mapping[str, Callable[[Comparison], tuple[str, str]]] = {
-    "Fine-tuned minus this, points": lambda comparison: (
+    "Fine-tuned minus it, points": lambda comparison: (
         worth.signed_points(comparison.difference),
         " to ".join(map(worth.points, comparison.interval_95)),
     ),
@@ -432,11 +441,11 @@ _PAIRED: Mapping[str, Callable[[Comparison], tuple[str, str]]] = {
         _probability(comparison.mcnemar_p),
         "",
     ),
-    "Texts that only fine-tuned has right": lambda comparison: (
+    "Texts only fine-tuned has right": lambda comparison: (
         f"{comparison.num_only_model_right:,}",
         "",
     ),
-    "Texts that only this has right": lambda comparison: (
+    "Texts only it has right": lambda comparison: (
         f"{comparison.num_only_baseline_right:,}",
         "",
     ),
@@ -451,22 +460,21 @@ def _comparison_pictures(report: Report, split: str) -> list[figures.Picture]:
     if not report.baselines or split not in report.after:
         return []
     scores = {
-        _short_title(name): baseline_scores(facts, split)
+        _column_title(name): baseline_scores(facts, split)
         for name, facts in report.baselines.items()
     }
     everyone = {FINE_TUNED: report.after[split], **scores}
-    pictures = figures.comparison_pictures(
+    return figures.comparison_pictures(
         accuracies={
             name: (each.accuracy, each.confidence_intervals_95.get("accuracy"))
             for name, each in everyone.items()
             if each
         },
         differences={
-            _short_title(name): (comparison.difference, comparison.interval_95)
+            _column_title(name): (comparison.difference, comparison.interval_95)
             for name, comparison in report.comparisons.items()
         },
     )
-    return pictures
 
 
 def _metric_tables(report: Report) -> list[dict[str, Any]]:
