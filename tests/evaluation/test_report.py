@@ -201,7 +201,7 @@ ABSENT = {
             f"comparisons.{name}",
             {"only_model_right": (), "only_baseline_right": (), "cost_ratio": None},
         )
-        for name in ("tfidf", "frozen")
+        for name in ("commonest", "tfidf", "frozen")
     ],
     "before_of_samples": [
         ("", {"samples": (dataclasses.replace(sample("a", *NAMES), before=None),)})
@@ -519,7 +519,7 @@ def test_summary_has_the_simple_models_and_the_verdict() -> None:
     lines = report_lib.summary_table(report).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("Accuracy on"))
     assert [re.sub(" {2,}", "|", line) for line in lines[start + 1 : start + 5]] == [
-        "Always answering the commonest label|51.0% (48.5 to 53.5)",
+        "The commonest label|51.0% (48.5 to 53.5)",
         "TF-IDF with logistic regression|74.0% (71.5 to 76.5)",
         "Logistic regression on frozen vectors|72.0% (69.5 to 74.5)",
         "",
@@ -561,7 +561,7 @@ def test_page_compares_the_simple_models() -> None:
     assert rows["Time"] == ["1 h 02 min", "12.0 s", "12.0 s", "12.0 s"]
     assert rows["Memory"] == ["1.50 GiB", "3.0 MiB", "3.0 MiB", "–"]
     paired = rows["Fine-tuned minus it, points"]
-    assert paired == ["–", "–", "+4.1 2.9 to 5.3", "+6.1 4.0 to 8.0"]
+    assert paired == ["–", "+31.9 28.0 to 36.0", "+4.1 2.9 to 5.3", "+6.1 4.0 to 8.0"]
     assert rows["McNemar’s p"][2:] == ["0.012"] * 2
     assert rows["Texts only fine-tuned has right"][2:] == ["80"] * 2
     assert rows["Texts only it has right"][2:] == ["40"] * 2
@@ -575,6 +575,7 @@ def test_page_compares_the_simple_models() -> None:
         "Not a bad film, and not a good one.",
     ):
         assert words in page.text, words
+    assert "Commonest label right" not in page.text
 
 
 def test_page_leaves_out_what_was_not_compared() -> None:

@@ -387,7 +387,12 @@ def _compared(report: Report, split: str) -> dict[str, Any] | None:
     return {
         "columns": [FINE_TUNED, *map(_column_title, report.baselines)],
         "rows": [*rows, *_cost_rows(report), *_paired_rows(report)],
-        "titles": {name: _SHORT_TITLES[name] for name in report.comparisons},
+        # Which texts have not the commonest label, nobody needs to read.
+        "titles": {
+            name: _SHORT_TITLES[name]
+            for name in report.comparisons
+            if name != worth.COMMONEST
+        },
     }
 
 
