@@ -205,3 +205,27 @@ def test_the_limit_is_drawn_where_texts_come_near_it(
     assert (f"read: {limit:,}" in _texts(picture)) == is_shown
     assert "tokens of a text; the last bar: all that are longer" in _texts(picture)
     assert f"longer than the {limit:,} that are read" in picture.title
+
+
+def test_models_are_compared_in_two_pictures() -> None:
+    hostile = "<b>" + "x" * 40
+    accuracies = {"Fine-tuned": (0.83, (0.8, 0.86)), hostile: (0.5, None)}
+    accuracy, difference = figures.comparison_pictures(
+        accuracies=accuracies, differences={"TF-IDF": (-0.018, (-0.03, -0.005))}
+    )
+    assert accuracy.alternative == f"Accuracy: Fine-tuned 83.0%; {hostile} 50.0%."
+    assert {"Fine-tuned", "<b>" + "x" * 20 + "…"} <= {*_texts(accuracy)}
+    assert difference.alternative.endswith("points: TF-IDF −1.8 (−3.0 to −0.5).")
+    assert "points; right of 0 fine-tuned is better" in _texts(difference)
+    # The fine-tuned model stands out; a line marks 0 where differences are drawn.
+    orange, grey = "stroke: #d55e00", "stroke-dasharray: 3.7"
+    assert orange in _svg(accuracy).lower() and grey not in _svg(accuracy)
+    assert orange not in _svg(difference).lower() and grey in _svg(difference)
+
+
+def test_what_was_not_compared_is_not_drawn() -> None:
+    assert figures.comparison_pictures(accuracies={}, differences={}) == []
+    (one,) = figures.comparison_pictures(
+        accuracies={"Fine-tuned": (0.8, None)}, differences={}
+    )
+    assert one.title == "Accuracy, with its 95% interval"

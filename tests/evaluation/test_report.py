@@ -133,6 +133,7 @@ def test_page_is_self_contained() -> None:
 def test_page_shows_the_pictures_of_the_held_out_split() -> None:
     report = _full_report()
     drawn = [
+        *report_lib._comparison_pictures(report, "test"),
         *figures.held_out_pictures(report.after["test"]),
         *figures.learning_pictures(report.history, best_step=20),
         *figures.data_pictures(report.data),
@@ -152,18 +153,28 @@ def test_hostile_texts_and_labels_stay_text() -> None:
     report = _replaced(
         report, "data.source.splits.train", skipped_rows=(HOSTILE,), source=HOSTILE
     )
+    other = schema.Disagreement(
+        text=HOSTILE,
+        label=HOSTILE,
+        model=HOSTILE,
+        baseline=HOSTILE,
+        file="toy.csv",
+        line=2,
+    )
+    report = _replaced(report, "comparisons.tfidf", only_model_right=(other,))
     report = _replaced(
         report,
         "",
         title=HOSTILE,
         samples=(dataclasses.replace(report.samples[0], text=HOSTILE),),
         doubts=(schema.Doubt(kind=HOSTILE, message=HOSTILE),),
+        worth=HOSTILE,
         environment={HOSTILE: HOSTILE},
         config={**report.config, "data": {HOSTILE: HOSTILE}},
     )
     page = _Page(report_lib.render_html(report))
     assert "script" not in page.tags
-    assert page.text.count(HOSTILE) >= 12
+    assert page.text.count(HOSTILE) >= 16
 
 
 def test_groups_are_shown_where_there_are_any() -> None:
@@ -182,6 +193,15 @@ ABSENT = {
     "histogram": [("data.splits.train", {"length_histogram": ()})],
     "curves": [
         ("after.test", {"risk_coverage": (), "roc": (), "precision_recall": ()})
+    ],
+    "baselines": [("", {"baselines": {}, "comparisons": {}, "worth": None})],
+    "comparisons": [("", {"comparisons": {}, "worth": None})],
+    "disagreements-cost": [
+        (
+            f"comparisons.{name}",
+            {"only_model_right": (), "only_baseline_right": (), "cost_ratio": None},
+        )
+        for name in ("commonest", "tfidf", "frozen")
     ],
     "before_of_samples": [
         ("", {"samples": (dataclasses.replace(sample("a", *NAMES), before=None),)})
@@ -228,7 +248,14 @@ def test_all_may_be_absent_together() -> None:
     report = emptied_report()
     page = _check_absent(report)
     assert not page.images
-    for heading in ("sentences", "Metrics", "Right and wrong", "Formats", "Settings"):
+    for heading in (
+        "sentences",
+        "Worth it?",
+        "Metrics",
+        "Right and wrong",
+        "Formats",
+        "Settings",
+    ):
         assert heading not in page.text
     assert "warning" not in page.text and "Doubts" not in page.text
     # What every run has.
@@ -250,10 +277,18 @@ def _check_absent(report: Any) -> Any:
 # What the template asks for by its name, rather than shows row by row.
 READ_BY_NAME = {
     "report": (
-        "title samples doubts training data decision export commands timing "
-        "environment paths"
+        "title worth samples baselines comparisons training data decision export "
+        "commands timing environment paths"
     ),
-    "report.doubts[0]": "kind message",
+    "report.baselines.tfidf": "title num_features settings",
+    "report.comparisons.tfidf": (
+        "only_model_right only_baseline_right num_only_model_right "
+        "num_only_baseline_right"
+    ),
+    "report.comparisons.tfidf.only_model_right[0]": (
+        "text label model baseline file line"
+    ),
+    "compared": "columns rows titles",
     "report.paths": "predictions",
     "report.samples[0]": "text before after label",
     "report.samples[0].after": "label score",
@@ -290,7 +325,8 @@ READ_BY_NAME = {
         "predicted score label length text file line"
     ),
     "": (
-        "report headline split held_out metric_tables learning_pictures "
+        "report headline doubts split held_out compared comparison_pictures "
+        "metric_tables learning_pictures "
         "held_out_pictures data_pictures confusions settings flagfiles"
     ),
     "confusions[0]": "label predicted count fraction",
@@ -473,6 +509,106 @@ def test_summary_wraps_doubts() -> None:
     assert "  - so few" in lines
     no_doubts = _replaced(_full_report(), "", doubts=())
     assert "Doubts" not in report_lib.summary_table(no_doubts)
+
+
+def test_summary_has_the_simple_models_and_the_verdict() -> None:
+    report = _full_report()
+    # A doubt that the verdict tells is not told again.
+    told = schema.Doubt(kind="no_better_than_commonest", message="no better, alas")
+    report = _replaced(report, "", doubts=(*report.doubts, told))
+    lines = report_lib.summary_table(report).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("Accuracy on"))
+    assert [re.sub(" {2,}", "|", line) for line in lines[start + 1 : start + 5]] == [
+        "The commonest label|51.0% (48.5 to 53.5)",
+        "TF-IDF with logistic regression|74.0% (71.5 to 76.5)",
+        "Logistic regression on frozen vectors|72.0% (69.5 to 74.5)",
+        "",
+    ]
+    # In the column of what came after fine-tuning.
+    assert lines[start + 2].index("74.0%") == lines[0].index("After")
+    verdict, below = "\n".join(lines[start + 5 :]).split("\n\nDoubts\n")
+    assert " ".join(verdict.split()) == report.worth
+    assert "13.4%" in below and "alas" not in below
+    without = _replaced(report, "", baselines={}, comparisons={}, worth=None)
+    table = report_lib.summary_table(without)
+    assert "alas" in table and "TF-IDF" not in table
+
+
+def _rows_of_worth(report: Any) -> dict[str, list[str]]:
+    table = report_lib._compared(report, "test")
+    assert table
+    rows = {
+        title: [" ".join(cell).strip() for cell in row] for title, row in table["rows"]
+    }
+    return {"": table["columns"], **rows}
+
+
+def test_page_compares_the_simple_models() -> None:
+    report = _full_report()
+    rows = _rows_of_worth(report)
+    low, high = report.after["test"].confidence_intervals_95["accuracy"]
+    accuracy = (
+        f"{report.after['test'].accuracy:.1%} {100 * low:.1f} to {100 * high:.1f}"
+    )
+    assert rows[""] == ["Fine-tuned", "Commonest label", "TF-IDF", "Frozen vectors"]
+    assert rows["Accuracy"] == [
+        accuracy,
+        "51.0% 48.5 to 53.5",
+        "74.0% 71.5 to 76.5",
+        "72.0% 69.5 to 74.5",
+    ]
+    # 310 times 12 seconds; what was not measured is a dash.
+    assert rows["Time"] == ["1 h 02 min", "12.0 s", "12.0 s", "12.0 s"]
+    assert rows["Memory"] == ["1.50 GiB", "3.0 MiB", "3.0 MiB", "–"]
+    paired = rows["Fine-tuned minus it, points"]
+    assert paired == ["–", "+31.9 28.0 to 36.0", "+4.1 2.9 to 5.3", "+6.1 4.0 to 8.0"]
+    assert rows["McNemar’s p"][2:] == ["0.012"] * 2
+    assert rows["Texts only fine-tuned has right"][2:] == ["80"] * 2
+    assert rows["Texts only it has right"][2:] == ["40"] * 2
+    page = _Page(report_lib.render_html(report))
+    for words in (
+        f"before fine-tuning {report.before['test'].accuracy:.1%}. {report.worth}",
+        "features of a text: 5,000; C: 10, chosen on: validation, folds: 5.",
+        "Fine-tuned right, TF-IDF wrong: 1 of 80",
+        "Frozen vectors right, fine-tuned wrong: 1 of 40",
+        "Labelled negative . Fine-tuned: positive ; TF-IDF: negative . toy.csv:77",
+        "Not a bad film, and not a good one.",
+    ):
+        assert words in page.text, words
+    assert "Commonest label right" not in page.text
+
+
+def test_page_leaves_out_what_was_not_compared() -> None:
+    report = _replaced(_full_report(), "", comparisons={}, worth=None)
+    rows = _rows_of_worth(report)
+    assert "Fine-tuned minus it, points" not in rows and rows["Time"][0] == "–"
+    assert report_lib._compared(_replaced(report, "", baselines={}), "test") is None
+    assert report_lib._compared(_replaced(report, "", after={}), "test") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.5, "0.500"), (0.001, "0.001"), (0.0009, "below 0.001")]
+)
+def test_small_probabilities(value: float, shown: str) -> None:
+    report = _replaced(_full_report(), "comparisons.tfidf", mcnemar_p=value)
+    assert _rows_of_worth(report)["McNemar’s p"][2] == shown
+
+
+def test_a_flag_is_not_broken() -> None:
+    whole = '<span class="whole">--max_length=256</span>'
+    shown = str(report_lib._whole_flags("<b>: --max_length=256; more"))
+    assert shown == f"&lt;b&gt;: {whole}; more"
+
+
+def test_summary_of_simple_models_without_test_texts() -> None:
+    report = _full_report()
+    changes: Any = {
+        when: {"validation": getattr(report, when)["validation"]}
+        for when in ("before", "after")
+    }
+    table = report_lib.summary_table(_replaced(report, "", **changes))
+    row = next(line for line in table.splitlines() if "TF-IDF with" in line)
+    assert row.endswith("75.0% (72.5 to 77.5)")
 
 
 def test_most_frequent_confusions_come_first() -> None:

@@ -15,8 +15,7 @@ from trainer.evaluation import schema
 FREE = {
     *("before", "after", "quality", "splits", "per_class", "confidence_intervals_95"),
     *("class_counts", "length_percentiles", "fingerprint", "environment", "config"),
-    "settings_in_words",
-    "predictions",
+    *("settings_in_words", "predictions", "baselines", "comparisons", "settings"),
 }
 # Where a sample has an evaluation's name for one prediction.
 NOT_FREE = {"samples[].before", "samples[].after"} | {
@@ -33,7 +32,8 @@ CALIBRATION = "expected_calibration_error loss brier_score"
 KEYS = {
     "": (
         "title status before after samples decision training data warnings doubts "
-        "config environment history timing export paths commands settings_in_words"
+        "config environment history timing export paths commands settings_in_words "
+        "baselines comparisons worth"
     ),
     **{
         f"{when}.*{part}": keys
@@ -50,6 +50,25 @@ KEYS = {
             ".roc[]": "name x y area",
             ".precision_recall[]": "name x y area",
         }.items()
+    },
+    "baselines.*": (
+        "title validation test secs peak_memory_bytes num_features settings"
+    ),
+    **{
+        f"baselines.*.{split}": (
+            "num_examples loss accuracy f1_macro mcc roc_auc brier_score "
+            "expected_calibration_error confidence_intervals_95"
+        )
+        for split in ("validation", "test")
+    },
+    "comparisons.*": (
+        "split num_examples difference interval_95 mcnemar_p num_discordant "
+        "num_only_model_right num_only_baseline_right verdict cost_ratio "
+        "only_model_right only_baseline_right"
+    ),
+    **{
+        f"comparisons.*.only_{who}_right[]": "text label model baseline file line"
+        for who in ("model", "baseline")
     },
     "doubts[]": "kind message",
     "samples[]": "text before after label why",
@@ -264,3 +283,22 @@ def test_no_number_that_json_does_not_have() -> None:
     timing = dataclasses.replace(report.timing, export_secs=float("nan"))
     with pytest.raises(ValueError, match="JSON compliant"):
         dataclasses.replace(report, timing=timing).to_json()
+
+
+@pytest.mark.parametrize("value", [5, 2.5, "folds"])
+def test_a_value_of_several_types_keeps_its_own(value: Any) -> None:
+    facts = dataclasses.asdict(tiny_report().baselines["tfidf"])
+    made = schema.from_mapping(
+        schema.BaselineFacts, {**facts, "settings": {"a": value}}
+    )
+    assert made.settings["a"] == value and type(made.settings["a"]) is type(value)
+
+
+def test_a_value_of_none_of_several_types_is_refused() -> None:
+    facts = dataclasses.asdict(tiny_report().baselines["tfidf"])
+    refused: tuple[Any, ...] = (None, True, [])
+    for value in refused:
+        with pytest.raises(ValueError, match="settings.a"):
+            schema.from_mapping(
+                schema.BaselineFacts, {**facts, "settings": {"a": value}}
+            )

@@ -8,6 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.evaluation.tiny_report import (
+    BASELINES,
+    COMPARISONS,
+    WORTH,
+    baseline,
+    baseline_scores,
+)
 from trainer.config import (
     DataConfig,
     ExperimentConfig,
@@ -196,3 +203,37 @@ def test_results_have_intervals_and_doubts_come_first() -> None:
     assert "| accuracy | 0.7500 | 0.6000 to 0.8750 |\n| f1_macro | 0.7123 |" in card
     assert card.index("- 40 test texts: label more") < card.index("## Model details")
     assert "Doubts" not in model_card.render(facts(doubts=[]))
+
+
+def test_the_verdict_opens_the_card_and_a_table_has_its_numbers() -> None:
+    told = {"kind": "no_better_than_commonest", "message": "no better, alas"}
+    content = {
+        "worth": WORTH,
+        "doubts": [told],
+        "baselines": {n: dataclasses.asdict(each) for n, each in BASELINES.items()},
+        "comparisons": {"tfidf": dataclasses.asdict(COMPARISONS["tfidf"])},
+    }
+    card = model_card.render(facts(**content))
+    assert card.index(f"**{WORTH}**") < card.index("## Model details")
+    # The doubt that the verdict tells is not told again.
+    assert "alas" not in card and "## Doubts" not in card
+    for row in (
+        "| TF-IDF with logistic regression | 0.7400 | 0.7150 to 0.7650 | +4.1 "
+        "| 2.9 to 5.3 | 0.0123 | 12.0 |\n",
+        "| the commonest label | 0.5100 | 0.4850 to 0.5350 | – | – | – | 12.0 |\n",
+    ):
+        assert row in card, row
+    table = card[card.index("| model |") :].split("\n\n")[0].splitlines()
+    assert len(table) == 5 and {row.count("|") for row in table} == {8}
+
+
+def test_a_card_of_a_run_without_simple_models() -> None:
+    card = model_card.render(facts())
+    assert "Simple models" not in card and "**" not in card
+    # Only of the split that is shown; without intervals a dash.
+    plain = {"tfidf": dataclasses.asdict(baseline("T", validation=0.75, test=None))}
+    assert "| T |" not in model_card.render(facts(baselines=plain))
+    plain["tfidf"]["test"] = dataclasses.asdict(
+        baseline_scores(0.5, confidence_intervals_95={})
+    )
+    assert "| T | 0.5000 | – | – |" in model_card.render(facts(baselines=plain))

@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from trainer.data.revealing import RevealingWord
-from trainer.evaluation.schema import Doubt, SplitEvaluation
+from trainer.evaluation.schema import BaselineScores, Doubt, SplitEvaluation
 
+NO_BETTER_THAN_COMMONEST = "no_better_than_commonest"
 # A class with fewer training texts is learnt by chance.
 _FEW_TEXTS_OF_CLASS = 20
 # The 95% interval of an accuracy near 85% reaches 7 points to either side with 100.
@@ -220,15 +221,25 @@ def of_result(evaluations: Mapping[str, SplitEvaluation]) -> Iterator[Doubt]:
         return
     evaluation = evaluations[name]
     commonest = evaluation.majority_class_accuracy
-    interval = evaluation.confidence_intervals_95.get("accuracy")
-    low = interval[0] if interval else evaluation.accuracy
-    if low <= commonest:
+    if least_accuracy(evaluation) <= commonest:
         yield Doubt(
-            kind="no_better_than_commonest",
+            kind=NO_BETTER_THAN_COMMONEST,
             message=f"an accuracy of {evaluation.accuracy:.1%} on the {name} texts is "
             "not shown to be better than always answering the commonest label "
             f"({commonest:.1%}): add texts, train longer, or check the labels",
         )
+
+
+def least_accuracy(scores: SplitEvaluation | BaselineScores) -> float:
+    """The low end of the accuracy's interval; the accuracy where it has none."""
+    interval = scores.confidence_intervals_95.get("accuracy")
+    return interval[0] if interval else scores.accuracy
+
+
+def beside(worth: str | None, doubts: Iterable[Doubt]) -> tuple[Doubt, ...]:
+    """The doubts to show beside the sentence of `worth.py`, which tells one of them."""
+    told = NO_BETTER_THAN_COMMONEST if worth else None
+    return tuple(doubt for doubt in doubts if doubt.kind != told)
 
 
 def messages(doubts: Iterable[Doubt]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
     pictures = learning_pictures(report.history, best_step=2000)
     pictures += held_out_pictures(report.after["test"])
     pictures += data_pictures(report.data)
+    pictures += comparison_pictures(accuracies=..., differences=...)
     picture = pictures[0]
     f'<img src="{picture.source}" alt="{html.escape(picture.alternative)}">'
 
@@ -19,10 +20,11 @@ import base64
 import dataclasses
 import io
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 from trainer.evaluation import schema
 from trainer.evaluation.intervals import wilson_interval
+from trainer.evaluation.worth import points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,6 +125,45 @@ def data_pictures(data: schema.DataFacts) -> list[Picture]:
     if train is None or data.longest_text is None or not train.length_histogram:
         return []
     return [_histogram_picture(train, data.longest_text)]
+
+
+def comparison_pictures(
+    *,
+    accuracies: Mapping[str, tuple[float, schema.Interval | None]],
+    differences: Mapping[str, tuple[float, schema.Interval]],
+) -> list[Picture]:
+    """The fine-tuned model beside simple ones.
+
+    Args:
+      accuracies: by the model's name, with its interval; the fine-tuned one first.
+      differences: of its accuracy and that of each simple one, by the latter's name.
+    """
+    pictures = []
+    if accuracies:
+        parts = [f"{name} {value:.1%}" for name, (value, _) in accuracies.items()]
+        pictures.append(
+            _named_bars_picture(
+                "Accuracy, with its 95% interval",
+                f"Accuracy: {'; '.join(parts)}.",
+                accuracies,
+                unit="accuracy, %",
+            )
+        )
+    if differences:
+        parts = [
+            f"{name} {points(value)} ({points(low)} to {points(high)})"
+            for name, (value, (low, high)) in differences.items()
+        ]
+        pictures.append(
+            _named_bars_picture(
+                "Fine-tuned minus the simple model, paired by text",
+                f"Difference of accuracies in points: {'; '.join(parts)}.",
+                differences,
+                unit="points; right of 0 fine-tuned is better",
+                zero=True,
+            )
+        )
+    return pictures
 
 
 def one_line(text: str, num_columns: int) -> str:
@@ -325,11 +366,53 @@ def _error_bars(
     intervals: Sequence[schema.Interval],
 ) -> None:
     """Accuracies as points with their intervals as bars."""
-    below = [value - low for value, (low, _) in zip(accuracies, intervals)]
-    above = [high - value for value, (_, high) in zip(accuracies, intervals)]
-    # Rounding may put an interval's end a hair within its point.
-    spans = [[max(0.0, span) for span in side] for side in (below, above)]
+    spans = _spans(accuracies, intervals)
     axes.errorbar(positions, accuracies, yerr=spans, fmt="o", color=_BLUE, capsize=4)
+
+
+def _spans(
+    values: Sequence[float], intervals: Sequence[schema.Interval]
+) -> list[list[float]]:
+    """How far the intervals reach below the values, and above."""
+    below = [value - low for value, (low, _) in zip(values, intervals)]
+    above = [high - value for value, (_, high) in zip(values, intervals)]
+    # Rounding may put an interval's end a hair within its point.
+    return [[max(0.0, span) for span in side] for side in (below, above)]
+
+
+def _named_bars_picture(
+    title: str,
+    alternative: str,
+    values: Mapping[str, tuple[float, schema.Interval | None]],
+    *,
+    unit: str,
+    zero: bool = False,
+) -> Picture:
+    """Fractions by name, a line each, as percent: points with intervals as bars."""
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        if zero:
+            axes.axvline(0, color=_GREY, linestyle="--", linewidth=1)
+        for row, (value, interval) in enumerate(values.values()):
+            percent = 100 * value
+            low, high = (100 * end for end in interval or (value, value))
+            axes.errorbar(
+                [percent],
+                [row],
+                xerr=_spans([percent], [(low, high)]),
+                fmt="o",
+                color=_BLUE if row or zero else _ORANGE,
+                capsize=4,
+            )
+        names = [one_line(name, 24) for name in values]
+        axes.set_yticks(range(len(values)), names)
+        # The first on top.
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.set_xlabel(unit)
+
+    height = 1.0 + 0.4 * len(values)
+    return _picture(title, alternative, draw, height=height)
 
 
 def _length_picture(bins: Sequence[schema.LengthBin]) -> Picture:

@@ -18,15 +18,19 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 import textwrap
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import jinja2
 import markupsafe
 
 from trainer import templates, wording
-from trainer.evaluation import figures
+from trainer.evaluation import doubts, figures, worth
 from trainer.evaluation.schema import (
+    BaselineFacts,
+    BaselineScores,
+    Comparison,
     Doubt,
     Prediction,
     Report,
@@ -38,7 +42,17 @@ MISSING = "–"
 # Instead of an interval.
 TOO_FEW = "too few texts to say"
 SUMMARY_COLUMNS = 100
+# Flags hold hyphens, at which nobody could copy them.
+_WRAPPED: Any = {"width": SUMMARY_COLUMNS, "break_on_hyphens": False}
 _MAX_CONFUSIONS = 10
+FINE_TUNED = "Fine-tuned"
+# Where there is no room for the title of a baseline.
+_SHORT_TITLES = {
+    "commonest": "commonest label",
+    "tfidf": "TF-IDF",
+    "frozen": "frozen vectors",
+}
+_COMPARED_METRICS = ("accuracy", "f1_macro", "loss", "expected_calibration_error")
 # From this many times the mean share of a label on, the commonest one's is told.
 _UNEVEN = 1.5
 
@@ -65,8 +79,8 @@ def render_html(report: Report) -> str:
 def summary_table(report: Report) -> str:
     """The last lines of a run: before, after, and what to do next.
 
-    The table has at most 100 columns, long sentences are shortened; doubts are
-    wrapped; paths and the command are never cut, so that they can be copied.
+    The table has at most 100 columns, long sentences are shortened; whether it was
+    worth it, and doubts, are wrapped; paths and the command are never cut, so that they can be copied.
     """
     rows = [_summary_row("", "Before", "After")]
     for sample in report.samples:
@@ -80,6 +94,7 @@ def summary_table(report: Report) -> str:
         )
         cells = [_with_interval(before, "accuracy"), _with_interval(after, "accuracy")]
         rows.append(_summary_row(name, *cells))
+        rows += _rows_of_baselines(report, split)
         rows += _rows_of_uneven_labels(before, after)
     ends = {
         "Report": report.paths.report,
@@ -87,20 +102,18 @@ def summary_table(report: Report) -> str:
         "Predict": report.commands.predict,
     }
     following = [f"{name:<12}{end}" for name, end in ends.items()]
-    return "\n".join([*rows, "", *_doubt_lines(report.doubts), *following]) + "\n"
+    verdict = [textwrap.fill(report.worth, **_WRAPPED), ""] if report.worth else []
+    told = _doubt_lines(doubts.beside(report.worth, report.doubts))
+    return "\n".join([*rows, "", *verdict, *told, *following]) + "\n"
 
 
-def _doubt_lines(doubts: Sequence[Doubt]) -> list[str]:
+def _doubt_lines(shown: Sequence[Doubt]) -> list[str]:
     """A heading and the doubts below it, wrapped; and an empty line."""
     lines = [
         textwrap.fill(
-            doubt.message,
-            SUMMARY_COLUMNS,
-            initial_indent="  - ",
-            subsequent_indent="    ",
-            break_on_hyphens=False,
+            doubt.message, initial_indent="  - ", subsequent_indent="    ", **_WRAPPED
         )
-        for doubt in doubts
+        for doubt in shown
     ]
     return ["Doubts", *lines, ""] if lines else []
 
@@ -127,6 +140,16 @@ def held_out_split(report: Report) -> str | None:
     return next((name for name in ("test", "validation") if name in measured), None)
 
 
+def baseline_scores(facts: BaselineFacts, split: str) -> BaselineScores | None:
+    """What a simple model gives on a held-out split."""
+    return facts.test if split == "test" else facts.validation
+
+
+def capitalized(title: str) -> str:
+    """A title as the first word of a row; `str.capitalize` would spoil "TF-IDF"."""
+    return title[:1].upper() + title[1:]
+
+
 def _template() -> jinja2.Template:
     environment = templates.environment(pathlib.Path(__file__).parent, autoescape=True)
     environment.filters.update(
@@ -136,6 +159,8 @@ def _template() -> jinja2.Template:
         plain=_plain,
         measure=_measure,
         breakable=_breakable,
+        opening=capitalized,
+        whole_flags=_whole_flags,
     )
     return environment.get_template("report.html.jinja")
 
@@ -147,6 +172,7 @@ def _context(report: Report) -> dict[str, Any]:
     return {
         # Dicts and not the dataclasses: the template shows some sections row by row.
         "report": dataclasses.asdict(report),
+        "doubts": doubts.beside(report.worth, report.doubts),
         "headline": headline(report),
         "split": split,
         "held_out": dataclasses.asdict(held_out) if held_out else None,
@@ -156,6 +182,8 @@ def _context(report: Report) -> dict[str, Any]:
         ),
         "held_out_pictures": figures.held_out_pictures(held_out) if held_out else [],
         "data_pictures": figures.data_pictures(report.data),
+        "compared": _compared(report, split) if split else None,
+        "comparison_pictures": _comparison_pictures(report, split) if split else [],
         "confusions": _confusions(held_out) if held_out else [],
         "settings": _settings(report),
         "flagfiles": {
@@ -249,6 +277,13 @@ def _breakable(name: str) -> markupsafe.Markup:
     return markupsafe.Markup("_<wbr>").join(name.split("_"))
 
 
+def _whole_flags(sentence: str) -> markupsafe.Markup:
+    """A sentence within which no flag is broken, for none could copy it."""
+    text = str(markupsafe.escape(sentence))
+    whole = re.sub(r"--\w+(=\w+)?", r'<span class="whole">\g<0></span>', text)
+    return markupsafe.Markup(whole)
+
+
 def _setting(value: Any) -> str:
     """A setting as it is written in a flagfile, lists with commas."""
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
@@ -260,6 +295,8 @@ def _measure(value: float, name: str) -> str:
     if name.endswith("_per_sec"):
         return f"{value:,.1f} per second"
     if name.endswith("_bytes"):
+        if value < 2**30:
+            return f"{value / 2**20:.{1 if value < 10 * 2**20 else 0}f} MiB"
         return f"{value / 2**30:,.2f} GiB"
     if name.endswith("_fraction"):
         return _percent(value)
@@ -282,7 +319,7 @@ def _num_examples(*evaluations: SplitEvaluation | None) -> int:
     return next(filter(None, evaluations)).num_examples
 
 
-def _interval(evaluation: SplitEvaluation, name: str) -> str:
+def _interval(evaluation: SplitEvaluation | BaselineScores, name: str) -> str:
     """ "79.8 to 84.6", or why there is none; nothing where none was asked for."""
     intervals = evaluation.confidence_intervals_95
     interval = intervals.get(name)
@@ -296,7 +333,9 @@ def _interval(evaluation: SplitEvaluation, name: str) -> str:
     return f"{low} to {high}"
 
 
-def _with_interval(evaluation: SplitEvaluation | None, name: str) -> str:
+def _with_interval(
+    evaluation: SplitEvaluation | BaselineScores | None, name: str
+) -> str:
     """A metric that is a fraction, as "84.0% (80.6 to 87.4)"."""
     if not evaluation:
         return MISSING
@@ -320,6 +359,129 @@ def _rows_of_uneven_labels(
     ]
 
 
+def _rows_of_baselines(report: Report, split: str) -> list[str]:
+    """What the simple models give on the same texts, below the accuracy."""
+    return [
+        _summary_row(
+            capitalized(facts.title),
+            "",
+            _with_interval(baseline_scores(facts, split), "accuracy"),
+        )
+        for facts in report.baselines.values()
+    ]
+
+
+def _compared(report: Report, split: str) -> dict[str, Any] | None:
+    """The table of the fine-tuned model and the simple ones; None without these.
+
+    A cell is a value and the small print under it.
+    """
+    if not report.baselines or split not in report.after:
+        return None
+    scores = [baseline_scores(facts, split) for facts in report.baselines.values()]
+    everyone = [report.after[split], *scores]
+    rows = [
+        (_METRICS[name][0], [_cell(each, name) for each in everyone])
+        for name in _COMPARED_METRICS
+    ]
+    return {
+        "columns": [FINE_TUNED, *map(_column_title, report.baselines)],
+        "rows": [*rows, *_cost_rows(report), *_paired_rows(report)],
+        # Which texts have not the commonest label, nobody needs to read.
+        "titles": {
+            name: _SHORT_TITLES[name]
+            for name in report.comparisons
+            if name != worth.COMMONEST
+        },
+    }
+
+
+def _column_title(name: str) -> str:
+    return capitalized(_SHORT_TITLES[name])
+
+
+def _cost_rows(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
+    secs = [_fine_tuning_secs(report)]
+    memory: list[int | None] = [report.timing.peak_host_memory_bytes]
+    for facts in report.baselines.values():
+        secs.append(facts.secs)
+        memory.append(facts.peak_memory_bytes)
+    return [
+        (
+            title,
+            [(MISSING if each is None else _measure(each, unit), "") for each in row],
+        )
+        for title, unit, row in (("Time", "_secs", secs), ("Memory", "_bytes", memory))
+    ]
+
+
+def _fine_tuning_secs(report: Report) -> float | None:
+    """The time that the comparisons count as fine-tuning's."""
+    secs = [
+        comparison.cost_ratio * report.baselines[name].secs
+        for name, comparison in report.comparisons.items()
+        if comparison.cost_ratio is not None
+    ]
+    return secs[0] if secs else None
+
+
+def _paired_rows(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What follows from both models' answers to the same texts."""
+    if not report.comparisons:
+        return []
+    # The fine-tuned model itself, then the simple ones.
+    columns = [None, *map(report.comparisons.get, report.baselines)]
+    return [
+        (title, [cell(each) if each else (MISSING, "") for each in columns])
+        for title, cell in _PAIRED.items()
+    ]
+
+
+_PAIRED: Mapping[str, Callable[[Comparison], tuple[str, str]]] = {
+    "Fine-tuned minus it, points": lambda comparison: (
+        worth.signed_points(comparison.difference),
+        " to ".join(map(worth.points, comparison.interval_95)),
+    ),
+    "McNemar\N{RIGHT SINGLE QUOTATION MARK}s p": lambda comparison: (
+        _probability(comparison.mcnemar_p),
+        "",
+    ),
+    "Texts only fine-tuned has right": lambda comparison: (
+        f"{comparison.num_only_model_right:,}",
+        "",
+    ),
+    "Texts only it has right": lambda comparison: (
+        f"{comparison.num_only_baseline_right:,}",
+        "",
+    ),
+}
+
+
+def _probability(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "below 0.001"
+
+
+def _comparison_pictures(report: Report, split: str) -> list[figures.Picture]:
+    if not report.baselines or split not in report.after:
+        return []
+    scores = {
+        _column_title(name): baseline_scores(facts, split)
+        for name, facts in report.baselines.items()
+    }
+    everyone = {FINE_TUNED: report.after[split], **scores}
+    return figures.comparison_pictures(
+        accuracies={
+            name: (each.accuracy, each.confidence_intervals_95.get("accuracy"))
+            for name, each in everyone.items()
+            if each
+        },
+        differences={
+            _column_title(name): (comparison.difference, comparison.interval_95)
+            for name, comparison in report.comparisons.items()
+        },
+    )
+
+
 def _metric_tables(report: Report) -> list[dict[str, Any]]:
     """One table per measured split: its name, size and rows of (name, cells)."""
     tables = []
@@ -335,7 +497,9 @@ def _metric_tables(report: Report) -> list[dict[str, Any]]:
     return tables
 
 
-def _cell(evaluation: SplitEvaluation | None, name: str) -> tuple[str, str]:
+def _cell(
+    evaluation: SplitEvaluation | BaselineScores | None, name: str
+) -> tuple[str, str]:
     """Value and interval of a metric, as text."""
     if not evaluation:
         return MISSING, ""

@@ -863,9 +863,14 @@ def _tuple(value: Any, arguments: tuple[Any, ...], place: str) -> tuple[Any, ...
     )
 
 
-def _optional(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
-    """Unions are of one type and None, in this order."""
-    return None if value is None else _convert(value, arguments[0], place)
+def _union(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
+    """Unions are of one type and None, or of plain types."""
+    kinds = [kind for kind in arguments if kind is not types.NoneType]
+    if value is None and len(kinds) < len(arguments):
+        return None
+    # A whole number is a float too, so the type that it has goes first.
+    exact = [kind for kind in kinds if type(value) is kind]
+    return _convert(value, (exact or kinds)[0], place)
 
 
 def _literal(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
@@ -877,9 +882,9 @@ def _literal(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
 _CONVERTERS: Mapping[Any, Callable[[Any, tuple[Any, ...], str], Any]] = {
     collections.abc.Mapping: _mapping,
     tuple: _tuple,
-    types.UnionType: _optional,
+    types.UnionType: _union,
     # What `|` makes of a type that `typing` defines, such as Mapping.
-    typing.Union: _optional,
+    typing.Union: _union,
     Literal: _literal,
 }
 

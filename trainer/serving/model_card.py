@@ -14,6 +14,7 @@ import re
 from typing import Any, Mapping
 
 from trainer import templates, wording
+from trainer.evaluation import doubts, worth
 from trainer.serving import hub_metadata
 
 # What the server calls the model in the card's examples and the warm-up requests.
@@ -27,6 +28,16 @@ _HYPERPARAMETERS = (
     *("label_smoothing", "class_weights", "early_stopping_patience", "best_metric"),
     *("precision", "seed"),
 )
+
+# What facts may leave out.
+_ABSENT: Mapping[str, Any] = {
+    "signatures": {},
+    "samples": [],
+    "settings_in_words": {},
+    "worth": None,
+    "baselines": {},
+    "comparisons": {},
+}
 
 
 def render(facts: Mapping[str, Any]) -> str:
@@ -44,7 +55,9 @@ def render(facts: Mapping[str, Any]) -> str:
     `decision_quality`, the keys of `schema.DecisionQuality` on it, None if no
     texts were held out; `checked_on`, the split of the texts that the format was
     measured on. And where there are any: `settings_in_words`; `samples`, texts
-    that may be shown to everybody, with `label` and `score`.
+    that may be shown to everybody, with `label` and `score`; `worth`, the sentence of
+    `evaluation/worth.py`, with `baselines` and `comparisons`, by name, the keys of
+    `schema.BaselineFacts` and `schema.Comparison`.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;
@@ -63,9 +76,20 @@ def render(facts: Mapping[str, Any]) -> str:
         autoescape=False,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=_percent, text=_text, code=_code, shape=_shape)
+    environment.filters.update(
+        percent=_percent,
+        text=_text,
+        code=_code,
+        shape=_shape,
+        points=worth.points,
+        signed_points=worth.signed_points,
+    )
     template = environment.get_template("model_card.md.jinja")
-    known = {"signatures": {}, "samples": [], "settings_in_words": {}, **facts}
+    known = {**_ABSENT, **facts}
+    if known["worth"]:
+        # It says the same.
+        told = doubts.NO_BETTER_THAN_COMMONEST
+        known["doubts"] = [each for each in known["doubts"] if each["kind"] != told]
     body = template.render(
         known, model_name=MODEL_NAME, hyperparameters=_hyperparameters(known)
     )
