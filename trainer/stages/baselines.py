@@ -23,7 +23,7 @@ import numpy as np
 from trainer import run_folder, storage
 from trainer.baselines import commonest, cost, frozen, tfidf
 from trainer.baselines.examples import Answers, Examples
-from trainer.evaluation import comparisons, slices
+from trainer.evaluation import comparisons, schema, slices, worth
 from trainer.evaluation.evaluator import Evaluator, make_evaluator
 from trainer.evaluation.schema import (
     BaselineFacts,
@@ -141,17 +141,38 @@ def compared(
     # As a baseline's: from token ids to answers.
     secs = trained.state.train_secs + run.stopwatch.laps["evaluate_after_secs"]
     split = material.held_out
+    facts = {
+        name: _facts(run, material, built, baseline)
+        for name, baseline in simple.items()
+    }
+    beside = {
+        name: _comparison(run, material, baseline, after, split, secs)
+        for name, baseline in simple.items()
+        if split is not None
+    }
+    circumstances = _circumstances(run, material, built, trained)
     return Compared(
-        baselines={
-            name: _facts(run, material, built, baseline)
-            for name, baseline in simple.items()
-        },
-        comparisons={
-            name: _comparison(run, material, baseline, after, split, secs)
-            for name, baseline in simple.items()
-            if split is not None
-        },
-        worth=None,
+        baselines=facts,
+        comparisons=beside,
+        worth=worth.sentence(beside, facts, after.facts(), circumstances),
+    )
+
+
+def _circumstances(
+    run: Run, material: Material, built: Built, trained: Trained
+) -> worth.Circumstances:
+    """What of the run tells how it may be bettered."""
+    texts = material.facts().splits["train"]
+    validation = schema.from_mapping(schema.History, run.folder.history()).validation
+    return worth.Circumstances(
+        num_train_texts=texts.num_examples,
+        num_available_texts=texts.num_available,
+        truncated_fraction=texts.truncated_fraction,
+        max_length=run.config.data.max_length,
+        encoder_limit=built.classifier.backbone.max_sequence_length,
+        long_text=run.config.data.long_text,
+        num_train_epochs=run.config.training.num_train_epochs,
+        still_rose=worth.still_rose(validation, best_step=trained.state.best_step),
     )
 
 
