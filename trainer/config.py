@@ -27,6 +27,7 @@ from trainer.messages import did_you_mean, message
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
 Pooling = Literal["first", "mean"]
+HeadStart = Literal["random", "frozen"]
 Schedule = Literal["linear", "cosine", "constant"]
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 CollectiveCommunication = Literal["auto", "ring", "nccl"]
@@ -372,6 +373,13 @@ class ModelConfig:
         "first",
         "What the head reads: `first`, the first token through BERT's pooler; "
         "`mean`, the mean of the tokens' vectors.",
+    )
+    head_start: HeadStart = setting(
+        "random",
+        "What the head's weights are before training: `random` numbers, or `frozen`, "
+        "the logistic regression on the pretrained encoder's vectors of the training "
+        "texts (Kumar et al. 2022), for a pass over them; it is the baseline of this "
+        "name. What helps where, docs/recipes.md says.",
     )
     dropout: float = setting(
         -1.0, "Dropout rate in [0, 1) of encoder and head. -1: the preset's own."

@@ -11,7 +11,7 @@ A baseline learns from the labels of "train", may choose its settings on those o
 from __future__ import annotations
 
 import dataclasses
-from typing import Mapping
+from typing import Mapping, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,18 @@ class Examples:
         return log_shares
 
 
+class Head(NamedTuple):
+    """A linear classifier of vectors: logits = vectors @ kernel + bias.
+
+    Attributes:
+      kernel: float32 [features, classes].
+      bias: float32 [classes].
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
     """What a baseline says of the held-out texts.
@@ -62,9 +74,11 @@ class Answers:
       logits: float32 [n, classes], of each held-out split.
       num_features: that it reads of a text at most; None: it reads none.
       settings: what was chosen, and how.
+      head: that gives the answers, where it reads the encoder's vectors.
     """
 
     title: str
     logits: Mapping[str, np.ndarray]
     num_features: int | None
     settings: Mapping[str, float | int | str]
+    head: Head | None = None

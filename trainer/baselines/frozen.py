@@ -5,12 +5,13 @@ answers = frozen.answers(examples, vectors)
 
 from __future__ import annotations
 
+import math
 from typing import Mapping
 
 import numpy as np
 
 from trainer.baselines import commonest, logistic_regression
-from trainer.baselines.examples import Answers, Examples
+from trainer.baselines.examples import Answers, Examples, Head
 
 TITLE = "the frozen encoder with logistic regression"
 _ROWS_AT_ONCE = 4096
@@ -22,7 +23,7 @@ def answers(
     *,
     max_exact_numbers: int = logistic_regression.MAX_EXACT_NUMBERS,
 ) -> Answers:
-    """Answers from pooled vectors; they are standardised in place.
+    """Answers from pooled vectors; they are scaled in place.
 
     Args:
       vectors: float32 [n, hidden], of every split of `examples`, in memory or mapped.
@@ -30,9 +31,9 @@ def answers(
     """
     width = vectors["train"].shape[1]
     if examples.has_one_label:
-        logits, settings = commonest.answers(examples).logits, _ONE_LABEL
+        logits, settings, head = commonest.answers(examples).logits, _ONE_LABEL, None
     else:
-        _standardize(vectors)
+        mean, factor = _scale(vectors)
         chosen = logistic_regression.fit(
             vectors,
             examples,
@@ -40,8 +41,16 @@ def answers(
             max_exact_numbers=max_exact_numbers,
         )
         logits = {name: chosen.logits(vectors[name]) for name in examples.held_out}
-        settings = {"standardized": "yes", **chosen.settings}
-    return Answers(title=TITLE, logits=logits, num_features=width, settings=settings)
+        settings = chosen.settings
+        kernel, bias = chosen.model.linear()
+        # Of vectors as they come.
+        kernel = kernel / factor
+        head = Head(
+            kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32)
+        )
+    return Answers(
+        title=TITLE, logits=logits, num_features=width, settings=settings, head=head
+    )
 
 
 _ONE_LABEL: Mapping[str, float | int | str] = {
@@ -49,14 +58,24 @@ _ONE_LABEL: Mapping[str, float | int | str] = {
 }
 
 
-def _standardize(vectors: Mapping[str, np.ndarray]) -> None:
-    """To mean 0 and variance 1 over the training texts, a block after the other."""
+def _scale(vectors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, float]:
+    """To mean 0, and variance 1 on the mean over the numbers, of the training texts.
+
+    All by the same factor: numbers that hardly vary, blown up to a variance of 1, would
+    make a head that amplifies what dropout does to its inputs.
+
+    Returns:
+      What was subtracted, float64 [hidden], and what was divided by.
+    """
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler(copy=False)
+    scaler = StandardScaler()
     for start in range(0, len(vectors["train"]), _ROWS_AT_ONCE):
         scaler.partial_fit(vectors["train"][start : start + _ROWS_AT_ONCE])
+    # Vectors that are all the same stay as they are.
+    factor = math.sqrt(scaler.var_.mean()) or 1.0
     for values in vectors.values():
         for start in range(0, len(values), _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
-            values[block] = scaler.transform(np.array(values[block]))
+            values[block] = (values[block] - scaler.mean_) / factor
+    return scaler.mean_, factor

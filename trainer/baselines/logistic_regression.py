@@ -68,6 +68,24 @@ class Model(NamedTuple):
             )
         return logits.astype(np.float32)
 
+    def linear(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same as weights: float64 [features, classes], and [classes] to add.
+
+        A label without a training text is as likely as `Examples.log_shares` says,
+        next to the mean of the others.
+        """
+        coefficients, intercepts = self.estimator.coef_, self.estimator.intercept_
+        if len(coefficients) == 1:
+            # Of two labels scikit-learn keeps the second one's lead alone.
+            coefficients = np.concatenate([-coefficients, coefficients]) / 2
+            intercepts = np.concatenate([-intercepts, intercepts]) / 2
+        kernel = np.zeros((coefficients.shape[1], self.examples.num_classes))
+        bias = self.examples.log_shares()
+        classes = self.estimator.classes_
+        kernel[:, classes] = coefficients.T
+        bias[classes] = intercepts + bias[classes].mean() - intercepts.mean()
+        return kernel, bias
+
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:

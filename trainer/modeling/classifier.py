@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 import keras_nlp
 import tensorflow as tf
 
@@ -122,3 +123,15 @@ def compile_classifier(
 ) -> None:
     """Compiles it with a task's loss, which is one number an example."""
     classifier.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+
+
+def set_head(classifier: keras.Model, kernel: np.ndarray, bias: np.ndarray) -> None:
+    """Gives the head other weights.
+
+    Args:
+      kernel: float32 [hidden, classes].
+      bias: float32 [classes].
+    """
+    head = classifier.get_layer("logits")
+    head.kernel.assign(kernel)
+    head.bias.assign(bias)

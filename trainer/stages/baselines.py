@@ -22,7 +22,7 @@ import numpy as np
 
 from trainer import run_folder, storage
 from trainer.baselines import commonest, cost, frozen, tfidf
-from trainer.baselines.examples import Answers, Examples
+from trainer.baselines.examples import Answers, Examples, Head
 from trainer.evaluation import comparisons, schema, slices, worth
 from trainer.evaluation.evaluator import Evaluator, make_evaluator
 from trainer.evaluation.schema import (
@@ -31,6 +31,7 @@ from trainer.evaluation.schema import (
     Comparison,
     Disagreement,
 )
+from trainer.modeling import classifier as classifiers
 from trainer.modeling.forward import Forward
 from trainer.stages import measure
 from trainer.stages.build import Built
@@ -45,6 +46,9 @@ _logger = logging.getLogger(__name__)
 # Vectors of more bytes than this lie in a file.
 _MAX_BYTES_IN_MEMORY = 256 * 1024 * 1024
 _MAX_SHOWN_TEXTS = 10
+# What --head_start needs of the frozen encoder where it is no baseline.
+_HEAD = "head"
+_OF_ALL_WORKERS = ("frozen", _HEAD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +114,16 @@ def run(run: Run, material: Material, built: Built) -> Mapping[str, Baseline]:
     those that it came with. The rest the chief does alone: the others' value is empty.
     Where no texts are held out there is nothing to answer, and no baseline.
     """
-    names = run.config.baselines if material.held_out else ()
+    names = list(run.config.baselines if material.held_out else ())
+    starts = run.config.model.head_start == "frozen"
+    if starts and "frozen" not in names:
+        names.append(_HEAD)
     known = {name: _recorded(run, material, name) for name in names}
     # First what all workers do: the others must not wait for the chief in a step.
     missing = [name for name in names if known[name] is None]
-    for name in sorted(missing, key=lambda name: name != "frozen"):
-        if name == "frozen":
-            known[name] = _frozen(run, material, built)
+    for name in sorted(missing, key=lambda name: name not in _OF_ALL_WORKERS):
+        if name in _OF_ALL_WORKERS:
+            known[name] = _frozen(run, material, built, answers=name != _HEAD)
         elif run.runtime.is_chief:
             known[name] = _MAKERS[name](material, _examples(run, material))
         made = known[name]
@@ -125,8 +132,22 @@ def run(run: Run, material: Material, built: Built) -> Mapping[str, Baseline]:
             _log(run, material, made)
     with run.runtime.watchdog.watching("the chief's baselines", patiently=True):
         run.runtime.wait_for_all()
+    if starts:
+        _start_head(run, material, built, _HEAD if _HEAD in names else "frozen")
     run.stopwatch.lap("baselines_secs")
-    return {name: made for name, made in known.items() if made is not None}
+    return {
+        name: made for name, made in known.items() if made is not None and name != _HEAD
+    }
+
+
+def _start_head(run: Run, material: Material, built: Built, name: str) -> None:
+    """Gives the classifier the head of the frozen encoder, on every worker.
+
+    All read it from where the chief wrote it, so that they have the same bits.
+    """
+    baseline = _recorded(run, material, name)
+    if baseline is not None and baseline.answers.head is not None:
+        classifiers.set_head(built.classifier, *baseline.answers.head)
 
 
 def compared(
@@ -176,9 +197,10 @@ def _circumstances(
     )
 
 
-def _examples(run: Run, material: Material) -> Examples:
+def _examples(run: Run, material: Material, *splits: str) -> Examples:
+    """Of some splits; of all if none is named."""
     return Examples(
-        labels={name: material.labels(name) for name in material.splits},
+        labels={name: material.labels(name) for name in splits or material.splits},
         num_classes=len(material.label_names),
         example_weights=material.example_weights(),
         seed=run.config.training.seed,
@@ -211,8 +233,13 @@ _MAKERS: Mapping[str, Callable[[Material, Examples], Baseline]] = {
 }
 
 
-def _frozen(run: Run, material: Material, built: Built) -> Baseline | None:
-    """The baseline on the encoder's vectors; None but for the chief."""
+def _frozen(
+    run: Run, material: Material, built: Built, *, answers: bool
+) -> Baseline | None:
+    """The baseline on the encoder's vectors; None but for the chief.
+
+    answers: whether it is to answer the held-out texts, which takes a pass over them.
+    """
     _logger.info("reading the texts with the encoder as it came")
     forward = Forward(
         built.classifier,
@@ -232,7 +259,9 @@ def _frozen(run: Run, material: Material, built: Built) -> Baseline | None:
     ):
         vectors = {}
         with run.runtime.watchdog.watching("all workers to read the texts"):
-            for name, evaluator in _evaluators(run, material, built).items():
+            for name, evaluator in _evaluators(
+                run, material, built, held_out=answers
+            ).items():
                 shape = (len(evaluator.labels), forward.hidden_size)
                 vectors[name] = _room(shape, pathlib.Path(folder) / name)
                 evaluator.collect(
@@ -240,14 +269,16 @@ def _frozen(run: Run, material: Material, built: Built) -> Baseline | None:
                 )
         if not run.runtime.is_chief:
             return None
-        answers = frozen.answers(_examples(run, material), vectors)
+        made = frozen.answers(_examples(run, material, *vectors), vectors)
         # Before the folder goes.
         vectors.clear()
-    return Baseline(answers, spent.secs, spent.peak_memory_bytes)
+    return Baseline(made, spent.secs, spent.peak_memory_bytes)
 
 
-def _evaluators(run: Run, material: Material, built: Built) -> dict[str, Evaluator]:
-    """Of training texts too."""
+def _evaluators(
+    run: Run, material: Material, built: Built, *, held_out: bool
+) -> dict[str, Evaluator]:
+    """Of the training texts, and of the held-out ones if asked for."""
     train = make_evaluator(
         material.texts.pool,
         material.splits["train"].rows,
@@ -259,8 +290,8 @@ def _evaluators(run: Run, material: Material, built: Built) -> dict[str, Evaluat
         label_names=material.label_names,
         name="train",
     )
-    held_out = [name for name in material.splits if name != "train"]
-    return {"train": train} | {name: built.evaluators[name] for name in held_out}
+    others = [name for name in material.splits if held_out and name != "train"]
+    return {"train": train} | {name: built.evaluators[name] for name in others}
 
 
 def _room(shape: tuple[int, int], path: pathlib.Path) -> np.ndarray:
@@ -283,8 +314,9 @@ def _recorded(run: Run, material: Material, name: str) -> Baseline | None:
     logits = {
         split: measure.unpacked(content) for split, content in answers["logits"].items()
     }
+    parts = answers["head"] and [measure.unpacked(part) for part in answers["head"]]
     return Baseline(
-        Answers(**{**answers, "logits": logits}),
+        Answers(**{**answers, "logits": logits, "head": parts and Head(*parts)}),
         recorded["secs"],
         recorded["peak_memory_bytes"],
     )
@@ -300,6 +332,7 @@ def _record(run: Run, material: Material, name: str, baseline: Baseline) -> None
             "logits": logits,
             "num_features": answers.num_features,
             "settings": dict(answers.settings),
+            "head": answers.head and [measure.packed(part) for part in answers.head],
         },
         "secs": baseline.secs,
         "peak_memory_bytes": baseline.peak_memory_bytes,
@@ -308,7 +341,9 @@ def _record(run: Run, material: Material, name: str, baseline: Baseline) -> None
 
 
 def _log(run: Run, material: Material, baseline: Baseline) -> None:
-    split = material.held_out or ""
+    split = material.held_out
+    if split is None or split not in baseline.answers.logits:
+        return
     labels = material.labels(split)
     is_right = _labels(run, material, baseline, split) == labels
     _logger.info(
