@@ -125,11 +125,12 @@ def simulated(measured: Sequence[Measured], *, num_resamples: int) -> FloatArray
 
 def read_answers(place: storage.Path) -> Answers:
     """The answers that a run left, `predictions/test.jsonl`."""
-    return dict(_read(place.read_text(encoding="utf-8").splitlines()))
+    # Not `splitlines`: a label may hold what Unicode takes for the end of a line.
+    return dict(_read(place.read_text(encoding="utf-8").split("\n")))
 
 
 def _read(lines: Sequence[str]) -> Iterator[tuple[tuple[str, int], bool]]:
-    for line in lines:
+    for line in filter(None, lines):
         row: dict[str, Any] = json.loads(line)
         yield (row["file"], row["line"]), row["label"] == row["answer"]
 

@@ -64,7 +64,9 @@ def run(config: StudyConfig, *, load: Load = sources.load) -> str:
                 each.number + 1,
                 len(planned),
                 each.name,
-                _time_left(finished, [run for run in to_do if run.number >= each.number]),
+                _time_left(
+                    finished, [run for run in to_do if run.number >= each.number]
+                ),
             )
             finished.append(_finish(each, load))
         return kind.record(config, folder, finished)

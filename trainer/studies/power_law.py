@@ -126,7 +126,7 @@ def interval(
       value: what was found.
       resamples: float64 [sets], the same of each resample.
     """
-    low, high = np.percentile(resamples, [2.5, 97.5])
+    low, high = np.percentile(resamples, [2.5, 97.5]).tolist()
     below, above = dispersion * (value - low), dispersion * (high - value)
     return value - max(0.0, below), value + max(0.0, above)
 
