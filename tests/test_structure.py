@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("training", "evaluation"),
     ("tasks",),
-    ("serving",),
+    ("serving", "baselines"),
     ("run_folder", "flags"),
     ("stages",),
     ("experiment",),

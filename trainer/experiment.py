@@ -22,7 +22,16 @@ from trainer.config import ExperimentConfig
 from trainer.data import sources
 from trainer.data.sources import Load
 from trainer.runtime import cluster
-from trainer.stages import build, context, measure, prepare, publish, record, train
+from trainer.stages import (
+    baselines,
+    build,
+    context,
+    measure,
+    prepare,
+    publish,
+    record,
+    train,
+)
 from trainer.stages.record import RunResult
 
 
@@ -53,9 +62,11 @@ def _stages(run: context.Run) -> RunResult:
     material = prepare.run(run)
     built = build.run(run, material)
     before = measure.before(run, material, built)
+    simple = baselines.run(run, material, built)
     trained = train.run(run, material, built)
     after = measure.after(run, material, built)
     if not run.runtime.is_chief:
         return record.wait_for_chief(run)
-    exported = publish.run(run, material, built, after)
-    return record.run(run, material, built, before, trained, after, exported)
+    compared = baselines.compared(run, material, built, simple, trained, after)
+    exported = publish.run(run, material, built, after, compared)
+    return record.run(run, material, built, before, trained, after, compared, exported)

@@ -9,6 +9,7 @@
 |---|---|
 | `config.json` | every setting of the run, from when all was found in order |
 | `before.json` | the evaluation before training, with the data it was made on |
+| `baselines/` | the answers of the simple models, with the data they learned from |
 | `checkpoints/` | `latest/`, states to resume from; `best/`, weights |
 | `metrics.jsonl`, `logs/` | the numbers of training, as JSON Lines and for TensorBoard |
 | `predictions/` | the answers to the held-out texts: `validation.jsonl`, `test.jsonl` |
@@ -57,6 +58,10 @@ class RunFolder:
     def before(self) -> storage.Path:
         """The evaluation before training."""
         return self.path / "before.json"
+
+    def baseline(self, name: str) -> storage.Path:
+        """The answers of a simple model to the held-out texts."""
+        return self.path / "baselines" / f"{name}.json"
 
     @property
     def checkpoints(self) -> storage.Path:

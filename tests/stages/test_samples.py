@@ -94,7 +94,7 @@ def test_sentences_on_films_are_for_films(dataset: str, expected: Any) -> None:
 @pytest.mark.parametrize("shape", [(3, 2), (0, 4), (1, 150)])
 def test_logits_are_kept_to_the_last_bit(shape: tuple[int, int]) -> None:
     logits = np.random.default_rng(0).normal(0, 9, shape).astype(np.float32)
-    found = measure._unpacked(measure._packed(logits))
+    found = measure.unpacked(measure.packed(logits))
     np.testing.assert_array_equal(found, logits)
     assert found is not None and found.dtype == np.float32
-    assert measure._unpacked(measure._packed(None)) is None
+    assert measure.unpacked(measure.packed(None)) is None

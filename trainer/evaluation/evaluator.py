@@ -75,26 +75,36 @@ class Evaluator:
 
     def logits(self, predict: Predict) -> np.ndarray:
         """Float32 [n, classes], in the split's order."""
-        result = np.full([len(self._rows), len(self._label_names)], np.nan)
+        result = np.full([len(self._rows), len(self._label_names)], np.nan, np.float32)
+        self.collect(predict, result, description=f"evaluating {self._name}")
+        return result
+
+    def collect(self, compute: Predict, into: np.ndarray, *, description: str) -> None:
+        """Writes what a step computes of the batches to `into`, in the split's order.
+
+        Args:
+          compute: a batch → numbers [batch, m].
+          into: float [n, m].
+          description: what the progress line says.
+        """
         batches = console.progress(
             self._feed,
-            f"evaluating {self._name}",
+            description,
             unit="batches",
             total=len(self.plan),
         )
         under_way: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
 
         def take_oldest() -> None:
-            rows, logits = under_way.popleft()
-            result[rows[rows >= 0]] = np.asarray(logits)[rows >= 0]
+            rows, numbers = under_way.popleft()
+            into[rows[rows >= 0]] = np.asarray(numbers)[rows >= 0]
 
         for rows, batch in batches:
-            under_way.append((rows, predict(batch)))
+            under_way.append((rows, compute(batch)))
             if len(under_way) > _MAX_BATCHES_AHEAD:
                 take_oldest()
         while under_way:
             take_oldest()
-        return result.astype(np.float32)
 
     def metrics(self, predict: Predict) -> dict[str, Any]:
         """The metrics alone, without intervals: for evaluations during training."""

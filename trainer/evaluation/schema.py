@@ -512,6 +512,7 @@ class Timing:
     build_model_secs: float
     compile_secs: float
     evaluate_before_secs: float
+    baselines_secs: float = 0.0
     secs_to_first_step: float | None = None
     train_and_validate_secs: float
     evaluate_after_secs: float

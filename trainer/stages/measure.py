@@ -97,7 +97,7 @@ def after(run: Run, material: Material, built: Built) -> After:
     return evaluated
 
 
-def _made_on(material: Material) -> dict[str, Any]:
+def made_on(material: Material) -> dict[str, Any]:
     """What an evaluation depends on besides the settings, which a folder fixes."""
     return {
         "fingerprint": dict(material.fingerprint),
@@ -114,8 +114,8 @@ def _recorded(run: Run, material: Material) -> Before | None:
     if not run.folder.before.is_file():
         return None
     recorded = run_folder.read_json(run.folder.before)
-    made_on = _made_on(material)
-    if {name: recorded.get(name) for name in made_on} != made_on:
+    expected = made_on(material)
+    if {name: recorded.get(name) for name in expected} != expected:
         return None
     evaluations = {
         name: schema.from_mapping(SplitEvaluation, evaluation)
@@ -124,7 +124,7 @@ def _recorded(run: Run, material: Material) -> Before | None:
     return Before(
         evaluations,
         _predictions(recorded["answers"]),
-        _unpacked(recorded.get("logits")),
+        unpacked(recorded.get("logits")),
     )
 
 
@@ -137,19 +137,19 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
     held_out = logits.get(material.held_out or "")
     if run.runtime.is_chief:
         content = {
-            **_made_on(material),
+            **made_on(material),
             "evaluations": {
                 name: dataclasses.asdict(evaluation)
                 for name, evaluation in evaluations.items()
             },
             "answers": answers,
-            "logits": _packed(held_out),
+            "logits": packed(held_out),
         }
         storage.write_text(run.folder.before, json.dumps(content))
     return Before(evaluations, _predictions(answers), held_out)
 
 
-def _packed(logits: np.ndarray | None) -> dict[str, Any] | None:
+def packed(logits: np.ndarray | None) -> dict[str, Any] | None:
     """Float32 numbers as JSON can hold them, to the last bit and in few bytes."""
     if logits is None:
         return None
@@ -157,7 +157,7 @@ def _packed(logits: np.ndarray | None) -> dict[str, Any] | None:
     return {"shape": list(logits.shape), "base64": content.decode("ascii")}
 
 
-def _unpacked(packed: Mapping[str, Any] | None) -> np.ndarray | None:
+def unpacked(packed: Mapping[str, Any] | None) -> np.ndarray | None:
     """What `_packed` packed."""
     if packed is None:
         return None

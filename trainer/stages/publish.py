@@ -32,6 +32,7 @@ from trainer.modeling.forward import Forward
 from trainer.runtime import strategies
 from trainer.serving import export as exports
 from trainer.serving.formats.exportable import Exportable
+from trainer.stages.baselines import Compared
 from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.measure import After
@@ -75,6 +76,7 @@ def run(
     material: Material,
     built: Built,
     after: After,
+    compared: Compared,
 ) -> Exported:
     """Publishes the weights in all formats wanted, checked against memory.
 
@@ -98,7 +100,7 @@ def run(
         run.resolved.export_folder,
         config=run.config.serving,
         checks=_checks(run, material, built, after, make_classifier("float32")),
-        facts=_manifest_facts(run, material, built, after),
+        facts=_manifest_facts(run, material, built, after) | compared.public_facts(),
     )
     run.stopwatch.lap("export_secs")
     export = schema.from_mapping(ExportFacts, published)

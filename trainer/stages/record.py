@@ -30,6 +30,7 @@ from trainer.evaluation import doubts, schema
 from trainer.messages import message
 from trainer.run_folder import RunFolder
 from trainer.stages import predictions, prepare, samples
+from trainer.stages.baselines import Compared
 from trainer.stages.build import Built
 from trainer.stages.context import Run, Stopwatch
 from trainer.stages.measure import After, Before
@@ -64,6 +65,7 @@ def run(
     before: Before,
     trained: Trained,
     after: After,
+    compared: Compared,
     exported: Exported,
 ) -> RunResult:
     """Writes the results; the other workers learn that they are there."""
@@ -95,6 +97,7 @@ def run(
         ),
         commands=schema.Commands(predict=_predict_command(export.path)),
         settings_in_words=built.settings_in_words,
+        **compared.facts(),
     )
     result = _write(run.folder, report)
     run.runtime.wait_for_all()

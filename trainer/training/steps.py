@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.data.batches import Batch
-from trainer.modeling.forward import Forward, Fusion
+from trainer.modeling.forward import Fusion
 from trainer.modeling.optimizers import clip_by_global_norm
 from trainer.modeling.pieces import fold_in
 from trainer.tasks.task import Objective
@@ -270,16 +270,16 @@ class TrainStep:
 
 
 class PredictStep:
-    """The logits of one global batch.
+    """What a model says of one global batch: its logits, or the vectors of its texts.
 
     Args:
-      forward: of a classifier that was made under the strategy's scope.
+      forward: of a classifier that was made under the strategy's scope, or its `embed`.
       fusion: what XLA compiles.
     """
 
     def __init__(
         self,
-        forward: Forward,
+        forward: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
         strategy: tf.distribute.Strategy,
         *,
         fusion: Fusion = "none",
@@ -290,7 +290,7 @@ class PredictStep:
         self._run = _traced_by_length(self._run_impl)
 
     def __call__(self, batch: Batch) -> tf.Tensor:
-        """Float32 [global batch, classes], in the order of the batch's rows.
+        """Float [global batch, classes or hidden], in the order of the batch's rows.
 
         May still be computed: it is its numpy() that waits.
         """
@@ -302,8 +302,8 @@ class PredictStep:
 
     def _run_impl(self, batch: Batch) -> tf.Tensor:
         # Gathered here: outside of a tf.function it would be traced at every call.
-        logits = self._strategy.run(self._replica_step, args=(batch,))
-        return self._strategy.gather(logits, axis=0)
+        numbers = self._strategy.run(self._replica_step, args=(batch,))
+        return self._strategy.gather(numbers, axis=0)
 
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         compute = _compiled(self._forward, self._is_one_program)

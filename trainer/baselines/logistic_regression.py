@@ -1,0 +1,273 @@
+"""Logistic regression on features of texts, few or a million.
+
+    chosen = fit(features, examples)            # rows by split: "train", "validation"
+    chosen.logits(features_of_test)             # float32 [n, classes]
+    chosen.settings                             # {"C": 30.0, "chosen_on": "validation"}
+
+scikit-learn's solvers: L-BFGS where the features are few enough to be gone through a
+hundred times; averaged stochastic gradient descent (Xu 2011, "Towards Optimal One Pass
+Large Scale Learning with Averaged Stochastic Gradient Descent") over blocks of rows in
+random order above that. Features may be mapped from disk: a block is in memory.
+
+The strength of regularisation is chosen by the loss, not by the accuracy, which of a
+few hundred texts says too little: on validation, or by folds within training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any, Callable, Iterator, Mapping, NamedTuple
+
+import numpy as np
+
+from trainer import console
+from trainer.baselines.examples import Examples
+from trainer.tasks.predictions import Predictions
+
+# C of scikit-learn: the weight of the summed loss beside half the squared norm. Tried
+# upwards, until the loss rises; then the values halfway to the neighbours of the best.
+_DECADES = tuple(10.0**exponent for exponent in range(-4, 5))
+_HALF_DECADE = 10**0.5
+# Numbers that training goes through at each of L-BFGS's steps: 256 MiB of float32.
+MAX_EXACT_NUMBERS = 1 << 26
+_MAX_EXACT_STEPS = 300
+_NUM_PASSES = 5
+_NUM_FOLDS = 5
+_ROWS_AT_ONCE = 4096
+
+
+class Model(NamedTuple):
+    """A fitted model.
+
+    Attributes:
+      estimator: of scikit-learn.
+      examples: it was fitted on.
+    """
+
+    estimator: Any
+    examples: Examples
+
+    def logits(self, features: Any) -> np.ndarray:
+        """float32 [n, classes], of features [n, m], a block after the other.
+
+        A label without a training text has its share by `Examples.log_shares`.
+        """
+        num_rows = features.shape[0]
+        shares = self.examples.log_shares()
+        logits = np.tile(shares, (num_rows, 1))
+        classes = self.estimator.classes_
+        log_seen = np.log(np.exp(shares[classes]).sum())
+        for start in range(0, num_rows, _ROWS_AT_ONCE):
+            block = features[start : start + _ROWS_AT_ONCE]
+            probabilities = self.estimator.predict_proba(block).astype(np.float64)
+            # One may be rounded to 0.
+            least = np.finfo(np.float32).tiny
+            logits[start : start + _ROWS_AT_ONCE, classes] = log_seen + np.log(
+                np.maximum(probabilities, least)
+            )
+        return logits.astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The model of the best strength.
+
+    Attributes:
+      model: fitted on all training texts.
+      settings: the strength, and how it was chosen.
+    """
+
+    model: Model
+    settings: Mapping[str, float | int | str]
+
+    def logits(self, features: Any) -> np.ndarray:
+        """float32 [n, classes]; see `Model.logits`."""
+        return self.model.logits(features)
+
+
+def fit(
+    features: Mapping[str, Any],
+    examples: Examples,
+    *,
+    description: str,
+    max_exact_numbers: int = MAX_EXACT_NUMBERS,
+) -> Chosen:
+    """Chooses C, and fits all training texts with it.
+
+    Args:
+      features: number [n, m], dense or CSR, in memory or mapped: of "train", and of
+        "validation" where there is any.
+      examples: their labels, of two classes at least.
+      description: what the progress line calls the model.
+      max_exact_numbers: of how many training features on stochastic gradient descent
+        takes the place of L-BFGS.
+    """
+    train = features["train"]
+    num_numbers = int(train.nnz if hasattr(train, "nnz") else train.size)
+    is_exact = num_numbers <= max_exact_numbers
+    fit_one = _fit_exact if is_exact else _fit_in_blocks
+    rows = np.arange(len(examples.labels["train"]))
+    with console.counter(f"{description}: fits", unit="fits") as advance:
+        if "validation" in features:
+            best, model = _by_validation(fit_one, features, examples, rows, advance)
+            how = "validation"
+        else:
+            best = _by_folds(fit_one, train, examples, rows, advance)
+            model = fit_one(train, rows, examples, best, None)
+            how = f"{_NUM_FOLDS} folds within training"
+    solver = "L-BFGS" if is_exact else "averaged stochastic gradient descent"
+    return Chosen(model, {"C": best, "chosen_on": how, "solver": solver})
+
+
+# (features, rows to fit, examples, C, a model to begin from) → the model.
+_FitOne = Callable[[Any, np.ndarray, Examples, float, "Model | None"], Model]
+
+
+def _by_validation(
+    fit_one: _FitOne,
+    features: Mapping[str, Any],
+    examples: Examples,
+    rows: np.ndarray,
+    advance: Callable[[int], object],
+) -> tuple[float, Model]:
+    """The strength with the least loss on validation, and its model."""
+    models: dict[float, Model] = {}
+    last: Model | None = None
+
+    def loss(strength: float) -> float:
+        nonlocal last
+        last = fit_one(features["train"], rows, examples, strength, last)
+        models[strength] = last
+        advance(1)
+        return _loss(last, features["validation"], examples.labels["validation"])
+
+    best = _least(loss)
+    return best, models[best]
+
+
+def _by_folds(
+    fit_one: _FitOne,
+    train: Any,
+    examples: Examples,
+    rows: np.ndarray,
+    advance: Callable[[int], object],
+) -> float:
+    """The strength with the least loss over the folds."""
+    labels = examples.labels["train"]
+    folds = np.random.default_rng(examples.seed).permutation(rows) % _NUM_FOLDS
+    splits = [
+        (rows[folds != fold], rows[folds == fold])
+        for fold in range(_NUM_FOLDS)
+        # Of eight texts, a fold may be empty or leave one label alone to learn.
+        if (folds == fold).any() and len(np.unique(labels[folds != fold])) > 1
+    ]
+    if not splits:
+        return 1.0
+    last: list[Model | None] = [None] * len(splits)
+
+    def loss(strength: float) -> float:
+        total = 0.0
+        for index, (fitted, left_out) in enumerate(splits):
+            model = fit_one(train, fitted, examples, strength, last[index])
+            last[index] = model
+            total += len(left_out) * _loss(model, train[left_out], labels[left_out])
+            advance(1)
+        return total
+
+    return _least(loss)
+
+
+def _least(loss: Callable[[float], float]) -> float:
+    """The strength of least loss, for a loss that first falls and then rises."""
+    losses: dict[float, float] = {}
+    for strength in _DECADES:
+        losses[strength] = loss(strength)
+        if losses[strength] > min(losses.values()):
+            break
+    best = min(losses, key=losses.__getitem__)
+    for strength in (best / _HALF_DECADE, best * _HALF_DECADE):
+        losses[strength] = loss(strength)
+    return min(losses, key=losses.__getitem__)
+
+
+def _loss(model: Model, features: Any, labels: np.ndarray) -> float:
+    """Mean negative log-likelihood, in nats."""
+    log_probabilities = Predictions(model.logits(features)).log_probabilities
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+def _weights(examples: Examples, rows: np.ndarray) -> np.ndarray | None:
+    weights = examples.example_weights
+    return None if weights is None else weights[rows]
+
+
+def _fit_exact(
+    train: Any,
+    rows: np.ndarray,
+    examples: Examples,
+    strength: float,
+    start: Model | None,
+) -> Model:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    estimator = LogisticRegression(
+        C=strength, max_iter=_MAX_EXACT_STEPS, warm_start=True
+    )
+    if start is not None:
+        # The next stronger one is near: a third of the steps.
+        estimator.coef_ = start.estimator.coef_.copy()
+        estimator.intercept_ = start.estimator.intercept_.copy()
+        estimator.classes_ = start.estimator.classes_
+    chosen = train if len(rows) == train.shape[0] else train[rows]
+    with warnings.catch_warnings():
+        # With next to no regularisation the minimum is far; how far, is of no matter.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(
+            chosen,
+            examples.labels["train"][rows],
+            sample_weight=_weights(examples, rows),
+        )
+    return Model(estimator, examples)
+
+
+def _fit_in_blocks(
+    train: Any,
+    rows: np.ndarray,
+    examples: Examples,
+    strength: float,
+    start: Model | None,
+) -> Model:
+    """Averaged stochastic gradient descent; it always begins anew."""
+    from sklearn.linear_model import SGDClassifier
+
+    labels = examples.labels["train"]
+    estimator = SGDClassifier(
+        loss="log_loss",
+        alpha=1 / (strength * len(rows)),
+        # From the second pass on.
+        average=len(rows),
+        random_state=examples.seed,
+    )
+    classes = np.unique(labels[rows])
+    generator = np.random.default_rng(examples.seed)
+    for block in _blocks(rows, generator):
+        estimator.partial_fit(
+            train[block],
+            labels[block],
+            classes=classes,
+            sample_weight=_weights(examples, block),
+        )
+    return Model(estimator, examples)
+
+
+def _blocks(rows: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Random rows, as often as there are passes.
+
+    Sorted within a block, which is shuffled by the solver: so a file is read forwards.
+    """
+    for _ in range(_NUM_PASSES):
+        order = generator.permutation(rows)
+        for first in range(0, len(order), _ROWS_AT_ONCE):
+            yield np.sort(order[first : first + _ROWS_AT_ONCE])

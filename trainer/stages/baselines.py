@@ -1,0 +1,399 @@
+"""The stage that measures the simplest models that could do the job, and compares.
+
+    simple = baselines.run(run, material, built)        # before training
+    compared = baselines.compared(run, material, built, simple, trained, after)
+    compared.facts["tfidf"].test.accuracy, compared.comparisons["tfidf"].difference
+
+They learn from the same texts as the model, and answer the same held-out ones. Their
+answers are kept in the run's folder: a run that is resumed has them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import pathlib
+import tempfile
+from typing import Any, Callable, Mapping
+
+import numpy as np
+
+from trainer import run_folder, storage
+from trainer.baselines import commonest, cost, frozen, tfidf
+from trainer.baselines.examples import Answers, Examples
+from trainer.evaluation import comparisons, slices
+from trainer.evaluation.evaluator import Evaluator, make_evaluator
+from trainer.evaluation.schema import (
+    BaselineFacts,
+    BaselineScores,
+    Comparison,
+    Disagreement,
+)
+from trainer.modeling.forward import Forward
+from trainer.stages import measure
+from trainer.stages.build import Built
+from trainer.stages.context import Run
+from trainer.stages.measure import After
+from trainer.stages.prepare import Material
+from trainer.stages.train import Trained
+from trainer.training.steps import PredictStep
+
+_logger = logging.getLogger(__name__)
+
+# Vectors of more bytes than this lie in a file.
+_MAX_BYTES_IN_MEMORY = 256 * 1024 * 1024
+_MAX_SHOWN_TEXTS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A simple model's answers, and what they cost.
+
+    Attributes:
+      answers: to the held-out texts.
+      secs: of its work.
+      peak_memory_bytes: see `baselines/cost.py`.
+    """
+
+    answers: Answers
+    secs: float
+    peak_memory_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """The simple models, and the fine-tuned one beside each.
+
+    Attributes:
+      baselines: the report's `baselines`, by name.
+      comparisons: the report's `comparisons`, by name; of a run without held-out
+        texts none.
+      worth: the report's `worth`.
+    """
+
+    baselines: Mapping[str, BaselineFacts]
+    comparisons: Mapping[str, Comparison]
+    worth: str | None
+
+    def facts(self) -> dict[str, Any]:
+        """The report's `baselines`, `comparisons` and `worth`."""
+        return {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }
+
+    def public_facts(self) -> dict[str, Any]:
+        """The same for who gets the model: ready for JSON, without a held-out text."""
+        private = ("only_model_right", "only_baseline_right")
+        return {
+            "baselines": {
+                name: dataclasses.asdict(facts)
+                for name, facts in self.baselines.items()
+            },
+            "comparisons": {
+                name: {
+                    key: value
+                    for key, value in dataclasses.asdict(comparison).items()
+                    if key not in private
+                }
+                for name, comparison in self.comparisons.items()
+            },
+            "worth": self.worth,
+        }
+
+
+def run(run: Run, material: Material, built: Built) -> Mapping[str, Baseline]:
+    """The baselines of --baselines, by name.
+
+    All workers take part in reading the texts with the encoder, whose weights must be
+    those that it came with. The rest the chief does alone: the others' value is empty.
+    Where no texts are held out there is nothing to answer, and no baseline.
+    """
+    names = run.config.baselines if material.held_out else ()
+    known = {name: _recorded(run, material, name) for name in names}
+    # First what all workers do: the others must not wait for the chief in a step.
+    missing = [name for name in names if known[name] is None]
+    for name in sorted(missing, key=lambda name: name != "frozen"):
+        if name == "frozen":
+            known[name] = _frozen(run, material, built)
+        elif run.runtime.is_chief:
+            known[name] = _MAKERS[name](material, _examples(run, material))
+        made = known[name]
+        if run.runtime.is_chief and made is not None:
+            _record(run, material, name, made)
+            _log(run, material, made)
+    with run.runtime.watchdog.watching("the chief's baselines", patiently=True):
+        run.runtime.wait_for_all()
+    run.stopwatch.lap("baselines_secs")
+    return {name: made for name, made in known.items() if made is not None}
+
+
+def compared(
+    run: Run,
+    material: Material,
+    built: Built,
+    simple: Mapping[str, Baseline],
+    trained: Trained,
+    after: After,
+) -> Compared:
+    """Scores the baselines, and compares the fine-tuned model with each."""
+    # As a baseline's: from token ids to answers.
+    secs = trained.state.train_secs + run.stopwatch.laps["evaluate_after_secs"]
+    split = material.held_out
+    return Compared(
+        baselines={
+            name: _facts(run, material, built, baseline)
+            for name, baseline in simple.items()
+        },
+        comparisons={
+            name: _comparison(run, material, baseline, after, split, secs)
+            for name, baseline in simple.items()
+            if split is not None
+        },
+        worth=None,
+    )
+
+
+def _examples(run: Run, material: Material) -> Examples:
+    return Examples(
+        labels={name: material.labels(name) for name in material.splits},
+        num_classes=len(material.label_names),
+        example_weights=material.example_weights(),
+        seed=run.config.training.seed,
+    )
+
+
+def _commonest(material: Material, examples: Examples) -> Baseline:
+    with cost.measured() as spent:
+        answers = commonest.answers(examples)
+    return Baseline(answers, spent.secs, spent.peak_memory_bytes)
+
+
+def _tfidf(material: Material, examples: Examples) -> Baseline:
+    texts = material.texts.pool.texts
+    with cost.measured() as spent:
+        answers = tfidf.answers(
+            examples,
+            {
+                name: tfidf.TextRows(texts, split.rows)
+                for name, split in material.splits.items()
+            },
+        )
+    return Baseline(answers, spent.secs, spent.peak_memory_bytes)
+
+
+# What the chief makes alone.
+_MAKERS: Mapping[str, Callable[[Material, Examples], Baseline]] = {
+    "commonest": _commonest,
+    "tfidf": _tfidf,
+}
+
+
+def _frozen(run: Run, material: Material, built: Built) -> Baseline | None:
+    """The baseline on the encoder's vectors; None but for the chief."""
+    _logger.info("reading the texts with the encoder as it came")
+    forward = Forward(
+        built.classifier,
+        fusion=run.runtime.fusion if run.runtime.fusion == "whole" else "none",
+        window_length=run.config.data.max_length,
+        differentiable=False,
+    )
+    step = PredictStep(
+        forward.embed,
+        run.runtime.strategy,
+        fusion=run.runtime.fusion,
+    )
+    embed = run.runtime.watchdog.watched(step, "a step of the frozen encoder")
+    with (
+        cost.measured() as spent,
+        tempfile.TemporaryDirectory(prefix="frozen-") as folder,
+    ):
+        vectors = {}
+        with run.runtime.watchdog.watching("all workers to read the texts"):
+            for name, evaluator in _evaluators(run, material, built).items():
+                shape = (len(evaluator.labels), forward.hidden_size)
+                vectors[name] = _room(shape, pathlib.Path(folder) / name)
+                evaluator.collect(
+                    embed, vectors[name], description=f"frozen encoder: {name}"
+                )
+        if not run.runtime.is_chief:
+            return None
+        answers = frozen.answers(_examples(run, material), vectors)
+        # Before the folder goes.
+        vectors.clear()
+    return Baseline(answers, spent.secs, spent.peak_memory_bytes)
+
+
+def _evaluators(run: Run, material: Material, built: Built) -> dict[str, Evaluator]:
+    """Of training texts too."""
+    train = make_evaluator(
+        material.texts.pool,
+        material.splits["train"].rows,
+        material.tokens,
+        material.bucket_lengths,
+        run.runtime.strategy,
+        batch_size=run.resolved.eval_batch_size,
+        scoring=run.task.scoring,
+        label_names=material.label_names,
+        name="train",
+    )
+    held_out = [name for name in material.splits if name != "train"]
+    return {"train": train} | {name: built.evaluators[name] for name in held_out}
+
+
+def _room(shape: tuple[int, int], path: pathlib.Path) -> np.ndarray:
+    """float32 of this shape, in a file where it is large."""
+    if math.prod(shape) * 4 > _MAX_BYTES_IN_MEMORY:
+        return np.memmap(path, np.float32, mode="w+", shape=shape)
+    return np.empty(shape, np.float32)
+
+
+def _recorded(run: Run, material: Material, name: str) -> Baseline | None:
+    """What an earlier process measured, if it was on the same texts and labels."""
+    path = run.folder.baseline(name)
+    if not path.is_file():
+        return None
+    recorded = run_folder.read_json(path)
+    expected = measure.made_on(material)
+    if {name: recorded.get(name) for name in expected} != expected:
+        return None
+    answers = recorded["answers"]
+    logits = {
+        split: measure.unpacked(content) for split, content in answers["logits"].items()
+    }
+    return Baseline(
+        Answers(**{**answers, "logits": logits}),
+        recorded["secs"],
+        recorded["peak_memory_bytes"],
+    )
+
+
+def _record(run: Run, material: Material, name: str, baseline: Baseline) -> None:
+    answers = baseline.answers
+    logits = {split: measure.packed(each) for split, each in answers.logits.items()}
+    content = {
+        **measure.made_on(material),
+        "answers": {
+            "title": answers.title,
+            "logits": logits,
+            "num_features": answers.num_features,
+            "settings": dict(answers.settings),
+        },
+        "secs": baseline.secs,
+        "peak_memory_bytes": baseline.peak_memory_bytes,
+    }
+    storage.write_text(run.folder.baseline(name), json.dumps(content))
+
+
+def _log(run: Run, material: Material, baseline: Baseline) -> None:
+    split = material.held_out or ""
+    labels = material.labels(split)
+    is_right = _labels(run, material, baseline, split) == labels
+    _logger.info(
+        "%s: %.1f%% of %s %s texts right, in %.1f s",
+        baseline.answers.title,
+        100 * is_right.mean(),
+        f"{len(labels):,}",
+        split,
+        baseline.secs,
+    )
+
+
+def _labels(run: Run, material: Material, baseline: Baseline, split: str) -> np.ndarray:
+    """int64 [n], those that the baseline gives."""
+    decision = run.task.plain_decision(len(material.label_names))
+    return decision.labels(baseline.answers.logits[split])
+
+
+def _facts(
+    run: Run, material: Material, built: Built, baseline: Baseline
+) -> BaselineFacts:
+    answers = baseline.answers
+    scores = {
+        name: _scores(run, material, built.evaluators[name], logits)
+        for name, logits in answers.logits.items()
+    }
+    return BaselineFacts(
+        title=answers.title,
+        validation=scores.get("validation"),
+        test=scores.get("test"),
+        secs=baseline.secs,
+        peak_memory_bytes=baseline.peak_memory_bytes,
+        num_features=answers.num_features,
+        settings=answers.settings,
+    )
+
+
+def _scores(
+    run: Run, material: Material, evaluator: Evaluator, logits: np.ndarray
+) -> BaselineScores:
+    """The same metrics as the model's."""
+    evaluation = evaluator.report(
+        logits,
+        decision=run.task.plain_decision(len(material.label_names)),
+        num_resamples=run.config.num_bootstrap_resamples,
+        seed=run.config.training.seed,
+        longest_text=material.encoder.longest_text,
+    )
+    return BaselineScores(
+        **{
+            field.name: getattr(evaluation, field.name)
+            for field in dataclasses.fields(BaselineScores)
+        }
+    )
+
+
+def _comparison(
+    run: Run,
+    material: Material,
+    baseline: Baseline,
+    after: After,
+    split: str,
+    fine_tuning_secs: float,
+) -> Comparison:
+    """On one split; of the labels that a user gets."""
+    given = after.decision.labels(after.logits[split])
+    others = _labels(run, material, baseline, split)
+    paired = comparisons.compare(after.labels[split], given, others)
+
+    def shown(positions: np.ndarray) -> tuple[Disagreement, ...]:
+        few = comparisons.evenly(positions, _MAX_SHOWN_TEXTS)
+        return tuple(
+            _disagreement(material, split, int(each), given, others) for each in few
+        )
+
+    return Comparison(
+        split=split,
+        num_examples=paired.num_examples,
+        difference=paired.difference,
+        interval_95=paired.interval_95,
+        mcnemar_p=paired.mcnemar_p,
+        num_discordant=paired.num_discordant,
+        num_only_model_right=len(paired.only_first),
+        num_only_baseline_right=len(paired.only_second),
+        verdict=paired.verdict,
+        cost_ratio=fine_tuning_secs / baseline.secs if baseline.secs else None,
+        only_model_right=shown(paired.only_first),
+        only_baseline_right=shown(paired.only_second),
+    )
+
+
+def _disagreement(
+    material: Material,
+    split: str,
+    position: int,
+    given: np.ndarray,
+    others: np.ndarray,
+) -> Disagreement:
+    pool = material.texts.pool
+    row = int(material.splits[split].rows[position])
+    file, line = pool.places.of(row)
+    return Disagreement(
+        text=slices.shorten_middle(str(pool.texts[row])),
+        label=material.label_names[pool.labels[row]],
+        model=material.label_names[given[position]],
+        baseline=material.label_names[others[position]],
+        file=file,
+        line=line,
+    )
