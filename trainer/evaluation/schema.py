@@ -26,6 +26,7 @@ The numbers are computed where they arise; the page that shows them is in `repor
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import dataclasses
 import functools
 import json
@@ -863,9 +864,15 @@ def _tuple(value: Any, arguments: tuple[Any, ...], place: str) -> tuple[Any, ...
     )
 
 
-def _optional(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
-    """Unions are of one type and None, in this order."""
-    return None if value is None else _convert(value, arguments[0], place)
+def _union(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
+    """The first of the types that fits; None where it is one of them."""
+    if value is None and types.NoneType in arguments:
+        return None
+    *others, last = [kind for kind in arguments if kind is not types.NoneType]
+    for kind in others:
+        with contextlib.suppress(ValueError):
+            return _convert(value, kind, place)
+    return _convert(value, last, place)
 
 
 def _literal(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
@@ -877,9 +884,9 @@ def _literal(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
 _CONVERTERS: Mapping[Any, Callable[[Any, tuple[Any, ...], str], Any]] = {
     collections.abc.Mapping: _mapping,
     tuple: _tuple,
-    types.UnionType: _optional,
+    types.UnionType: _union,
     # What `|` makes of a type that `typing` defines, such as Mapping.
-    typing.Union: _optional,
+    typing.Union: _union,
     Literal: _literal,
 }
 
