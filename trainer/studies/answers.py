@@ -56,9 +56,9 @@ def _next_labels(curves: Mapping[str, Curve]) -> Iterator[str]:
     if fine_tuned.fit is None:
         yield (
             f"Trained on {largest.num_train_examples:,} texts, fine-tuning answers "
-            f"{with_interval(largest.mean, largest.interval_95)} right. What more labels "
-            f"would buy is not known: {fine_tuned.no_fit}."
+            f"{with_interval(largest.mean, largest.interval_95)} right."
         )
+        yield f"What more labels would buy is not known: {fine_tuned.no_fit}."
         return
     yield _forecast(fine_tuned.fit, "fine-tuning", is_first=True)
     for name, curve in curves.items():
@@ -74,9 +74,8 @@ def _forecast(fit: Fit, title: str, *, is_first: bool) -> str:
         return f"{title[:1].upper()}{title[1:]} would come to {accuracy}: {gain} more."
     return (
         f"With {forecast.num_more:,} more labelled texts "
-        f"({forecast.num_train_examples:,} in all), {title} would answer {accuracy} right "
-        f"instead of {percent(fit.accuracy_at_largest)}: {gain} more, by the curve "
-        "through its sizes."
+        f"({forecast.num_train_examples:,} in all), {title} would answer {accuracy} right: "
+        f"{gain} more."
     )
 
 

@@ -30,6 +30,8 @@ from trainer.studies.study_folder import StudyFolder
 from trainer.study_config import StudyConfig
 
 FINE_TUNED = "fine_tuned"
+# In the order in which they are shown.
+_BASELINES = ("tfidf", "frozen", "commonest")
 # The automatic sizes: these, times powers of 10.
 _STEPS = (100, 300)
 # The last step is left out where the largest size is hardly more.
@@ -172,7 +174,7 @@ def _curves(
     yield FINE_TUNED, curves.make_curve(
         "fine-tuning", measured, errors_resampled=resampled
     )
-    for name in finished[-1].report.baselines:
+    for name in _BASELINES:
         scores = [(run, _scores(run.report, name, split)) for run in finished]
         measured = [_measured(run, split, each) for run, each in scores if each]
         # A study may be continued with other --baselines.

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 _COLUMNS = 100
-# As in `figures.py`; grey for what learns nothing. By the name of the model.
-_STYLES: Mapping[str, tuple[str, str]] = {
-    "fine_tuned": ("#0072B2", "o"),
-    "tfidf": ("#D55E00", "s"),
-    "frozen": ("#009E73", "^"),
-    "commonest": ("#767676", "v"),
+# By the name of the model: its name where there is little room, colour and marker. The
+# colours are those of `figures.py`; grey for what learns nothing.
+_STYLES: Mapping[str, tuple[str, str, str]] = {
+    "fine_tuned": ("fine-tuning", "#0072B2", "o"),
+    "tfidf": ("TF-IDF", "#D55E00", "s"),
+    "frozen": ("frozen encoder", "#009E73", "^"),
+    "commonest": ("commonest label", "#767676", "v"),
 }
 _POINTS_OF_DASHES = 40
 
@@ -73,7 +74,7 @@ def png(study: Study) -> bytes:
 
 def summary(study: Study) -> str:
     """The closing table: accuracy by size and model, and the answers."""
-    titles = [figures.one_line(curve.title, 22) for curve in study.curves.values()]
+    titles = [_STYLES[name][0] for name in study.curves]
     lines = [
         f"Accuracy on {study.num_examples:,} {study.split} texts (95% interval)",
         _table_row("Texts", titles),
@@ -133,14 +134,14 @@ def _draw(figure: MatplotlibFigure, study: Study) -> None:
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
 
 
-def _draw_curve(axes: Axes, curve: Curve, color: str, marker: str) -> None:
+def _draw_curve(axes: Axes, curve: Curve, name: str, color: str, marker: str) -> None:
     sizes: Any = [point.num_train_examples for point in curve.points]
     axes.plot(
         sizes,
         [100 * point.mean for point in curve.points],
         color=color,
         marker=marker,
-        label=figures.one_line(curve.title, 30),
+        label=name,
     )
     low, high = zip(*(point.interval_95 for point in curve.points))
     axes.fill_between(

@@ -51,15 +51,12 @@ class FinishedRun:
     @property
     def secs(self) -> float:
         """Wall time of the process that finished it, without its start."""
-        timing = self.report.timing
-        return (
-            timing.prepare_data_secs
-            + timing.build_model_secs
-            + timing.compile_secs
-            + timing.evaluate_before_secs
-            + timing.train_and_validate_secs
-            + timing.evaluate_after_secs
-            + timing.export_secs
+        timing = dataclasses.asdict(self.report.timing)
+        # The steps are a part of training and validation.
+        return sum(
+            value
+            for name, value in timing.items()
+            if name.endswith("_secs") and name != "train_steps_secs"
         )
 
 
