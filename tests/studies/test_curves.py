@@ -9,43 +9,14 @@ from typing import Sequence
 import numpy as np
 import pytest
 
+from tests.studies.tiny_study import RISING, make_curve, measured
 from trainer.evaluation.intervals import wilson_interval
 from trainer.studies import curves
-from trainer.studies.curves import Measured
-from trainer.studies.schema import Curve
-
-
-def measured(
-    accuracies: Sequence[tuple[int, float]], *, count: int = 1000
-) -> list[Measured]:
-    """Runs of (size, accuracy), two labels of equal share."""
-    return [
-        Measured(
-            size=size,
-            accuracy=accuracy,
-            interval_95=wilson_interval(round(accuracy * count), count),
-            num_examples=count,
-            guessing=0.5,
-        )
-        for size, accuracy in accuracies
-    ]
-
-
-def curve_of(accuracies: Sequence[tuple[int, float]], *, resamples: int = 200) -> Curve:
-    runs = measured(accuracies)
-    return curves.make_curve(
-        "a model",
-        runs,
-        errors_resampled=curves.simulated(runs, num_resamples=resamples),
-    )
-
-
-RISING = [(100, 0.7), (300, 0.8), (1000, 0.86), (3000, 0.89)]
 
 
 def test_a_curve_has_points_a_fit_and_forecasts() -> None:
-    curve = curve_of(RISING)
-    assert [(p.num_train_examples, p.mean) for p in curve.points] == RISING
+    curve = make_curve(RISING)
+    assert tuple((p.num_train_examples, p.mean) for p in curve.points) == RISING
     assert all(p.std is None and p.num_runs == 1 for p in curve.points)
     assert curve.fit is not None and curve.no_fit is None
     assert curve.fit.smallest_size == 100
@@ -66,7 +37,7 @@ def test_a_curve_has_points_a_fit_and_forecasts() -> None:
 
 @pytest.mark.parametrize("largest", [120, 400, 500, 501, 1000, 20_000])
 def test_no_forecast_is_beyond_three_times_the_largest_size(largest: int) -> None:
-    curve = curve_of([(30, 0.7), (100, 0.8), (largest, 0.86)])
+    curve = make_curve([(30, 0.7), (100, 0.8), (largest, 0.86)])
     assert curve.fit is not None
     sizes = [forecast.num_train_examples for forecast in curve.fit.forecasts]
     assert max(sizes) <= 3 * largest
@@ -76,7 +47,7 @@ def test_no_forecast_is_beyond_three_times_the_largest_size(largest: int) -> Non
 
 def test_sizes_no_better_than_guessing_are_left_out() -> None:
     """And smaller ones, even if one is better by luck."""
-    curve = curve_of([(30, 0.56), (100, 0.51), *RISING[1:], (10_000, 0.9)])
+    curve = make_curve([(30, 0.56), (100, 0.51), *RISING[1:], (10_000, 0.9)])
     assert curve.fit is not None and curve.fit.smallest_size == 300
     assert len(curve.points) == 6
 
@@ -92,7 +63,7 @@ def test_sizes_no_better_than_guessing_are_left_out() -> None:
 def test_why_there_is_no_fit(
     accuracies: Sequence[tuple[int, float]], reason: str
 ) -> None:
-    curve = curve_of(accuracies)
+    curve = make_curve(accuracies)
     assert curve.fit is None
     assert curve.no_fit is not None and reason in curve.no_fit
     assert len(curve.points) == len(accuracies)
@@ -100,7 +71,7 @@ def test_why_there_is_no_fit(
 
 def test_several_seeds_are_a_mean_and_a_spread() -> None:
     pairs = [(s, a + d) for s, a in RISING for d in (-0.01, 0.0, 0.04)]
-    curve = curve_of(pairs)
+    curve = make_curve(pairs)
     first = curve.points[0]
     assert first.num_runs == 3
     assert first.mean == pytest.approx(0.71)
@@ -111,7 +82,7 @@ def test_several_seeds_are_a_mean_and_a_spread() -> None:
 
 
 def test_without_resamples_there_are_no_intervals_of_forecasts() -> None:
-    curve = curve_of(RISING, resamples=0)
+    curve = make_curve(RISING, resamples=0)
     assert curve.fit is not None
     assert curve.fit.forecasts[0].interval_95 is None
     assert curve.fit.forecasts[0].gain_interval_95 is None

@@ -53,11 +53,12 @@ class FinishedRun:
         """Wall time of the process that finished it, without its start."""
         timing = dataclasses.asdict(self.report.timing)
         # The steps are a part of training and validation.
-        return sum(
+        total: float = sum(
             value
             for name, value in timing.items()
             if name.endswith("_secs") and name != "train_steps_secs"
         )
+        return total
 
 
 @dataclasses.dataclass(frozen=True)
