@@ -47,8 +47,8 @@ def test_the_page_shows_all_of_a_study_and_needs_no_other_file(study: Study) -> 
     text = " ".join(words.text.split())
     for answer in study.answers:
         assert answer in text
-    for curve in study.curves.values():
-        assert curve.title[1:] in text
+    for name, curve in study.curves.items():
+        assert page._STYLES[name][0][1:] in text
         for point in curve.points:
             assert f"{point.mean:.1%}" in text
     assert "tiny BERT on <reviews>" in text and "--seeds=0,1" in text

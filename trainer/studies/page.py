@@ -56,7 +56,7 @@ def render_html(study: Study) -> str:
             height=3.6,
         ),
         rows=_rows(study),
-        with_interval=answers.with_interval,
+        names=[_STYLES[name][0] for name in study.curves],
         has_seeds=any(point.std is not None for point in _points_of(study)),
         flagfile="\n".join(
             wording.flag_lines(
