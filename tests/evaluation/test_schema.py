@@ -264,3 +264,21 @@ def test_no_number_that_json_does_not_have() -> None:
     timing = dataclasses.replace(report.timing, export_secs=float("nan"))
     with pytest.raises(ValueError, match="JSON compliant"):
         dataclasses.replace(report, timing=timing).to_json()
+
+
+@pytest.mark.parametrize("value", [10.0, 3, "words"])
+def test_a_value_may_be_of_one_of_several_types(value: Any) -> None:
+    facts = schema.BaselineFacts(
+        title="TF-IDF",
+        validation=None,
+        test=None,
+        secs=1.0,
+        peak_memory_bytes=None,
+        num_features=None,
+        settings={"name": value},
+    )
+    there = json.loads(json.dumps(dataclasses.asdict(facts)))
+    assert schema.from_mapping(schema.BaselineFacts, there) == facts
+    there["settings"]["name"] = ["a"]
+    with pytest.raises(ValueError, match="settings.name: the value must be"):
+        schema.from_mapping(schema.BaselineFacts, there)
