@@ -34,7 +34,7 @@ PAGES = {
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 }
 README = PAGES["README.md"]
-ENTRY_POINTS = ("main", "predict", "serve", "audit")
+ENTRY_POINTS = ("main", "predict", "serve", "audit", "study")
 # Makes a run of minutes one of seconds; later flags win.
 SMALL = [
     "--num_train_examples=48",
@@ -55,6 +55,8 @@ RUN_BY = {
     "--verify": "test_own_data_then_predict_and_serve",
     "-m trainer.serve": "test_own_data_then_predict_and_serve",
     "curl": "test_own_data_then_predict_and_serve",
+    "-m trainer.study": "tests/studies/test_driver.py::"
+    "test_a_stopped_study_continues_where_it_was",
     "scripts.benchmarks.benchmark": "tests/test_benchmark.py::test_it_runs",
     "scripts.benchmarks.measure_scaling": "tests/test_measure_scaling.py::test_it_runs",
 }

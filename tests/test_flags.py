@@ -16,6 +16,7 @@ from absl import flags as absl_flags
 from trainer import config as config_lib
 from trainer import flags
 from trainer.config import ExperimentConfig, PredictConfig, ServeConfig
+from trainer.study_config import StudyConfig
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 FLAGFILES = sorted(REPOSITORY.glob("configs/*.flags"))
@@ -70,7 +71,7 @@ def declared(config_class: type, name: str) -> dataclasses.Field[Any]:
     return found
 
 
-@pytest.mark.parametrize("config_class", [ExperimentConfig, PredictConfig])
+@pytest.mark.parametrize("config_class", [ExperimentConfig, PredictConfig, StudyConfig])
 def test_every_field_has_a_flag(config_class: type) -> None:
     flag_values = defined(config_class)
     for name, hint in fields_with_types(config_class).items():
@@ -293,6 +294,9 @@ def test_help() -> None:
         (PredictConfig, "--saved_model: required"),
         (PredictConfig, "--batch_size: default 32"),
         (ServeConfig, "--port: default 8501"),
+        (StudyConfig, "--study_dir: required"),
+        (StudyConfig, "--study=learning_curve: default learning_curve"),
+        (StudyConfig, "--seeds: by default --seed alone"),
     ],
 )
 def test_help_says_defaults_in_words(config_class: type, line: str) -> None:

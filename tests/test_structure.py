@@ -17,6 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("exit_codes", "messages"),
     ("config",),
     ("storage", "stack", "environment", "templates", "wording", "console"),
+    ("study_config",),
     ("folder_lock",),
     ("data",),
     ("tasks.task",),
@@ -28,7 +29,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("run_folder", "flags"),
     ("stages",),
     ("experiment",),
-    ("main", "predict", "serve", "audit"),
+    ("studies",),
+    ("main", "predict", "serve", "audit", "study"),
 )
 
 

@@ -1069,13 +1069,18 @@ def differences(
 ) -> Mapping[str, tuple[Any, Any]]:
     """Settings that differ and must not, if one run is to be resumed as the other.
 
+    Args:
+      before: of the run that is there.
+      after: of the same class.
+
     Returns:
       Setting name → (value before, value after), for every setting that was not
       declared with `may_change`.
     """
+    kind = type(after)
     fixed = {
         field.name
-        for config_class in (ExperimentConfig, *sections(ExperimentConfig).values())
+        for config_class in (kind, *sections(kind).values())
         for field in dataclasses.fields(config_class)
         if field.metadata.get("may_change") is False
     }

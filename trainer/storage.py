@@ -158,11 +158,20 @@ def write_text(place: str | Path, text: str) -> None:
 
 def write_parts(place: str | Path, parts: Iterable[str]) -> None:
     """The same, of a text whose parts are made as they are written."""
+    _write(place, parts, mode="w")
+
+
+def write_bytes(place: str | Path, content: bytes) -> None:
+    """The same, of a file that is no text."""
+    _write(place, (content,), mode="wb")
+
+
+def _write(place: str | Path, parts: Iterable[Any], *, mode: str) -> None:
     target = path(place) if isinstance(place, str) else place
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(target, RemotePath):
         unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
-        with unfinished.open("w") as file:
+        with unfinished.open(mode) as file:
             for part in parts:
                 file.write(part)
         _tf().io.gfile.rename(str(unfinished), str(target), overwrite=True)
@@ -171,7 +180,8 @@ def write_parts(place: str | Path, parts: Iterable[str]) -> None:
         dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
     )
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        encoding = None if mode == "wb" else "utf-8"
+        with os.fdopen(handle, mode, encoding=encoding) as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())

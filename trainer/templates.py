@@ -21,15 +21,16 @@ class _Missing(jinja2.StrictUndefined):
         return str(self)
 
 
-def environment(folder: pathlib.Path, **options: Any) -> jinja2.Environment:
-    """The templates of a folder; lines that hold nothing but a tag leave no trace.
+def environment(*folders: pathlib.Path, **options: Any) -> jinja2.Environment:
+    """The templates of folders; lines that hold nothing but a tag leave no trace.
 
     Args:
+      folders: where a template is looked for, one after the other.
       options: more of `jinja2.Environment`'s. `autoescape` is for the caller to
         decide: on for HTML.
     """
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(folders),
         undefined=_Missing,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -52,20 +52,26 @@ def meaning_in(help_text: str, value: object) -> str:
     return found[1] if found else ""
 
 
-def flag_lines(config: Mapping[str, Any], *, all_of_them: bool) -> list[str]:
+def flag_lines(
+    config: Mapping[str, Any],
+    *,
+    all_of_them: bool,
+    config_class: type = ExperimentConfig,
+) -> list[str]:
     """The lines of a flagfile.
 
     Args:
-      config: settings as `dataclasses.asdict` of an ExperimentConfig gives them, or as
-        its JSON does.
+      config: settings as `dataclasses.asdict` of a config gives them, or as its JSON
+        does.
       all_of_them: also those that are at their defaults.
+      config_class: of the config.
     """
     values: dict[str, Any] = {}
     for name, value in config.items():
         values |= value if isinstance(value, Mapping) else {name: value}
     return [
         line
-        for name, field in fields().items()
+        for name, field in fields(config_class).items()
         if name in values
         and (all_of_them or _plain(values[name]) != _plain(field.default))
         for line in _lines_of(field, _plain(values[name]))

@@ -177,7 +177,7 @@ def one_line(text: str, num_columns: int) -> str:
     return line if len(line) <= num_columns else line[: num_columns - 1] + "…"
 
 
-def _picture(
+def picture(
     title: str,
     alternative: str,
     draw: Callable[[MatplotlibFigure], None],
@@ -185,21 +185,33 @@ def _picture(
     height: float = 3.1,
 ) -> Picture:
     """Draws on a new figure, 4.6 inches wide: still legible on a phone."""
+    svg = _saved(draw, height, format="svg", metadata={"Date": None, "Creator": None})
+    text = svg.decode().replace("'DejaVu Sans'", _FIGURE_FONTS)
+    encoded = base64.b64encode(text.encode()).decode()
+    source = f"data:image/svg+xml;base64,{encoded}"
+    return Picture(title=title, alternative=alternative, source=source)
+
+
+def png(draw: Callable[[MatplotlibFigure], None], *, height: float = 3.1) -> bytes:
+    """The same drawing as a PNG file, for pages that show no SVG."""
+    return _saved(draw, height, format="png", dpi=200)
+
+
+def _saved(
+    draw: Callable[[MatplotlibFigure], None], height: float, **options: Any
+) -> bytes:
     # Imported here: it takes half a second, and training need not wait for it.
     import matplotlib
     from matplotlib.figure import Figure as MatplotlibFigure
 
-    svg = io.StringIO()
+    file = io.BytesIO()
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # Only the measuring font lacks the glyph; the reader's fonts draw it.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = MatplotlibFigure(figsize=(4.6, height), layout="constrained")
         draw(figure)
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    text = svg.getvalue().replace("'DejaVu Sans'", _FIGURE_FONTS)
-    encoded = base64.b64encode(text.encode()).decode()
-    source = f"data:image/svg+xml;base64,{encoded}"
-    return Picture(title=title, alternative=alternative, source=source)
+        figure.savefig(file, **options)
+    return file.getvalue()
 
 
 def _plot(axes: Axes, records: _Records, name: str, **style: Any) -> None:
@@ -259,7 +271,7 @@ def _loss_picture(
         for name, records in curves
         if records
     ]
-    return _picture("Loss", f"Loss by step: {', '.join(ends)}.", draw)
+    return picture("Loss", f"Loss by step: {', '.join(ends)}.", draw)
 
 
 def _validation_picture(
@@ -283,7 +295,7 @@ def _validation_picture(
         f"Validation metrics by step; the highest accuracy is "
         f"{best.accuracy:.1%} at step {best.step:,}."
     )
-    return _picture("Validation metrics", alternative, draw)
+    return picture("Validation metrics", alternative, draw)
 
 
 def _series_picture(
@@ -301,7 +313,7 @@ def _series_picture(
         key=lambda point: float(point[0]),
     )
     alternative = f"{title} by step, at most {value:.3g}, at step {step:,}."
-    return _picture(title, alternative, draw)
+    return picture(title, alternative, draw)
 
 
 def _confusion_picture(
@@ -338,7 +350,7 @@ def _confusion_picture(
         unit = share
     else:
         unit = f"texts, {'and' if num_classes <= _MAX_ROOMY_CLASSES else 'coloured by'} {share}"
-    return _picture(f"Confusion matrix: {unit}", alternative, draw, height=height)
+    return picture(f"Confusion matrix: {unit}", alternative, draw, height=height)
 
 
 def _write_counts(
@@ -430,7 +442,7 @@ def _length_picture(bins: Sequence[schema.LengthBin]) -> Picture:
         axes.set_ylabel("accuracy, %")
 
     parts = [f"{row.name} tokens {row.accuracy:.1%} of {row.count:,}" for row in bins]
-    return _picture("Accuracy by length", f"Accuracy: {'; '.join(parts)}.", draw)
+    return picture("Accuracy by length", f"Accuracy: {'; '.join(parts)}.", draw)
 
 
 def _curves_picture(
@@ -467,7 +479,7 @@ def _curves_picture(
 
     areas = ", ".join(f"{curve.name} {curve.area:.3f}" for curve in curves)
     rows_of_legend = (len(curves) + 1) // 2
-    return _picture(
+    return picture(
         title,
         f"{title}; {area_name}: {areas}.",
         draw,
@@ -512,7 +524,7 @@ def _risk_coverage_picture(curve: schema.Curve) -> Picture:
         f"Errors by coverage: {curve.y[-1]:.1%} are wrong if all texts are answered, "
         f"{half:.1%} if only the surest half is."
     )
-    return _picture("Risk and coverage", alternative, draw)
+    return picture("Risk and coverage", alternative, draw)
 
 
 def _histogram_picture(split: schema.SplitFacts, limit: int) -> Picture:
@@ -544,7 +556,7 @@ def _histogram_picture(split: schema.SplitFacts, limit: int) -> Picture:
     cut = f"{split.truncated_fraction:.1%} are longer than the {limit:,} that are read"
     percentiles = split.length_percentiles
     median = f"; half have at most {percentiles['50']:,}" if "50" in percentiles else ""
-    return _picture(
+    return picture(
         f"Length of the training texts in tokens: {cut}",
         f"Histogram of the tokens of {split.num_examples:,} training texts{median}; {cut}.",
         draw,
@@ -588,4 +600,4 @@ def _reliability_picture(bins: Sequence[schema.ReliabilityBin]) -> Picture:
         f"confidence {confidence:.2f}, accuracy {accuracy:.2f}, {count:,} texts"
         for confidence, accuracy, count in points
     ]
-    return _picture("Reliability", f"By bin: {'; '.join(parts)}.", draw, height=3.6)
+    return picture("Reliability", f"By bin: {'; '.join(parts)}.", draw, height=3.6)

@@ -1,0 +1,138 @@
+"""What a learning curve says, in sentences.
+
+    for sentence in sentences(study.curves, study.runs):
+        print(sentence)
+
+First what the next labels would buy, then what fine-tuning gives over each baseline.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Iterator, Mapping, Sequence
+
+from trainer.evaluation.schema import Comparison, Interval
+from trainer.studies.schema import Curve, Fit, RunFacts
+
+# Always answering the commonest label learns nothing from more texts.
+_NO_RIVALS = ("fine_tuned", "commonest")
+
+
+def sentences(curves: Mapping[str, Curve], runs: Sequence[RunFacts]) -> tuple[str, ...]:
+    """The answers, the most important one first.
+
+    Args:
+      curves: by model; "fine_tuned" is among them.
+      runs: of the study, with their comparisons.
+    """
+    return (*_next_labels(curves), *_rivals(curves, runs))
+
+
+def percent(value: float) -> str:
+    """A fraction as "87.9%"."""
+    return f"{value:.1%}"
+
+
+def with_interval(value: float, interval: Interval | None) -> str:
+    """ "87.9% (86.8 to 88.9)"."""
+    return percent(value) + _ends(interval)
+
+
+def _points(value: float, interval: Interval | None) -> str:
+    """ "1.4 points (0.9 to 2.0)"."""
+    return f"{100 * value:.1f} points{_ends(interval)}"
+
+
+def _ends(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    low, high = (f"{100 * end:.1f}".replace("-", "−") for end in interval)
+    return f" ({low} to {high})"
+
+
+def _next_labels(curves: Mapping[str, Curve]) -> Iterator[str]:
+    fine_tuned = curves["fine_tuned"]
+    largest = fine_tuned.points[-1]
+    if fine_tuned.fit is None:
+        yield (
+            f"Trained on {largest.num_train_examples:,} texts, fine-tuning answers "
+            f"{with_interval(largest.mean, largest.interval_95)} right."
+        )
+        yield f"What more labels would buy is not known: {fine_tuned.no_fit}."
+        return
+    yield _forecast(fine_tuned.fit, "fine-tuning", is_first=True)
+    for name, curve in curves.items():
+        if name not in _NO_RIVALS and curve.fit:
+            yield _forecast(curve.fit, curve.title, is_first=False)
+
+
+def _forecast(fit: Fit, title: str, *, is_first: bool) -> str:
+    forecast = fit.forecasts[0]
+    accuracy = with_interval(forecast.accuracy, forecast.interval_95)
+    gain = _points(forecast.gain, forecast.gain_interval_95)
+    if not is_first:
+        return f"{title[:1].upper()}{title[1:]} would come to {accuracy}: {gain} more."
+    return (
+        f"With {forecast.num_more:,} more labelled texts "
+        f"({forecast.num_train_examples:,} in all), {title} would answer {accuracy} right: "
+        f"{gain} more."
+    )
+
+
+def _rivals(curves: Mapping[str, Curve], runs: Sequence[RunFacts]) -> Iterator[str]:
+    for name, curve in curves.items():
+        if name not in _NO_RIVALS:
+            yield f"{_standing(curves['fine_tuned'], curve)}{_at_largest(name, runs)}."
+
+
+def _standing(fine_tuned: Curve, rival: Curve) -> str:
+    """From where on fine-tuning answers more texts right than a baseline."""
+    sizes = [point.num_train_examples for point in fine_tuned.points]
+    is_ahead = [
+        ours.mean > theirs.mean
+        for ours, theirs in zip(fine_tuned.points, rival.points, strict=True)
+    ]
+    title = rival.title
+    if len(sizes) == 1:
+        return f"Fine-tuning is {'ahead of' if is_ahead[0] else 'not ahead of'} {title}"
+    if all(is_ahead):
+        return f"Fine-tuning is ahead of {title} at every size"
+    if not any(is_ahead):
+        return f"Fine-tuning is ahead of {title} at no size"
+    if not is_ahead[-1]:
+        ahead = ", ".join(f"{size:,}" for size, is_it in zip(sizes, is_ahead) if is_it)
+        return (
+            f"Fine-tuning is ahead of {title} with {ahead} texts, but not with the most"
+        )
+    last = max(index for index, is_it in enumerate(is_ahead) if not is_it)
+    return (
+        f"Fine-tuning overtakes {title} between {sizes[last]:,} and "
+        f"{sizes[last + 1]:,} texts"
+    )
+
+
+def _at_largest(name: str, runs: Sequence[RunFacts]) -> str:
+    """By how much, with the most texts; over seeds the mean and the range."""
+    size = max(run.num_train_examples for run in runs)
+    found: list[Comparison] = [
+        run.comparisons[name]
+        for run in runs
+        if run.num_train_examples == size and name in run.comparisons
+    ]
+    if not found:
+        return ""
+    differences = [comparison.difference for comparison in found]
+    ends = (
+        found[0].interval_95
+        if len(found) == 1
+        else (min(differences), max(differences))
+    )
+    mean = statistics.fmean(differences)
+    more = "more" if mean >= 0 else "fewer"
+    if mean < 0:
+        ends = (-ends[1], -ends[0])
+    seeds = f", over {len(found)} seeds" if len(found) > 1 else ""
+    return (
+        f"; with {size:,} it answers {_points(abs(mean), ends)} {more} of the texts "
+        f"right{seeds}"
+    )

@@ -1,0 +1,224 @@
+"""The learning curve: is the data large enough, and what would more labels buy?
+
+    KIND.plan(config, sources)                  # runs on growing shares of the texts
+    KIND.record(config, folder, finished)       # study.json, study.html, the table
+
+Each share lies within the next (`data/draws.py`), and all runs are measured on the same
+held-out texts. The curves are made in `curves.py`, the sentences in `answers.py`, the
+page in `page.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Iterator, Sequence
+
+import numpy as np
+
+from trainer import storage
+from trainer.config import DataConfig
+from trainer.data import splits
+from trainer.data.sources import Sources
+from trainer.evaluation.schema import BaselineScores, Report, SplitEvaluation
+from trainer.messages import message
+from trainer.run_folder import RunFolder
+from trainer.studies import answers, curves, page
+from trainer.studies.curves import Measured
+from trainer.studies.plan import FinishedRun, Kind, PlannedRun
+from trainer.studies.schema import Curve, RunFacts, Study
+from trainer.studies.study_folder import StudyFolder
+from trainer.study_config import StudyConfig
+
+FINE_TUNED = "fine_tuned"
+# In the order in which they are shown.
+_BASELINES = ("tfidf", "frozen", "commonest")
+# The automatic sizes: these, times powers of 10.
+_STEPS = (100, 300)
+# The last step is left out where the largest size is hardly more.
+_LEAST_RATIO = 1.25
+
+
+def plan(config: StudyConfig, read: Sources) -> tuple[PlannedRun, ...]:
+    """A run for every size and seed, the smallest sizes first.
+
+    Raises:
+      ValueError: no texts are held out, or a size cannot be.
+    """
+    _, parts = splits.make_splits(
+        read,
+        config=dataclasses.replace(config.data, num_train_examples=0),
+        seed=config.run_seeds[0],
+    )
+    if not parts.keys() - {"train"}:
+        raise ValueError(
+            message(
+                "a learning curve needs held-out texts to measure on",
+                received="no test split and no validation split",
+                mend="set --test_one_in=5, or give --test_dataset",
+            )
+        )
+    labels = np.unique(read.splits["train"].labels)
+    sizes = sizes_of(config, num_available=len(parts["train"]), num_labels=len(labels))
+    runs = [(size, seed) for size in sizes for seed in config.run_seeds]
+    return tuple(
+        PlannedRun(
+            number=number,
+            name=f"{size:,} texts, seed {seed}",
+            config=config.run(number, num_train_examples=size, seed=seed),
+        )
+        for number, (size, seed) in enumerate(runs)
+    )
+
+
+def sizes_of(
+    config: StudyConfig, *, num_available: int, num_labels: int
+) -> tuple[int, ...]:
+    """The numbers of training texts, ascending.
+
+    Args:
+      num_available: texts to train on.
+      num_labels: that texts have; each is in every draw.
+
+    Raises:
+      ValueError: there are not as many, or there is no room for all labels.
+    """
+    if not config.sizes:
+        return _automatic_sizes(config.data, num_available, num_labels)
+    sizes = config.sizes
+    fitting = [size for size in sizes if num_labels <= size <= num_available]
+    mend = "give " + (
+        f"--train_sizes={','.join(map(str, fitting))}" if fitting else "other sizes"
+    )
+    mend += ", or leave --train_sizes out"
+    if sizes[-1] > num_available:
+        raise ValueError(
+            message(
+                "--train_sizes must be at most the number of training texts, "
+                f"{num_available}",
+                received=sizes[-1],
+                mend=f"{mend}; {num_available} are all of them",
+            )
+        )
+    if sizes[0] < num_labels:
+        raise ValueError(
+            message(
+                "--train_sizes must be at least the number of labels, "
+                f"{num_labels}: a label that is not trained on is never answered",
+                received=sizes[0],
+                mend=mend,
+            )
+        )
+    return sizes
+
+
+def _automatic_sizes(
+    config: DataConfig, num_available: int, num_labels: int
+) -> tuple[int, ...]:
+    wanted = config.num_train_examples or num_available
+    largest = min(wanted, num_available)
+    steps = (step * 10**power for power in range(10) for step in _STEPS)
+    return (
+        *(
+            step
+            for step in steps
+            if num_labels <= step and step * _LEAST_RATIO <= largest
+        ),
+        largest,
+    )
+
+
+def record(
+    config: StudyConfig, folder: StudyFolder, finished: Sequence[FinishedRun]
+) -> str:
+    """Writes the results of all runs, and returns the closing table."""
+    study = results(config, finished)
+    table = f"{page.summary(study)}\n{'Report':<12}{folder.page}\n"
+    storage.write_bytes(folder.picture, page.png(study))
+    storage.write_text(folder.page, page.render_html(study))
+    storage.write_text(folder.summary, table)
+    storage.write_text(folder.results, study.to_json())
+    return table
+
+
+def results(config: StudyConfig, finished: Sequence[FinishedRun]) -> Study:
+    """What the runs came to."""
+    last = finished[-1].report
+    split = "test" if "test" in last.after else "validation"
+    all_curves = dict(_curves(config, finished, split))
+    runs = tuple(_run_facts(run, split) for run in finished)
+    return Study(
+        study=config.study,
+        title=f"Learning curve: {last.title}",
+        answers=answers.sentences(all_curves, runs),
+        split=split,
+        num_examples=last.after[split].num_examples,
+        curves=all_curves,
+        runs=runs,
+        config=dataclasses.asdict(config),
+        environment=last.environment,
+    )
+
+
+def _curves(
+    config: StudyConfig, finished: Sequence[FinishedRun], split: str
+) -> Iterator[tuple[str, Curve]]:
+    num_resamples = config.num_bootstrap_resamples
+    measured = [_measured(run, split, run.report.after[split]) for run in finished]
+    folders = [
+        RunFolder(storage.path(run.planned.config.model_dir)) for run in finished
+    ]
+    resampled = curves.resampled(
+        [curves.read_answers(folder.predictions(split)) for folder in folders],
+        num_resamples=num_resamples,
+    )
+    yield FINE_TUNED, curves.make_curve(
+        "fine-tuning", measured, errors_resampled=resampled
+    )
+    for name in _BASELINES:
+        scores = [(run, _scores(run.report, name, split)) for run in finished]
+        measured = [_measured(run, split, each) for run, each in scores if each]
+        # A study may be continued with other --baselines.
+        if len(measured) == len(finished):
+            yield name, curves.make_curve(
+                finished[-1].report.baselines[name].title,
+                measured,
+                errors_resampled=curves.simulated(
+                    measured, num_resamples=num_resamples
+                ),
+            )
+
+
+def _scores(report: Report, name: str, split: str) -> BaselineScores | None:
+    baseline = report.baselines.get(name)
+    if baseline is None:
+        return None
+    return baseline.test if split == "test" else baseline.validation
+
+
+def _measured(
+    run: FinishedRun, split: str, scores: SplitEvaluation | BaselineScores
+) -> Measured:
+    evaluation = run.report.after[split]
+    return Measured(
+        size=run.planned.num_train_examples,
+        accuracy=scores.accuracy,
+        interval_95=scores.confidence_intervals_95.get("accuracy"),
+        num_examples=evaluation.num_examples,
+        guessing=evaluation.majority_class_accuracy,
+    )
+
+
+def _run_facts(run: FinishedRun, split: str) -> RunFacts:
+    return RunFacts(
+        number=run.planned.number,
+        name=run.planned.name,
+        folder=f"runs/{run.planned.number:03}",
+        num_train_examples=run.planned.num_train_examples,
+        seed=run.planned.config.training.seed,
+        accuracy=run.report.after[split].accuracy,
+        secs=run.secs,
+        comparisons=run.report.comparisons,
+    )
+
+
+KIND = Kind(plan=plan, record=record)

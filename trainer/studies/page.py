@@ -1,0 +1,175 @@
+"""A learning curve for people: a page, its picture, and the closing table.
+
+    storage.write_text(folder.page, render_html(study))
+    storage.write_bytes(folder.picture, png(study))
+    print(summary(study))
+
+The page holds everything itself, in the style of a run's report
+(`evaluation/style.css.jinja`); its words are in `study.html.jinja`, with autoescape on.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import textwrap
+from typing import TYPE_CHECKING, Any, Mapping
+
+from trainer import console, templates, wording
+from trainer.evaluation import figures
+from trainer.studies import answers, power_law
+from trainer.studies.schema import Curve, Point, Study
+from trainer.study_config import StudyConfig
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MatplotlibFigure
+
+_COLUMNS = 100
+# By the name of the model: its name where there is little room, colour and marker. The
+# colours are those of `figures.py`; grey for what learns nothing.
+_STYLES: Mapping[str, tuple[str, str, str]] = {
+    "fine_tuned": ("fine-tuning", "#0072B2", "o"),
+    "tfidf": ("TF-IDF", "#D55E00", "s"),
+    "frozen": ("frozen encoder", "#009E73", "^"),
+    "commonest": ("commonest label", "#767676", "v"),
+}
+_POINTS_OF_DASHES = 40
+
+
+def render_html(study: Study) -> str:
+    """The page of a study, one HTML file that needs no other."""
+    here = pathlib.Path(__file__).parent
+    environment = templates.environment(
+        here, here.parent / "evaluation", autoescape=True
+    )
+    environment.filters.update(
+        percent=answers.percent, duration=console.duration, start=_capitalized
+    )
+    template = environment.get_template("study.html.jinja")
+    return template.render(
+        study=study,
+        curves=study.curves,
+        picture=figures.picture(
+            f"Accuracy on {study.num_examples:,} held-out texts, by training texts",
+            _alternative(study),
+            lambda figure: _draw(figure, study),
+            height=3.6,
+        ),
+        rows=_rows(study),
+        names=[_STYLES[name][0] for name in study.curves],
+        has_seeds=any(point.std is not None for point in _points_of(study)),
+        flagfile="\n".join(
+            wording.flag_lines(
+                study.config, all_of_them=False, config_class=StudyConfig
+            )
+        ),
+        most_extrapolation=power_law.MOST_EXTRAPOLATION,
+    )
+
+
+def png(study: Study) -> bytes:
+    """The picture as a PNG file."""
+    return figures.png(lambda figure: _draw(figure, study), height=3.6)
+
+
+def summary(study: Study) -> str:
+    """The closing table: accuracy by size and model, and the answers."""
+    titles = [_STYLES[name][0] for name in study.curves]
+    lines = [
+        f"Accuracy on {study.num_examples:,} {study.split} texts (95% interval)",
+        _table_row("Texts", titles),
+    ]
+    for size, cells in _rows(study):
+        shown = [
+            answers.with_interval(point.mean, point.interval_95)
+            + (f" ±{100 * point.std:.1f}" if point.std is not None else "")
+            for point in cells
+        ]
+        lines.append(_table_row(f"{size:,}", shown))
+    wrapped = [textwrap.fill(answer, _COLUMNS) for answer in study.answers]
+    return "\n".join([*lines, "", *wrapped]) + "\n"
+
+
+def _table_row(first: str, cells: list[str]) -> str:
+    return (f"{first:>8}  " + "".join(f"{cell:<24}" for cell in cells)).rstrip()
+
+
+def _rows(study: Study) -> list[tuple[int, list[Point]]]:
+    """By size, the points of all curves."""
+    by_size = zip(*(curve.points for curve in study.curves.values()), strict=True)
+    return [(points[0].num_train_examples, list(points)) for points in by_size]
+
+
+def _points_of(study: Study) -> list[Point]:
+    return [point for curve in study.curves.values() for point in curve.points]
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _alternative(study: Study) -> str:
+    ends = [
+        f"{curve.title} from {answers.percent(curve.points[0].mean)} to "
+        f"{answers.percent(curve.points[-1].mean)}"
+        for curve in study.curves.values()
+    ]
+    sizes = [point.num_train_examples for point in study.curves["fine_tuned"].points]
+    return f"Accuracy with {sizes[0]:,} to {sizes[-1]:,} training texts: {'; '.join(ends)}."
+
+
+def _draw(figure: MatplotlibFigure, study: Study) -> None:
+    axes = figure.add_subplot()
+    for name, curve in study.curves.items():
+        _draw_curve(axes, curve, *_STYLES[name])
+    axes.set_xscale("log")
+    sizes = [size for size, _ in _rows(study)]
+    furthest = _furthest(study)
+    axes.set_xticks(
+        sizes + [furthest] * (furthest > sizes[-1]),
+        [_short(size) for size in sizes] + [_short(furthest)] * (furthest > sizes[-1]),
+    )
+    axes.minorticks_off()
+    axes.set(xlabel="training texts", ylabel="accuracy, %")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+
+
+def _draw_curve(axes: Axes, curve: Curve, name: str, color: str, marker: str) -> None:
+    sizes: Any = [point.num_train_examples for point in curve.points]
+    axes.plot(
+        sizes,
+        [100 * point.mean for point in curve.points],
+        color=color,
+        marker=marker,
+        label=name,
+    )
+    low, high = zip(*(point.interval_95 for point in curve.points))
+    axes.fill_between(
+        sizes,
+        [100 * end for end in low],
+        [100 * end for end in high],
+        color=color,
+        alpha=0.15,
+        linewidth=0,
+    )
+    if curve.fit is None:
+        return
+    law = (curve.fit.asymptote, curve.fit.scale, curve.fit.exponent)
+    end = curve.fit.forecasts[-1].num_train_examples
+    ratio = (end / curve.fit.smallest_size) ** (1 / _POINTS_OF_DASHES)
+    along = [curve.fit.smallest_size * ratio**n for n in range(_POINTS_OF_DASHES + 1)]
+    parameters = power_law.as_parameters(*law)
+    accuracies = [100 * (1 - float(power_law.forecast(parameters, n))) for n in along]
+    axes.plot(along, accuracies, color=color, linestyle="--", linewidth=1)
+
+
+def _furthest(study: Study) -> int:
+    """The largest size of a forecast, or of a run."""
+    fits = [curve.fit for curve in study.curves.values() if curve.fit]
+    ends = [fit.forecasts[-1].num_train_examples for fit in fits]
+    return max([*ends, *(point.num_train_examples for point in _points_of(study))])
+
+
+def _short(size: int) -> str:
+    """ "300", "20k"."""
+    return f"{size / 1000:.3g}k" if size >= 10_000 else f"{size:,}"

@@ -1,0 +1,75 @@
+"""What every kind of study is made of: planned runs, finished runs, the kind itself.
+
+    planned = learning_curve.KIND.plan(config, sources)
+    planned[2].name, planned[2].config.model_dir    # "1,000 texts, …", "…/runs/002"
+
+A study is a list of ordinary runs. Each is a pure function of the base config, the
+study's settings and its number, so a run gives within the study what it gives alone,
+and a study that was stopped plans the same runs when it continues. A new kind is a
+module with a `Kind`, and its line in `driver.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable, Sequence
+
+from trainer.config import ExperimentConfig
+from trainer.data.sources import Sources
+from trainer.evaluation.schema import Report
+from trainer.studies.study_folder import StudyFolder
+from trainer.study_config import StudyConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study.
+
+    Attributes:
+      number: from 0.
+      name: for people: what sets it apart from the others.
+      config: what it is alone, too.
+    """
+
+    number: int
+    name: str
+    config: ExperimentConfig
+
+    @property
+    def num_train_examples(self) -> int:
+        """On how many texts it trains."""
+        return self.config.data.num_train_examples
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """A run with its results."""
+
+    planned: PlannedRun
+    report: Report
+
+    @property
+    def secs(self) -> float:
+        """Wall time of the process that finished it, without its start."""
+        timing = dataclasses.asdict(self.report.timing)
+        # The steps are a part of training and validation.
+        total: float = sum(
+            value
+            for name, value in timing.items()
+            if name.endswith("_secs") and name != "train_steps_secs"
+        )
+        return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of study.
+
+    Attributes:
+      plan: which runs to make, in order. Raises ValueError where the data do not allow
+        what was asked for.
+      record: writes the results of all runs, and returns the closing table.
+    """
+
+    plan: Callable[[StudyConfig, Sources], tuple[PlannedRun, ...]]
+    record: Callable[[StudyConfig, StudyFolder, Sequence[FinishedRun]], str]

@@ -1,0 +1,110 @@
+"""The folder of a study: every name in --study_dir, and whether it is this study's.
+
+    with study_folder.opened("studies/a") as folder:
+        folder.refuse_other_settings(config)
+        storage.write_text(folder.results, text)
+
+| name | what it holds |
+|---|---|
+| `config.json` | every setting of the study, from when its runs were planned |
+| `runs/NNN/` | a run, with all that a run leaves (`run_folder.py`) |
+| `study.json`, `study.html`, `study.txt` | the results |
+| `learning_curve.png` | the picture of them, for pages that show no SVG |
+| `.lock` | who uses the folder now |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Iterator
+
+from trainer import folder_lock, storage
+from trainer.config import differences
+from trainer.messages import message
+from trainer.study_config import StudyConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyFolder:
+    """Names of the files of a study.
+
+    Attributes:
+      path: the folder itself, --study_dir.
+    """
+
+    path: storage.Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config(self) -> storage.Path:
+        """The settings of the study."""
+        return self.path / "config.json"
+
+    @property
+    def results(self) -> storage.Path:
+        """The results as JSON. Written last: a study that has it is finished."""
+        return self.path / "study.json"
+
+    @property
+    def page(self) -> storage.Path:
+        """The results as a page."""
+        return self.path / "study.html"
+
+    @property
+    def summary(self) -> storage.Path:
+        """The closing table."""
+        return self.path / "study.txt"
+
+    @property
+    def picture(self) -> storage.Path:
+        """The picture of the learning curve."""
+        return self.path / "learning_curve.png"
+
+    def refuse_other_settings(self, config: StudyConfig) -> None:
+        """Raises ValueError where the folder holds a study with other settings."""
+        if not self.config.is_file():
+            return
+        try:
+            there = StudyConfig.from_json(self.config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(
+                message(
+                    "expected the config of a study",
+                    place=str(self.config),
+                    received=error,
+                    mend="use another --study_dir, or remove this one",
+                )
+            ) from error
+        changed = differences(there, config)
+        if changed:
+            listed = "; ".join(
+                f"--{name}: {_as_flag(old)} there, {_as_flag(new)} now"
+                for name, (old, new) in changed.items()
+            )
+            raise ValueError(
+                message(
+                    f"--study_dir={self} holds a study with other settings",
+                    received=listed,
+                    mend="start it with its own settings, use another --study_dir, or "
+                    "remove it",
+                )
+            )
+
+
+@contextlib.contextmanager
+def opened(study_dir: str) -> Iterator[StudyFolder]:
+    """The folder of a study, which no other process uses until the block ends.
+
+    Raises:
+      ValueError: the place cannot be written, or another process uses it.
+    """
+    folder = StudyFolder(storage.path(study_dir))
+    with folder_lock.held(folder.path, flag="study_dir"):
+        yield folder
+
+
+def _as_flag(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else repr(value)
