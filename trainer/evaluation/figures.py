@@ -424,7 +424,7 @@ def _named_bars_picture(
         axes.set_xlabel(unit)
 
     height = 1.0 + 0.4 * len(values)
-    return _picture(title, alternative, draw, height=height)
+    return picture(title, alternative, draw, height=height)
 
 
 def _length_picture(bins: Sequence[schema.LengthBin]) -> Picture:
