@@ -115,7 +115,13 @@ def fit(
     )
     fit_one = _fit_exact if is_exact else _fit_in_blocks
     rows = np.arange(len(examples.labels["train"]))
-    with console.counter(f"{description}: fits", unit="fits") as advance:
+    from threadpoolctl import threadpool_limits
+
+    # Threads of the linear algebra gain little here, change the last digits, and on a
+    # busy machine wait for each other: seven times the processor's time was seen.
+    limited = threadpool_limits(1)
+    counter = console.counter(f"{description}: fits", unit="fits")
+    with limited, counter as advance:
         if "validation" in features:
             best, model = _by_validation(fit_one, features, examples, rows, advance)
             how = "validation"
