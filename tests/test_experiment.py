@@ -62,6 +62,8 @@ def make_config(folder: pathlib.Path, preset: str, **changes: Any) -> Experiment
     defaults: dict[str, Any] = {
         "model_dir": str(folder / "run"),
         "num_bootstrap_resamples": 50,
+        # What they do is tested in stages/test_baselines.py.
+        "baselines": (),
     }
     for name, values in changes.items():
         if name in sections:

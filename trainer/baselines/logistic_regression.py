@@ -29,9 +29,13 @@ from trainer.tasks.predictions import Predictions
 # upwards, until the loss rises; then the values halfway to the neighbours of the best.
 _DECADES = tuple(10.0**exponent for exponent in range(-4, 5))
 _HALF_DECADE = 10**0.5
-# Numbers that training goes through at each of L-BFGS's steps: 256 MiB of float32.
-MAX_EXACT_NUMBERS = 1 << 26
+# Numbers that training goes through at each of L-BFGS's steps: 128 MiB of float32.
+MAX_EXACT_NUMBERS = 1 << 25
+# It holds about twenty numbers for each coefficient: 320 MiB of float64.
+MAX_EXACT_COEFFICIENTS = 1 << 21
 _MAX_EXACT_STEPS = 300
+# Of the mean loss's gradient. scikit-learn's 1e-4 ends too early from a warm start.
+_TOLERANCE = 1e-6
 _NUM_PASSES = 5
 _NUM_FOLDS = 5
 _ROWS_AT_ONCE = 4096
@@ -123,10 +127,19 @@ def fit(
     """
     train = features["train"]
     num_numbers = int(train.nnz if hasattr(train, "nnz") else train.size)
-    is_exact = num_numbers <= max_exact_numbers
+    num_coefficients = num_outputs(examples.num_classes) * train.shape[1]
+    is_exact = (
+        num_numbers <= max_exact_numbers and num_coefficients <= MAX_EXACT_COEFFICIENTS
+    )
     fit_one = _fit_exact if is_exact else _fit_in_blocks
     rows = np.arange(len(examples.labels["train"]))
-    with console.counter(f"{description}: fits", unit="fits") as advance:
+    from threadpoolctl import threadpool_limits
+
+    # Threads of the linear algebra gain little here, change the last digits, and on a
+    # busy machine wait for each other: seven times the processor's time was seen.
+    limited = threadpool_limits(1)
+    counter = console.counter(f"{description}: fits", unit="fits")
+    with limited, counter as advance:
         if "validation" in features:
             best, model = _by_validation(fit_one, features, examples, rows, advance)
             how = "validation"
@@ -136,6 +149,11 @@ def fit(
             how = f"{_NUM_FOLDS} folds within training"
     solver = "L-BFGS" if is_exact else "averaged stochastic gradient descent"
     return Chosen(model, {"C": best, "chosen_on": how, "solver": solver})
+
+
+def num_outputs(num_classes: int) -> int:
+    """How many coefficients a feature has: two classes share one."""
+    return 1 if num_classes == 2 else num_classes
 
 
 # (features, rows to fit, examples, C, a model to begin from) → the model.
@@ -231,7 +249,7 @@ def _fit_exact(
     from sklearn.linear_model import LogisticRegression
 
     estimator = LogisticRegression(
-        C=strength, max_iter=_MAX_EXACT_STEPS, warm_start=True
+        C=strength, max_iter=_MAX_EXACT_STEPS, tol=_TOLERANCE, warm_start=True
     )
     if start is not None:
         # The next stronger one is near: a third of the steps.

@@ -17,20 +17,26 @@ from typing import Any, Callable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trainer import console
 from trainer.baselines import commonest, logistic_regression
 from trainer.baselines.examples import Answers, Examples
+from trainer.baselines.logistic_regression import (
+    MAX_EXACT_COEFFICIENTS,
+    Chosen,
+    num_outputs,
+)
 
 TITLE = "TF-IDF with logistic regression"
 # Training texts of more bytes than this are hashed: 30,000 reviews of IMDB.
 MAX_EXACT_BYTES = 40 * 1024 * 1024
 # Of fewer texts, a word of one of them is worth keeping.
 _MIN_TEXTS_FOR_MIN_COUNT = 200
-# Numbers that L-BFGS has for each coefficient are twenty.
-_MAX_EXACT_COEFFICIENTS = 1 << 22
 _MAX_HASHED_COEFFICIENTS = 1 << 24
-_MAX_HASH_BITS = 22
+_MIN_HASH_BITS, _MAX_HASH_BITS = 16, 22
+# English has about one new word or pair for so many.
+_BYTES_PER_FEATURE = 16
 _ROWS_AT_ONCE = 1024
 # As scikit-learn's words, two letters or more; and with marks that belong to letters,
 # which `\w` leaves out, and which would cut Hindi words at their vowels.
@@ -64,25 +70,27 @@ class TextRows:
 
     def blocks(self) -> Iterator[list[str]]:
         """The texts, about a thousand at a time."""
-        for start in range(0, len(self._rows), _ROWS_AT_ONCE):
-            rows = self._rows[start : start + _ROWS_AT_ONCE]
-            first, last = int(rows[0]), int(rows[-1])
-            # Arrow joins all chunks that it takes from.
-            near = self._texts.slice(first, last - first + 1)
-            yield near.take(rows - first).to_pylist()
+        for block in self._arrow_blocks():
+            yield block.to_pylist()
 
     def __iter__(self) -> Iterator[str]:
         for block in self.blocks():
             yield from block
 
-    def num_bytes(self, *, limit: int) -> int:
-        """UTF-8 bytes of all texts together; not counted on above `limit`."""
-        total = 0
-        for block in self.blocks():
-            total += sum(map(len, map(str.encode, block)))
-            if total > limit:
-                break
-        return total
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of all texts together."""
+        return sum(
+            pc.sum(pc.binary_length(block)).as_py() for block in self._arrow_blocks()
+        )
+
+    def _arrow_blocks(self) -> Iterator[pa.ChunkedArray]:
+        for start in range(0, len(self._rows), _ROWS_AT_ONCE):
+            rows = self._rows[start : start + _ROWS_AT_ONCE]
+            first, last = int(rows[0]), int(rows[-1])
+            # Arrow joins all chunks that it takes from.
+            near = self._texts.slice(first, last - first + 1)
+            yield near.take(rows - first)
 
 
 def answers(
@@ -102,7 +110,7 @@ def answers(
     if examples.has_one_label:
         return _commonest(examples, "for the training texts have no other")
     with tempfile.TemporaryDirectory(prefix="tfidf-") as folder:
-        is_exact = texts["train"].num_bytes(limit=max_exact_bytes) <= max_exact_bytes
+        is_exact = texts["train"].num_bytes <= max_exact_bytes
         for unit in _units(texts["train"]):
             make = _exact if is_exact else _hashed
             made = make(texts["train"], examples.num_classes, unit, folder)
@@ -123,8 +131,10 @@ def answers(
             max_exact_numbers=max_exact_numbers,
         )
         logits = {
-            name: np.concatenate(
-                [chosen.logits(transform(block)) for block in texts[name].blocks()]
+            name: (
+                chosen.logits(features[name])
+                if name in features
+                else _logits(chosen, transform, texts[name])
             )
             for name in examples.held_out
         }
@@ -134,6 +144,19 @@ def answers(
         num_features=num_features,
         settings={"read_as": unit, **settings, **chosen.settings},
     )
+
+
+def _logits(
+    chosen: Chosen, transform: Callable[[list[str]], Any], texts: TextRows
+) -> np.ndarray:
+    """Without holding the features of more than a block."""
+    counted = console.progress(
+        texts.blocks(),
+        "TF-IDF: answering",
+        unit="blocks",
+        total=-(-len(texts) // _ROWS_AT_ONCE),
+    )
+    return np.concatenate([chosen.logits(transform(block)) for block in counted])
 
 
 def _commonest(examples: Examples, why: str) -> Answers:
@@ -180,7 +203,7 @@ def _exact(texts: TextRows, num_classes: int, unit: str, folder: str) -> _Made |
         **_reading(unit),
         sublinear_tf=True,
         min_df=min_count,
-        max_features=_MAX_EXACT_COEFFICIENTS // _num_rows(num_classes),
+        max_features=MAX_EXACT_COEFFICIENTS // num_outputs(num_classes),
         dtype=np.float32,
     )
     counted = console.progress(texts, "TF-IDF: reading", unit="texts", total=len(texts))
@@ -199,8 +222,10 @@ def _hashed(texts: TextRows, num_classes: int, unit: str, folder: str) -> _Made 
     """With hashed words; None if no text has a word."""
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
-    most = _MAX_HASHED_COEFFICIENTS // _num_rows(num_classes)
-    num_features = 1 << min(_MAX_HASH_BITS, most.bit_length() - 1)
+    most = _MAX_HASHED_COEFFICIENTS // num_outputs(num_classes)
+    bits = (texts.num_bytes // _BYTES_PER_FEATURE).bit_length()
+    bits = min(max(bits, _MIN_HASH_BITS), _MAX_HASH_BITS, most.bit_length() - 1)
+    num_features = 1 << bits
     vectorizer = HashingVectorizer(
         **_reading(unit),
         n_features=num_features,
@@ -232,11 +257,6 @@ def _hashed(texts: TextRows, num_classes: int, unit: str, folder: str) -> _Made 
         return weights.transform(vectorizer.transform(block))
 
     return train, transform, num_features, settings
-
-
-def _num_rows(num_classes: int) -> int:
-    """Of the coefficients: two classes share one."""
-    return 1 if num_classes == 2 else num_classes
 
 
 def _stored(
