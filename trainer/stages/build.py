@@ -7,14 +7,16 @@ built.train_step, built.predict, built.evaluators["validation"]
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from typing import Any, Mapping
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from trainer import storage
-from trainer.config import OptimizerConfig
+from trainer.config import DataConfig, OptimizerConfig
 from trainer.data import plans, splits
 from trainer.evaluation.schema import Doubt
 from trainer.data.batches import BatchFeeder
@@ -49,6 +51,7 @@ class Built:
       evaluators: of validation, test and sample texts, where there are any.
       doubts: what a user should know before trusting the result.
       settings_in_words: what the settings that are automatic came to, by name.
+      compiled: what XLA compiles.
     """
 
     classifier: keras.Model
@@ -58,6 +61,7 @@ class Built:
     evaluators: Mapping[str, Evaluator]
     doubts: tuple[Doubt, ...]
     settings_in_words: Mapping[str, str]
+    compiled: resolve.Compiled
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
@@ -79,7 +83,8 @@ def run(run: Run, material: Material) -> Built:
         classifier = make_classifier(run, material)
     _refuse_long_windows(run.config.data.max_length, classifier)
     doubts = _doubts(run.config.optimizer, material)
-    predict_step = _predict_step(run, classifier)
+    compiled = _compiled(run, material, classifier)
+    predict_step = _predict_step(run, classifier, compiled)
     built = Built(
         classifier=classifier,
         feeder=BatchFeeder(
@@ -91,18 +96,25 @@ def run(run: Run, material: Material) -> Built:
             nominal_batch_size=material.plan.nominal_batch_size,
             example_weights=material.example_weights(),
         ),
-        train_step=_train_step(run, classifier),
+        train_step=_train_step(run, classifier, compiled),
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
         evaluators=_evaluators(run, material),
         doubts=doubts,
         settings_in_words=resolve.in_words(
-            run, material.plan, dropout=float(classifier.backbone.dropout)
+            run,
+            material.plan,
+            dropout=float(classifier.backbone.dropout),
+            fusion=compiled.fusion,
         ),
+        compiled=compiled,
     )
     run.stopwatch.lap("build_model_secs")
     if run.runtime.is_chief:
         # Only now that all was found in order is the folder this run's.
         storage.write_text(run.folder.config, run.config.to_json())
+        if compiled.reason is not None:
+            chosen = json.dumps(dataclasses.asdict(compiled))
+            storage.write_text(run.folder.chosen, chosen)
     _compile(run, material.plan, built, predict_step)
     run.stopwatch.lap("compile_secs")
     return built
@@ -148,12 +160,48 @@ def _doubts(config: OptimizerConfig, material: Material) -> tuple[Doubt, ...]:
     return doubts
 
 
-def _train_step(run: Run, classifier: keras.Model) -> TrainStep:
+def _compiled(
+    run: Run, material: Material, classifier: keras.Model
+) -> resolve.Compiled:
+    """What XLA compiles, logged where it was weighed."""
+    compiled = resolve.compiled(
+        run,
+        material.plan,
+        material.bucket_lengths,
+        num_layers=int(classifier.backbone.num_layers),
+        hidden_size=int(classifier.backbone.hidden_dim),
+    )
+    if compiled.reason is not None:
+        _logger.info("%s", compiled.reason)
+    return compiled
+
+
+def _has_one_graph(run: Run, compiled: resolve.Compiled) -> bool:
+    """Whether one graph serves all padded lengths; accelerators want one for each."""
+    return (
+        compiled.fusion == "none"
+        and not run.runtime.has_accelerators
+        and run.runtime.strategy is tf.distribute.get_strategy()
+        # Several steps a call need the graphs of all lengths; with a budget of tokens
+        # each length has a batch size of its own.
+        and run.resolved.steps_per_call == 1
+        and not run.config.training.tokens_per_batch
+    )
+
+
+def _window_length(config: DataConfig) -> int | None:
+    """That of `Forward`: None where no text has more than one window."""
+    return config.max_length if config.num_windows > 1 else None
+
+
+def _train_step(
+    run: Run, classifier: keras.Model, compiled: resolve.Compiled
+) -> TrainStep:
     forward = Forward(
         classifier,
-        fusion=run.runtime.fusion,
+        fusion=compiled.fusion,
         rematerialize=run.config.runtime.rematerialize,
-        window_length=run.config.data.max_length,
+        window_length=_window_length(run.config.data),
     )
     return TrainStep(
         classifier,
@@ -165,18 +213,26 @@ def _train_step(run: Run, classifier: keras.Model) -> TrainStep:
         seed=run.config.training.seed,
         accumulation_steps=run.config.training.accumulation_steps,
         steps_per_call=run.resolved.steps_per_call,
-        fusion=run.runtime.fusion,
+        fusion=compiled.fusion,
+        any_length=_has_one_graph(run, compiled),
     )
 
 
-def _predict_step(run: Run, classifier: keras.Model) -> PredictStep:
+def _predict_step(
+    run: Run, classifier: keras.Model, compiled: resolve.Compiled
+) -> PredictStep:
     forward = Forward(
         classifier,
-        fusion=run.runtime.fusion,
-        window_length=run.config.data.max_length,
+        fusion=compiled.fusion,
+        window_length=_window_length(run.config.data),
         differentiable=False,
     )
-    return PredictStep(forward, run.runtime.strategy, fusion=run.runtime.fusion)
+    return PredictStep(
+        forward,
+        run.runtime.strategy,
+        fusion=compiled.fusion,
+        any_length=_has_one_graph(run, compiled),
+    )
 
 
 def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
@@ -226,7 +282,7 @@ def _compile(
                 *built.classifier.trainable_variables,
                 *built.classifier.optimizer.variables,
             ],
-            by_running=run.runtime.fusion != "none",
+            by_running=built.compiled.fusion != "none",
             beat=run.runtime.watchdog.beat,
         )
 
