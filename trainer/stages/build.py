@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from trainer import storage
 from trainer.config import DataConfig, OptimizerConfig
-from trainer.data import plans, splits
+from trainer.data import draws, plans, splits
 from trainer.evaluation.schema import Doubt
 from trainer.data.batches import BatchFeeder
 from trainer.data.splits import Pool
@@ -37,6 +37,7 @@ _logger = logging.getLogger(__name__)
 
 # The name of the evaluator of sample texts, beside those of the splits.
 SAMPLES = "samples"
+HELD_OUT = ("validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Built:
       train_step: updates the weights.
       predict: gives the logits of a batch, in the eyes of the watchdog.
       evaluators: of validation, test and sample texts, where there are any.
+      evaluators_before: of the texts that the weights as they came are evaluated on.
+      rows_before: int64, where these are in their splits, by split.
       doubts: what a user should know before trusting the result.
       settings_in_words: what the settings that are automatic came to, by name.
       compiled: what XLA compiles.
@@ -59,6 +62,8 @@ class Built:
     train_step: TrainStep
     predict: Predict
     evaluators: Mapping[str, Evaluator]
+    evaluators_before: Mapping[str, Evaluator]
+    rows_before: Mapping[str, np.ndarray]
     doubts: tuple[Doubt, ...]
     settings_in_words: Mapping[str, str]
     compiled: resolve.Compiled
@@ -84,6 +89,8 @@ def run(run: Run, material: Material) -> Built:
     _refuse_long_windows(run.config.data.max_length, classifier)
     doubts = _doubts(run.config.optimizer, material)
     compiled = _compiled(run, material, classifier)
+    rows_before = _rows_before(run, material)
+    evaluators = _evaluators(run, material)
     predict_step = _predict_step(run, classifier, compiled)
     built = Built(
         classifier=classifier,
@@ -98,7 +105,9 @@ def run(run: Run, material: Material) -> Built:
         ),
         train_step=_train_step(run, classifier, compiled),
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
-        evaluators=_evaluators(run, material),
+        evaluators=evaluators,
+        evaluators_before=_evaluators_before(run, material, evaluators, rows_before),
+        rows_before=rows_before,
         doubts=doubts,
         settings_in_words=resolve.in_words(
             run,
@@ -237,41 +246,100 @@ def _predict_step(
 
 def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
     """Evaluators of validation, test and sample texts, where there are any."""
-
-    def make(
-        pool: Pool, rows: np.ndarray, tokens: TokenizedTexts, name: str
-    ) -> Evaluator:
-        return make_evaluator(
-            pool,
-            rows,
-            tokens,
-            material.bucket_lengths,
-            run.runtime.strategy,
-            batch_size=run.resolved.eval_batch_size,
-            scoring=run.task.scoring,
-            label_names=material.label_names,
-            name=name,
-        )
-
+    names = [name for name in HELD_OUT if name in material.splits]
     evaluators = {
-        name: make(
-            material.texts.pool, material.splits[name].rows, material.tokens, name
+        name: _evaluator(
+            run,
+            material,
+            material.texts.pool,
+            material.splits[name].rows,
+            material.tokens,
+            name,
         )
-        for name in ("validation", "test")
-        if name in material.splits
+        for name in names
     }
     if run.resolved.sample_texts:
         samples = splits.unlabelled(run.resolved.sample_texts)
         tokens = encode_few(run.resolved.sample_texts, material.encoder)
-        evaluators[SAMPLES] = make(samples, np.arange(len(samples)), tokens, SAMPLES)
+        evaluators[SAMPLES] = _evaluator(
+            run, material, samples, np.arange(len(samples)), tokens, SAMPLES
+        )
     return evaluators
+
+
+def _evaluators_before(
+    run: Run,
+    material: Material,
+    evaluators: Mapping[str, Evaluator],
+    rows: Mapping[str, np.ndarray],
+) -> dict[str, Evaluator]:
+    """Those of all texts, but of a split that is sampled of its sample."""
+    sampled = {
+        name: _evaluator(
+            run,
+            material,
+            material.texts.pool,
+            material.splits[name].rows[chosen],
+            material.tokens,
+            name,
+        )
+        for name, chosen in rows.items()
+        if len(chosen) < len(material.splits[name])
+    }
+    return {**evaluators, **sampled}
+
+
+def _evaluator(
+    run: Run,
+    material: Material,
+    pool: Pool,
+    rows: np.ndarray,
+    tokens: TokenizedTexts,
+    name: str,
+) -> Evaluator:
+    return make_evaluator(
+        pool,
+        rows,
+        tokens,
+        material.bucket_lengths,
+        run.runtime.strategy,
+        batch_size=run.resolved.eval_batch_size,
+        scoring=run.task.scoring,
+        label_names=material.label_names,
+        name=name,
+    )
+
+
+def _rows_before(run: Run, material: Material) -> dict[str, np.ndarray]:
+    """Where the texts of the evaluation before training are in their splits.
+
+    All where --num_before_examples is 0 or there are no more; else drawn like the
+    splits themselves, by seed and contents.
+    """
+    pool, limit = material.texts.pool, run.config.num_before_examples
+    chosen = {}
+    for name in HELD_OUT:
+        if name not in material.splits:
+            continue
+        rows = material.splits[name].rows
+        digests = pool.digests[rows]
+        chosen[name] = draws.draw(
+            pool.labels[rows],
+            digests,
+            digests,
+            label_names=material.label_names,
+            limit=limit or len(rows),
+            seed=run.config.training.seed,
+        )
+    return chosen
 
 
 def _compile(
     run: Run, plan: plans.TrainingPlan, built: Built, predict_step: PredictStep
 ) -> None:
     """Compiles the steps for all lengths there are, and leaves the weights alone."""
-    evaluation_plans = [evaluator.plan for evaluator in built.evaluators.values()]
+    evaluators = [*built.evaluators.values(), *built.evaluators_before.values()]
+    evaluation_plans = [evaluator.plan for evaluator in evaluators]
     with run.runtime.watchdog.watching("all workers to compile"):
         compilation.compile_steps(
             built.train_step,
