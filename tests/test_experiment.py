@@ -402,6 +402,7 @@ def test_an_evaluation_of_other_data_is_not_taken_for_before(
     config = make_config(
         tmp_path,
         tiny_preset,
+        num_before_examples=0,
         training={"num_train_epochs": 1, "save_every_steps": 0},
     )
     (process,) = [processes.start(config)]
@@ -413,7 +414,7 @@ def test_an_evaluation_of_other_data_is_not_taken_for_before(
     report = experiment.run(config).report
     for split in ("validation", "test"):
         num_texts = report["data"]["splits"][split]["num_examples"]
-        assert report["before"][split]["num_examples"] == min(num_texts, 20)
+        assert report["before"][split]["num_examples"] == num_texts
         assert report["after"][split]["num_examples"] == num_texts
 
 
