@@ -161,10 +161,11 @@ def test_a_run_that_resumes_compiles_as_it_did(
     folder = RunFolder(tmp_path)
     if recorded:
         record = json.dumps({"fusion": recorded, "reason": "It was so."})
-        folder.chosen.write_text(record)
+        (tmp_path / "chosen.json").write_text(record)
     if has_checkpoint:
-        (folder.checkpoints / "latest").mkdir(parents=True)
-        (folder.checkpoints / "latest" / "step-1.index").touch()
+        latest = tmp_path / "checkpoints" / "latest"
+        latest.mkdir(parents=True)
+        (latest / "step-1.index").touch()
     run: Any = types.SimpleNamespace(
         config=types.SimpleNamespace(runtime=RuntimeConfig(jit_compile=asked_for)),
         runtime=types.SimpleNamespace(fusion=possible),
