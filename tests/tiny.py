@@ -177,12 +177,13 @@ def make_predict_step(
     *,
     fusion: Fusion = "none",
     window_length: int | None = None,
+    any_length: bool = False,
 ) -> PredictStep:
     """The predict step of a classifier, as a run makes it."""
     forward = Forward(
         model, fusion=fusion, window_length=window_length, differentiable=False
     )
-    return PredictStep(forward, strategy, fusion=fusion)
+    return PredictStep(forward, strategy, fusion=fusion, any_length=any_length)
 
 
 def compile_classifier(

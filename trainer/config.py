@@ -649,7 +649,8 @@ class RuntimeConfig:
         "auto",
         "What XLA compiles. `on`: on one device the whole step, on several the forward "
         "and backward pass. `off`: nothing. `auto`: as `on` on accelerators; on CPUs, "
-        "whose matrix products are oneDNN's business, what lies between these.",
+        "whose matrix products are oneDNN's business, what lies between these, if the "
+        "run is long enough to pay for it.",
         may_change=True,
     )
     rematerialize: bool = setting(

@@ -8,6 +8,7 @@
 | name | what it holds |
 |---|---|
 | `config.json` | every setting of the run, from when all was found in order |
+| `chosen.json` | what was weighed at its start, for a process that resumes it |
 | `before.json` | the evaluation before training, with the data it was made on |
 | `baselines/` | the answers of the simple models, with the data they learned from |
 | `checkpoints/` | `latest/`, states to resume from; `best/`, weights |
@@ -53,6 +54,11 @@ class RunFolder:
     def config(self) -> storage.Path:
         """The settings of the run."""
         return self.path / "config.json"
+
+    @property
+    def chosen(self) -> storage.Path:
+        """What was weighed at the start of the run."""
+        return self.path / "chosen.json"
 
     @property
     def before(self) -> storage.Path:

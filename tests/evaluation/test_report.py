@@ -331,7 +331,7 @@ READ_BY_NAME = {
     ),
     "confusions[0]": "label predicted count fraction",
     "settings[0]": "caption rows",
-    "metric_tables[0]": "split num_examples rows",
+    "metric_tables[0]": "split num_texts rows",
 }
 
 
@@ -692,3 +692,17 @@ def test_summary_never_cuts_the_command() -> None:
     command = "python -m trainer.predict --input=" + "x" * 200
     report = _replaced(_full_report(), "commands", predict=command)
     assert command in report_lib.summary_table(report)
+
+
+def test_a_sample_before_is_told_apart() -> None:
+    """Before and after are then of different numbers of texts, and both are said."""
+    report = _full_report()
+    before = dataclasses.replace(report.before["test"], num_examples=200)
+    sampled = dataclasses.replace(report, before={**report.before, "test": before})
+    after = report.after["test"].num_examples
+    sizes = f"{after:,} (before: 200)"
+    assert after != 200
+    assert f"Accuracy on {sizes} test texts" in report_lib.summary_table(sampled)
+    assert f"Test, {sizes} texts" in report_lib.render_html(sampled)
+    assert report_lib.headline(sampled).endswith(" of 200 of them.")
+    assert "before: " not in report_lib.summary_table(report)

@@ -99,6 +99,7 @@ def _train(
     rematerialize: bool = False,
     window_length: int = tiny.MAX_LENGTH,
     class_weights: tuple[float, float] | None = None,
+    any_length: bool = False,
     **settings: Any,
 ) -> Trained:
     del policy  # It is Keras's own state; here it tells results apart.
@@ -129,6 +130,7 @@ def _train(
         steps_per_call=steps_per_call,
         rematerialize=rematerialize,
         window_length=window_length,
+        any_length=any_length,
     )
     feed = feeder(plan.from_step(0))
     calls = [
@@ -136,7 +138,11 @@ def _train(
         for first in range(0, plan.total_steps, steps_per_call)
     ]
     predict = tiny.make_predict_step(
-        model, strategy, fusion=fusion, window_length=window_length
+        model,
+        strategy,
+        fusion=fusion,
+        window_length=window_length,
+        any_length=any_length,
     )
     logits = np.zeros([NUM_ROWS, 2])
     evaluation = plans.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
@@ -150,7 +156,7 @@ def _train(
         logits=logits,
         num_traced=(
             _num_traced(step._step) if steps_per_call > 1 else 0,
-            _num_traced(step._many),
+            _num_traced(step._one if any_length else step._many),
         ),
     )
 
@@ -476,3 +482,25 @@ def test_mixed_precision_keeps_weights_in_float32(tiny_preset: str) -> None:
     assert {w.dtype for w in mixed.weights} == {np.dtype("float32")}
     np.testing.assert_allclose(mixed.losses, plain.losses, rtol=0.05)
     assert np.abs(mixed.logits - plain.logits).max() > 0, "nothing was mixed"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dropout": 0.1},
+        {"dropout": 0.1, "accumulation_steps": 2},
+        pytest.param(
+            {"window_length": 32, "rematerialize": True}, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_one_graph_for_all_lengths_computes_the_same_bits(
+    settings: dict[str, Any], tiny_preset: str
+) -> None:
+    each = train(1, tiny_preset, num_epochs=1, **settings)
+    one = train(1, tiny_preset, num_epochs=1, any_length=True, **settings)
+    assert one.num_traced == (0, 1)
+    for name in ("losses", "norms", "logits"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(each, name))
+    for found, expected in zip(one.weights, each.weights, strict=True):
+        np.testing.assert_array_equal(found, expected)

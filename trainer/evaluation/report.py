@@ -89,9 +89,7 @@ def summary_table(report: Report) -> str:
     split = held_out_split(report)
     if split:
         before, after = _before_and_after(report, split)
-        name = (
-            f"Accuracy on {_num_examples(before, after):,} {split} texts (95% interval)"
-        )
+        name = f"Accuracy on {_num_texts(before, after)} {split} texts (95% interval)"
         cells = [_with_interval(before, "accuracy"), _with_interval(after, "accuracy")]
         rows.append(_summary_row(name, *cells))
         rows += _rows_of_baselines(report, split)
@@ -131,6 +129,8 @@ def headline(report: Report) -> str:
     before = report.before.get(split)
     if before:
         sentence += f", before fine-tuning {_percent(before.accuracy)}"
+        if before.num_examples != after.num_examples:
+            sentence += f" of {before.num_examples:,} of them"
     return sentence + "."
 
 
@@ -314,9 +314,12 @@ def _before_and_after(
     return report.before.get(split), report.after.get(split)
 
 
-def _num_examples(*evaluations: SplitEvaluation | None) -> int:
-    """Of evaluations of one split, at least one of which exists."""
-    return next(filter(None, evaluations)).num_examples
+def _num_texts(before: SplitEvaluation | None, after: SplitEvaluation | None) -> str:
+    """Of evaluations of one split, at least one of which exists: "2,000"."""
+    sizes = [f"{each.num_examples:,}" for each in (after, before) if each]
+    if len(set(sizes)) == 1:
+        return sizes[0]
+    return f"{sizes[0]} (before: {sizes[1]})"
 
 
 def _interval(evaluation: SplitEvaluation | BaselineScores, name: str) -> str:
@@ -492,8 +495,8 @@ def _metric_tables(report: Report) -> list[dict[str, Any]]:
                 (title, [_cell(evaluation, name) for evaluation in evaluations])
                 for name, (title, _) in _METRICS.items()
             ]
-            size = _num_examples(*evaluations)
-            tables.append({"split": split, "num_examples": size, "rows": rows})
+            size = _num_texts(*evaluations)
+            tables.append({"split": split, "num_texts": size, "rows": rows})
     return tables
 
 

@@ -101,6 +101,11 @@ class AdamW(keras.optimizers.AdamW):
     """Keras's AdamW, given gradients that are already summed over the replicas.
 
     Keras would add them up once more. Epsilon is Hugging Face's and PyTorch's.
+
+    What Keras computes in a dozen operations a variable, TensorFlow has as one, by the
+    same formula: a third less of a step's graph to trace and to optimize, and fewer
+    passes over the memory. Equal to Keras's to rounding: 1 - beta_2 is that of the
+    float32 beta_2 here, 1.3e-5 off 0.001, as it is in the bias correction.
     """
 
     def __init__(self, *, learning_rate: Any, weight_decay: float) -> None:
@@ -115,6 +120,50 @@ class AdamW(keras.optimizers.AdamW):
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
         return grads_and_vars
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Nothing: `update_step` does it, where the learning rate is known.
+
+        Keras would compute the schedule once for each variable.
+        """
+
+    def _backend_update_step(
+        self, grads: Any, trainable_variables: Any, learning_rate: Any
+    ) -> None:
+        # The powers are the same for all variables, too: Keras passes on what it is
+        # given.
+        local_step = tf.cast(self.iterations.value + 1, tf.float32)
+        powers = (tf.pow(self.beta_1, local_step), tf.pow(self.beta_2, local_step))
+        super()._backend_update_step(
+            grads, trainable_variables, (learning_rate, *powers)
+        )
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable.
+
+        Args:
+          gradient: float, of the variable's shape.
+          variable: what one device has of it.
+          learning_rate: three float32 scalars: it, and beta_1 and beta_2 to the power
+            of the number of the step.
+        """
+        rate, beta_1_power, beta_2_power = learning_rate
+        # Before the update, as Loshchilov & Hutter 2019 have it and Keras does.
+        if self.weight_decay and self._use_weight_decay(variable):
+            variable.assign_sub(variable * self.weight_decay * rate)
+        index = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=beta_1_power,
+            beta2_power=beta_2_power,
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, variable.dtype),
+        )
 
 
 def build_optimizer(

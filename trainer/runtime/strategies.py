@@ -46,7 +46,8 @@ class Runtime:
     Attributes:
       strategy: tf.distribute's; the default one for a single device.
       precision: "float32" or "mixed_bfloat16", the current Keras policy.
-      fusion: what XLA compiles of the steps.
+      fusion: what XLA compiles of the steps; "pieces": or nothing, where
+        --jit_compile=auto finds that it does not pay (`stages/resolve.py`).
       cluster: the workers that share the run; None: this process is alone.
       watchdog: to be told that the process gets on, where it waits for others.
       reasons: one sentence for each thing that was chosen.

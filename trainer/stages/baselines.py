@@ -32,9 +32,9 @@ from trainer.evaluation.schema import (
     Disagreement,
 )
 from trainer.modeling import classifier as classifiers
-from trainer.modeling.forward import Forward
+from trainer.modeling.forward import Forward, Fusion
 from trainer.stages import measure
-from trainer.stages.build import Built
+from trainer.stages.build import Built, has_one_graph, window_length
 from trainer.stages.context import Run
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
@@ -241,16 +241,19 @@ def _frozen(
     answers: whether it is to answer the held-out texts, which takes a pass over them.
     """
     _logger.info("reading the texts with the encoder as it came")
+    # One pass does not pay for compiling the pieces of a CPU's steps.
+    fusion: Fusion = "whole" if run.runtime.fusion == "whole" else "none"
     forward = Forward(
         built.classifier,
-        fusion=run.runtime.fusion if run.runtime.fusion == "whole" else "none",
-        window_length=run.config.data.max_length,
+        fusion=fusion,
+        window_length=window_length(run.config.data),
         differentiable=False,
     )
     step = PredictStep(
         forward.embed,
         run.runtime.strategy,
-        fusion=run.runtime.fusion,
+        fusion=fusion,
+        any_length=has_one_graph(run, fusion),
     )
     embed = run.runtime.watchdog.watched(step, "a step of the frozen encoder")
     with (

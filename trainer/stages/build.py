@@ -7,15 +7,17 @@ built.train_step, built.predict, built.evaluators["validation"]
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from typing import Any, Mapping
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from trainer import storage
-from trainer.config import OptimizerConfig
-from trainer.data import plans, splits
+from trainer.config import DataConfig, OptimizerConfig
+from trainer.data import draws, plans, splits
 from trainer.evaluation.schema import Doubt
 from trainer.data.batches import BatchFeeder
 from trainer.data.splits import Pool
@@ -24,7 +26,7 @@ from trainer.evaluation.evaluator import Evaluator, Predict, make_evaluator
 from trainer.messages import message
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers
-from trainer.modeling.forward import Forward
+from trainer.modeling.forward import Forward, Fusion
 from trainer.stages import resolve
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -35,6 +37,7 @@ _logger = logging.getLogger(__name__)
 
 # The name of the evaluator of sample texts, beside those of the splits.
 SAMPLES = "samples"
+HELD_OUT = ("validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +50,11 @@ class Built:
       train_step: updates the weights.
       predict: gives the logits of a batch, in the eyes of the watchdog.
       evaluators: of validation, test and sample texts, where there are any.
+      evaluators_before: of the texts that the weights as they came are evaluated on.
+      rows_before: int64, where these are in their splits, by split.
       doubts: what a user should know before trusting the result.
       settings_in_words: what the settings that are automatic came to, by name.
+      compiled: what XLA compiles.
     """
 
     classifier: keras.Model
@@ -56,8 +62,11 @@ class Built:
     train_step: TrainStep
     predict: Predict
     evaluators: Mapping[str, Evaluator]
+    evaluators_before: Mapping[str, Evaluator]
+    rows_before: Mapping[str, np.ndarray]
     doubts: tuple[Doubt, ...]
     settings_in_words: Mapping[str, str]
+    compiled: resolve.Compiled
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
@@ -79,7 +88,10 @@ def run(run: Run, material: Material) -> Built:
         classifier = make_classifier(run, material)
     _refuse_long_windows(run.config.data.max_length, classifier)
     doubts = _doubts(run.config.optimizer, material)
-    predict_step = _predict_step(run, classifier)
+    compiled = _compiled(run, material, classifier)
+    rows_before = _rows_before(run, material)
+    evaluators = _evaluators(run, material)
+    predict_step = _predict_step(run, classifier, compiled)
     built = Built(
         classifier=classifier,
         feeder=BatchFeeder(
@@ -91,18 +103,27 @@ def run(run: Run, material: Material) -> Built:
             nominal_batch_size=material.plan.nominal_batch_size,
             example_weights=material.example_weights(),
         ),
-        train_step=_train_step(run, classifier),
+        train_step=_train_step(run, classifier, compiled),
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
-        evaluators=_evaluators(run, material),
+        evaluators=evaluators,
+        evaluators_before=_evaluators_before(run, material, evaluators, rows_before),
+        rows_before=rows_before,
         doubts=doubts,
         settings_in_words=resolve.in_words(
-            run, material.plan, dropout=float(classifier.backbone.dropout)
+            run,
+            material.plan,
+            dropout=float(classifier.backbone.dropout),
+            fusion=compiled.fusion,
         ),
+        compiled=compiled,
     )
     run.stopwatch.lap("build_model_secs")
     if run.runtime.is_chief:
         # Only now that all was found in order is the folder this run's.
         storage.write_text(run.folder.config, run.config.to_json())
+        if compiled.reason is not None:
+            chosen = json.dumps(dataclasses.asdict(compiled))
+            storage.write_text(run.folder.chosen, chosen)
     _compile(run, material.plan, built, predict_step)
     run.stopwatch.lap("compile_secs")
     return built
@@ -148,12 +169,48 @@ def _doubts(config: OptimizerConfig, material: Material) -> tuple[Doubt, ...]:
     return doubts
 
 
-def _train_step(run: Run, classifier: keras.Model) -> TrainStep:
+def _compiled(
+    run: Run, material: Material, classifier: keras.Model
+) -> resolve.Compiled:
+    """What XLA compiles, logged where it was weighed."""
+    compiled = resolve.compiled(
+        run,
+        material.plan,
+        material.bucket_lengths,
+        num_layers=int(classifier.backbone.num_layers),
+        hidden_size=int(classifier.backbone.hidden_dim),
+    )
+    if compiled.reason is not None:
+        _logger.info("%s", compiled.reason)
+    return compiled
+
+
+def has_one_graph(run: Run, fusion: Fusion) -> bool:
+    """Whether one graph serves all padded lengths; accelerators want one for each."""
+    return (
+        fusion == "none"
+        and not run.runtime.has_accelerators
+        and run.runtime.strategy is tf.distribute.get_strategy()
+        # Several steps a call need the graphs of all lengths; with a budget of tokens
+        # each length has a batch size of its own.
+        and run.resolved.steps_per_call == 1
+        and not run.config.training.tokens_per_batch
+    )
+
+
+def window_length(config: DataConfig) -> int | None:
+    """That of `Forward`: None where no text has more than one window."""
+    return config.max_length if config.num_windows > 1 else None
+
+
+def _train_step(
+    run: Run, classifier: keras.Model, compiled: resolve.Compiled
+) -> TrainStep:
     forward = Forward(
         classifier,
-        fusion=run.runtime.fusion,
+        fusion=compiled.fusion,
         rematerialize=run.config.runtime.rematerialize,
-        window_length=run.config.data.max_length,
+        window_length=window_length(run.config.data),
     )
     return TrainStep(
         classifier,
@@ -165,57 +222,124 @@ def _train_step(run: Run, classifier: keras.Model) -> TrainStep:
         seed=run.config.training.seed,
         accumulation_steps=run.config.training.accumulation_steps,
         steps_per_call=run.resolved.steps_per_call,
-        fusion=run.runtime.fusion,
+        fusion=compiled.fusion,
+        any_length=has_one_graph(run, compiled.fusion),
     )
 
 
-def _predict_step(run: Run, classifier: keras.Model) -> PredictStep:
+def _predict_step(
+    run: Run, classifier: keras.Model, compiled: resolve.Compiled
+) -> PredictStep:
     forward = Forward(
         classifier,
-        fusion=run.runtime.fusion,
-        window_length=run.config.data.max_length,
+        fusion=compiled.fusion,
+        window_length=window_length(run.config.data),
         differentiable=False,
     )
-    return PredictStep(forward, run.runtime.strategy, fusion=run.runtime.fusion)
+    return PredictStep(
+        forward,
+        run.runtime.strategy,
+        fusion=compiled.fusion,
+        any_length=has_one_graph(run, compiled.fusion),
+    )
 
 
 def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
     """Evaluators of validation, test and sample texts, where there are any."""
-
-    def make(
-        pool: Pool, rows: np.ndarray, tokens: TokenizedTexts, name: str
-    ) -> Evaluator:
-        return make_evaluator(
-            pool,
-            rows,
-            tokens,
-            material.bucket_lengths,
-            run.runtime.strategy,
-            batch_size=run.resolved.eval_batch_size,
-            scoring=run.task.scoring,
-            label_names=material.label_names,
-            name=name,
-        )
-
+    names = [name for name in HELD_OUT if name in material.splits]
     evaluators = {
-        name: make(
-            material.texts.pool, material.splits[name].rows, material.tokens, name
+        name: _evaluator(
+            run,
+            material,
+            material.texts.pool,
+            material.splits[name].rows,
+            material.tokens,
+            name,
         )
-        for name in ("validation", "test")
-        if name in material.splits
+        for name in names
     }
     if run.resolved.sample_texts:
         samples = splits.unlabelled(run.resolved.sample_texts)
         tokens = encode_few(run.resolved.sample_texts, material.encoder)
-        evaluators[SAMPLES] = make(samples, np.arange(len(samples)), tokens, SAMPLES)
+        evaluators[SAMPLES] = _evaluator(
+            run, material, samples, np.arange(len(samples)), tokens, SAMPLES
+        )
     return evaluators
+
+
+def _evaluators_before(
+    run: Run,
+    material: Material,
+    evaluators: Mapping[str, Evaluator],
+    rows: Mapping[str, np.ndarray],
+) -> dict[str, Evaluator]:
+    """Those of all texts, but of a split that is sampled of its sample."""
+    sampled = {
+        name: _evaluator(
+            run,
+            material,
+            material.texts.pool,
+            material.splits[name].rows[chosen],
+            material.tokens,
+            name,
+        )
+        for name, chosen in rows.items()
+        if len(chosen) < len(material.splits[name])
+    }
+    return {**evaluators, **sampled}
+
+
+def _evaluator(
+    run: Run,
+    material: Material,
+    pool: Pool,
+    rows: np.ndarray,
+    tokens: TokenizedTexts,
+    name: str,
+) -> Evaluator:
+    return make_evaluator(
+        pool,
+        rows,
+        tokens,
+        material.bucket_lengths,
+        run.runtime.strategy,
+        batch_size=run.resolved.eval_batch_size,
+        scoring=run.task.scoring,
+        label_names=material.label_names,
+        name=name,
+    )
+
+
+def _rows_before(run: Run, material: Material) -> dict[str, np.ndarray]:
+    """Where the texts of the evaluation before training are in their splits.
+
+    All where --num_before_examples is 0 or there are no more; else drawn like the
+    splits themselves, by seed and contents.
+    """
+    pool, limit = material.texts.pool, run.config.num_before_examples
+    chosen = {}
+    for name in HELD_OUT:
+        if name not in material.splits:
+            continue
+        rows = material.splits[name].rows
+        digests = pool.digests[rows]
+        chosen[name] = draws.draw(
+            pool.labels[rows],
+            digests,
+            digests,
+            label_names=material.label_names,
+            limit=limit or len(rows),
+            seed=run.config.training.seed,
+        )
+    return chosen
 
 
 def _compile(
     run: Run, plan: plans.TrainingPlan, built: Built, predict_step: PredictStep
 ) -> None:
     """Compiles the steps for all lengths there are, and leaves the weights alone."""
-    evaluation_plans = [evaluator.plan for evaluator in built.evaluators.values()]
+    evaluators = [*built.evaluators.values(), *built.evaluators_before.values()]
+    evaluation_plans = [evaluator.plan for evaluator in evaluators]
     with run.runtime.watchdog.watching("all workers to compile"):
         compilation.compile_steps(
             built.train_step,
@@ -226,7 +350,7 @@ def _compile(
                 *built.classifier.trainable_variables,
                 *built.classifier.optimizer.variables,
             ],
-            by_running=run.runtime.fusion != "none",
+            by_running=built.compiled.fusion != "none",
             beat=run.runtime.watchdog.beat,
         )
 

@@ -18,6 +18,7 @@ import numpy as np
 from trainer import run_folder, storage
 from trainer.config import ServingConfig
 from trainer.evaluation import doubts, schema
+from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.schema import DecisionFacts, Doubt, Prediction, SplitEvaluation
 from trainer.stages.build import SAMPLES, Built
 from trainer.stages.context import Run
@@ -35,7 +36,8 @@ class Before:
       evaluations: by split, as `Scoring.report` has it.
       answers: to the sample texts.
       logits: float32 [n, classes], of the held-out split that results are quoted on,
-        for texts of it are drawn as samples; None: there is none.
+        for texts of it are drawn as samples; NaN for those that were not evaluated;
+        None: there is none.
     """
 
     evaluations: Mapping[str, SplitEvaluation]
@@ -130,11 +132,11 @@ def _recorded(run: Run, material: Material) -> Before | None:
 
 def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
     _logger.info("evaluating before fine-tuning")
-    logits = _logits(run, material, built)
+    logits = _logits(run, material, built.evaluators_before, built)
     decision = run.task.plain_decision(len(material.label_names))
     answers = decision.answers(logits.pop(SAMPLES), label_names=material.label_names)
-    evaluations = _evaluations(run, material, built, logits, decision)
-    held_out = logits.get(material.held_out or "")
+    evaluations = _evaluations(run, material, built.evaluators_before, logits, decision)
+    held_out = _over_the_split(material, built, logits)
     if run.runtime.is_chief:
         content = {
             **made_on(material),
@@ -147,6 +149,19 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
         }
         storage.write_text(run.folder.before, json.dumps(content))
     return Before(evaluations, _predictions(answers), held_out)
+
+
+def _over_the_split(
+    material: Material, built: Built, logits: Mapping[str, np.ndarray]
+) -> np.ndarray | None:
+    """Those of a sample of the quoted split in their places, NaN in all others."""
+    name = material.held_out
+    if name is None:
+        return None
+    size = (len(material.splits[name]), len(material.label_names))
+    result = np.full(size, np.nan, np.float32)
+    result[built.rows_before[name]] = logits[name]
+    return result
 
 
 def packed(logits: np.ndarray | None) -> dict[str, Any] | None:
@@ -167,13 +182,13 @@ def unpacked(packed: Mapping[str, Any] | None) -> np.ndarray | None:
 
 def _evaluated_after(run: Run, material: Material, built: Built) -> After:
     _logger.info("evaluating after fine-tuning")
-    logits = _logits(run, material, built)
+    logits = _logits(run, material, built.evaluators, built)
     samples = logits.pop(SAMPLES)
     labels = {name: built.evaluators[name].labels for name in logits}
     decision = _decide(
         run.task, run.config.serving, logits, labels, len(material.label_names)
     )
-    evaluations = _evaluations(run, material, built, logits, decision)
+    evaluations = _evaluations(run, material, built.evaluators, logits, decision)
     found = (*_of_decision(decision), *doubts.of_result(evaluations))
     for doubt in found:
         _logger.warning("%s", doubt.message)
@@ -198,25 +213,27 @@ def _predictions(answers: Sequence[Mapping[str, Any]]) -> tuple[Prediction, ...]
     return tuple(schema.from_mapping(Prediction, answer) for answer in answers)
 
 
-def _logits(run: Run, material: Material, built: Built) -> dict[str, np.ndarray]:
+def _logits(
+    run: Run, material: Material, evaluators: Mapping[str, Evaluator], built: Built
+) -> dict[str, np.ndarray]:
     """The logits of each split and of the sample texts: float32 [n, classes]."""
     no_samples = np.empty([0, len(material.label_names)], np.float32)
     with run.runtime.watchdog.watching("all workers to evaluate"):
         return {SAMPLES: no_samples} | {
             name: evaluator.logits(built.predict)
-            for name, evaluator in built.evaluators.items()
+            for name, evaluator in evaluators.items()
         }
 
 
 def _evaluations(
     run: Run,
     material: Material,
-    built: Built,
+    evaluators: Mapping[str, Evaluator],
     logits: Mapping[str, np.ndarray],
     decision: Decision,
 ) -> dict[str, SplitEvaluation]:
     return {
-        name: built.evaluators[name].report(
+        name: evaluators[name].report(
             values,
             decision=decision,
             num_resamples=run.config.num_bootstrap_resamples,

@@ -86,7 +86,9 @@ def run(
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
         config=dataclasses.asdict(run.config),
-        environment=environment.facts(run.runtime.reasons),
+        environment=environment.facts(
+            (*run.runtime.reasons, *filter(None, [built.compiled.reason]))
+        ),
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),
         export=export,

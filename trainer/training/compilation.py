@@ -10,7 +10,8 @@
     )
 
 Steps are compiled once for each padded length. Left to itself that would happen in the
-midst of training, whenever a length first comes up.
+midst of training, whenever a length first comes up. Where XLA compiles nothing, one
+graph serves all lengths on a CPU.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def compile_steps(
       beat: told what comes next.
     """
     with _kept(variables if by_running else ()):
-        for index in _each_length("train step", train_feed, beat):
+        for index in _each_graph("train step", train_step, train_feed, beat):
             if by_running:
                 step = train_step(train_feed.pipelines, train_feed.order[[index]])
                 np.asarray(step.losses)
@@ -64,7 +65,7 @@ def compile_steps(
             np.asarray(train_step(train_feed.pipelines, order).losses)
         elif train_step.steps_per_call > 1:
             train_step.trace_many(train_feed.pipelines)
-    for index in _each_length("predict step", predict_feed, beat):
+    for index in _each_graph("predict step", predict_step, predict_feed, beat):
         batch = next(predict_feed.pipelines[index])
         if by_running:
             np.asarray(predict_step(batch))
@@ -72,16 +73,22 @@ def compile_steps(
             predict_step.trace(batch)
 
 
-def _each_length(name: str, feed: Feed, beat: Callable[[str], None]) -> Iterator[int]:
+def _each_graph(
+    name: str, step: TrainStep | PredictStep, feed: Feed, beat: Callable[[str], None]
+) -> Iterator[int]:
     """Numbers of the feed's pipelines; logs each, and then how long it took."""
     for index, length in enumerate(feed.lengths):
         what = f"{name} at length {length} ({index + 1} of {len(feed.lengths)})"
+        if step.any_length:
+            what = f"{name} for all lengths"
         beat(f"compiling the {what}")
         # Said before: it may take minutes.
         _logger.info("compiling %s ...", what)
         start = time.monotonic()
         yield index
         _logger.info("compiled %s: %.1f s", what, time.monotonic() - start)
+        if step.any_length:
+            break
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ import tensorflow as tf
 from trainer.data.batches import Batch
 from trainer.modeling.forward import Fusion
 from trainer.modeling.optimizers import clip_by_global_norm
-from trainer.modeling.pieces import fold_in
+from trainer.modeling.pieces import fold_in, shape_of
 from trainer.tasks.task import Objective
 
 
@@ -60,8 +60,9 @@ class TrainStep:
       accumulation_steps: in how many parts a replica computes its share of a batch.
       steps_per_call: how many updates a call can do.
       fusion: what XLA compiles; "whole": on one device all of the step, of several
-        replicas forward and backward pass; "pieces" of these, and on one device the
-        update.
+        replicas forward and backward pass; "pieces" of these.
+      any_length: whether one graph serves all padded lengths, instead of one each. For
+        one CPU where XLA compiles nothing. It computes the same bits.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class TrainStep:
         accumulation_steps: int = 1,
         steps_per_call: int = 1,
         fusion: Fusion = "none",
+        any_length: bool = False,
     ) -> None:
         self.steps_per_call = steps_per_call
+        self.any_length = any_length
         self._model = model
         self._objective = objective
         self._strategy = strategy
@@ -84,16 +87,13 @@ class TrainStep:
         self._accumulation_steps = accumulation_steps
         self._seed = seed
         self._variables = model.trainable_variables
-        self._fusion = fusion
         self._is_one_program = _is_one_program(fusion, strategy)
-        # One for all lengths, which it does not depend on.
-        self._compiled_apply = _compiled(self._apply, True)
-        self._one = _traced_by_length(self._one_impl)
-        self._many = _traced_by_length(self._many_impl)
+        self._one = _traced(self._one_impl, any_length=any_length)
+        self._many = _traced(self._many_impl)
         # A function that the two above share, with what XLA has compiled of it.
         self._step = self._step_impl
         if steps_per_call > 1:
-            self._step = _traced_by_length(self._step_impl)
+            self._step = _traced(self._step_impl)
 
     def __call__(
         self,
@@ -217,16 +217,9 @@ class TrainStep:
         compute = _compiled(self._accumulated, self._is_one_program)
         loss, gradients = compute(batch, step, replica)
         gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        in_pieces = self._fusion == "pieces" and not tf.distribute.has_strategy()
-        apply = self._compiled_apply if in_pieces else self._apply
-        norm: tf.Tensor = apply(gradients)
-        return loss, norm
-
-    def _apply(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Clips and updates; the norm before. One loop over the memory, if compiled."""
         clipped, norm = clip_by_global_norm(gradients, clip_norm=self._clip_norm)
         self._model.optimizer.apply(clipped, self._variables)
-        return norm
+        return loss, norm
 
     def _accumulated(
         self, batch: Batch, step: tf.Tensor, replica: tf.Tensor
@@ -236,7 +229,7 @@ class TrainStep:
         if num_parts == 1:
             return self._loss_and_gradients(batch, step, replica)
         parts = tf.nest.map_structure(
-            lambda t: tf.reshape(t, [num_parts, -1, *t.shape[1:]]), batch
+            lambda t: tf.reshape(t, [num_parts, -1, *shape_of(t)[1:]]), batch
         )
 
         def add(index: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor]) -> Any:
@@ -275,6 +268,7 @@ class PredictStep:
     Args:
       forward: of a classifier that was made under the strategy's scope, or its `embed`.
       fusion: what XLA compiles.
+      any_length: whether one graph serves all padded lengths, as in `TrainStep`.
     """
 
     def __init__(
@@ -283,11 +277,13 @@ class PredictStep:
         strategy: tf.distribute.Strategy,
         *,
         fusion: Fusion = "none",
+        any_length: bool = False,
     ) -> None:
+        self.any_length = any_length
         self._forward = forward
         self._strategy = strategy
         self._is_one_program = _is_one_program(fusion, strategy)
-        self._run = _traced_by_length(self._run_impl)
+        self._run = _traced(self._run_impl, any_length=any_length)
 
     def __call__(self, batch: Batch) -> tf.Tensor:
         """Float [global batch, classes or hidden], in the order of the batch's rows.
@@ -316,13 +312,43 @@ def _is_one_program(fusion: Fusion, strategy: tf.distribute.Strategy) -> bool:
     return fusion == "whole" and not on_tpu
 
 
-def _traced_by_length(implementation: Callable[..., Any]) -> Any:
-    """A tf.function that is traced once for each padded length, and on purpose."""
+class _AnyLength:
+    """A tf.function of a batch, traced once for all padded lengths of a batch size.
+
+    TensorFlow finds the graph of any length where it is asked for one of a length, if
+    it has been traced before.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self._traced_sizes: set[int] = set()
+
+    def __call__(self, batch: Batch, *others: tf.Tensor) -> Any:
+        if batch.targets.shape[0] not in self._traced_sizes:
+            self.get_concrete_function(batch, *others)
+        return self._function(batch, *others)
+
+    def get_concrete_function(self, batch: Batch, *others: Any) -> None:
+        """Makes the graph for batches of this size."""
+        if (size := batch.targets.shape[0]) in self._traced_sizes:
+            return
+        ids = tf.TensorSpec([size, None], batch.inputs.token_ids.dtype)
+        batch = batch._replace(inputs=batch.inputs._replace(token_ids=ids))
+        self._function.get_concrete_function(batch, *others)
+        self._traced_sizes.add(size)
+
+    def experimental_get_tracing_count(self) -> int:
+        """How often it was traced."""
+        return int(self._function.experimental_get_tracing_count())
+
+
+def _traced(implementation: Callable[..., Any], *, any_length: bool = False) -> Any:
+    """A tf.function, traced once for each padded length, or once for all of them."""
     # Without autograph, which has nothing to convert here, tracing is quicker.
     function = tf.function(implementation, autograph=False)
     # Or TensorFlow would warn of it from the fifth length on.
     function._omit_frequent_tracing_warning = True
-    return function
+    return _AnyLength(function) if any_length else function
 
 
 def _compiled(compute: Callable[..., Any], jit_compile: bool) -> Callable[..., Any]:
