@@ -15,6 +15,7 @@ from trainer import experiment
 from trainer.data import splits
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.modeling.forward import Forward
+from trainer.stages import train
 from trainer.tasks.single_label import SingleLabel
 from trainer.training.steps import PredictStep
 
@@ -72,7 +73,7 @@ def test_report_and_record(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment.train, "run", stop)
+        patch.setattr(train, "run", stop)
         with pytest.raises(KeyboardInterrupt):
             experiment.run(config)
     folder = tmp_path / "run" / "baselines"
