@@ -41,6 +41,9 @@ OFF_DEFAULT: dict[str, Any] = dict(
     model_dir="runs/b",
     sample_texts=("Good, very good.", "", "naïve 🎬"),
     num_bootstrap_resamples=7,
+    baselines=("tfidf",),
+    num_before_examples=9,
+    head_start="frozen",
     dataset="files:b.csv",
     validation_dataset="files:c.csv",
     test_dataset="files:d.csv",
@@ -120,6 +123,7 @@ INSTEAD: dict[str, Any] = dict(
 MAY_CHANGE = {
     "model_dir",
     "num_bootstrap_resamples",
+    "baselines",
     "download",
     "tfds_data_dir",
     "cache_dir",

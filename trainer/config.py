@@ -828,7 +828,6 @@ class ExperimentConfig:
         200,
         "Evaluate the weights as they came on at most this many texts of each held-out "
         "split, drawn like --num_eval_examples; their accuracy is near chance. 0: all.",
-        may_change=True,
     )
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)

@@ -114,8 +114,8 @@ KEYS = {
     ),
     "history.validation[]": "step loss accuracy f1_macro mcc",
     "timing": (
-        "prepare_data_secs build_model_secs compile_secs evaluate_before_secs baselines_secs "
-        "secs_to_first_step train_and_validate_secs evaluate_after_secs export_secs "
+        "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
+        "baselines_secs secs_to_first_step train_and_validate_secs evaluate_after_secs export_secs "
         "train_steps_secs train_examples_per_sec input_wait_fraction "
         "peak_host_memory_bytes peak_device_memory_bytes"
     ),
