@@ -358,7 +358,7 @@ def test_two_workers_on_one_machine(tmp_path: pathlib.Path) -> None:
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     launch = command("launch_local.py")
     output = run(shlex.join([*shlex.split(launch), *SMALL]), cwd=tmp_path)
-    for line in (r"\[0\] step .*3/3", "worker 1 of 2", "export/1"):
+    for line in (r"\[0\] step .*6/6", "worker 1 of 2", "export/1"):
         assert re.search(line, output), (line, output)
     assert (tmp_path / "runs" / "two_workers" / "report.html").is_file()
 
