@@ -108,3 +108,24 @@ def test_a_result_is_compared_with_the_commonest_label(
         expected = ["no_better_than_commonest"] * is_doubted
         assert kinds(doubts.of_result({"test": evaluation})) == expected
     assert kinds(doubts.of_result({})) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "expected"),
+    [
+        (100, 50, []),
+        (101, 50, ["short_draw"]),
+        # "At most": one of the two splits may well have fewer.
+        (100, 51, []),
+        (100, 70, []),
+        (100, 71, ["short_draw"] * 2),
+        (0, 0, []),
+    ],
+)
+def test_draws_beyond_what_there_is(
+    train: int, held_out: int, expected: list[str]
+) -> None:
+    available = {"train": 100, "validation": 50, "test": 70}
+    splits = {name: {"num_available": count} for name, count in available.items()}
+    limits = {"train": train, "validation": held_out, "test": held_out}
+    assert kinds(doubts.of_draws(splits, limits)) == expected

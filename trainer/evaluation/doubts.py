@@ -184,10 +184,17 @@ def of_tokens(splits: Mapping[str, Any]) -> Iterator[Doubt]:
 
 
 def of_draws(splits: Mapping[str, Any], limits: Mapping[str, int]) -> Iterator[Doubt]:
-    """Of what was to be drawn. limits: texts asked for, by split; 0: all."""
+    """Of what was to be drawn. limits: texts asked for, by split; 0: all.
+
+    The limit of held-out texts is one for two splits: it is a mistake where it is beyond
+    both.
+    """
+    held_out = [each for name, each in splits.items() if name != "train"]
+    most = max((each["num_available"] for each in held_out), default=0)
     for name, split in splits.items():
-        flag = "num_train_examples" if name == "train" else "num_eval_examples"
-        if limits[name] > split["num_available"]:
+        is_train = name == "train"
+        flag = "num_train_examples" if is_train else "num_eval_examples"
+        if limits[name] > (split["num_available"] if is_train else most):
             yield Doubt(
                 kind="short_draw",
                 message=f"--{flag}={limits[name]} exceeds the {split['num_available']} "
