@@ -540,16 +540,25 @@ def test_what_auto_stands_for(
 def test_several_steps_a_call_give_the_same_run(
     finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
-    config, result = finished
-    several = processes.replaced(config, "runtime", steps_per_call=4)
-    several = dataclasses.replace(several, model_dir=str(tmp_path / "several"))
-    found = experiment.run(several)
-    assert_equal_weights(pathlib.Path(config.model_dir), tmp_path / "several")
+    config, one = finished
+    results = {}
+    for count in (2, 4):
+        several = processes.replaced(config, "runtime", steps_per_call=count)
+        folder = tmp_path / str(count)
+        several = dataclasses.replace(several, model_dir=str(folder))
+        results[count] = experiment.run(several)
+    assert_equal_weights(tmp_path / "2", tmp_path / "4")
     for split in ("train", "validation"):
-        one, other = (each.report["history"][split] for each in (result, found))
-        assert without_times(one) == without_times(other)
+        two, four = (each.report["history"][split] for each in results.values())
+        assert without_times(two) == without_times(four)
     for part in ("before", "after", "samples", "training"):
-        assert result.report[part] == found.report[part]
+        assert results[2].report[part] == results[4].report[part]
+    # A step a call has a graph of its own, one for all lengths: equal to rounding.
+    expected, found = weights_of(pathlib.Path(config.model_dir)), weights_of(folder)
+    for name, value in expected.items():
+        np.testing.assert_allclose(value, found[name], atol=1e-4, err_msg=name)
+    accuracy = [each.report["after"]["test"]["accuracy"] for each in (one, results[4])]
+    assert accuracy[0] == accuracy[1]
 
 
 def test_budget_of_tokens(tmp_path: pathlib.Path, tiny_preset: str) -> None:

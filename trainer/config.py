@@ -663,7 +663,8 @@ class RuntimeConfig:
     steps_per_call: int = setting(
         0,
         "Hand so many steps at a time over to the devices, at most: fewer where the "
-        "next log line, checkpoint or evaluation is due. Changes no result. A request "
+        "next log line, checkpoint or evaluation is due. Changes no result beyond "
+        "rounding. A request "
         "to end (SIGTERM) is heeded some calls later, and --cluster_timeout_secs must "
         f"be longer than a call. 0: {ACCELERATOR_STEPS_PER_CALL} where a step is a "
         "single program (a TPU, or one GPU with XLA), else 1. --logging_steps is a "

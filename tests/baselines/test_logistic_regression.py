@@ -156,12 +156,28 @@ def test_commonest_gives_the_shares_of_training() -> None:
     np.testing.assert_allclose(found, [[0.25, 0.75]] * 2, atol=1e-6)
 
 
-def test_vectors_of_other_scales_are_answered_alike() -> None:
+def test_vectors_of_another_scale_are_answered_alike() -> None:
     vectors, examples = drawn(
         num_classes=2, sizes={"train": 60, "validation": 60, "test": 20}
     )
-    scale = np.array([1e-3, 1, 1e3, 1, 1, 7], np.float32)
-    scaled = {name: each * scale + scale for name, each in vectors.items()}
+    shift = np.array([1e-3, 1, 1e3, 1, 1, 7], np.float32)
+    scaled = {name: each * 50 + shift for name, each in vectors.items()}
     one = frozen.answers(examples, vectors).logits["test"]
     other = frozen.answers(examples, scaled).logits["test"]
     np.testing.assert_allclose(one, other, atol=0.02)
+
+
+def test_the_head_gives_the_answers() -> None:
+    vectors, examples = drawn(
+        num_classes=3, sizes={"train": 60, "validation": 60, "test": 20}
+    )
+    given = vectors["test"] * 50 + 3
+    found = frozen.answers(
+        examples, {name: each * 50 + 3 for name, each in vectors.items()}
+    )
+    assert found.head is not None
+    logits = given @ found.head.kernel + found.head.bias
+    expected = found.logits["test"]
+    np.testing.assert_allclose(
+        logits - logits[:, :1], expected - expected[:, :1], atol=1e-3
+    )
