@@ -554,9 +554,11 @@ def test_several_steps_a_call_give_the_same_run(
     for part in ("before", "after", "samples", "training"):
         assert results[2].report[part] == results[4].report[part]
     # A step a call has a graph of its own, one for all lengths: equal to rounding.
-    expected, found = weights_of(pathlib.Path(config.model_dir)), weights_of(folder)
-    for name, value in expected.items():
-        np.testing.assert_allclose(value, found[name], atol=1e-4, err_msg=name)
+    losses = [
+        [record["loss"] for record in each.report["history"]["train"]]
+        for each in (one, results[4])
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
     accuracy = [each.report["after"]["test"]["accuracy"] for each in (one, results[4])]
     assert accuracy[0] == accuracy[1]
 
