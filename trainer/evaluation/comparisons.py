@@ -15,7 +15,6 @@ from typing import Literal
 import numpy as np
 import scipy.optimize
 import scipy.special
-import scipy.stats
 
 from trainer.evaluation.schema import Interval
 
@@ -93,6 +92,9 @@ def mcnemar(num_only_first: int, num_only_second: int) -> float:
     num_discordant = num_only_first + num_only_second
     if not num_discordant:
         return 1.0
+    # Only now: it takes half a second, which the start would wait for.
+    import scipy.stats
+
     return float(scipy.stats.binomtest(num_only_first, num_discordant).pvalue)
 
 
