@@ -51,7 +51,9 @@ def run(config: ExperimentConfig, *, load: Load = sources.load) -> RunResult:
     workers = cluster.find(os.environ)
     is_chief = workers is None or workers.is_chief
     with run_folder.opened(config.model_dir, is_chief=is_chief) as folder:
-        folder.refuse_other_settings(config)
+        run_folder.refuse_other_settings(
+            folder.config, config, flag="model_dir", holds="run"
+        )
         if folder.is_finished and (result := record.finished(folder, config, load)):
             return result
         with context.started(config, folder, load) as run:

@@ -1,7 +1,6 @@
 """The folder of a run: every name in --model_dir, whose it is, and whether it is finished.
 
     with run_folder.opened("runs/a", is_chief=True) as folder:
-        folder.refuse_other_settings(config)
         folder.is_finished, folder.history()["train"]
         storage.write_text(folder.summary, text)
 
@@ -127,39 +126,6 @@ class RunFolder:
             result[record.pop("split")].append(record)
         return result
 
-    def refuse_other_settings(self, config: ExperimentConfig) -> None:
-        """Raises ValueError where the folder holds a run with other settings."""
-        if not self.config.is_file():
-            return
-        try:
-            text = self.config.read_text(encoding="utf-8")
-            there = ExperimentConfig.from_json(text)
-        except ValueError as error:
-            raise ValueError(
-                message(
-                    "expected the config of a run",
-                    place=str(self.config),
-                    received=error,
-                    mend="use another --model_dir, or remove this one",
-                )
-            ) from error
-        changed = differences(there, config)
-        if changed:
-            listed = "; ".join(
-                f"--{name}: {old!r} there, {new!r} now"
-                for name, (old, new) in changed.items()
-            )
-            raise ValueError(
-                message(
-                    f"--model_dir={self} holds a run with other settings",
-                    received=listed,
-                    mend=(
-                        "start it with its own settings, use another --model_dir, or "
-                        "remove it"
-                    ),
-                )
-            )
-
     def refuse_other_data(
         self, fingerprint: Mapping[str, str], recorded: Mapping[str, str]
     ) -> None:
@@ -186,6 +152,49 @@ class RunFolder:
                     ),
                 )
             )
+
+
+def refuse_other_settings(
+    file: storage.Path, config: ExperimentConfig, *, flag: str, holds: str
+) -> None:
+    """Raises ValueError where a folder's config is another one.
+
+    Args:
+      file: the config in the folder, of the same kind; it need not be there.
+      flag: that names the folder.
+      holds: what the folder holds: "run".
+    """
+    if not file.is_file():
+        return
+    try:
+        there = type(config).from_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            message(
+                f"expected the config of a {holds}",
+                place=str(file),
+                received=error,
+                mend=f"use another --{flag}, or remove this one",
+            )
+        ) from error
+    changed = differences(there, config)
+    if changed:
+        listed = "; ".join(
+            f"--{name}: {_as_flag(old)} there, {_as_flag(new)} now"
+            for name, (old, new) in changed.items()
+        )
+        raise ValueError(
+            message(
+                f"--{flag}={file.parent} holds a {holds} with other settings",
+                received=listed,
+                mend=f"start it with its own settings, use another --{flag}, or "
+                "remove it",
+            )
+        )
+
+
+def _as_flag(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else repr(value)
 
 
 @contextlib.contextmanager

@@ -20,14 +20,11 @@ _ROWS_AT_ONCE = 4096
 def answers(
     examples: Examples,
     vectors: Mapping[str, np.ndarray],
-    *,
-    max_exact_numbers: int = logistic_regression.MAX_EXACT_NUMBERS,
 ) -> Answers:
     """Answers from pooled vectors; they are scaled in place.
 
     Args:
       vectors: float32 [n, hidden], of every split of `examples`, in memory or mapped.
-      max_exact_numbers: see `logistic_regression.fit`.
     """
     width = vectors["train"].shape[1]
     if examples.has_one_label:
@@ -38,7 +35,6 @@ def answers(
             vectors,
             examples,
             description="frozen encoder",
-            max_exact_numbers=max_exact_numbers,
         )
         logits = {name: chosen.logits(vectors[name]) for name in examples.held_out}
         settings = chosen.settings

@@ -16,7 +16,7 @@ import logging
 import os
 from typing import Mapping, Sequence
 
-from trainer import console, experiment, storage
+from trainer import console, experiment, run_folder, storage
 from trainer.config import DataConfig
 from trainer.data import sources
 from trainer.data.sources import Load, Sources
@@ -53,7 +53,9 @@ def run(config: StudyConfig, *, load: Load = sources.load) -> str:
     kind = _KINDS[config.study]
     load = _read_once(load)
     with study_folder.opened(config.study_dir) as folder, TerminationSignal():
-        folder.refuse_other_settings(config)
+        run_folder.refuse_other_settings(
+            folder.config, config, flag="study_dir", holds="study"
+        )
         planned = kind.plan(config, load(config.data))
         storage.write_text(folder.config, config.to_json())
         to_do = [each for each in planned if not _is_finished(each)]

@@ -1,7 +1,6 @@
 """The folder of a study: every name in --study_dir, and whether it is this study's.
 
     with study_folder.opened("studies/a") as folder:
-        folder.refuse_other_settings(config)
         storage.write_text(folder.results, text)
 
 | name | what it holds |
@@ -20,9 +19,6 @@ import dataclasses
 from typing import Iterator
 
 from trainer import folder_lock, storage
-from trainer.config import differences
-from trainer.messages import message
-from trainer.study_config import StudyConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,36 +59,6 @@ class StudyFolder:
         """The picture of the learning curve."""
         return self.path / "learning_curve.png"
 
-    def refuse_other_settings(self, config: StudyConfig) -> None:
-        """Raises ValueError where the folder holds a study with other settings."""
-        if not self.config.is_file():
-            return
-        try:
-            there = StudyConfig.from_json(self.config.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(
-                message(
-                    "expected the config of a study",
-                    place=str(self.config),
-                    received=error,
-                    mend="use another --study_dir, or remove this one",
-                )
-            ) from error
-        changed = differences(there, config)
-        if changed:
-            listed = "; ".join(
-                f"--{name}: {_as_flag(old)} there, {_as_flag(new)} now"
-                for name, (old, new) in changed.items()
-            )
-            raise ValueError(
-                message(
-                    f"--study_dir={self} holds a study with other settings",
-                    received=listed,
-                    mend="start it with its own settings, use another --study_dir, or "
-                    "remove it",
-                )
-            )
-
 
 @contextlib.contextmanager
 def opened(study_dir: str) -> Iterator[StudyFolder]:
@@ -104,7 +70,3 @@ def opened(study_dir: str) -> Iterator[StudyFolder]:
     folder = StudyFolder(storage.path(study_dir))
     with folder_lock.held(folder.path, flag="study_dir"):
         yield folder
-
-
-def _as_flag(value: object) -> str:
-    return ",".join(value) if isinstance(value, tuple) else repr(value)
