@@ -111,12 +111,11 @@ BERT_BASE = {"num_layers": 12, "hidden_size": 768}
     [
         # The quickstart; and the same with more texts, lengths, or a larger model.
         (MINILM, 1000, 120, 3, "none"),
-        (MINILM, 2000, 120, 3, "none"),
-        (MINILM, 3000, 120, 3, "pieces"),
-        (MINILM, 3000, 120, 8, "none"),
+        (MINILM, 1200, 120, 3, "pieces"),
+        (MINILM, 2000, 120, 8, "none"),
         (MINILM, 60_000, 300, 8, "pieces"),
-        (BERT_BASE, 1000, 120, 3, "none"),
-        (BERT_BASE, 3000, 120, 3, "pieces"),
+        (BERT_BASE, 200, 120, 3, "none"),
+        (BERT_BASE, 300, 120, 3, "pieces"),
         (MINILM, 1, 8, 1, "none"),
     ],
 )

@@ -489,6 +489,7 @@ def test_mixed_precision_keeps_weights_in_float32(tiny_preset: str) -> None:
     [
         {"dropout": 0.1},
         {"dropout": 0.1, "accumulation_steps": 2},
+        {"dropout": 0.1, "fusion": "pieces"},
         pytest.param(
             {"window_length": 32, "rematerialize": True}, marks=pytest.mark.slow
         ),

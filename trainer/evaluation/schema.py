@@ -498,8 +498,9 @@ class Timing:
     `_fraction` or `_bytes`.
 
     Attributes:
-      secs_to_first_step: from the start of the process, without `compile_secs`; None
-        for a process that resumed after the last step.
+      secs_to_first_step: from the start of the process, without what was measured of
+        the weights as they came and of baselines (`evaluate_before_secs`,
+        `baselines_secs`); None for a process that resumed after the last step.
       train_steps_secs: in training steps alone, of all processes of the run.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not

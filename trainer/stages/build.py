@@ -188,7 +188,7 @@ def _compiled(
 def has_one_graph(run: Run, fusion: Fusion) -> bool:
     """Whether one graph serves all padded lengths; accelerators want one for each."""
     return (
-        fusion == "none"
+        fusion != "whole"
         and not run.runtime.has_accelerators
         and run.runtime.strategy is tf.distribute.get_strategy()
         # Several steps a call need the graphs of all lengths; with a budget of tokens

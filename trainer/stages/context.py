@@ -99,9 +99,8 @@ class Stopwatch:
     def start_training(self) -> None:
         """Notes how long the process took to come to its first training step.
 
-        What it compiled is left out. A process that has nothing left to train, for it
-        resumes after training, has no such time.
+        What it measured before, for comparison, is left out. A process that has nothing
+        left to train, for it resumes after training, has no such time.
         """
-        self.laps["secs_to_first_step"] = (
-            environment.secs_since_start() - self.laps["compile_secs"]
-        )
+        measured = self.laps["evaluate_before_secs"] + self.laps["baselines_secs"]
+        self.laps["secs_to_first_step"] = environment.secs_since_start() - measured

@@ -44,13 +44,12 @@ if TYPE_CHECKING:
 # held to AVX2, MiniLM (6 layers, 384 wide), batches of 16 at 80, 96 and 128 tokens,
 # alone on the machine (docs/speed.md, "Start"). Both sides grow on a slower machine, so
 # that the machine is left out: all workers and every resumed run decide alike.
-# XLA's loops over a layer's memory save so much a number that a layer hands on: 0.025 s
-# a step of 1,280 tokens, and the 0.04 s that compiling the update, too, cost then.
+# XLA's loops over a layer's memory save so much a number that a layer hands on: 0.08 s
+# a step of 1,700 tokens.
 _GAIN_PER_LAYER_OUTPUT = 20e-9
-# Of each padded length a graph has to be made and its pieces compiled: 3.3 s together.
-# How it divides between the two, and so what other depths take, is estimated.
-_COMPILE_SECS_PER_LENGTH = 0.6
-_TRACE_SECS_PER_LAYER = 0.45
+# The pieces of each padded length are compiled: 3 s for three lengths. Layers share
+# them, and one graph is made in either case.
+_COMPILE_SECS_PER_LENGTH = 1.0
 # What compiles uses one core and, beside other work, took four times as long (229 s
 # instead of 51 s elsewhere): it has to pay twice.
 _PAYS_TIMES = 2.0
@@ -229,9 +228,7 @@ def weighed(
       num_lengths: how many padded lengths they have.
     """
     gain = _GAIN_PER_LAYER_OUTPUT * num_tokens * num_layers * hidden_size
-    trace = _TRACE_SECS_PER_LAYER * num_layers
-    # Uncompiled, one graph serves all lengths.
-    cost = num_lengths * (_COMPILE_SECS_PER_LENGTH + trace) - trace
+    cost = num_lengths * _COMPILE_SECS_PER_LENGTH
     pays = gain >= _PAYS_TIMES * cost
     return Compiled(
         "pieces" if pays else "none",

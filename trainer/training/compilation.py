@@ -10,8 +10,8 @@
     )
 
 Steps are compiled once for each padded length. Left to itself that would happen in the
-midst of training, whenever a length first comes up. Where XLA compiles nothing, one
-graph serves all lengths on a CPU.
+midst of training, whenever a length first comes up. On one CPU one graph serves all
+lengths, of which XLA compiles the pieces for each, or nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def compile_steps(
       beat: told what comes next.
     """
     with _kept(variables if by_running else ()):
-        for index in _each_graph("train step", train_step, train_feed, beat):
+        for index in _each_graph(
+            "train step", train_step, train_feed, beat, by_running=by_running
+        ):
             if by_running:
                 step = train_step(train_feed.pipelines, train_feed.order[[index]])
                 np.asarray(step.losses)
@@ -65,7 +67,9 @@ def compile_steps(
             np.asarray(train_step(train_feed.pipelines, order).losses)
         elif train_step.steps_per_call > 1:
             train_step.trace_many(train_feed.pipelines)
-    for index in _each_graph("predict step", predict_step, predict_feed, beat):
+    for index in _each_graph(
+        "predict step", predict_step, predict_feed, beat, by_running=by_running
+    ):
         batch = next(predict_feed.pipelines[index])
         if by_running:
             np.asarray(predict_step(batch))
@@ -74,12 +78,19 @@ def compile_steps(
 
 
 def _each_graph(
-    name: str, step: TrainStep | PredictStep, feed: Feed, beat: Callable[[str], None]
+    name: str,
+    step: TrainStep | PredictStep,
+    feed: Feed,
+    beat: Callable[[str], None],
+    *,
+    by_running: bool,
 ) -> Iterator[int]:
     """Numbers of the feed's pipelines; logs each, and then how long it took."""
+    # Of a graph for all lengths, XLA compiles the pieces once for each all the same.
+    is_done_by_first = step.any_length and not by_running
     for index, length in enumerate(feed.lengths):
         what = f"{name} at length {length} ({index + 1} of {len(feed.lengths)})"
-        if step.any_length:
+        if is_done_by_first:
             what = f"{name} for all lengths"
         beat(f"compiling the {what}")
         # Said before: it may take minutes.
@@ -87,7 +98,7 @@ def _each_graph(
         start = time.monotonic()
         yield index
         _logger.info("compiled %s: %.1f s", what, time.monotonic() - start)
-        if step.any_length:
+        if is_done_by_first:
             break
 
 

@@ -62,7 +62,7 @@ class TrainStep:
       fusion: what XLA compiles; "whole": on one device all of the step, of several
         replicas forward and backward pass; "pieces" of these.
       any_length: whether one graph serves all padded lengths, instead of one each. For
-        one CPU where XLA compiles nothing. It computes the same, to rounding.
+        one CPU, whose XLA compiles no whole step. It computes the same, to rounding.
     """
 
     def __init__(
