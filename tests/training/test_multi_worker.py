@@ -19,7 +19,7 @@ from tests.test_experiment import make_config, weights_of
 from trainer import exit_codes
 
 SETTINGS: dict[str, Any] = dict(
-    model={"dropout": 0.0},
+    model={"dropout": 0.0, "head_start": "frozen"},
     optimizer={"clip_norm": 0.5, "weight_decay": 0.1},
     training={
         "num_train_epochs": 4,
@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = dict(
         "early_stopping_patience": 3,
         "accumulation_steps": 2,
     },
+    baselines=("commonest", "tfidf", "frozen"),
 )
 
 
@@ -76,6 +77,10 @@ def test_workers_equal_one_device(
         counts = [report["after"][split]["num_examples"] for report in reports]
         assert losses[0] == pytest.approx(losses[1], abs=1e-4)
         assert counts[0] == counts[1]
+        for name in SETTINGS["baselines"]:
+            one, other = (report["baselines"][name][split] for report in reports)
+            assert one["accuracy"] == other["accuracy"]
+            assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
     assert reports[0]["training"] == reports[1]["training"]
     assert f"worker 0 of {num_workers}" in outputs[0]
     assert "step 10/" in outputs[0] and "step 10/" not in outputs[1]
