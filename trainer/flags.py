@@ -10,23 +10,27 @@ called, not on import, so that tests can import an entry point.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
+import itertools
 import logging
 import os
 import pathlib
+import re
+import shlex
 import shutil
 import sys
 import textwrap
 import traceback
 import typing
-from typing import Any, Callable, Sequence, TypeVar
+from typing import Any, Callable, Iterator, Sequence, TypeVar
 
 from absl import app
 from absl import flags as absl_flags
 from absl import logging as absl_logging
 
-from trainer.messages import message
+from trainer.messages import did_you_mean, message
 from trainer import config as config_lib
 from trainer import exit_codes, wording
 from trainer.runtime.interruptions import Preempted, WorkerLost
@@ -80,7 +84,7 @@ def read(config_class: type[Config], flag_values: absl_flags.FlagValues) -> Conf
     """The config that the parsed flags say.
 
     Raises:
-      ValueError: the settings do not go together.
+      ValueError: the settings do not go together, or cannot be written down.
     """
     nested = config_lib.sections(config_class)
     arguments: dict[str, Any] = {}
@@ -89,16 +93,33 @@ def read(config_class: type[Config], flag_values: absl_flags.FlagValues) -> Conf
             arguments[field.name] = read(nested[field.name], flag_values)
         else:
             value = flag_values[field.name].value
+            _refuse_unwritable(field.name, value)
             arguments[field.name] = tuple(value) if isinstance(value, list) else value
     return config_class(**arguments)
+
+
+def _refuse_unwritable(name: str, value: Any) -> None:
+    """Raises ValueError for text that neither a file of settings nor a path can hold.
+
+    On a command line bytes that are no UTF-8 come as surrogates; a flagfile may have
+    null characters.
+    """
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and re.search("[\0\ud800-\udfff]", text):
+            raise ValueError(
+                message(
+                    f"--{name} must be text in UTF-8 without null characters",
+                    received=ascii(text),
+                )
+            )
 
 
 def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     """Parses the command line, calls `main` with its config, and exits.
 
-    A mistake of the user's (a ValueError raised by this package) and a full disk end
-    with their message alone, as do training that diverged and a run that is to be
-    started again; everything else ends with its traceback. See `exit_codes`.
+    A mistake of the user's ends with its message alone, on the command line as in the
+    data, as do training that diverged and a run that is to be started again; everything
+    else ends with its traceback. See `exit_codes`.
     """
     flag_values = absl_flags.FLAGS
     define(config_class, flag_values)
@@ -107,40 +128,109 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     absl_flags.DEFINE_flag(_HelpFlag(config_class), flag_values)
     _set_up_logging()
 
-    def absl_main(argv: Sequence[str]) -> None:
-        try:
-            if len(argv) > 1:
-                raise ValueError(
-                    message(
-                        "every setting is a flag, --name=value",
-                        received=f"{' '.join(argv[1:])}",
-                    )
-                )
-            main(read(config_class, flag_values))
-        except ValueError as error:
-            if not _is_raised_by_this_package(error):
-                raise
-            sys.stderr.write(f"error: {error}\n")
-            sys.exit(exit_codes.USER_ERROR)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            sys.stderr.write(f"error: {error}; make room, and start again\n")
-            sys.exit(exit_codes.USER_ERROR)
-        except FloatingPointError as error:
-            sys.stderr.write(f"error: {error}\n")
-            sys.exit(exit_codes.DIVERGED)
-        except (Preempted, WorkerLost) as error:
-            sys.stderr.write(f"stopped: {error}; start it again to resume\n")
-            _exit_now(exit_codes.RESTART)
-        except KeyboardInterrupt:
-            sys.stderr.write(
-                "stopped; a training run, and predicting to a file, continues when its "
-                "command is given again\n"
-            )
-            sys.exit(exit_codes.INTERRUPTED)
+    def config_of(arguments: Sequence[str]) -> Config:
+        with _exit_codes():
+            return _parse(config_class, flag_values, arguments)
 
-    app.run(absl_main)
+    def absl_main(config: Config) -> None:
+        with _exit_codes():
+            main(config)
+
+    # Not absl's own parser, which ends with 1: launchers would take that for a crash.
+    app.run(absl_main, flags_parser=config_of)
+
+
+def _parse(
+    config_class: type[Config],
+    flag_values: absl_flags.FlagValues,
+    arguments: Sequence[str],
+) -> Config:
+    """The config of a command line, the program's name first.
+
+    Raises:
+      ValueError: a mistake on the command line, or in a flagfile.
+    """
+    try:
+        rest = flag_values(arguments)[1:]  # type: ignore[no-untyped-call]
+    except SystemExit:
+        # Only flags that show a help exit here; absl's do it with 1.
+        sys.exit(0)
+    except absl_flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        raise ValueError(
+            message(
+                "every flag must be one that --help shows",
+                received=f"--{name}{did_you_mean(name, flag_values)}",
+            )
+        ) from error
+    except absl_flags.CantOpenFlagFileError as error:
+        raise ValueError(
+            message(
+                "--flagfile must be a text file that can be read",
+                received=error.__context__,
+                mend=f"name it as seen from {os.getcwd()}, or by its full path",
+            )
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            message(
+                "--flagfile must be a text file in UTF-8",
+                received=error,
+                mend="save it as UTF-8",
+            )
+        ) from error
+    # Some flags of absl's own raise a ValueError.
+    except (absl_flags.Error, ValueError) as error:
+        raise ValueError(
+            message("every flag must have a value as --help says", received=error)
+        ) from error
+    if rest:
+        raise ValueError(_refusal_of_positional(rest))
+    return read(config_class, flag_values)
+
+
+def _refusal_of_positional(arguments: Sequence[str]) -> str:
+    """What is said of arguments that are no flags, and of what follows the first."""
+    words = list(itertools.takewhile(lambda word: not word.startswith("-"), arguments))
+    first = words[0] if words else arguments[0]
+    if os.path.isfile(first) or first.endswith(".flags"):
+        mend = f"if it is a file of flags, write {shlex.quote(f'--flagfile={first}')}"
+    else:
+        mend = "write the dashes and the '=', and quote a value that has blanks"
+    return message(
+        "every setting is a flag, --name=value",
+        received=shlex.join(words or arguments),
+        mend=mend,
+    )
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Ends the process by what the block raises, with a line for the user."""
+    try:
+        yield
+    except ValueError as error:
+        if not _is_raised_by_this_package(error):
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(exit_codes.USER_ERROR)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.stderr.write(f"error: {error}; make room, and start again\n")
+        sys.exit(exit_codes.USER_ERROR)
+    except FloatingPointError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(exit_codes.DIVERGED)
+    except (Preempted, WorkerLost) as error:
+        sys.stderr.write(f"stopped: {error}; start it again to resume\n")
+        _exit_now(exit_codes.RESTART)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "stopped; a training run, and predicting to a file, continues when its "
+            "command is given again\n"
+        )
+        sys.exit(exit_codes.INTERRUPTED)
 
 
 class _HelpFlag(absl_flags.BooleanFlag):
