@@ -367,8 +367,20 @@ ENDINGS = {
     "mistake": ("config.DataConfig(max_length=1)", 2, "error: --max_length must be"),
     "fault": ("int('x')", 1, None),
     "diverged": ("raise FloatingPointError('loss is nan')", 3, "error: loss is nan\n"),
-    "full disk": ("raise OSError(28, 'No space left', 'a')", 2, "error: [Errno 28] No"),
-    "other OSError": ("raise OSError(5, 'invalid literal')", 1, None),
+    "full disk": (
+        "raise OSError(28, 'No room', 'm/1/x.tmp')",
+        2,
+        "error: --saved_model=m must be in a place that can be read and written. "
+        "Received: No space left on device: m/1/x.tmp; make room, and start again\n",
+    ),
+    "no permission": (
+        "raise OSError(13, 'No', 'n/x')",
+        2,
+        "error: a file must be in a place that can be read and written. "
+        "Received: Permission denied: n/x; check its permissions, or name another ",
+    ),
+    "no permission, of a socket": ("raise OSError(13, 'invalid literal')", 1, None),
+    "other OSError": ("raise OSError(5, 'invalid literal', 'm/x')", 1, None),
     "preempted": (
         "raise flags.Preempted('saved at step 7')",
         75,

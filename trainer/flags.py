@@ -32,7 +32,7 @@ from absl import logging as absl_logging
 
 from trainer.messages import did_you_mean, message
 from trainer import config as config_lib
-from trainer import exit_codes, wording
+from trainer import exit_codes, storage, wording
 from trainer.runtime.interruptions import Preempted, WorkerLost
 
 Config = TypeVar("Config")
@@ -129,12 +129,14 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     _set_up_logging()
 
     def config_of(arguments: Sequence[str]) -> Config:
-        with _exit_codes():
+        with _exit_codes(flag_values):
             return _parse(config_class, flag_values, arguments)
 
     def absl_main(config: Config) -> None:
-        with _exit_codes():
+        with _exit_codes(flag_values):
             main(config)
+            # Else what cannot be written is an error of no line and another code.
+            sys.stdout.flush()
 
     # Not absl's own parser, which ends with 1: launchers would take that for a crash.
     app.run(absl_main, flags_parser=config_of)
@@ -151,7 +153,7 @@ def _parse(
       ValueError: a mistake on the command line, or in a flagfile.
     """
     try:
-        rest = flag_values(arguments)[1:]  # type: ignore[no-untyped-call]
+        rest = flag_values(arguments)[1:]
     except SystemExit:
         # Only flags that show a help exit here; absl's do it with 1.
         sys.exit(0)
@@ -205,32 +207,76 @@ def _refusal_of_positional(arguments: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def _exit_codes() -> Iterator[None]:
+def _exit_codes(flag_values: absl_flags.FlagValues) -> Iterator[None]:
     """Ends the process by what the block raises, with a line for the user."""
     try:
         yield
     except ValueError as error:
         if not _is_raised_by_this_package(error):
             raise
-        sys.stderr.write(f"error: {error}\n")
+        _say(f"error: {error}")
         sys.exit(exit_codes.USER_ERROR)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        refusal = _refusal_of_place(error, flag_values)
+        if refusal is None:
             raise
-        sys.stderr.write(f"error: {error}; make room, and start again\n")
+        _say(f"error: {refusal}")
         sys.exit(exit_codes.USER_ERROR)
     except FloatingPointError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _say(f"error: {error}")
         sys.exit(exit_codes.DIVERGED)
     except (Preempted, WorkerLost) as error:
-        sys.stderr.write(f"stopped: {error}; start it again to resume\n")
+        _say(f"stopped: {error}; start it again to resume")
         _exit_now(exit_codes.RESTART)
     except KeyboardInterrupt:
-        sys.stderr.write(
+        _say(
             "stopped; a training run, and predicting to a file, continues when its "
-            "command is given again\n"
+            "command is given again"
         )
         sys.exit(exit_codes.INTERRUPTED)
+
+
+def _say(line: str) -> None:
+    """Writes the last line to standard error, and lets go of both streams.
+
+    One that is on a full disk would raise here, or at Python's end, and the process
+    would end with another code than its launcher goes by.
+    """
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"{line}\n")):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _refusal_of_place(error: OSError, flag_values: absl_flags.FlagValues) -> str | None:
+    """What is said of a place that the system refuses; None: it is another error."""
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # Without a name it may be a socket's.
+    if error.errno not in storage.MENDS or not (error.filename or is_full):
+        return None
+    place = str(error.filename or "standard output, or a temporary file")
+    flag = _flag_of_place(place, flag_values)
+    return message(
+        f"{flag or 'a file'} must be in a place that can be read and written",
+        received=os.strerror(error.errno)
+        + ("" if flag.endswith(f"={place}") else f": {place}"),
+        mend=storage.MENDS[error.errno],
+    )
+
+
+def _flag_of_place(place: str, flag_values: absl_flags.FlagValues) -> str:
+    """The flag, with its value, that names a place or where it is; "": none does."""
+    named = {}
+    for name in flag_values:
+        value = flag_values[name].value
+        if value and isinstance(value, str):
+            path = os.path.abspath(os.path.expanduser(value))
+            named[path] = named[os.path.realpath(path)] = f"--{name}={value}"
+    # The file itself, one in the folder, or one beside it: a.csv.partial.
+    above = [path for path in named if os.path.abspath(place).startswith(path)]
+    return named[max(above, key=len)] if above else ""
 
 
 class _HelpFlag(absl_flags.BooleanFlag):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, TextIO
 
 import numpy as np
 
-from trainer import console, stack
+from trainer import console, stack, storage
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.messages import message, shown
 from trainer.serving import answers, manifest, questions, resumable, versions
@@ -359,9 +359,13 @@ def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_O
                 )
             )
         # A pipe or device cannot be replaced, only written to.
-        with open(target, "w", encoding="utf-8") as stream:
+        with (
+            storage.naming_place(config.output),
+            open(target, "w", encoding="utf-8") as stream,
+        ):
             yield _Stream(stream)
         return
+    storage.check_writable(target, is_file=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     belongs_to = {
         "model": _digest(folder),
