@@ -531,6 +531,12 @@ def test_tpu_does_not_restart_at_a_mistyped_flag(
     assert [call[3] for call in calls] == ["describe", *TRAINED]
 
 
+def test_tpu_names_a_variable_that_is_not_set(tmp_path: pathlib.Path) -> None:
+    done = run_with_programs(tmp_path, "tpu_vm.sh", NAME="bert", ZONE="")
+    assert done.returncode == 2
+    assert done.stderr.startswith("tpu_vm: set ZONE, as the head of ")
+
+
 def test_tpu_is_made_and_given_the_program(tmp_path: pathlib.Path) -> None:
     flagfile, model_dir = "--flagfile=configs/a b.flags", "--model_dir=gs://b/runs/a"
     code, calls = run_tpu(tmp_path, NEW, [0], flagfile, model_dir, SPOT="1")

@@ -64,25 +64,61 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
+Refused = Callable[[str, str], str]
+
+
+@pytest.fixture
+def refused(folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """The line with which a writer ends, when it is given a place."""
+
+    def end(writer: str, place: str) -> str:
+        config_class, entry_point, arguments, flag = WRITERS[writer]
+        values: Any = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
+        flags.define(config_class, values)
+        others = [each.format(folder) for each in arguments]
+        values(["main", *others, f"--{flag}={place}"])
+        config = flags.read(config_class, values)
+        with pytest.raises(SystemExit) as caught, flags._exit_codes(values):
+            entry_point(config)
+        assert caught.value.code == 2
+        (line,) = re.findall("^error: .*\n", capsys.readouterr().err, re.MULTILINE)
+        return str(line)
+
+    return end
+
+
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("kind", PLACES)
 def test_a_place_that_cannot_be_written_costs_one_line(
-    writer: str, kind: str, folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    writer: str, kind: str, folder: pathlib.Path, refused: Refused
 ) -> None:
-    config_class, entry_point, arguments, flag = WRITERS[writer]
     place, expected = PLACES[kind]
     place = place.format(folder)
-    values: Any = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
-    flags.define(config_class, values)
-    values(["main", *(each.format(folder) for each in arguments), f"--{flag}={place}"])
-    config = flags.read(config_class, values)
-    with pytest.raises(SystemExit) as caught, flags._exit_codes(values):
-        entry_point(config)
-    (line,) = re.findall("^error: .*\n", capsys.readouterr().err, re.MULTILINE)
-    assert caught.value.code == 2
+    line, flag = refused(writer, place), WRITERS[writer][3]
     assert line.startswith(f"error: --{flag}={place} must be ")
     assert line.count(place) == 1 and expected in line
     assert {path.name for path in folder.iterdir()} <= {"a.csv", "model", "run"}
+
+
+@pytest.mark.parametrize("writer", ["main", "study", "audit", "predict"])
+def test_the_home_of_nobody_is_named(writer: str, refused: Refused) -> None:
+    place, flag = "~nobody-of-this-name/a", WRITERS[writer][3]
+    assert refused(writer, place) == (
+        "error: a path that begins with ~ must name a user of this machine. Received: "
+        f"--{flag}={place}; write the path in full\n"
+    )
+
+
+@pytest.mark.parametrize("writer", ["audit", "predict"])
+def test_an_output_may_be_named_from_home(
+    writer: str,
+    folder: pathlib.Path,
+    refused: Refused,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    line = refused(writer, "~/a.csv/below")
+    assert f"Not a directory: {folder}/a.csv/below" in line
 
 
 def test_a_folder_of_another_user_is_named(folder: pathlib.Path) -> None:

@@ -38,6 +38,8 @@ from trainer.runtime.interruptions import Preempted, WorkerLost
 Config = TypeVar("Config")
 
 _HELP_COLUMNS = 100
+# What pathlib says, wherever a path is expanded.
+_NO_HOME = "Could not determine home directory."
 
 # Flags belong to the entry point that calls `run`, whose --help then lists them.
 absl_flags.disclaim_key_flags()
@@ -222,6 +224,14 @@ def _exit_codes(flag_values: absl_flags.FlagValues) -> Iterator[None]:
             raise
         _say(f"error: {refusal}")
         sys.exit(exit_codes.USER_ERROR)
+    except RuntimeError as error:
+        unknown = _unknown_homes(flag_values)
+        if not unknown or str(error) != _NO_HOME:
+            raise
+        rule = "a path that begins with ~ must name a user of this machine"
+        mend = "write the path in full"
+        _say(f"error: {message(rule, received=', '.join(unknown), mend=mend)}")
+        sys.exit(exit_codes.USER_ERROR)
     except FloatingPointError as error:
         _say(f"error: {error}")
         sys.exit(exit_codes.DIVERGED)
@@ -234,6 +244,17 @@ def _exit_codes(flag_values: absl_flags.FlagValues) -> Iterator[None]:
             "command is given again"
         )
         sys.exit(exit_codes.INTERRUPTED)
+
+
+def _unknown_homes(flag_values: absl_flags.FlagValues) -> list[str]:
+    """The flags whose paths begin with the home of nobody, with their values."""
+    return [
+        f"--{name}={value}"
+        for name in flag_values
+        if isinstance(value := flag_values[name].value, str)
+        and value.startswith("~")
+        and os.path.expanduser(value) == value
+    ]
 
 
 def _say(line: str) -> None:

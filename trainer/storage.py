@@ -140,7 +140,8 @@ def path(location: str) -> Path:
         raise ValueError(
             f"{location}: TensorFlow here knows the schemes "
             f"{', '.join(f'{name}://' for name in known)}; for gs:// install "
-            "tensorflow[gcs-filesystem], which is the extra `gcs` of this program"
+            "tensorflow[gcs-filesystem], which is the extra `gcs` of this program and "
+            "exists up to Python 3.12"
         )
     return RemotePath(location)
 

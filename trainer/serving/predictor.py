@@ -99,7 +99,7 @@ def predict_file(config: PredictConfig) -> int:
 
 def _refuse_overwriting(config: PredictConfig) -> None:
     """Raises ValueError where the output is one of the files that are read."""
-    target = pathlib.Path(config.output)
+    target = pathlib.Path(config.output).expanduser()
     if STANDARD_STREAM in (config.input, config.output) or not target.is_file():
         return
     if any(target.samefile(file) for file in questions.files(config.input)):
@@ -344,7 +344,7 @@ def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_O
         sys.stdout.flush()
         return
     # A link stays a link, and its file is replaced.
-    target = pathlib.Path(config.output).resolve()
+    target = pathlib.Path(config.output).expanduser().resolve()
     if target.is_dir():
         raise ValueError(
             message("--output must be a file", received=f"the folder {config.output}")
