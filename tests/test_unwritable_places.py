@@ -220,3 +220,28 @@ def test_room_is_on_the_disk(tmp_path: pathlib.Path) -> None:
     status = (tmp_path / "a").stat()
     assert status.st_size == 1 << 20
     assert 512 * status.st_blocks >= 1 << 20, "a hole: it may be full at a later write"
+
+
+def test_what_tensorflow_is_refused_on_a_disk_names_the_file() -> None:
+    text = "{{function_node x}} /runs/a b/x; Permission denied [Op:SaveV2]"
+    with pytest.raises(PermissionError) as caught, storage.naming_refusals():
+        raise tf.errors.PermissionDeniedError(None, None, text)
+    assert caught.value.filename == "/runs/a b/x"
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (tf.errors.PermissionDeniedError, "403 when writing to gs://b/a: no"),
+        (tf.errors.UnauthenticatedError, "403 when writing to gs://b/a: no"),
+        (tf.errors.UnavailableError, None),
+    ],
+)
+def test_a_bucket_that_refuses_is_no_crash_and_one_that_is_away_is(
+    error: type[Exception], named: str | None
+) -> None:
+    text = "403 when writing to gs://b/a:\n  no"
+    expected = error if named is None else PermissionError
+    with pytest.raises(expected) as caught, storage.naming_refusals():
+        raise error(None, None, text)
+    assert getattr(caught.value, "filename", None) == named

@@ -161,15 +161,22 @@ def naming_place(place: str | Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def naming_refusals() -> Iterator[None]:
-    """Raises OSError, as Python does, where TensorFlow is refused a place on a disk."""
+    """Raises OSError, as Python does, where TensorFlow is refused a place."""
+    errors = _tf().errors
     try:
         yield
-    except _tf().errors.OpError as error:
+    except errors.OpError as error:
         for number in MENDS:
             # "{{node …}} /runs/a/x; No space left on device [Op:SaveV2]"
             pattern = rf"(?:\{{\{{.*?\}}\}} )?(.+); {re.escape(os.strerror(number))}"
             if match := re.match(pattern, str(error.message)):
                 raise OSError(number, os.strerror(number), match[1]) from error
+        # A bucket's, in many words.
+        what = " ".join(str(error.message).split())
+        if isinstance(
+            error, (errors.PermissionDeniedError, errors.UnauthenticatedError)
+        ):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), what) from error
         raise
 
 
@@ -260,14 +267,11 @@ def _write(place: str | Path, parts: Iterable[Any], *, mode: str) -> None:
 
 
 def _write_whole(target: Path, parts: Iterable[Any], *, mode: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(target, RemotePath):
-        unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
-        with unfinished.open(mode) as file:
-            for part in parts:
-                file.write(part)
-        _tf().io.gfile.rename(str(unfinished), str(target), overwrite=True)
+        with naming_refusals():
+            _write_elsewhere(target, parts, mode=mode)
         return
+    target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
     )
@@ -282,6 +286,15 @@ def _write_whole(target: Path, parts: Iterable[Any], *, mode: str) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _write_elsewhere(target: RemotePath, parts: Iterable[Any], *, mode: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    with unfinished.open(mode) as file:
+        for part in parts:
+            file.write(part)
+    _tf().io.gfile.rename(str(unfinished), str(target), overwrite=True)
 
 
 @contextlib.contextmanager
