@@ -159,6 +159,23 @@ def test_standard_streams_on_a_full_disk(is_full: str, folder: pathlib.Path) -> 
         assert last.startswith("error: ") and "No space left on device: stand" in last
 
 
+def test_a_reader_that_has_enough_is_no_error(folder: pathlib.Path) -> None:
+    """As in `trainer.audit … | head -n 1`, when all is said."""
+    reader, writer = os.pipe()
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-m", "trainer.audit", f"--dataset=files:{folder}/a.csv"],
+        cwd=ROOT,
+        env=buffered,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert result.returncode == 0 and "Broken" not in result.stderr
+
+
 @contextlib.contextmanager
 def no_file_larger_than(num_bytes: int) -> Iterator[None]:
     """For this process; it is told at the write that passes the limit."""

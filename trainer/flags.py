@@ -137,11 +137,19 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     def absl_main(config: Config) -> None:
         with _exit_codes(flag_values):
             main(config)
-            # Else what cannot be written is an error of no line and another code.
-            sys.stdout.flush()
+            _flush_standard_output()
 
     # Not absl's own parser, which ends with 1: launchers would take that for a crash.
     app.run(absl_main, flags_parser=config_of)
+
+
+def _flush_standard_output() -> None:
+    """Flushes while an error can still have its line and its exit code."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it wants no more of it. Python flushes once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(
