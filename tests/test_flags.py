@@ -271,6 +271,10 @@ MISTAKES = {
     "no name of a flagfile": ("--flagfile", "--flagfile with no argument"),
     "flagfile forgotten, a blank": ("a b.flags", "write '--flagfile=a b.flags'"),
     "no dashes in a flagfile": ("--flagfile={}/dashes.flags", "Received: seed=3;"),
+    "a blank for the equals sign": (
+        "--flagfile={}/blank.flags",
+        "--model_dir runs/a; write '=' between name and value",
+    ),
     "a null character": ("--flagfile={}/null.flags", r"--model_dir must be text in"),
     "bytes that are no UTF-8": ("--model_dir=\udcff", r"Received: '\udcff'"),
     "a bad value of a flag of absl's": ("--stderrthreshold=x", "not 'x'"),
@@ -283,6 +287,7 @@ def test_a_mistake_in_flags_costs_one_line(
 ) -> None:
     (tmp_path / "mistyped.flags").write_text("--learning_rat=3\n")
     (tmp_path / "dashes.flags").write_text("seed=3\n")
+    (tmp_path / "blank.flags").write_text("--model_dir runs/a\n")
     (tmp_path / "null.flags").write_text("--model_dir=a\0b\n")
     (tmp_path / "utf16.flags").write_text("--seed=3\n", encoding="utf-16")
     result = run_python("-m", "trainer.main", argument.format(tmp_path))

@@ -168,13 +168,7 @@ def _parse(
         # Only flags that show a help exit here; absl's do it with 1.
         sys.exit(0)
     except absl_flags.UnrecognizedFlagError as error:
-        name = error.flagname
-        raise ValueError(
-            message(
-                "every flag must be one that --help shows",
-                received=f"--{name}{did_you_mean(name, flag_values)}",
-            )
-        ) from error
+        raise ValueError(_refusal_of_unknown(error.flagname, flag_values)) from error
     except absl_flags.CantOpenFlagFileError as error:
         raise ValueError(
             message(
@@ -199,6 +193,18 @@ def _parse(
     if rest:
         raise ValueError(_refusal_of_positional(rest))
     return read(config_class, flag_values)
+
+
+def _refusal_of_unknown(flag: str, flag_values: absl_flags.FlagValues) -> str:
+    """What is said of a flag that is not defined."""
+    # A line of a flagfile is one argument: there a blank does not end the name.
+    name, blank, _ = flag.partition(" ")
+    is_known = bool(blank) and name in flag_values
+    return message(
+        "every flag must be one that --help shows",
+        received=f"--{flag}{'' if is_known else did_you_mean(flag, flag_values)}",
+        mend="write '=' between name and value" if is_known else "",
+    )
 
 
 def _refusal_of_positional(arguments: Sequence[str]) -> str:
