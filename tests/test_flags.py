@@ -379,10 +379,11 @@ ENDINGS = {
         "Received: No space left on device: m/1/x.tmp; make room, and start again\n",
     ),
     "no permission": (
-        "raise OSError(13, 'No', 'n/x')",
+        # Another place than that of --saved_model=m.
+        "raise OSError(13, 'No', 'models/x')",
         2,
         "error: a file must be in a place that can be read and written. "
-        "Received: Permission denied: n/x; check its permissions, or name another ",
+        "Received: Permission denied: models/x; check its permissions, or name another ",
     ),
     "no permission, of a socket": ("raise OSError(13, 'invalid literal')", 1, None),
     "other OSError": ("raise OSError(5, 'invalid literal', 'm/x')", 1, None),

@@ -310,7 +310,11 @@ def _flag_of_place(place: str, flag_values: absl_flags.FlagValues) -> str:
             path = os.path.abspath(os.path.expanduser(value))
             named[path] = named[os.path.realpath(path)] = f"--{name}={value}"
     # The file itself, one in the folder, or one beside it: a.csv.partial.
-    above = [path for path in named if os.path.abspath(place).startswith(path)]
+    above = [
+        path
+        for path in named
+        if re.match(rf"{re.escape(path)}([/.]|$)", os.path.abspath(place))
+    ]
     return named[max(above, key=len)] if above else ""
 
 
