@@ -3,8 +3,8 @@
 #
 #   bash scripts/install.sh
 #
-# Takes python3.12, 3.11 or 3.10, whichever is found first, or $PYTHON. Does nothing
-# when nothing changed since it last succeeded; delete .venv to start over.
+# Takes the first Python from 3.10 to 3.13 that it finds, or $PYTHON. Does nothing when
+# nothing changed since it last succeeded; delete .venv to start over.
 set -Eeuo pipefail
 trap 'echo "install: stopped, this failed (exit $?): $BASH_COMMAND" >&2' ERR
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -14,31 +14,40 @@ stamp=.venv/installed_from.txt
 # The folder is part of it: a moved .venv no longer finds its own programs.
 wanted=$(pwd && cat "${inputs[@]}")
 
+# As the program ends at a mistake of its user: a restart would not help.
 fail() {
     printf 'install: %s\n' "$@" >&2
-    exit 1
+    exit 2
 }
 
 version_of() {
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
+is_supported() {
+    [[ $1 =~ ^3\.1[0-3]$ ]]
+}
+
 # Sets `python`.
 find_python() {
     local candidate version seen=()
-    local candidates=(python3.12 python3.11 python3.10 python3)
+    local candidates=(python3.12 python3.11 python3.10 python3.13 python3)
     [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
     for candidate in "${candidates[@]}"; do
         # A name may be on the path and yet not run (a version manager's shim).
         version=$(version_of "$candidate") || continue
         seen+=("$candidate is $version")
-        case $version in
-        3.10 | 3.11 | 3.12) python=$candidate && return ;;
-        esac
+        is_supported "$version" && python=$candidate && return
     done
-    fail "needs Python 3.10, 3.11 or 3.12. Looked for ${candidates[*]};" \
-        "found: ${seen[*]:-none that runs}." \
-        "Install one, or name one: PYTHON=/path/to/python bash scripts/install.sh"
+    fail "needs Python 3.10, 3.11, 3.12 or 3.13. Looked for ${candidates[*]};" \
+        "found: ${seen[*]:-none that runs}. Install one:" \
+        "  Debian 12 and 13, Ubuntu 22.04 and 24.04: sudo apt-get install python3-venv" \
+        "  other Ubuntu: sudo add-apt-repository ppa:deadsnakes/ppa &&" \
+        "      sudo apt-get install python3.13-venv" \
+        "  Fedora: sudo dnf install python3.13" \
+        "  macOS: brew install python@3.13" \
+        "  elsewhere: uv python install 3.13, or conda create --name bert python=3.13" \
+        "Where it is not found then, name it: PYTHON=/path/to/python bash scripts/install.sh"
 }
 
 if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
@@ -46,7 +55,7 @@ if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then
     exit 0
 fi
 
-if ! version=$(version_of .venv/bin/python); then
+if ! version=$(version_of .venv/bin/python) || ! is_supported "$version"; then
     find_python
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python lacks the venv module. On Debian or Ubuntu:" \

@@ -7,10 +7,14 @@ from typing import Iterator
 
 import pytest
 
-import trainer  # noqa: F401  (sets what TensorFlow reads when it is imported)
-import tensorflow as tf  # isort: skip
-from tests import tiny
-from trainer.runtime import traces
+from trainer import stack
+
+# As the entry points do, without TensorFlow's lines: where tests run side by side, they
+# would come out of the process that runs none, after pytest's last line.
+stack.load()
+import tensorflow as tf  # noqa: E402
+from tests import tiny  # noqa: E402
+from trainer.runtime import traces  # noqa: E402
 
 # Four logical devices, so that tests can mirror; the first one serves the others.
 tf.config.set_logical_device_configuration(

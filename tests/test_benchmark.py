@@ -113,6 +113,16 @@ def test_what_was_given_goes_before_the_defaults() -> None:
     assert (options.num_steps, options.batch_size, options.repeats) == (3, 4, 2)
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_hours_of_measuring(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as caught:
+        benchmark.main([f"--output_dir={tmp_path}/file/a"])
+    assert caught.value.code == 2
+    assert f"Not a directory: '{tmp_path}/file/a'" in capsys.readouterr().err
+
+
 def test_peers_are_skipped_where_their_environment_cannot_be_used(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

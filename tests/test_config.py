@@ -17,6 +17,7 @@ from trainer.config import (
     OptimizerConfig,
     PredictConfig,
     RuntimeConfig,
+    ServeConfig,
     ServingConfig,
     TrainingConfig,
     differences,
@@ -538,3 +539,9 @@ def test_encoding_that_is_misspelled_is_named() -> None:
 def test_column_names_that_name_no_columns(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="--column_names must be different names"):
         DataConfig(column_names=names)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_is_one(port: int) -> None:
+    with pytest.raises(ValueError, match=f"from 0 to 65535. Received: {port}$"):
+        ServeConfig(saved_model="a", port=port)

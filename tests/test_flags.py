@@ -238,15 +238,68 @@ def run_main(*arguments: str) -> tuple[subprocess.CompletedProcess[str], set[str
         ([], "error: --model_dir is required. Received: none\n"),
         (
             [*REQUIRED, "reviews.csv", "2"],
-            "error: every setting is a flag, --name=value. Received: reviews.csv 2\n",
+            "error: every setting is a flag, --name=value. Received: reviews.csv 2; "
+            "write the dashes and the '=', and quote a value that has blanks\n",
+        ),
+        (
+            ["configs/quickstart.flags", "--seed=3"],
+            "error: every setting is a flag, --name=value. Received: "
+            "configs/quickstart.flags; if it is a file of flags, write "
+            "--flagfile=configs/quickstart.flags\n",
         ),
     ],
-    ids=["nothing", "positional"],
+    ids=["nothing", "positional", "flagfile forgotten"],
 )
 def test_mistake_on_the_command_line(arguments: list[str], expected: str) -> None:
     result, modules = run_main(*arguments)
     assert (result.returncode, result.stdout, result.stderr) == (2, "", expected)
     assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
+
+
+# What is wrong with a command line, and a part of the message.
+MISTAKES = {
+    "mistyped in a flagfile": (
+        "--flagfile={}/mistyped.flags",
+        "Received: --learning_rat (did you mean 'learning_rate'?)",
+    ),
+    "a bad choice": ("--strategy=clever", "should be one of <auto|one_device|"),
+    "no number": ("--seed=x", "Received: flag --seed=x: invalid literal"),
+    "no value": ("--seed", "Received: Missing value for flag --seed"),
+    "no flagfile": ("--flagfile=a.flags", "No such file or directory: 'a.flags'"),
+    "a folder": ("--flagfile={}", "Is a directory"),
+    "a flagfile in UTF-16": ("--flagfile={}/utf16.flags", "must be a text file in UTF"),
+    "no name of a flagfile": ("--flagfile", "--flagfile with no argument"),
+    "flagfile forgotten, a blank": ("a b.flags", "write '--flagfile=a b.flags'"),
+    "no dashes in a flagfile": ("--flagfile={}/dashes.flags", "Received: seed=3;"),
+    "a blank for the equals sign": (
+        "--flagfile={}/blank.flags",
+        "--model_dir runs/a; write '=' between name and value",
+    ),
+    "a null character": ("--flagfile={}/null.flags", r"--model_dir must be text in"),
+    "bytes that are no UTF-8": ("--model_dir=\udcff", r"Received: '\udcff'"),
+    "a bad value of a flag of absl's": ("--stderrthreshold=x", "not 'x'"),
+}
+
+
+@pytest.mark.parametrize("argument, part", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_flags_costs_one_line(
+    argument: str, part: str, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "mistyped.flags").write_text("--learning_rat=3\n")
+    (tmp_path / "dashes.flags").write_text("seed=3\n")
+    (tmp_path / "blank.flags").write_text("--model_dir runs/a\n")
+    (tmp_path / "null.flags").write_text("--model_dir=a\0b\n")
+    (tmp_path / "utf16.flags").write_text("--seed=3\n", encoding="utf-16")
+    result = run_python("-m", "trainer.main", argument.format(tmp_path))
+    assert result.returncode == 2 and part in result.stderr
+    assert re.fullmatch("error: .+\n", result.stderr)
+
+
+@pytest.mark.parametrize("entry_point", ["main", "predict", "serve", "audit", "study"])
+def test_a_mistake_in_flags_ends_every_entry_point_with_2(entry_point: str) -> None:
+    result = run_python("-m", f"trainer.{entry_point}", "--mistyped=1")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: every flag must be one that --help shows. ")
 
 
 def test_mistake_in_a_table_is_named_before_tensorflow_is_imported(
@@ -310,6 +363,7 @@ def test_help_says_defaults_in_words(config_class: type, line: str) -> None:
 def test_help_of_all_flags() -> None:
     result, _ = run_main("--helpfull")
     assert "--verbosity" in result.stdout and "--dropout" in result.stdout
+    assert result.returncode == 0, "absl ends with 1, which is a crash to launchers"
 
 
 ENDINGS = {
@@ -318,8 +372,21 @@ ENDINGS = {
     "mistake": ("config.DataConfig(max_length=1)", 2, "error: --max_length must be"),
     "fault": ("int('x')", 1, None),
     "diverged": ("raise FloatingPointError('loss is nan')", 3, "error: loss is nan\n"),
-    "full disk": ("raise OSError(28, 'No space left', 'a')", 2, "error: [Errno 28] No"),
-    "other OSError": ("raise OSError(5, 'invalid literal')", 1, None),
+    "full disk": (
+        "raise OSError(28, 'No room', 'm/1/x.tmp')",
+        2,
+        "error: --saved_model=m must be in a place that can be read and written. "
+        "Received: No space left on device: m/1/x.tmp; make room, and start again\n",
+    ),
+    "no permission": (
+        # Another place than that of --saved_model=m.
+        "raise OSError(13, 'No', 'models/x')",
+        2,
+        "error: a file must be in a place that can be read and written. "
+        "Received: Permission denied: models/x; check its permissions, or name another ",
+    ),
+    "no permission, of a socket": ("raise OSError(13, 'invalid literal')", 1, None),
+    "other OSError": ("raise OSError(5, 'invalid literal', 'm/x')", 1, None),
     "preempted": (
         "raise flags.Preempted('saved at step 7')",
         75,

@@ -316,6 +316,30 @@ def test_local_refuses_mistakes(arguments: list[str], says: str) -> None:
     assert says in done.stderr and "Traceback" not in done.stderr
 
 
+# A run as somebody may start it, with the name of a flag mistyped.
+MISTYPED = [sys.executable, "-m", "trainer.main", "--modeldir=a"]
+
+
+def test_local_does_not_restart_at_a_mistyped_flag() -> None:
+    launcher = [sys.executable, str(LAUNCHERS / "launch_local.py"), "--num_workers=2"]
+    done = subprocess.run(
+        [*launcher, "--", *MISTYPED],
+        cwd=ROOT,
+        timeout=TIMEOUT_SECS,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 2
+    assert "a restart would not help" in done.stderr
+    assert "--modeldir (did you mean 'model_dir'?)" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def code_of_a_mistyped_flag() -> int:
+    """What the other launchers are given to decide by."""
+    return subprocess.run(MISTYPED, cwd=ROOT, stderr=subprocess.DEVNULL).returncode
+
+
 SHELL_SCRIPTS = sorted([*SCRIPTS.rglob("*.sh"), *SCRIPTS.rglob("*.sbatch")])
 
 
@@ -368,6 +392,19 @@ SLURM: dict[str, tuple[int, str, bool]] = {
 def test_slurm_restarts_by_exit_codes(
     code: int, restarts: str, requeued: bool, tmp_path: pathlib.Path
 ) -> None:
+    check_slurm(tmp_path, code, restarts=restarts, requeued=requeued)
+
+
+def test_slurm_does_not_restart_at_a_mistyped_flag(
+    tmp_path: pathlib.Path, code_of_a_mistyped_flag: int
+) -> None:
+    check_slurm(tmp_path, code_of_a_mistyped_flag, restarts="", requeued=False)
+
+
+def check_slurm(
+    tmp_path: pathlib.Path, code: int, *, restarts: str, requeued: bool
+) -> None:
+    """Runs the batch script with an srun that ends so, and looks at what it calls."""
     for name in ("srun", "scontrol"):
         text = f'#!/bin/sh\nprintf "%s\\n" {name} "$@" >>calls\nexit ${{{name}:-0}}\n'
         write_program(tmp_path / name, text)
@@ -484,6 +521,20 @@ def test_tpu_restarts_by_exit_codes(
     code, calls = run_tpu(tmp_path, states, codes)
     assert code == expected
     assert [call[3] for call in calls] == verbs
+
+
+def test_tpu_does_not_restart_at_a_mistyped_flag(
+    tmp_path: pathlib.Path, code_of_a_mistyped_flag: int
+) -> None:
+    code, calls = run_tpu(tmp_path, ["ACTIVE"], [code_of_a_mistyped_flag])
+    assert code == code_of_a_mistyped_flag
+    assert [call[3] for call in calls] == ["describe", *TRAINED]
+
+
+def test_tpu_names_a_variable_that_is_not_set(tmp_path: pathlib.Path) -> None:
+    done = run_with_programs(tmp_path, "tpu_vm.sh", NAME="bert", ZONE="")
+    assert done.returncode == 2
+    assert done.stderr.startswith("tpu_vm: set ZONE, as the head of ")
 
 
 def test_tpu_is_made_and_given_the_program(tmp_path: pathlib.Path) -> None:
@@ -658,6 +709,15 @@ def test_pods_restart_by_exit_codes(name: str) -> None:
         (rule,) = policy["rules"]
         assert rule["action"] == "FailJobSet"
         assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_pods_do_not_restart_at_a_mistyped_flag(
+    name: str, code_of_a_mistyped_flag: int
+) -> None:
+    fail, *_ = job_spec(render(read_manifest(name)))["podFailurePolicy"]["rules"]
+    assert fail["action"] == "FailJob"
+    assert code_of_a_mistyped_flag in fail["onExitCodes"]["values"]
 
 
 @pytest.mark.parametrize("name", MANIFESTS)

@@ -83,6 +83,17 @@ def test_document_has_the_tables_that_the_script_computes() -> None:
         assert f"<!-- table: {name} -->\n{table}\n<!-- end -->" in text
 
 
+@pytest.mark.parametrize("name", ["output", "document", "figure"])
+def test_a_place_that_cannot_be_written_is_refused_before_measuring(
+    name: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as caught:
+        measure_scaling.main([f"--{name}={tmp_path}/file/a"])
+    assert caught.value.code == 2
+    assert f"--{name} must be a place that can be written" in capsys.readouterr().err
+
+
 def test_figure_is_drawn(tmp_path: pathlib.Path) -> None:
     scaling.draw(tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")

@@ -7,6 +7,8 @@ data from top to bottom.
 
 import os
 
+__version__ = "0.1.0"
+
 # Read when TensorFlow and Keras are imported, so set before anything imports them.
 # oneDNN doubles the training speed of CPUs without AVX-512, where it is off.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -9,12 +9,14 @@ run with these flags would. A file that a run would refuse is refused here too.
 
 from __future__ import annotations
 
-from trainer import flags
+from trainer import flags, storage
 from trainer.config import AuditConfig
 from trainer.stages import audit
 
 
 def main(config: AuditConfig) -> None:
+    if config.output:
+        storage.check_writable(storage.path(config.output), is_file=True)
     result = audit.audit(config)
     if config.output:
         audit.write(result, config.output)

@@ -1029,6 +1029,12 @@ class ServeConfig:
             "--name must be without / and :",
             received=repr(self.name),
         )
+        # The system would take the rest of a division by 65536.
+        _require(
+            0 <= self.port <= 65535,
+            "--port must be from 0 to 65535",
+            received=self.port,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

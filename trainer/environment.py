@@ -20,6 +20,8 @@ from typing import Sequence
 
 import tensorflow as tf
 
+from trainer import __version__
+
 _PACKAGES = (
     "tensorflow",
     "keras",
@@ -49,9 +51,9 @@ def facts(reasons: Sequence[str]) -> dict[str, str]:
 
 
 def package_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that results depend on, by name."""
-    versions = {name: _version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **versions}
+    """The versions of what results depend on, by name: program, Python, packages."""
+    own = {"bert-trainer": __version__, "python": platform.python_version()}
+    return own | {name: _version(name) for name in _PACKAGES}
 
 
 def peak_memory() -> dict[str, int | None]:

@@ -66,9 +66,10 @@ def _locked(folder: pathlib.Path, flag: str) -> Iterator[None]:
             # Its last owner may have removed it since it was opened.
             if not _is_at(stream, path):
                 continue
-            stream.truncate(0)
-            stream.write(f"{_owner()}\n")
-            stream.flush()
+            with storage.naming_place(path):
+                stream.truncate(0)
+                stream.write(f"{_owner()}\n")
+                stream.flush()
             try:
                 yield
             finally:
@@ -86,13 +87,11 @@ def _opened(path: pathlib.Path, flag: str) -> TextIO:
         # Not "w": what is in it is the owner's until the lock is ours.
         return open(path, "a+", encoding="utf-8")
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
         raise ValueError(
             message(
                 f"--{flag}={path.parent} must be a folder that can be written",
                 received=error.strerror,
-                mend=f"check its permissions, or give another --{flag}",
+                mend=storage.MENDS.get(error.errno or 0, f"give another --{flag}"),
             )
         ) from error
 

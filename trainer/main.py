@@ -24,7 +24,7 @@ def main(config: ExperimentConfig) -> None:
     stack.load()
     from trainer import experiment
 
-    print(experiment.run(config, load=load).summary, end="", flush=True)
+    print(experiment.run(config, load=load).summary, end="")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main(config: ServeConfig) -> None:
             message(
                 "python -m trainer.serve needs the extra `serve`",
                 received=f"no package {', '.join(missing)}",
-                mend="pip install -c constraints.txt -e '.[serve]'",
+                mend=f"pip install {' '.join(missing)}",
             )
         )
     from trainer.serving.local import server

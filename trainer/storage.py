@@ -18,12 +18,31 @@ import pathlib
 import posixpath
 import re
 import shutil
+import sys
 import tempfile
 from typing import Any, Iterable, Iterator
 
 from trainer.messages import message
 
 _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
+# Errors by which the system refuses a place, so that a restart would meet them again;
+# and what to do.
+_NAME_ANOTHER = "or name another place"
+MENDS = {
+    errno.EACCES: f"check its permissions, {_NAME_ANOTHER}",
+    errno.EPERM: f"check its permissions, {_NAME_ANOTHER}",
+    errno.EROFS: f"have it mounted for writing, {_NAME_ANOTHER}",
+    errno.ENOTDIR: f"remove the file that is in the way, {_NAME_ANOTHER}",
+    errno.EEXIST: f"remove what is in the way, {_NAME_ANOTHER}",
+    errno.EISDIR: "name a file in it",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: f"mend the link, {_NAME_ANOTHER}",
+    errno.ENOSPC: "make room, and start again",
+    errno.EDQUOT: "make room, and start again",
+    errno.EFBIG: "raise the limit (ulimit -f), and start again",
+}
+# All that NumPy says of a full disk.
+_SHORT_WRITE = re.compile("[0-9]+ requested and [0-9]+ written")
 # A model server takes a folder for a model as soon as the first is in it, and the
 # program as soon as either is: so both follow all others.
 _LAST_FILES = ("saved_model.pb", "manifest.json")
@@ -121,21 +140,92 @@ def path(location: str) -> Path:
         raise ValueError(
             f"{location}: TensorFlow here knows the schemes "
             f"{', '.join(f'{name}://' for name in known)}; for gs:// install "
-            "tensorflow[gcs-filesystem], which is the extra `gcs` of this program"
+            "tensorflow[gcs-filesystem], which is the extra `gcs` of this program and "
+            "exists up to Python 3.12"
         )
     return RemotePath(location)
 
 
 @contextlib.contextmanager
-def naming_full_disk() -> Iterator[None]:
-    """Raises OSError, as Python does, where TensorFlow finds no room on a disk."""
+def naming_place(place: str | Path) -> Iterator[None]:
+    """Adds the place to errors of the system that name none, as those of a write."""
     try:
         yield
-    except _tf().errors.OpError as error:
-        message = str(error.message)
-        if os.strerror(errno.ENOSPC) not in message:
-            raise
-        raise OSError(errno.ENOSPC, message) from error
+    except OSError as error:
+        if error.errno is None and _SHORT_WRITE.fullmatch(str(error)):
+            error.errno, error.strerror = errno.ENOSPC, os.strerror(errno.ENOSPC)
+        if error.errno is not None and error.filename is None:
+            error.filename = str(place)
+        raise
+
+
+@contextlib.contextmanager
+def naming_refusals() -> Iterator[None]:
+    """Raises OSError, as Python does, where TensorFlow is refused a place."""
+    errors = _tf().errors
+    try:
+        yield
+    except errors.OpError as error:
+        for number in MENDS:
+            # "{{node …}} /runs/a/x; No space left on device [Op:SaveV2]"
+            pattern = rf"(?:\{{\{{.*?\}}\}} )?(.+); {re.escape(os.strerror(number))}"
+            if match := re.match(pattern, str(error.message)):
+                raise OSError(number, os.strerror(number), match[1]) from error
+        # A bucket's, in many words.
+        what = " ".join(str(error.message).split())
+        if isinstance(
+            error, (errors.PermissionDeniedError, errors.UnauthenticatedError)
+        ):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), what) from error
+        raise
+
+
+def make_room(place: pathlib.Path, num_bytes: int) -> None:
+    """Makes a file of so many bytes, whose room on the disk is sure.
+
+    A file that is mapped into memory without it ends the process with SIGBUS when the
+    disk is full.
+    """
+    with naming_place(place), place.open("wb") as file:
+        if sys.platform == "linux":
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+        else:
+            file.truncate(num_bytes)
+
+
+def check_writable(place: Path, *, is_file: bool) -> None:
+    """Tries whether a place can be written, for what is written much later.
+
+    Nothing is left of it.
+
+    Args:
+      place: need not be there, nor the folders above it.
+      is_file: whether a file is to be written; else a folder, and files in it.
+
+    Raises:
+      OSError: it cannot be; the error names the place.
+    """
+    if isinstance(place, RemotePath):
+        return
+    above = place.absolute().parents
+    try:
+        folder = next(each for each in (place, *above) if _is_there(each))
+        if is_file and folder == place:
+            folder = above[0]
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        # Folders that take no files, as those of /proc, say that there is no such file.
+        number = errno.EACCES if error.errno == errno.ENOENT else error.errno or 0
+        raise OSError(number, os.strerror(number), str(place)) from error
+
+
+def _is_there(place: pathlib.Path) -> bool:
+    """Unlike pathlib's `exists`, raises OSError where a file is on the way."""
+    try:
+        place.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def remove(place: Path) -> None:
@@ -168,14 +258,20 @@ def write_bytes(place: str | Path, content: bytes) -> None:
 
 def _write(place: str | Path, parts: Iterable[Any], *, mode: str) -> None:
     target = path(place) if isinstance(place, str) else place
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_whole(target, parts, mode=mode)
+    except OSError as error:
+        # None, or the temporary file's, which tells a user nothing.
+        error.filename = str(target)
+        raise
+
+
+def _write_whole(target: Path, parts: Iterable[Any], *, mode: str) -> None:
     if isinstance(target, RemotePath):
-        unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
-        with unfinished.open(mode) as file:
-            for part in parts:
-                file.write(part)
-        _tf().io.gfile.rename(str(unfinished), str(target), overwrite=True)
+        with naming_refusals():
+            _write_elsewhere(target, parts, mode=mode)
         return
+    target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
     )
@@ -190,6 +286,15 @@ def _write(place: str | Path, parts: Iterable[Any], *, mode: str) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _write_elsewhere(target: RemotePath, parts: Iterable[Any], *, mode: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
+    with unfinished.open(mode) as file:
+        for part in parts:
+            file.write(part)
+    _tf().io.gfile.rename(str(unfinished), str(target), overwrite=True)
 
 
 @contextlib.contextmanager
@@ -207,7 +312,8 @@ def new_directory(place: str | Path, *, keep_existing: bool) -> Iterator[pathlib
     temporary = tempfile.mkdtemp(dir=beside, prefix=f".{target.name}.tmp-")
     try:
         os.chmod(temporary, 0o777 & ~_umask())
-        yield pathlib.Path(temporary)
+        with naming_place(target):
+            yield pathlib.Path(temporary)
         if isinstance(target, RemotePath):
             if not target.is_dir() or not keep_existing:
                 _refuse_taken(target)

@@ -26,7 +26,7 @@ def main(config: StudyConfig) -> None:
     stack.load()
     from trainer.studies import driver
 
-    print(driver.run(config, load=load), end="", flush=True)
+    print(driver.run(config, load=load), end="")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ import time
 from typing import Any, Mapping, Sequence
 
 from scripts.benchmarks import ENVIRONMENT, benchmark_report
-from trainer import environment
+from trainer import environment, storage
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -374,6 +374,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         add(f"--{name}", type=int, help="None: as suits the device")
     add("--num_rows", type=int, nargs="+", help="sizes to prepare data of")
     options = parser.parse_args(arguments)
+    try:
+        storage.check_writable(options.output_dir, is_file=False)
+    except OSError as error:
+        parser.error(f"--output_dir must be a folder that can be written: {error}")
     if options.device == "auto":
         options.device = "gpu" if _accelerator() else "cpu"
     defaults = _QUICK if options.quick else _USUAL | _DEFAULTS[options.device]

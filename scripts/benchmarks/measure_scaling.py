@@ -34,7 +34,7 @@ from scripts.benchmarks import scaling
 import tensorflow as tf
 from trainer.config import DataConfig, OptimizerConfig, RuntimeConfig
 from trainer.data import batches, plans, sources, splits, tokens
-from trainer import environment
+from trainer import environment, storage
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import optimizers, presets
 from trainer.runtime import strategies
@@ -287,6 +287,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         value = getattr(options, name)
         if value < least:
             parser.error(f"--{name} must be at least {least}. Received: {value}")
+    for name in ("output", "document", "figure"):
+        place = getattr(options, name)
+        try:
+            if place is not None:
+                storage.check_writable(place, is_file=True)
+        except OSError as error:
+            parser.error(f"--{name} must be a place that can be written: {error}")
     return options
 
 

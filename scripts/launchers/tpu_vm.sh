@@ -23,9 +23,12 @@
 set -uo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." || exit 1
 
-usage='set it, as the head of scripts/launchers/tpu_vm.sh shows'
-: "${NAME:?$usage}" "${ZONE:?$usage}" "${ACCELERATOR_TYPE:?$usage}"
-: "${RUNTIME_VERSION:?$usage}"
+for variable in NAME ZONE ACCELERATOR_TYPE RUNTIME_VERSION; do
+    if [[ -z ${!variable:-} ]]; then
+        echo "tpu_vm: set $variable, as the head of scripts/launchers/tpu_vm.sh shows" >&2
+        exit 2
+    fi
+done
 tpu=${TPU:-local}
 max_restarts=${MAX_RESTARTS:-20}
 poll_secs=${POLL_SECS:-30}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import csv
 import pathlib
+import shlex
 from typing import Sequence
 
 import numpy as np
@@ -142,6 +144,23 @@ def test_a_label_of_one_text_is_refused_and_the_mend_mends(
     assert len(splits_of(more)) == 3
 
 
+def test_the_mend_of_a_lone_label_can_be_copied_into_a_shell(
+    tmp_path: pathlib.Path,
+) -> None:
+    names = ("so, so", "it's")
+    rows = [(text, {"a": names[0], "b": names[1]}[label]) for text, label in ROWS]
+    dataset = written(tmp_path, "rows", *rows, ("Typo.", "bb"))
+    with pytest.raises(ValueError) as caught:
+        splits_of(dataset)
+    mend = str(caught.value).partition("leave it out with ")[2]
+    flag, skip = shlex.split(mend)
+    assert skip == "--bad_rows=skip"
+    (found,) = csv.reader([flag.removeprefix("--label_names=")])
+    assert set(found) == set(names)
+    mended = splits_of(dataset, label_names=tuple(found), bad_rows="skip")
+    assert sum(map(len, mended.values())) == len(ROWS)
+
+
 @pytest.mark.parametrize(
     "rows, settings",
     [
@@ -149,10 +168,10 @@ def test_a_label_of_one_text_is_refused_and_the_mend_mends(
         ([*ROWS, ("c", "c")], dict(label_names=("a", "b", "c"))),
         # One label would be left.
         ([*ROWS[::2], ("c", "c")], {}),
-        # Flags separate names by commas.
-        ([*ROWS, ("c", "c"), ("d", "d,e"), ("e", "d,e")], {}),
+        # The flag renames by "=".
+        ([*ROWS, ("c", "c"), ("d", "d=e"), ("e", "d=e")], {}),
     ],
-    ids=["named", "two", "comma"],
+    ids=["named", "two", "equals sign"],
 )
 def test_no_mend_that_does_not_mend(
     rows: list[tuple[str, str]], settings: dict[str, object], tmp_path: pathlib.Path

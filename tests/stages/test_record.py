@@ -7,6 +7,8 @@ import json
 import math
 import os
 import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -126,3 +128,16 @@ def test_history(tmp_path: pathlib.Path) -> None:
         "train": [{"step": 10, "loss": 0.5}, {"step": 20, "loss": 0.25}],
         "validation": [{"step": 10, "loss": 0.75}],
     }
+
+
+@pytest.mark.parametrize("folder", ["runs/a", "my runs/a", 'it\'s $HOME; `a` \\ "b"'])
+def test_the_command_to_predict_can_be_copied_into_a_shell(folder: str) -> None:
+    command = record._predict_command(f"{folder}/export/1")
+    script = f"printf '%s\\0' {command}"
+    shown = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, check=True)
+    python, *arguments, end = shown.stdout.decode().split("\0")
+    assert pathlib.Path(python).absolute() == pathlib.Path(sys.executable)
+    assert end == "" and arguments == [
+        *("-m", "trainer.predict", f"--saved_model={folder}/export/1"),
+        *("--input=TEXTS.txt", "--output=-"),
+    ]

@@ -404,7 +404,7 @@ def test_without_room_the_last_good_one_stays(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     message = str(error.value)
     assert message.startswith(f"{tmp_path}/latest/step-6: expected to write")
-    assert "make room" in message
+    assert "raise the limit (ulimit -f)" in message
     assert f"{tmp_path}/latest/step-6 is there to resume from" in message
     assert sorted(path.name for path in (tmp_path / "latest").iterdir()) == whole
     state = RunState()

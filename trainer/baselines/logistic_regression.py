@@ -260,6 +260,8 @@ def _fit_exact(
     with warnings.catch_warnings():
         # With next to no regularisation the minimum is far; how far, is of no matter.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # Nobody needs to guess whether labels are classes: here they are.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         estimator.fit(
             chosen,
             examples.labels["train"][rows],

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainer import console
+from trainer import console, storage
 from trainer.baselines import commonest, logistic_regression
 from trainer.baselines.examples import Answers, Examples
 from trainer.baselines.logistic_regression import (
@@ -109,7 +109,10 @@ def answers(
     """
     if examples.has_one_label:
         return _commonest(examples, "for the training texts have no other")
-    with tempfile.TemporaryDirectory(prefix="tfidf-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="tfidf-") as folder,
+        storage.naming_place(folder),
+    ):
         is_exact = texts["train"].num_bytes <= max_exact_bytes
         for unit in _units(texts["train"]):
             make = _exact if is_exact else _hashed

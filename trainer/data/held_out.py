@@ -18,6 +18,7 @@ from typing import Mapping
 import numpy as np
 
 from trainer.data.duplicates import first_32_bits, numbered
+from trainer.data.label_faults import names_flag
 from trainer.data.sources import TextDataset
 from trainer.messages import message
 
@@ -152,9 +153,9 @@ def refuse_lone_texts(
     more = ", ..." if len(lone) > len(listed) else ""
     others = [name for name, number in zip(names, num_texts) if number > 1]
     mend = "add texts of that label, mend it, or take the row out"
-    if are_labels_found and len(others) > 1 and not set(",=") & set("".join(others)):
-        mend += f"; or leave it out with --label_names={','.join(others)}"
-        mend += " --bad_rows=skip"
+    # After "=" stands what a label is renamed to.
+    if are_labels_found and len(others) > 1 and "=" not in "".join(others):
+        mend += f"; or leave it out with {names_flag(others)} --bad_rows=skip"
     raise ValueError(
         message(
             "each label must have at least two different texts, one to train on and "

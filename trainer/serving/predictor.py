@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, TextIO
 
 import numpy as np
 
-from trainer import console, stack
+from trainer import console, stack, storage
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.messages import message, shown
 from trainer.serving import answers, manifest, questions, resumable, versions
@@ -59,9 +59,10 @@ def predict_file(config: PredictConfig) -> int:
       ValueError: the model or the input cannot be used, or one row of the input. A
         file is then not written, but what was answered is kept beside it, to be continued;
         lines on standard output stay.
+      OSError: the output cannot be written; the error names it.
     """
     written = answers.format_of(config.output)
-    _refuse_overwriting(config)
+    _check_output(config)
     folder = versions.find(config.saved_model)
     if config.verify:
         _logger.info("%s: %s", folder, manifest.verify(folder))
@@ -97,10 +98,24 @@ def predict_file(config: PredictConfig) -> int:
     return output.num_texts
 
 
-def _refuse_overwriting(config: PredictConfig) -> None:
-    """Raises ValueError where the output is one of the files that are read."""
-    target = pathlib.Path(config.output)
-    if STANDARD_STREAM in (config.input, config.output) or not target.is_file():
+def _target(config: PredictConfig) -> pathlib.Path:
+    """The file to write: a link stays a link, and its file is replaced."""
+    return pathlib.Path(config.output).expanduser().resolve()
+
+
+def _check_output(config: PredictConfig) -> None:
+    """Tries the output before anything is read.
+
+    Raises:
+      ValueError: it is one of the files that are read.
+      OSError: it cannot be written; the error names it.
+    """
+    if config.output == STANDARD_STREAM:
+        return
+    target = _target(config)
+    if target.is_file() or not target.exists():
+        storage.check_writable(target, is_file=True)
+    if config.input == STANDARD_STREAM or not target.is_file():
         return
     if any(target.samefile(file) for file in questions.files(config.input)):
         raise ValueError(
@@ -343,8 +358,7 @@ def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_O
         yield _Stream(sys.stdout)
         sys.stdout.flush()
         return
-    # A link stays a link, and its file is replaced.
-    target = pathlib.Path(config.output).resolve()
+    target = _target(config)
     if target.is_dir():
         raise ValueError(
             message("--output must be a file", received=f"the folder {config.output}")
@@ -359,7 +373,10 @@ def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_O
                 )
             )
         # A pipe or device cannot be replaced, only written to.
-        with open(target, "w", encoding="utf-8") as stream:
+        with (
+            storage.naming_place(config.output),
+            open(target, "w", encoding="utf-8") as stream,
+        ):
             yield _Stream(stream)
         return
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ import pathlib
 import time
 from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence
 
+from trainer import storage
 from trainer.messages import message
 
 FORMAT_VERSION = 2
@@ -174,8 +175,10 @@ def opened(
 
     Raises:
       ValueError: what is there belongs to something else, or another process writes it.
+      OSError: the place cannot be written; the error names it.
     """
-    with _locked(_partial(target)) as stream:
+    # Outside: closing the stream writes what is left in it.
+    with storage.naming_place(target), _locked(_partial(target)) as stream:
         output = ResumableOutput(
             stream,
             target,

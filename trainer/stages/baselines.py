@@ -300,7 +300,8 @@ def _evaluators(
 def _room(shape: tuple[int, int], path: pathlib.Path) -> np.ndarray:
     """float32 of this shape, in a file where it is large."""
     if math.prod(shape) * 4 > _MAX_BYTES_IN_MEMORY:
-        return np.memmap(path, np.float32, mode="w+", shape=shape)
+        storage.make_room(path, math.prod(shape) * 4)
+        return np.memmap(path, np.float32, mode="r+", shape=shape)
     return np.empty(shape, np.float32)
 
 

@@ -56,6 +56,7 @@ def started(config: ExperimentConfig, folder: RunFolder, load: Load) -> Iterator
 
     Raises:
       ValueError: what was asked for is not there.
+      OSError: a place of the run cannot be written.
       Preempted: the process was told to end (SIGTERM); what was done is saved.
       WorkerLost: another worker went away, hangs, or never came.
     """
@@ -65,11 +66,14 @@ def started(config: ExperimentConfig, folder: RunFolder, load: Load) -> Iterator
         traces.released(),
         TerminationSignal() as termination,
         naming_lost_workers(runtime.cluster),
-        storage.naming_full_disk(),
+        storage.naming_refusals(),
     ):
+        resolved = resolve(config, runtime)
+        if runtime.is_chief:
+            storage.check_writable(resolved.export_folder, is_file=False)
         yield Run(
             config=config,
-            resolved=resolve(config, runtime),
+            resolved=resolved,
             folder=folder,
             load=load,
             task=SingleLabel(),

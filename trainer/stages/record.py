@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
+import shlex
 import statistics
 import sys
 from typing import Any, Mapping, Sequence
@@ -196,10 +197,8 @@ def _write(folder: RunFolder, report: schema.Report) -> RunResult:
 
 
 def _predict_command(saved_model: str) -> str:
-    return (
-        f"{_interpreter()} -m trainer.predict --saved_model={saved_model} "
-        "--input=TEXTS.txt --output=-"
-    )
+    flags = [f"--saved_model={saved_model}", "--input=TEXTS.txt", "--output=-"]
+    return shlex.join([_interpreter(), "-m", "trainer.predict", *flags])
 
 
 def _interpreter() -> str:

@@ -227,8 +227,9 @@ class _Series:
     def save(self, step: int) -> None:
         """Writes a checkpoint, then removes all but the newest."""
         try:
-            self._checkpoint.write(self.prefix(step), options=self._options)
-        except (tf.errors.OpError, OSError) as error:
+            with storage.naming_refusals():
+                self._checkpoint.write(self.prefix(step), options=self._options)
+        except OSError as error:
             self.remove_unfinished()
             last = self.steps()
             raise ValueError(
@@ -236,7 +237,7 @@ class _Series:
                     "expected to write a checkpoint",
                     place=self.prefix(step),
                     received=_first_line(error),
-                    mend="make room, or use another --model_dir; "
+                    mend=f"{storage.MENDS.get(error.errno or 0, 'start again')}; "
                     f"{self.prefix(last[0]) if last else 'nothing'} is there to "
                     "resume from",
                 )

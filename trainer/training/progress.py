@@ -78,7 +78,10 @@ class JsonLinesWriter:
 
     def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
         """Appends a record."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with (
+            storage.naming_place(self._path),
+            self._path.open("a", encoding="utf-8") as file,
+        ):
             file.write(json.dumps({"split": split, "step": step, **values}) + "\n")
 
 
