@@ -240,5 +240,27 @@ def test_unknown_scheme_is_named() -> None:
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["a[1]", "what?", "a*", r"a\b"])
+def test_pattern_as_a_name_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="takes for a pattern") as error:
+        storage.path(f"ram://bucket/{name}/run")
+    assert f"ram://bucket/{name}/run; give" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["a[1]", "[!a]", "what?", "a*", r"a\b", "a{1,2}", "a b"]
+)
+def test_checkpoint_is_read_by_its_literal_name(
+    name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tf.train.Checkpoint(v=tf.Variable(3.0)).write(f"{name}/step-1")
+    read = tf.Variable(0.0)
+    with storage.literal(pathlib.Path(name)) as folder:
+        tf.train.Checkpoint(v=read).read(str(folder / "step-1"))
+    assert read.numpy() == 3.0
+    assert names(tmp_path) == [name], "the link stays"
+
+
 def test_home_is_resolved() -> None:
     assert storage.path("~/runs") == pathlib.Path.home() / "runs"

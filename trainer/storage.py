@@ -24,6 +24,8 @@ from typing import Any, Iterable, Iterator
 from trainer.messages import message
 
 _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
+# What makes a pattern of a name for TensorFlow's file systems.
+_WILDCARD = re.compile(r"[*?[\\]")
 # A model server takes a folder for a model as soon as the first is in it, and the
 # program as soon as either is: so both follow all others.
 _LAST_FILES = ("saved_model.pb", "manifest.json")
@@ -111,11 +113,21 @@ def path(location: str) -> Path:
     """A place by its name: local, `~` included, or with a scheme.
 
     Raises:
-      ValueError: TensorFlow does not know the scheme.
+      ValueError: TensorFlow does not know the scheme, or cannot read from there.
     """
     match = _SCHEME.match(location)
     if match is None:
         return pathlib.Path(location).expanduser()
+    if _WILDCARD.search(location):
+        # No link helps there, and Google's own tools trip over such names as well.
+        raise ValueError(
+            message(
+                "a place with a scheme must not have *, ?, [ or \\ in its name, which "
+                "TensorFlow takes for a pattern",
+                received=location,
+                mend="give it another name",
+            )
+        )
     known = sorted(filter(None, _tf().io.gfile.get_registered_schemes()))
     if match[1] not in known:
         raise ValueError(
@@ -124,6 +136,23 @@ def path(location: str) -> Path:
             "tensorflow[gcs-filesystem], which is the extra `gcs` of this program"
         )
     return RemotePath(location)
+
+
+@contextlib.contextmanager
+def literal(folder: Path) -> Iterator[Path]:
+    """The folder by a name that TensorFlow's readers of checkpoints take as it is.
+
+    They match the name as a pattern, and then open what it says to the letter: so
+    neither `a[1]` nor `a\\[1]` can be read. Where a name has a wildcard it is read
+    through a link that has none.
+    """
+    if not _WILDCARD.search(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="literal-") as beside:
+        link = pathlib.Path(beside) / "folder"
+        link.symlink_to(os.path.abspath(folder), target_is_directory=True)
+        yield link
 
 
 @contextlib.contextmanager

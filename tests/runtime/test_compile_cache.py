@@ -43,7 +43,7 @@ def python(code: str, *arguments: str, flags: str | None = None) -> list[str]:
 
 @pytest.mark.slow
 def test_the_next_process_finds_what_one_compiled(tmp_path: pathlib.Path) -> None:
-    folder = tmp_path / "a folder"
+    folder = tmp_path / "a folder [1]"
     (said,) = python(COMPILE, str(folder))
     (kept,) = folder.iterdir()
     assert said == f"kept in {kept}"

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, TextIO
 
 import numpy as np
 
-from trainer import console, stack
+from trainer import console, stack, storage
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.messages import message, shown
 from trainer.serving import answers, manifest, questions, resumable, versions
@@ -182,7 +182,8 @@ def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
     import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 
     try:
-        model = tf.saved_model.load(str(folder))
+        with storage.literal(folder) as place:
+            model = tf.saved_model.load(str(place))
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
             message(
