@@ -28,7 +28,7 @@ from absl import logging as absl_logging
 
 from trainer.messages import message
 from trainer import config as config_lib
-from trainer import exit_codes, wording
+from trainer import caches, exit_codes, wording
 from trainer.runtime.interruptions import Preempted, WorkerLost
 
 Config = TypeVar("Config")
@@ -101,6 +101,7 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     started again; everything else ends with its traceback. See `exit_codes`.
     """
     flag_values = absl_flags.FLAGS
+    caches.settle()
     define(config_class, flag_values)
     # absl defines its own help once, which ours then stands for.
     app.define_help_flags()

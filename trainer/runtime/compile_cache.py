@@ -21,6 +21,8 @@ import platform
 import shlex
 import sys
 
+from trainer import caches
+
 _FLAGS = "TF_XLA_FLAGS"
 _DIRECTORY = "--tf_xla_persistent_cache_directory"
 
@@ -50,7 +52,7 @@ def keep_compiled(cache_dir: str, *, deterministic: bool) -> str:
     if _is_started():
         return "not kept: this process had used TensorFlow before"
     folder = pathlib.Path(cache_dir).expanduser() / _fingerprint(deterministic)
-    if not _can_be_written(folder):
+    if not caches.can_be_written(folder):
         return f"not kept: {folder} cannot be written"
     # In quotes, which TensorFlow's reader of flags understands as JSON's.
     quoted = json.dumps(str(folder), ensure_ascii=False)
@@ -90,9 +92,3 @@ def _hardware() -> list[str]:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             found |= {line for line in lines if line.partition(":")[0].strip() in kinds}
     return sorted(found)
-
-
-def _can_be_written(folder: pathlib.Path) -> bool:
-    """Whether the folder, or the first that is there above it, can be written to."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

@@ -24,6 +24,7 @@ import pathlib
 import time
 from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence
 
+from trainer import locks
 from trainer.messages import message
 
 FORMAT_VERSION = 2
@@ -223,16 +224,9 @@ def _locked(path: pathlib.Path) -> Iterator[BinaryIO]:
                     "for its end, or give another --output"
                 ) from None
             # Another one may have finished it since it was opened, and renamed it.
-            if _is_at(stream, path):
+            if locks.is_at(stream.fileno(), path):
                 yield stream
                 return
-
-
-def _is_at(stream: BinaryIO, path: pathlib.Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _read_state(

@@ -15,7 +15,6 @@ import json
 import logging
 import math
 import pathlib
-import tempfile
 from typing import Any, Callable, Mapping
 
 import numpy as np
@@ -258,7 +257,7 @@ def _frozen(
     embed = run.runtime.watchdog.watched(step, "a step of the frozen encoder")
     with (
         cost.measured() as spent,
-        tempfile.TemporaryDirectory(prefix="frozen-") as folder,
+        storage.scratch("trainer-frozen") as folder,
     ):
         vectors = {}
         with run.runtime.watchdog.watching("all workers to read the texts"):
@@ -266,7 +265,7 @@ def _frozen(
                 run, material, built, held_out=answers
             ).items():
                 shape = (len(evaluator.labels), forward.hidden_size)
-                vectors[name] = _room(shape, pathlib.Path(folder) / name)
+                vectors[name] = _room(shape, folder / name)
                 evaluator.collect(
                     embed, vectors[name], description=f"frozen encoder: {name}"
                 )
