@@ -15,7 +15,7 @@ from typing import Iterator, Sequence
 
 import pytest
 
-from tests import processes, tiny
+from tests import processes
 from trainer import caches
 
 # Variables that say where this user's caches are.
@@ -183,13 +183,15 @@ def run_as_nobody(
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_of_a_user_without_a_home(
     nobody: tuple[list[str], pathlib.Path], tiny_preset: str
 ) -> None:
     """One warning, and nothing is left; then the answers to a file of texts."""
     _, folder = nobody
     shutil.copytree(tiny_preset, folder / "preset")
-    tiny.write_reviews(folder / "reviews.csv", count=60)
+    rows = [f"{word} film {n},{word}" for n in range(30) for word in ("good", "bad")]
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *rows, ""]))
     output = run_as_nobody(
         nobody,
         "main",

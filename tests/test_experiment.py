@@ -688,7 +688,7 @@ def test_whole_run_among_names_that_are_patterns(
     (answer,) = predictor.load(str(result.saved_model))(["a good film"])
     assert answer["label"] in ("bad", "good")
     # From the checkpoint there.
-    result.report_path.with_name("report.json").unlink()
+    (pathlib.Path(config.model_dir) / "report.json").unlink()
     assert experiment.run(config).report["after"] == result.report["after"]
 
 

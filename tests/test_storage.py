@@ -240,6 +240,39 @@ def test_unknown_scheme_is_named() -> None:
         assert part in str(error.value)
 
 
+def test_leftovers_of_the_living_and_what_only_looks_like_one_stay(
+    tmp_path: pathlib.Path,
+) -> None:
+    others = [
+        ".a.tmp",
+        ".a.tmp-1",
+        "a.12345678.tmp",
+        ".a.tmp-12345678x",
+        ".a.tmp-ABCDEFGH",
+    ]
+    for name in (*others, ".a.0123abc_.tmp", ".b.0123abc_.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / ".a.tmp-0123abc_").mkdir()
+    (tmp_path / ".a.tmp-0123abc_" / "file").touch()
+    with storage.new_directory(tmp_path / "a", keep_existing=False) as unfinished:
+        storage.remove_leftovers(tmp_path, of="a")
+        living = unfinished.name
+        assert names(tmp_path) == sorted([*others, ".b.0123abc_.tmp", living])
+    storage.remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted([*others, "a"])
+
+
+def test_scratch_of_a_dead_process_goes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / ".mine.tmp-0123abc_").mkdir()
+    (tmp_path / ".other.tmp-0123abc_").mkdir()
+    with storage.scratch("mine") as folder:
+        assert names(tmp_path) == sorted([folder.name, ".other.tmp-0123abc_"])
+    assert names(tmp_path) == [".other.tmp-0123abc_"]
+
+
 @pytest.mark.parametrize("name", ["a[1]", "what?", "a*", r"a\b"])
 def test_pattern_as_a_name_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="takes for a pattern") as error:

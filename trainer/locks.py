@@ -18,11 +18,11 @@ import pathlib
 from typing import Iterator
 
 
-def is_ours(handle: int, name: str) -> bool:
+def is_ours(handle: int, place: str | pathlib.Path) -> bool:
     """Locks what we just made; false: it was taken for a leftover just before."""
     with contextlib.suppress(OSError):  # No locks there.
         fcntl.flock(handle, fcntl.LOCK_EX)
-    return is_at(handle, name)
+    return is_at(handle, place)
 
 
 def is_at(handle: int, place: str | pathlib.Path) -> bool:

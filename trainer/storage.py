@@ -208,24 +208,35 @@ def _write(place: str | Path, parts: Iterable[Any], *, mode: str) -> None:
     target = path(place) if isinstance(place, str) else place
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(target, RemotePath):
-        unfinished = target.parent / f".{target.name}.{os.getpid()}.tmp"
-        with unfinished.open(mode) as file:
+        copy = target.parent / f".{target.name}.{os.getpid()}.tmp"
+        with copy.open(mode) as file:
             for part in parts:
                 file.write(part)
-        _tf().io.gfile.rename(str(unfinished), str(target), overwrite=True)
+        _tf().io.gfile.rename(str(copy), str(target), overwrite=True)
         return
-    handle, temporary = _own_file(target)
     encoding = None if mode == "wb" else "utf-8"
-    with os.fdopen(handle, mode, encoding=encoding) as file:
-        try:
+    with new_file(target) as unfinished:
+        with open(unfinished, mode, encoding=encoding) as file:
             file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+
+
+@contextlib.contextmanager
+def new_file(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file to fill, moved to `target` if the block ends without an error.
+
+    What is there by that name is replaced.
+    """
+    handle, temporary = _own_file(target)
+    try:
+        yield pathlib.Path(temporary)
+        os.fsync(handle)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    finally:
+        os.close(handle)
 
 
 def _own_file(target: pathlib.Path) -> tuple[int, str]:

@@ -11,7 +11,6 @@ answers are kept in the run's folder: a run that is resumed has them.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import pathlib
@@ -305,12 +304,9 @@ def _room(shape: tuple[int, int], path: pathlib.Path) -> np.ndarray:
 
 def _recorded(run: Run, material: Material, name: str) -> Baseline | None:
     """What an earlier process measured, if it was on the same texts and labels."""
-    path = run.folder.baseline(name)
-    if not path.is_file():
-        return None
-    recorded = run_folder.read_json(path)
+    recorded = run_folder.read_kept(run.folder.baseline(name))
     expected = measure.made_on(material)
-    if {name: recorded.get(name) for name in expected} != expected:
+    if recorded is None or {name: recorded.get(name) for name in expected} != expected:
         return None
     answers = recorded["answers"]
     logits = {
@@ -339,7 +335,7 @@ def _record(run: Run, material: Material, name: str, baseline: Baseline) -> None
         "secs": baseline.secs,
         "peak_memory_bytes": baseline.peak_memory_bytes,
     }
-    storage.write_text(run.folder.baseline(name), json.dumps(content))
+    run_folder.write_kept(run.folder.baseline(name), content)
 
 
 def _log(run: Run, material: Material, baseline: Baseline) -> None:
