@@ -78,7 +78,9 @@ def settle() -> None:
         # What is there already is of use though nothing can be added.
         is_usable = os.path.isdir(place) or can_be_written(place)
         if not os.environ.get(variable) and not is_usable:
-            os.environ[variable] = str(_temporary() / variable.lower())
+            # Without room for it they do what they do without us.
+            with contextlib.suppress(OSError):
+                os.environ[variable] = str(_temporary() / variable.lower())
 
 
 def can_be_written(folder: pathlib.Path) -> bool:
@@ -117,10 +119,10 @@ def _entry(
 ) -> Value:
     """The same, or OSError where the place cannot be used."""
     folder = root / name
+    storage.remove_leftovers(root)
     value = _read(folder, read)
     if value is not None:
         return value
-    storage.remove_leftovers(root)
     with storage.new_directory(folder, keep_existing=True) as unfinished:
         make(unfinished)
         content = json.dumps(_content(unfinished), indent=2)

@@ -128,6 +128,23 @@ def test_what_can_be_made_again_is_not_believed(
     assert f"{path} is damaged and is made anew" in caplog.text
 
 
+@pytest.mark.parametrize("is_chief", [True, False])
+def test_what_a_dead_process_had_not_finished_goes_at_the_start(
+    is_chief: bool, tmp_path: pathlib.Path
+) -> None:
+    """By the chief, who alone writes."""
+    left = [
+        tmp_path / ".report.json.0123abc_.tmp",
+        tmp_path / "predictions" / ".test.jsonl.0123abc_.tmp",
+        tmp_path / "baselines" / ".tfidf.json.0123abc_.tmp",
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    with run_folder.opened(str(tmp_path), is_chief=is_chief):
+        assert [path.exists() for path in left] == [not is_chief] * 3
+
+
 def test_what_a_run_needs_is_named_where_it_is_damaged(tmp_path: pathlib.Path) -> None:
     (tmp_path / "report.json").write_bytes(bytes(20))
     with pytest.raises(ValueError, match="report.json: expected JSON"):
