@@ -672,6 +672,26 @@ def test_whole_run_on_a_file_system_of_another_scheme(
     storage.remove(folder)
 
 
+def test_whole_run_among_names_that_are_patterns(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """TensorFlow matches the name of a checkpoint before it opens it."""
+    folder = tmp_path / r"runs [1] ?*{a,b}\d"
+    preset = folder / "preset"
+    shutil.copytree(tiny_preset, preset)
+    config = make_config(folder, str(preset), training={"num_train_epochs": 1})
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, dataset=f"files:{folder}/r*.csv")
+    )
+    result = experiment.run(config)
+    assert result.report["status"] == "complete"
+    (answer,) = predictor.load(str(result.saved_model))(["a good film"])
+    assert answer["label"] in ("bad", "good")
+    # From the checkpoint there.
+    (pathlib.Path(config.model_dir) / "report.json").unlink()
+    assert experiment.run(config).report["after"] == result.report["after"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "is_a_checkpoint"), [("340k", True), ("8k", False)])
 def test_full_disk_ends_with_a_message(

@@ -735,6 +735,25 @@ def test_pods_are_given_flags_that_exist(name: str) -> None:
     (claimed,) = [each["name"] for each in volumes if "persistentVolumeClaim" in each]
     (mount,) = [each for each in main["volumeMounts"] if each["name"] == claimed]
     assert config.model_dir == f"{mount['mountPath']}/bert"
+    for cache in (config.data.cache_dir, config.runtime.compile_cache_dir):
+        assert pathlib.PurePath(cache).is_relative_to(mount["mountPath"])
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_pods_write_only_where_something_is_mounted(name: str) -> None:
+    """As a user who is not root; HOME is the image's."""
+    objects = render(read_manifest(name))
+    pod = job_spec(objects)["template"]["spec"]["securityContext"]
+    assert pod["runAsNonRoot"] is True
+    image = (LAUNCHERS / "Dockerfile").read_text()
+    assert f"\nUSER {pod['runAsUser']}:{pod['runAsGroup']}\n" in image
+    main = container(objects)
+    assert main["securityContext"]["readOnlyRootFilesystem"] is True
+    assert main["securityContext"]["allowPrivilegeEscalation"] is False
+    (home,) = re.findall(r"^ENV HOME=(.*)$", image, re.MULTILINE)
+    mounted = {mount["mountPath"] for mount in main["volumeMounts"]}
+    assert mounted >= {home, "/tmp", "/runs", "/dev/shm"}
+    assert image.index("ENV HOME") > image.index("pip install"), "pip would fill it"
 
 
 def test_image_takes_files_that_exist() -> None:

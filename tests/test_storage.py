@@ -240,5 +240,60 @@ def test_unknown_scheme_is_named() -> None:
         assert part in str(error.value)
 
 
+def test_leftovers_of_the_living_and_what_only_looks_like_one_stay(
+    tmp_path: pathlib.Path,
+) -> None:
+    others = [
+        ".a.tmp",
+        ".a.tmp-1",
+        "a.12345678.tmp",
+        ".a.tmp-12345678x",
+        ".a.tmp-ABCDEFGH",
+    ]
+    for name in (*others, ".a.0123abc_.tmp", ".b.0123abc_.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / ".a.tmp-0123abc_").mkdir()
+    (tmp_path / ".a.tmp-0123abc_" / "file").touch()
+    with storage.new_directory(tmp_path / "a", keep_existing=False) as unfinished:
+        storage.remove_leftovers(tmp_path, of="a")
+        living = unfinished.name
+        assert names(tmp_path) == sorted([*others, ".b.0123abc_.tmp", living])
+    storage.remove_leftovers(tmp_path)
+    assert names(tmp_path) == sorted([*others, "a"])
+
+
+def test_scratch_of_a_dead_process_goes(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / ".mine.tmp-0123abc_").mkdir()
+    (tmp_path / ".other.tmp-0123abc_").mkdir()
+    with storage.scratch("mine") as folder:
+        assert names(tmp_path) == sorted([folder.name, ".other.tmp-0123abc_"])
+    assert names(tmp_path) == [".other.tmp-0123abc_"]
+
+
+@pytest.mark.parametrize("name", ["a[1]", "what?", "a*", r"a\b"])
+def test_pattern_as_a_name_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="takes for a pattern") as error:
+        storage.path(f"ram://bucket/{name}/run")
+    assert f"ram://bucket/{name}/run; give" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["a[1]", "[!a]", "what?", "a*", r"a\b", "a{1,2}", "a b"]
+)
+def test_checkpoint_is_read_by_its_literal_name(
+    name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tf.train.Checkpoint(v=tf.Variable(3.0)).write(f"{name}/step-1")
+    read = tf.Variable(0.0)
+    with storage.literal(pathlib.Path(name)) as folder:
+        tf.train.Checkpoint(v=read).read(str(folder / "step-1"))
+    assert read.numpy() == 3.0
+    assert names(tmp_path) == [name], "the link stays"
+
+
 def test_home_is_resolved() -> None:
     assert storage.path("~/runs") == pathlib.Path.home() / "runs"

@@ -14,11 +14,11 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "trainer"
 # From the ground up. A module imports from floors below its own, or from its own
 # package. What two entries say of a module, the longer one decides.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("exit_codes", "messages"),
+    ("exit_codes", "messages", "locks"),
     ("config",),
     ("storage", "stack", "environment", "templates", "wording", "console"),
     ("study_config",),
-    ("folder_lock",),
+    ("folder_lock", "caches"),
     ("data",),
     ("tasks.task",),
     ("modeling",),

@@ -16,3 +16,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The program is written for one backend, whatever ~/.keras/keras.json says.
 os.environ["KERAS_BACKEND"] = "tensorflow"
+# A user whom the system does not know has no home folder, which a library asks for when
+# it is imported. In this one nobody can write.
+if os.path.expanduser("~") == "~":
+    os.environ["HOME"] = os.devnull

@@ -281,7 +281,14 @@ class DataConfig:
     cache_dir: str = setting(
         "~/.cache/bert_trainer",
         "Folder where tokenized texts are kept, under a fingerprint of texts, "
-        "vocabulary and settings; may be removed at any time.",
+        "vocabulary and settings; may be removed at any time. Where it cannot be "
+        "written, a temporary one is used, with a warning.",
+        may_change=True,
+    )
+    max_cache_gb: float = setting(
+        20.0,
+        "Keep so many gigabytes of tokenized texts in --cache_dir at most: those used "
+        "longest ago are removed, never those in use. 0: no limit.",
         may_change=True,
     )
 
@@ -332,6 +339,11 @@ class DataConfig:
             len(labels) == len(pairs) and len(names) != 1,
             "--label_names must be at least two different names, and each label once",
             received=",".join(self.label_names),
+        )
+        _require(
+            self.max_cache_gb >= 0 and math.isfinite(self.max_cache_gb),
+            "--max_cache_gb must be finite and at least 0",
+            received=self.max_cache_gb,
         )
         _require(
             bool(self.cache_dir), "--cache_dir must name a folder", received="none"

@@ -32,7 +32,7 @@ from absl import logging as absl_logging
 
 from trainer.messages import did_you_mean, message
 from trainer import config as config_lib
-from trainer import exit_codes, storage, wording
+from trainer import caches, exit_codes, storage, wording
 from trainer.runtime.interruptions import Preempted, WorkerLost
 
 Config = TypeVar("Config")
@@ -124,6 +124,7 @@ def run(config_class: type[Config], main: Callable[[Config], object]) -> None:
     else ends with its traceback. See `exit_codes`.
     """
     flag_values = absl_flags.FLAGS
+    caches.settle()
     define(config_class, flag_values)
     # absl defines its own help once, which ours then stands for.
     app.define_help_flags()

@@ -26,7 +26,7 @@ from typing import Any, Iterator, TextIO
 
 import psutil
 
-from trainer import storage
+from trainer import locks, storage
 from trainer.messages import message
 
 FILE_NAME = ".lock"
@@ -64,7 +64,7 @@ def _locked(folder: pathlib.Path, flag: str) -> Iterator[None]:
         with _opened(path, flag) as stream:
             _lock(stream, folder, flag)
             # Its last owner may have removed it since it was opened.
-            if not _is_at(stream, path):
+            if not locks.is_at(stream.fileno(), path):
                 continue
             with storage.naming_place(path):
                 stream.truncate(0)
@@ -111,13 +111,6 @@ def _lock(stream: TextIO, folder: pathlib.Path, flag: str) -> None:
             folder,
             error.strerror,
         )
-
-
-def _is_at(stream: TextIO, path: pathlib.Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 @contextlib.contextmanager

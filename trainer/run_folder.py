@@ -25,7 +25,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
+import logging
 from typing import Any, Iterator, Mapping
 
 import tensorflow as tf
@@ -34,6 +36,11 @@ from trainer import folder_lock, storage
 from trainer.config import ExperimentConfig, differences
 from trainer.messages import message
 from trainer.training.progress import read_json_lines
+
+# In a file that can be made again: the SHA-256 of the rest.
+_DIGEST = "sha256"
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,9 +230,51 @@ def opened(model_dir: str, *, is_chief: bool) -> Iterator[RunFolder]:
         yield RunFolder(path)
         return
     with folder_lock.held(path, flag="model_dir"):
+        for place in (path, path / "baselines", path / "predictions"):
+            storage.remove_leftovers(place)
         yield RunFolder(path)
 
 
 def read_json(path: storage.Path) -> Any:
-    """What a JSON file holds."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a JSON file holds that the run cannot do without.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            message(
+                "expected JSON, as it was written",
+                place=str(path),
+                received=error,
+                mend="bring the file back, or remove its folder to start anew",
+            )
+        ) from error
+
+
+def write_kept(path: storage.Path, content: Mapping[str, Any]) -> None:
+    """Writes what takes long to make, and can be made again."""
+    storage.write_text(path, json.dumps({**content, _DIGEST: _digest(content)}))
+
+
+def read_kept(path: storage.Path) -> dict[str, Any] | None:
+    """What `write_kept` wrote; None: it is not there, or is damaged, with a warning."""
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        digest = content.pop(_DIGEST, None)
+    except (ValueError, TypeError, AttributeError) as error:
+        _logger.warning("%s is damaged and is made anew: %s", path, error)
+        return None
+    # A file of an earlier version has none.
+    if digest not in (None, _digest(content)):
+        _logger.warning("%s is damaged and is made anew: it changed since", path)
+        return None
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -6,7 +6,9 @@
         ...  # write into `unfinished`; it gets its name when the block ends well
 
 What is written gets its name when it is finished: by a rename, on a disk; elsewhere
-by a copy, the file that makes a folder valid last.
+by a copy, the file that makes a folder valid last. Until then its writer holds a lock
+on it, which goes with the process, however that ends: so `remove_leftovers` can tell
+what nobody will finish.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ import re
 import shutil
 import sys
 import tempfile
+import time
+import uuid
 from typing import Any, Iterable, Iterator
 
+from trainer import locks
 from trainer.messages import message
 
 _SCHEME = re.compile("([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -43,6 +48,12 @@ MENDS = {
 }
 # All that NumPy says of a full disk.
 _SHORT_WRITE = re.compile("[0-9]+ requested and [0-9]+ written")
+# What makes a pattern of a name for TensorFlow's file systems.
+_WILDCARD = re.compile(r"[*?[\\]")
+# What is not finished, by the names that `tempfile` makes.
+_UNFINISHED = re.compile(r"\..+\.(tmp-[a-z0-9_]{8}|[a-z0-9_]{8}\.tmp)")
+# Where a file system has no locks on folders (NFS), what has not changed for so long.
+_SURELY_DEAD_SECS = 24 * 3600.0
 # A model server takes a folder for a model as soon as the first is in it, and the
 # program as soon as either is: so both follow all others.
 _LAST_FILES = ("saved_model.pb", "manifest.json")
@@ -130,11 +141,21 @@ def path(location: str) -> Path:
     """A place by its name: local, `~` included, or with a scheme.
 
     Raises:
-      ValueError: TensorFlow does not know the scheme.
+      ValueError: TensorFlow does not know the scheme, or cannot read from there.
     """
     match = _SCHEME.match(location)
     if match is None:
         return pathlib.Path(location).expanduser()
+    if _WILDCARD.search(location):
+        # No link helps there, and Google's own tools trip over such names as well.
+        raise ValueError(
+            message(
+                "a place with a scheme must not have *, ?, [ or \\ in its name, which "
+                "TensorFlow takes for a pattern",
+                received=location,
+                mend="give it another name",
+            )
+        )
     known = sorted(filter(None, _tf().io.gfile.get_registered_schemes()))
     if match[1] not in known:
         raise ValueError(
@@ -144,6 +165,23 @@ def path(location: str) -> Path:
             "exists up to Python 3.12"
         )
     return RemotePath(location)
+
+
+@contextlib.contextmanager
+def literal(folder: Path) -> Iterator[Path]:
+    """The folder by a name that TensorFlow's readers of checkpoints take as it is.
+
+    They match the name as a pattern, and then open what it says to the letter: so
+    neither `a[1]` nor `a\\[1]` can be read. Where a name has a wildcard it is read
+    through a link that has none.
+    """
+    if not _WILDCARD.search(str(folder)):
+        yield folder
+        return
+    with scratch("trainer-literal") as beside:
+        link = beside / "folder"
+        link.symlink_to(os.path.abspath(folder), target_is_directory=True)
+        yield link
 
 
 @contextlib.contextmanager
@@ -272,20 +310,85 @@ def _write_whole(target: Path, parts: Iterable[Any], *, mode: str) -> None:
             _write_elsewhere(target, parts, mode=mode)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
-    )
-    try:
-        encoding = None if mode == "wb" else "utf-8"
-        with os.fdopen(handle, mode, encoding=encoding) as file:
+    encoding = None if mode == "wb" else "utf-8"
+    with new_file(target) as unfinished:
+        with open(unfinished, mode, encoding=encoding) as file:
             file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def new_file(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file to fill, moved to `target` if the block ends without an error.
+
+    What is there by that name is replaced.
+    """
+    handle, temporary = _own_file(target)
+    try:
+        yield pathlib.Path(temporary)
+        os.fsync(handle)
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
         raise
+    finally:
+        os.close(handle)
+
+
+def _own_file(target: pathlib.Path) -> tuple[int, str]:
+    """A new file beside the target, open, and locked until it is closed."""
+    while True:
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
+        )
+        if locks.is_ours(handle, name):
+            return handle, name
+        os.close(handle)
+
+
+def _own_directory(parent: str | pathlib.Path, name: str) -> tuple[int, str]:
+    """A new folder, and what holds its lock until it is closed."""
+    while True:
+        place = tempfile.mkdtemp(dir=parent, prefix=f".{name}.tmp-")
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(place, os.O_RDONLY)
+            if locks.is_ours(handle, place):
+                return handle, place
+            os.close(handle)
+
+
+def remove_leftovers(folder: Path, *, of: str = "") -> None:
+    """Removes what processes that are no more had not finished writing in a folder.
+
+    On disks: elsewhere a file is seen only when it is whole, and a folder's copy has
+    its own name.
+
+    Args:
+      of: the name that it was to get; empty: any.
+    """
+    if isinstance(folder, RemotePath):
+        return
+    try:
+        places = list(folder.iterdir())
+    except OSError:  # Not made yet, or not ours to clean.
+        return
+    for place in places:
+        if not _UNFINISHED.fullmatch(place.name):
+            continue
+        if of and not place.name.startswith(f".{of}."):
+            continue
+        with contextlib.suppress(OSError):
+            is_old = time.time() - place.stat().st_mtime > _SURELY_DEAD_SECS
+            with locks.unused(place, if_unknown=is_old) as is_dead:
+                if is_dead:
+                    remove(place)
+
+
+def set_aside(place: pathlib.Path) -> None:
+    """Takes its name from a file or folder, which goes when nobody uses it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(place, place.with_name(f".{place.name}.tmp-{uuid.uuid4().hex[:8]}"))
+    remove_leftovers(place.parent, of=place.name)
 
 
 def _write_elsewhere(target: RemotePath, parts: Iterable[Any], *, mode: str) -> None:
@@ -308,23 +411,48 @@ def new_directory(place: str | Path, *, keep_existing: bool) -> Iterator[pathlib
     """
     target = path(place) if isinstance(place, str) else place
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = None if isinstance(target, RemotePath) else target.parent
-    temporary = tempfile.mkdtemp(dir=beside, prefix=f".{target.name}.tmp-")
-    try:
-        os.chmod(temporary, 0o777 & ~_umask())
-        with naming_place(target):
-            yield pathlib.Path(temporary)
-        if isinstance(target, RemotePath):
+    if isinstance(target, RemotePath):
+        with scratch(target.name) as unfinished:
+            with naming_place(unfinished):
+                yield unfinished
             if not target.is_dir() or not keep_existing:
                 _refuse_taken(target)
-                _upload(pathlib.Path(temporary), target)
-        else:
-            _rename(temporary, target, keep_existing=keep_existing)
+                _upload(unfinished, target)
+        return
+    with _directory(target.parent, target.name) as temporary:
+        os.chmod(temporary, 0o777 & ~_umask())
+        with naming_place(target):
+            yield temporary
+        _rename(temporary, target, keep_existing=keep_existing)
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[pathlib.Path]:
+    """A folder for the block alone, in the system's place for those.
+
+    Args:
+      name: a part of its own; what dead processes left of this name goes.
+    """
+    parent = pathlib.Path(tempfile.gettempdir())
+    remove_leftovers(parent, of=name)
+    with _directory(parent, name) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def _directory(parent: pathlib.Path, name: str) -> Iterator[pathlib.Path]:
+    """A folder that is locked while the block runs, and then removed if it is there."""
+    handle, temporary = _own_directory(parent, name)
+    try:
+        yield pathlib.Path(temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
 
 
-def _rename(temporary: str, target: pathlib.Path, *, keep_existing: bool) -> None:
+def _rename(
+    temporary: pathlib.Path, target: pathlib.Path, *, keep_existing: bool
+) -> None:
     if not keep_existing:
         # A rename would take the place of an empty folder without a word.
         _refuse_taken(target)

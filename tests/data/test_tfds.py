@@ -66,6 +66,17 @@ def test_tfds_splits(tmp_path: pathlib.Path) -> None:
     assert source.startswith("tfds:imdb_reviews/plain_text/1.0.0 test in ")
 
 
+def test_tfds_in_a_folder_that_is_a_pattern(tmp_path: pathlib.Path) -> None:
+    """Refused where TensorFlow Datasets would not find it; as the message says, it is."""
+    rows = [("bad", 0), ("good", 1)]
+    written = write_tfds(tmp_path / "data [1]", train=rows)
+    with pytest.raises(ValueError, match="takes for a pattern"):
+        load(**written)
+    (tmp_path / "link").symlink_to("data [1]")
+    link = {**written, "tfds_data_dir": str(tmp_path / "link")}
+    assert load(**link).splits["train"].texts.to_pylist() == ["bad", "good"]
+
+
 @pytest.mark.parametrize(
     "names, expected",
     [

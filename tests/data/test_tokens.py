@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import shutil
 from typing import Any, Sequence
 
 import numpy as np
@@ -424,7 +425,7 @@ def test_second_call_reads_the_cache(cache_dir: pathlib.Path) -> None:
     first = cached(TEXTS, cache_dir)
     (entry,) = entries(cache_dir)
     times = {path: path.stat().st_mtime_ns for path in entry.iterdir()}
-    assert len(times) == 3
+    assert len(times) == 4
     # Texts that cannot be encoded, under the digests of those that were.
     second = cached([None] * len(TEXTS), cache_dir, digests_of=TEXTS)
     assert rows_of(second) == rows_of(first)
@@ -467,29 +468,52 @@ def test_what_changes_the_fingerprint(
     assert len(entries(shared_cache)) == len(before) + 1
 
 
+def damage(entry: pathlib.Path, name: str, kind: str) -> None:
+    """Of a file of an entry; "count": the entry of one text less, with its checksums."""
+    path = entry / name
+    content = path.read_bytes()
+    if kind == "count":
+        cached(TEXTS[:-1], entry.parent.parent)
+        (other,) = set(entry.parent.iterdir()) - {entry}
+        shutil.rmtree(entry)
+        other.rename(entry)
+    elif kind == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {
+                "zeros": bytes(len(content)),
+                "cut": content[:-2],
+                "bit": content[:-1] + bytes([content[-1] ^ 1]),
+                "a list": b"[]",
+            }[kind]
+        )
+
+
 @pytest.mark.parametrize(
-    ("name", "num_bytes"),
+    ("name", "kind"),
     [
-        ("token_ids.bin", -2),
-        ("token_ids.bin", 2),
-        ("row_splits.npy", -8),
-        ("full_lengths.npy", -4),
+        ("token_ids.bin", "zeros"),
+        ("token_ids.bin", "cut"),
+        ("row_splits.npy", "gone"),
+        ("full_lengths.npy", "bit"),
+        ("checksums.json", "gone"),
+        ("checksums.json", "a list"),
+        ("checksums.json", "count"),
     ],
 )
-def test_damaged_cache_is_named(
-    name: str, num_bytes: int, cache_dir: pathlib.Path
+def test_damaged_entry_is_made_anew(
+    name: str, kind: str, cache_dir: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cached(TEXTS, cache_dir)
+    whole = rows_of(cached(TEXTS, cache_dir))
     (entry,) = entries(cache_dir)
-    content = (entry / name).read_bytes()
-    damaged = content[:num_bytes] if num_bytes < 0 else content + bytes(num_bytes)
-    (entry / name).write_bytes(damaged)
-    with pytest.raises(ValueError) as caught:
-        cached(TEXTS, cache_dir)
-    message = str(caught.value)
-    assert str(entry) in message and "remove this folder" in message
-    if name == "token_ids.bin":
-        assert f"{len(damaged)} bytes, not {len(content)}" in message
+    damage(entry, name, kind)
+    caplog.clear()
+    assert rows_of(cached(TEXTS, cache_dir)) == whole
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert f"{entry} is damaged and is made anew" in warning
+    assert rows_of(cached([None] * len(TEXTS), cache_dir, digests_of=TEXTS)) == whole
+    assert entries(cache_dir) == [entry], "the damaged one stays"
 
 
 def test_interrupted_encoding_leaves_no_entry(cache_dir: pathlib.Path) -> None:

@@ -43,16 +43,58 @@ def python(code: str, *arguments: str, flags: str | None = None) -> list[str]:
 
 @pytest.mark.slow
 def test_the_next_process_finds_what_one_compiled(tmp_path: pathlib.Path) -> None:
-    folder = tmp_path / "a folder"
+    folder = tmp_path / "a folder [1]"
     (said,) = python(COMPILE, str(folder))
     (kept,) = folder.iterdir()
     assert said == f"kept in {kept}"
-    (compiled,) = kept.iterdir()
+    (compiled,) = kept.glob("*.pb")
+    assert compiled.with_suffix(".sha256").is_file()
     # Compiled again, it would be written again, and so be another file.
     before = compiled.stat().st_ino, compiled.stat().st_mtime_ns
     assert python(COMPILE, str(folder)) == [said]
-    (compiled,) = kept.iterdir()
     assert (compiled.stat().st_ino, compiled.stat().st_mtime_ns) == before
+    # TensorFlow would fail.
+    whole = compiled.read_bytes()
+    compiled.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2))
+    assert python(COMPILE, str(folder)) == [said]
+    assert len(compiled.read_bytes()) == len(whole)
+
+
+# A field of a number, one of bytes, and one of four bytes.
+MESSAGE = b"\x08\x96\x01" + b"\x12\x03abc" + b"\x1d1234"
+
+
+@pytest.mark.parametrize(
+    ("content", "is_whole"),
+    [
+        (MESSAGE, True),
+        (b"", False),
+        (bytes(len(MESSAGE)), False),
+        *((MESSAGE[:size], False) for size in (1, 4, 7, len(MESSAGE) - 1)),
+    ],
+)
+def test_what_a_killed_process_compiled_is_kept_if_it_is_whole(
+    content: bytes, is_whole: bool, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "a.pb"
+    file.write_bytes(content)
+    compile_cache._remove_damaged(tmp_path)
+    assert file.exists() == is_whole == file.with_suffix(".sha256").exists()
+
+
+def test_a_bit_that_changed_is_found(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which may be in the middle of a program."""
+    file = tmp_path / "a.pb"
+    file.write_bytes(MESSAGE)
+    compile_cache._remove_damaged(tmp_path)
+    compile_cache._remove_damaged(tmp_path)
+    assert file.exists() and not caplog.records
+    file.write_bytes(MESSAGE.replace(b"b", b"c"))
+    compile_cache._remove_damaged(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert f"{file} is damaged and is compiled anew" in caplog.text
 
 
 def test_a_users_own_flags_stay_and_win(tmp_path: pathlib.Path) -> None:

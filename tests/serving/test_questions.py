@@ -33,7 +33,9 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
         "x.jsonl": '{"id": 7, "text": "x"}\n',
         "a[1].csv": "id,text\n8,bracket\n",
         "one,two.csv": "id,text\n9,comma\n",
+        "{a,b} [1]/a.csv": "id,text\n9,folder\n",
     }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -44,6 +46,8 @@ PLACES = {
     "list": ("x.jsonl, part-2.csv", [("x.jsonl", 1), ("part-2.csv", 2)]),
     "list_of_globs": ("x.*,*-2.csv", [("x.jsonl", 1), ("part-2.csv", 2)]),
     "each_once": ("part-2.csv,part-2.*", [("part-2.csv", 2)]),
+    "glob_in_a_folder": ("{a,b} [1]/*", [("{a,b} [1]/a.csv", 2)]),
+    "list_with_commas": ("one,two.csv,x.*", [("one,two.csv", 2), ("x.jsonl", 1)]),
     "glob_of_one": ("*.jsonl", [("x.jsonl", 1)]),
     # Files, whatever is in their names.
     "file": ("part-2.csv", [None]),

@@ -15,6 +15,7 @@ import sys
 
 import pytest
 
+from tests import kills
 from trainer.serving import resumable
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -121,72 +122,26 @@ def test_stopped_and_gone_on_with_before_it_was_converted(
     assert names(target) == ["out.jsonl"]
 
 
-# Where a kill may hit while a file is finished.
-MOMENTS = {
-    "before_the_name": ("replace", "unfinished"),
-    "before_the_lines_go": ("truncate", ""),
-    "before_the_state_goes": ("unlink", "out.jsonl.partial.json"),
-    "before_the_lines_file_goes": ("unlink", "out.jsonl.partial"),
-}
+def write_lines(folder: pathlib.Path) -> None:
+    write(folder / "out.jsonl", TEXTS[:20])
 
 
-@pytest.mark.parametrize("function, name", MOMENTS.values(), ids=MOMENTS)
-def test_killed_while_it_is_converted(
-    target: Any, function: str, name: str, tmp_path: pathlib.Path
+def write_converted(folder: pathlib.Path) -> None:
+    write(folder / "out.jsonl", TEXTS[:20], convert=converted)
+
+
+@pytest.mark.parametrize(
+    "action, convert", [("write_lines", None), ("write_converted", converted)]
+)
+def test_killed_before_each_file_operation(
+    action: str, convert: Any, tmp_path: pathlib.Path
 ) -> None:
-    """The next one finishes it, and nothing is left."""
-    result = subprocess.run(
-        [sys.executable, "-c", KILLED_CONVERTER, str(target), function, name],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == -9, result.stderr
-    assert (tmp_path / "out.jsonl.partial").exists()
-    write(target, convert=converted)
-    assert target.read_bytes() == CONVERTED
-    left = set(names(target)) - {"out.jsonl"}
-    assert not left
-
-
-KILLED_CONVERTER = """
-import os, pathlib, signal, sys
-from tests.serving import test_resumable
-target, function, name = sys.argv[1:]
-
-def killing(usual):
-    def call(*arguments, **settings):
-        if any(str(argument).endswith(name) for argument in arguments):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return usual(*arguments, **settings)
-    return call
-
-class Stream:
-    def __init__(self, stream):
-        self._stream = stream
-    def __getattr__(self, attribute):
-        return getattr(self._stream, attribute)
-    def truncate(self, size):
-        if size == 0 and self._stream.tell():
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._stream.truncate(size)
-
-def convert(lines, made):
-    test_resumable.converted(lines, made)
-    if function == "replace":
-        os.replace = killing(os.replace)
-    elif function == "unlink":
-        pathlib.Path.unlink = killing(pathlib.Path.unlink)
-    else:
-        output._stream = Stream(output._stream)
-
-rest = test_resumable.batches(test_resumable.TEXTS)
-with test_resumable.resumable.opened(
-    pathlib.Path(target), test_resumable.BELONGS_TO, batch_size=8, convert=convert
-) as output:
-    for batch in rest:
-        output.append(batch, test_resumable.lines(batch))
-"""
+    """The next one makes the same file, and nothing is left beside it."""
+    for folder in kills.before_each(f"{__name__}:{action}", tmp_path):
+        write(folder / "out.jsonl", TEXTS[:20], convert=convert)
+        made = sorted((folder / "out.jsonl").read_text("utf-8").splitlines())
+        assert made == sorted(lines(TEXTS[:20]))
+        assert os.listdir(folder) == ["out.jsonl"], folder
 
 
 def test_a_conversion_that_fails_leaves_the_lines(target: Any, partial: Any) -> None:
@@ -338,6 +293,7 @@ def test_file_that_was_finished_while_it_was_opened_is_left_alone(
 
 WRITER = """
 import itertools, pathlib, sys
+from tests import kills
 from trainer.serving import resumable
 texts = (f"text {n}" for n in range(int(sys.argv[2])))
 batches = iter(lambda: list(itertools.islice(texts, 7)), [])

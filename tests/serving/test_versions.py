@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from tests import kills
 from trainer import storage
 from trainer.serving import versions
 
@@ -50,17 +51,35 @@ def test_a_number_of_one_format_is_taken(folder: storage.Path) -> None:
         assert number == 8
 
 
-def test_a_claim_that_a_killed_process_left_costs_its_number(
-    folder: storage.Path,
+CLAIM_AND_DIE = """
+import os, pathlib, sys
+from trainer.serving import versions
+with versions.claimed(pathlib.Path(sys.argv[1]), formats=()):
+    os._exit(0)
+"""
+
+
+def test_a_claim_that_a_killed_process_left_goes(tmp_path: pathlib.Path) -> None:
+    publish(tmp_path, 1)
+    subprocess.run([sys.executable, "-c", CLAIM_AND_DIE, tmp_path], check=True)
+    assert (tmp_path / ".2.claimed").is_dir()
+    with versions.claimed(tmp_path, formats=()) as number:
+        assert number == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_claim_that_a_killed_process_left_elsewhere_costs_its_number(
+    tmp_path: pathlib.Path,
 ) -> None:
+    folder = storage.path(f"ram://{tmp_path.name}/export")
     publish(folder, 1)
-    left = versions._make_claim(folder, 2)
-    assert left is not None
+    storage.write_text(folder / ".2.claimed-0abc", "claimed")
     with versions.claimed(folder, formats=()) as number:
         assert number == 3
         publish(folder, number)
         versions.set_latest(folder)
-    assert {p.name for p in folder.iterdir()} == {left.name, "1", "3", "latest"}
+    left = {".2.claimed-0abc", "1", "3", "latest"}
+    assert {p.name for p in folder.iterdir()} == left
 
 
 def test_a_claim_goes_with_an_error(folder: storage.Path) -> None:
@@ -143,9 +162,39 @@ def test_latest_follows_a_version_that_comes_meanwhile(
 
 def test_what_a_killed_removal_left_goes(tmp_path: pathlib.Path) -> None:
     publish(tmp_path, 2)
-    (tmp_path / ".1.removed" / "variables").mkdir(parents=True)
-    versions.remove_old(tmp_path, formats=(), keep=1, published=2)
+    (tmp_path / ".1.tmp-0a1b2c3d" / "variables").mkdir(parents=True)
+    with versions.claimed(tmp_path, formats=()):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def publish_all(folder: pathlib.Path) -> None:
+    """Two versions in two formats, the first of which goes, as an export is published."""
+    for _ in range(2):
+        with versions.claimed(folder, formats=("int8",)) as number:
+            name = str(number)
+            with storage.new_directory(folder / name, keep_existing=False) as first:
+                (first / "saved_model.pb").write_text("whole")
+                place = folder / "int8" / name
+                with storage.new_directory(place, keep_existing=False) as second:
+                    (second / "saved_model.pb").write_text("whole")
+            versions.set_latest(folder)
+            versions.remove_old(folder, formats=("int8",), keep=1, published=number)
+
+
+def test_killed_before_each_file_operation(tmp_path: pathlib.Path) -> None:
+    """What has a number is whole, and after the next publication nothing else is left."""
+    for folder in kills.before_each(f"{__name__}:publish_all", tmp_path):
+        for place in (folder, folder / "int8"):
+            for number in versions.numbers(place):
+                assert [p.name for p in (place / str(number)).iterdir()] == [
+                    "saved_model.pb"
+                ]
+        publish_all(folder)
+        (number,) = versions.numbers(folder)
+        assert {p.name for p in folder.iterdir()} == {"int8", "latest", str(number)}
+        assert [p.name for p in (folder / "int8").iterdir()] == [str(number)]
+        assert versions.find(str(folder)) == folder / str(number)
 
 
 def test_names_that_are_no_numbers(tmp_path: pathlib.Path) -> None:

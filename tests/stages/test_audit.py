@@ -90,3 +90,11 @@ def test_what_a_run_refuses_is_refused(tmp_path: pathlib.Path) -> None:
 
     assert done.returncode == 2
     assert "error: " in done.stderr and "a.csv:302" in done.stderr
+
+
+def test_what_a_dead_process_left_of_the_output_goes(tmp_path: pathlib.Path) -> None:
+    for name in (".a.json.0123abc_.tmp", ".b.json.0123abc_.tmp"):
+        (tmp_path / name).touch()
+    audit.write({"a": 1}, str(tmp_path / "a.json"))
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".b.json.0123abc_.tmp", "a.json"]

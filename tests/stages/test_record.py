@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests import kills
 from tests.evaluation.tiny_report import tiny_report
+from trainer import run_folder, storage
 from trainer.evaluation import schema
 from trainer.run_folder import RunFolder
 from trainer.stages import record
@@ -89,6 +91,66 @@ def test_a_run_whose_report_fails_is_not_finished(
         record._write(RunFolder(tmp_path), report)
     assert not RunFolder(tmp_path).is_finished
     assert os.listdir(tmp_path) == []
+
+
+def write_twice(folder: pathlib.Path) -> None:
+    """The results of a run, and those of the same run published again."""
+    for text in ("first", "second"):
+        files = {"text": text, "page": text, "summary": text}
+        record._write_files(RunFolder(folder), **files)
+
+
+def test_killed_before_each_file_operation(tmp_path: pathlib.Path) -> None:
+    """A run that is finished has three files of the same results."""
+    num_finished = 0
+    for place in kills.before_each(f"{__name__}:write_twice", tmp_path):
+        storage.remove_leftovers(place)
+        if RunFolder(place).is_finished:
+            num_finished += 1
+            assert len({path.read_text() for path in place.iterdir()}) == 1, place
+            assert len(os.listdir(place)) == 3
+    assert num_finished >= 1
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"\0" * 20, b"[1]", b'{"a": 2}', b'{"a": 1.5, "sha']
+)
+def test_what_can_be_made_again_is_not_believed(
+    damaged: bytes, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "before.json"
+    assert run_folder.read_kept(path) is None and not caplog.records
+    run_folder.write_kept(path, {"a": 1.5, "b": ["é", None]})
+    assert run_folder.read_kept(path) == {"a": 1.5, "b": ["é", None]}
+    digest = json.loads(path.read_text())["sha256"]
+    if damaged.endswith(b"}"):
+        damaged = json.dumps({**json.loads(damaged), "sha256": digest}).encode()
+    path.write_bytes(damaged)
+    assert run_folder.read_kept(path) is None
+    assert f"{path} is damaged and is made anew" in caplog.text
+
+
+@pytest.mark.parametrize("is_chief", [True, False])
+def test_what_a_dead_process_had_not_finished_goes_at_the_start(
+    is_chief: bool, tmp_path: pathlib.Path
+) -> None:
+    """By the chief, who alone writes."""
+    left = [
+        tmp_path / ".report.json.0123abc_.tmp",
+        tmp_path / "predictions" / ".test.jsonl.0123abc_.tmp",
+        tmp_path / "baselines" / ".tfidf.json.0123abc_.tmp",
+    ]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("half")
+    with run_folder.opened(str(tmp_path), is_chief=is_chief):
+        assert [path.exists() for path in left] == [not is_chief] * 3
+
+
+def test_what_a_run_needs_is_named_where_it_is_damaged(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "report.json").write_bytes(bytes(20))
+    with pytest.raises(ValueError, match="report.json: expected JSON"):
+        record.read(RunFolder(tmp_path))
 
 
 @pytest.mark.parametrize(

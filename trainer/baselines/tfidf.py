@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import re
-import tempfile
 from typing import Any, Callable, Iterator, Mapping
 
 import numpy as np
@@ -109,10 +108,7 @@ def answers(
     """
     if examples.has_one_label:
         return _commonest(examples, "for the training texts have no other")
-    with (
-        tempfile.TemporaryDirectory(prefix="tfidf-") as folder,
-        storage.naming_place(folder),
-    ):
+    with storage.scratch("trainer-tfidf") as folder, storage.naming_place(folder):
         is_exact = texts["train"].num_bytes <= max_exact_bytes
         for unit in _units(texts["train"]):
             make = _exact if is_exact else _hashed
@@ -197,7 +193,9 @@ def _reading(unit: str) -> dict[str, Any]:
 _Made = tuple[Any, Callable[[list[str]], Any], int, dict[str, float | int | str]]
 
 
-def _exact(texts: TextRows, num_classes: int, unit: str, folder: str) -> _Made | None:
+def _exact(
+    texts: TextRows, num_classes: int, unit: str, folder: pathlib.Path
+) -> _Made | None:
     """With a vocabulary; None if no text has a word."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -221,7 +219,9 @@ def _exact(texts: TextRows, num_classes: int, unit: str, folder: str) -> _Made |
     return train, vectorizer.transform, num_features, {"min_count": min_count}
 
 
-def _hashed(texts: TextRows, num_classes: int, unit: str, folder: str) -> _Made | None:
+def _hashed(
+    texts: TextRows, num_classes: int, unit: str, folder: pathlib.Path
+) -> _Made | None:
     """With hashed words; None if no text has a word."""
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
@@ -265,7 +265,7 @@ def _hashed(texts: TextRows, num_classes: int, unit: str, folder: str) -> _Made 
 def _stored(
     texts: TextRows,
     transform: Callable[[list[str]], Any],
-    folder: str,
+    folder: pathlib.Path,
     *,
     name: str,
 ) -> Any:
@@ -274,7 +274,7 @@ def _stored(
 
     lengths = [np.zeros(1, np.int64)]
     num_columns = 0
-    paths = [pathlib.Path(folder) / f"{name}.{part}" for part in ("indices", "values")]
+    paths = [folder / f"{name}.{part}" for part in ("indices", "values")]
     counter = console.counter(f"TF-IDF: reading {name}", unit="texts", total=len(texts))
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(path.open("wb")) for path in paths]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import pathlib
 from typing import Any, Iterator, Mapping
 
@@ -166,6 +167,7 @@ def _hides_labels(builder: Any, split: str, config: DataConfig) -> bool:
 def _prepared_builder(name: str, config: DataConfig) -> Any:
     import tensorflow_datasets as tfds
 
+    _refuse_pattern(config.tfds_data_dir or os.environ.get("TFDS_DATA_DIR", ""))
     data_dir = str(pathlib.Path(config.tfds_data_dir).expanduser())
     arguments = {"data_dir": data_dir} if config.tfds_data_dir else {}
     try:
@@ -194,6 +196,19 @@ def _prepared_builder(name: str, config: DataConfig) -> Any:
     if not builder.is_prepared():
         _prepare(builder, name, config)
     return builder
+
+
+def _refuse_pattern(data_dir: str) -> None:
+    """Raises ValueError for a folder that TensorFlow Datasets would not find."""
+    if "[" in data_dir:
+        raise ValueError(
+            message(
+                "--tfds_data_dir, or $TFDS_DATA_DIR, must not have [ in its name, which "
+                "TensorFlow Datasets takes for a pattern",
+                received=data_dir,
+                mend="give a link to it: ln -s FOLDER LINK, --tfds_data_dir=LINK",
+            )
+        )
 
 
 def _prepare(builder: Any, name: str, config: DataConfig) -> None:

@@ -27,9 +27,9 @@ import pyarrow as pa
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from trainer.messages import message
-from trainer import console, storage
+from trainer import caches, console
 from trainer.config import Truncation
+from trainer.messages import message
 
 # Increased whenever the same text would give other ids than before.
 _ENCODING_VERSION = 1
@@ -299,6 +299,7 @@ def encode_texts(
     *,
     digests: np.ndarray,
     cache_dir: str,
+    max_cache_bytes: int = 0,
     description: str = "texts",
 ) -> TokenizedTexts:
     """Token ids of all texts, from the cache where they are there already.
@@ -306,27 +307,25 @@ def encode_texts(
     Args:
       texts: strings [n].
       digests: uint8 [n, 32], the texts' SHA-256, which name the cache entry.
+      cache_dir: where they are kept, `~` included.
+      max_cache_bytes: how much is kept there at most; 0: any number.
       description: what the progress line calls them.
     """
     fingerprint = hashlib.sha256(encoder.fingerprint.encode() + digests.tobytes())
-    root = pathlib.Path(cache_dir).expanduser() / "tokens"
-    folder = root / fingerprint.hexdigest()[:32]
-    if not folder.is_dir():
-        with storage.new_directory(folder, keep_existing=True) as unfinished:
-            _encode_into(unfinished, texts, encoder, description=description)
-    try:
-        return _read_cached(folder, encoder)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            message(
-                f"{folder}: expected cached tokens of {len(texts)} texts",
-                received=f"them damaged ({error})",
-                mend="remove this folder and start again",
-            )
-        ) from error
+    return caches.entry(
+        os.path.join(cache_dir, "tokens"),
+        fingerprint.hexdigest()[:32],
+        make=lambda folder: _encode_into(
+            folder, texts, encoder, description=description
+        ),
+        read=lambda folder: _read_cached(folder, encoder, num_texts=len(texts)),
+        max_bytes=max_cache_bytes,
+    )
 
 
-def _read_cached(folder: pathlib.Path, encoder: TextEncoder) -> TokenizedTexts:
+def _read_cached(
+    folder: pathlib.Path, encoder: TextEncoder, *, num_texts: int
+) -> TokenizedTexts:
     """What `_encode_into` wrote, the ids as a map of the file."""
     row_splits = np.load(folder / "row_splits.npy")
     full_lengths = np.load(folder / "full_lengths.npy")
@@ -334,6 +333,9 @@ def _read_cached(folder: pathlib.Path, encoder: TextEncoder) -> TokenizedTexts:
     expected = int(row_splits[-1]) * encoder.id_dtype.itemsize
     if size != expected:
         raise ValueError(f"token_ids.bin has {size} bytes, not {expected}")
+    for count in (len(full_lengths), len(row_splits) - 1):
+        if count != num_texts:
+            raise ValueError(f"it has {count} texts, not {num_texts}")
     token_ids: np.ndarray = np.empty(0, encoder.id_dtype)
     if expected:
         token_ids = np.memmap(

@@ -19,7 +19,6 @@ import logging
 import pathlib
 import shlex
 import shutil
-import tempfile
 from typing import Any, Callable, Iterator
 
 import keras
@@ -27,6 +26,7 @@ import keras_nlp
 import safetensors
 import safetensors.numpy
 
+from trainer import storage
 from trainer.messages import message
 from trainer.modeling import layers
 
@@ -280,16 +280,16 @@ def _loadable_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     if tuple(map(int, release)) >= (0, 26):
         yield folder
         return
-    with tempfile.TemporaryDirectory() as renamed:
+    with storage.scratch("trainer-preset") as renamed:
         for file in _HUGGING_FACE_FILES:
             if file != "model.safetensors":
                 shutil.copy(folder / file, renamed)
         tensors = safetensors.numpy.load_file(folder / "model.safetensors")
         safetensors.numpy.save_file(
             {_original_name(name): value for name, value in tensors.items()},
-            pathlib.Path(renamed) / "model.safetensors",
+            renamed / "model.safetensors",
         )
-        yield pathlib.Path(renamed)
+        yield renamed
 
 
 def _original_name(name: str) -> str:

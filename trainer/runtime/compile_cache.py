@@ -8,21 +8,34 @@ TensorFlow writes the files, each under a temporary name first, so that several
 workers may share the folder; it reads a file only for the very program that it was
 made from. What else decides what XLA makes of a program (TensorFlow's version, the
 hardware, XLA's flags) is in no file's name, and so in the folder's.
+
+TensorFlow believes what it reads, and fails where a file was torn, in every run from
+then on. So before it starts the files are looked through, and what is damaged goes.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import pathlib
 import platform
 import shlex
 import sys
 
+from trainer import caches, storage
+
 _FLAGS = "TF_XLA_FLAGS"
 _DIRECTORY = "--tf_xla_persistent_cache_directory"
+# The files that TensorFlow writes, and beside each its SHA-256.
+_PROGRAMS = "*.pb"
+_SEAL = ".sha256"
+
+_logger = logging.getLogger(__name__)
 
 
 def keep_compiled(cache_dir: str, *, deterministic: bool) -> str:
@@ -50,12 +63,71 @@ def keep_compiled(cache_dir: str, *, deterministic: bool) -> str:
     if _is_started():
         return "not kept: this process had used TensorFlow before"
     folder = pathlib.Path(cache_dir).expanduser() / _fingerprint(deterministic)
-    if not _can_be_written(folder):
+    if not caches.can_be_written(folder):
         return f"not kept: {folder} cannot be written"
     # In quotes, which TensorFlow's reader of flags understands as JSON's.
+    _remove_damaged(folder)
+    atexit.register(_seal, folder)
     quoted = json.dumps(str(folder), ensure_ascii=False)
     os.environ[_FLAGS] = f"{flags} {_DIRECTORY}={quoted}".strip()
     return f"kept in {folder}"
+
+
+def _remove_damaged(folder: pathlib.Path) -> None:
+    """Removes compiled programs that are not what was written."""
+    for file in folder.glob(_PROGRAMS):
+        # Another process may do the same.
+        with contextlib.suppress(FileNotFoundError):
+            content, seal = file.read_bytes(), file.with_suffix(_SEAL)
+            # Of a process that was killed there is none yet.
+            is_whole = (
+                seal.read_text() == hashlib.sha256(content).hexdigest()
+                if seal.is_file()
+                else _is_message(content)
+            )
+            if not is_whole:
+                _logger.warning("%s is damaged and is compiled anew", file)
+                file.unlink()
+                seal.unlink(missing_ok=True)
+    _seal(folder)
+
+
+def _seal(folder: pathlib.Path) -> None:
+    """Notes what was written, of programs of which it is not noted yet."""
+    for file in folder.glob(_PROGRAMS):
+        seal = file.with_suffix(_SEAL)
+        # Without a note, as on a disk that is full, the next process looks less close.
+        with contextlib.suppress(OSError):
+            if not seal.is_file():
+                digest = hashlib.sha256(file.read_bytes()).hexdigest()
+                storage.write_text(seal, digest)
+
+
+def _is_message(content: bytes) -> bool:
+    """Whether bytes are the fields of a protocol buffer, from the first to the last.
+
+    Source: protobuf.dev/programming-guides/encoding. Neither nothing nor zeros are one.
+    """
+    position = 0
+    while position < len(content):
+        key, position = _varint(content, position)
+        kind = key & 7
+        if key < 8 or kind not in (0, 1, 2, 5):
+            return False
+        size, position = _varint(content, position) if kind in (0, 2) else (0, position)
+        position += {0: 0, 1: 8, 2: size, 5: 4}[kind]
+    return position == len(content) > 0
+
+
+def _varint(content: bytes, position: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends: behind all if it does not."""
+    value, shift = 0, 0
+    for byte in content[position : position + 10]:
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return value, position
+    return 0, len(content) + 1
 
 
 def _is_started() -> bool:
@@ -90,9 +162,3 @@ def _hardware() -> list[str]:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             found |= {line for line in lines if line.partition(":")[0].strip() in kinds}
     return sorted(found)
-
-
-def _can_be_written(folder: pathlib.Path) -> bool:
-    """Whether the folder, or the first that is there above it, can be written to."""
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

@@ -241,15 +241,17 @@ def _latency_ms(classify: Classify, texts: Sequence[str]) -> float:
 
 def _refuse_other_weights(folder: pathlib.Path, checks: Checks) -> None:
     """Raises ValueError unless the variables are the model's, bit for bit."""
-    reader = tf.train.load_checkpoint(str(folder / _VARIABLES))
-    keys = {weights.name_of_key(key): key for key in reader.get_variable_to_shape_map()}
-    names = {f"{_WEIGHTS}/{path}": path for path in checks.weights}
-    wrong = [
-        path
-        for name, path in names.items()
-        if name not in keys
-        or not np.array_equal(reader.get_tensor(keys[name]), checks.weights[path])
-    ]
+    with storage.literal(folder) as place:
+        reader = tf.train.load_checkpoint(str(place / _VARIABLES))
+        shapes = reader.get_variable_to_shape_map()
+        keys = {weights.name_of_key(key): key for key in shapes}
+        names = {f"{_WEIGHTS}/{path}": path for path in checks.weights}
+        wrong = [
+            path
+            for name, path in names.items()
+            if name not in keys
+            or not np.array_equal(reader.get_tensor(keys[name]), checks.weights[path])
+        ]
     if wrong:
         raise ValueError(
             message(

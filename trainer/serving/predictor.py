@@ -197,7 +197,8 @@ def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
     import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 
     try:
-        model = tf.saved_model.load(str(folder))
+        with storage.literal(folder) as place:
+            model = tf.saved_model.load(str(place))
     except (OSError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
             message(

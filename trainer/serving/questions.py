@@ -20,7 +20,7 @@ import sys
 from typing import Iterator, Mapping, Sequence
 
 from trainer.config import PredictConfig
-from trainer.data.readers.opening import expand
+from trainer.data.readers.opening import matches
 from trainer.data.readers.reading import read_rows
 from trainer.data.readers.rows import (
     BadRow,
@@ -74,10 +74,7 @@ def files(name: str) -> list[str]:
     Raises:
       ValueError: one is not there.
     """
-    patterns = name.split(",") if names_several(name) else [name]
-    named = (pattern.strip() for pattern in patterns)
-    paths = [path for pattern in named if pattern for path in expand(pattern)]
-    return list(dict.fromkeys(paths))
+    return list(dict.fromkeys(matches(name)))
 
 
 def read(config: PredictConfig) -> Iterator[Question]:

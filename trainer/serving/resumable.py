@@ -24,7 +24,7 @@ import pathlib
 import time
 from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence
 
-from trainer import storage
+from trainer import locks, storage
 from trainer.messages import message
 
 FORMAT_VERSION = 2
@@ -110,9 +110,7 @@ class ResumableOutput:
             "num_bytes": _size(self._stream),
             "texts_sha256": self._digest.hexdigest(),
         }
-        unfinished = pathlib.Path(f"{_state(self._target)}.tmp")
-        unfinished.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        os.replace(unfinished, _state(self._target))
+        storage.write_text(_state(self._target), json.dumps(state, indent=2) + "\n")
         self._checked = time.monotonic()
 
     def keep(self) -> str:
@@ -130,24 +128,24 @@ class ResumableOutput:
         """Gives the file its name, or makes it of the lines."""
         self.checkpoint()
         if self._convert is not None:
-            self._finish_converted(self._convert)
+            with storage.new_file(self._target) as unfinished:
+                self._convert(_partial(self._target), unfinished)
+            self.forget()
             return
-        # In this order: as soon as the other has gone, another process may open one.
-        _state(self._target).unlink()
-        os.replace(_partial(self._target), self._target)
+        # As soon as the lines have their name another process may begin anew: it waits
+        # for this lock, or its state would be removed.
+        with _state(self._target).open("r+b") as state:
+            fcntl.flock(state, fcntl.LOCK_EX)
+            os.replace(_partial(self._target), self._target)
+            _state(self._target).unlink()
 
-    def _finish_converted(self, convert: Convert) -> None:
-        unfinished = _partial(self._target).with_suffix(".unfinished")
-        try:
-            convert(_partial(self._target), unfinished)
-            with open(unfinished, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(unfinished, self._target)
-        finally:
-            unfinished.unlink(missing_ok=True)
+    def forget(self) -> None:
+        """Removes the lines and what they belong to, where they still are."""
+        if not locks.is_at(self._stream.fileno(), _partial(self._target)):
+            return
         # Emptied first: lines without their state would be refused after a kill.
         self._stream.truncate(0)
-        _state(self._target).unlink()
+        _state(self._target).unlink(missing_ok=True)
         _partial(self._target).unlink()
 
     def _add_to_digest(self, texts: Sequence[str]) -> None:
@@ -177,8 +175,9 @@ def opened(
       ValueError: what is there belongs to something else, or another process writes it.
       OSError: the place cannot be written; the error names it.
     """
+    storage.remove_leftovers(target.parent, of=target.name)
     # Outside: closing the stream writes what is left in it.
-    with storage.naming_place(target), _locked(_partial(target)) as stream:
+    with storage.naming_place(target), _locked(target) as stream:
         output = ResumableOutput(
             stream,
             target,
@@ -192,8 +191,7 @@ def opened(
             output.finish()
         except BaseException:
             if not output.num_texts:
-                _state(target).unlink(missing_ok=True)
-                _partial(target).unlink(missing_ok=True)
+                output.forget()
             raise
 
 
@@ -214,8 +212,9 @@ def _size(stream: BinaryIO) -> int:
 
 
 @contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """The file, made if it is not there, which no other process has as well."""
+def _locked(target: pathlib.Path) -> Iterator[BinaryIO]:
+    """The lines, made if they are not there, which no other process has as well."""
+    path = _partial(target)
     while True:
         with open(path, "ab") as stream:
             try:
@@ -226,16 +225,14 @@ def _locked(path: pathlib.Path) -> Iterator[BinaryIO]:
                     "for its end, or give another --output"
                 ) from None
             # Another one may have finished it since it was opened, and renamed it.
-            if _is_at(stream, path):
-                yield stream
-                return
-
-
-def _is_at(stream: BinaryIO, path: pathlib.Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+            if not locks.is_at(stream.fileno(), path):
+                continue
+            # Which may not have removed its state yet.
+            with contextlib.suppress(FileNotFoundError):
+                with open(_state(target), "rb") as state:
+                    fcntl.flock(state, fcntl.LOCK_SH)
+            yield stream
+            return
 
 
 def _read_state(

@@ -21,27 +21,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pathlib
 import random
 import re
-import shutil
 import time
 import uuid
-from typing import TYPE_CHECKING, Iterator, Sequence
+from typing import Iterator, Sequence
 
-from trainer import stack
+from trainer import locks, stack, storage
 from trainer.messages import message, shown
 from trainer.serving import manifest
-
-if TYPE_CHECKING:  # It imports TensorFlow.
-    from trainer.storage import Path
+from trainer.storage import Path
 
 # In a folder of versions: the number of the newest one.
 LATEST = "latest"
 SAVED_MODEL = "saved_model.pb"
 _CLAIM = re.compile(r"\.([0-9]+)\.claimed(?:-[0-9a-f]+)?")
-# What a process that was killed while it removed a version has left.
-_REMOVED = re.compile(r"\.[0-9]+\.removed")
 # Two processes that gave way to each other wait at random, or they would meet again.
 _MAX_WAIT_SECS = 1.0
 
@@ -52,29 +48,28 @@ _logger = logging.getLogger(__name__)
 def claimed(folder: Path, *, formats: Sequence[str]) -> Iterator[int]:
     """A number that no other process has, until the block ends.
 
-    A claim that a killed process left stays, an empty folder with a dot: nobody can tell
-    it from that of a slow run. It costs its number, and nothing else.
+    On a disk the kernel tells a claim that a killed process left from that of a slow
+    run. Elsewhere nobody can: there it stays, and costs its number, and nothing else.
 
     Args:
       folder: of the versions; made if it is not there.
       formats: subfolders that have versions of the same numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    while True:
-        # The claims first: the version of one that goes meanwhile is seen after it.
-        taken = [*_claims(folder).values(), *_published(folder, formats)]
-        number = 1 + max(taken, default=0)
-        claim = _make_claim(folder, number)
-        if claim is None:
-            continue
-        # Another process may have published it and let go of its claim just before.
-        if number > max(_published(folder, formats), default=0):
-            break
-        _remove(claim)
-    try:
+    for place in (folder, *(folder / name for name in formats)):
+        storage.remove_leftovers(place)
+    with contextlib.ExitStack() as undo:
+        while True:
+            # The claims first: the version of one that goes meanwhile is seen after it.
+            taken = [*_claims(folder).values(), *_published(folder, formats)]
+            number = 1 + max(taken, default=0)
+            if not _claim(folder, number, undo):
+                continue
+            # Another process may have published it and let go of its claim just before.
+            if number > max(_published(folder, formats), default=0):
+                break
+            undo.close()
         yield number
-    finally:
-        _remove(claim)
 
 
 def numbers(folder: Path) -> list[int]:
@@ -98,8 +93,6 @@ def set_latest(folder: Path) -> int:
     Raises:
       ValueError: no version is complete.
     """
-    from trainer import storage
-
     written = None
     # Again after each write: a higher one may have been published, and `latest` written
     # by its process, between our look and our write.
@@ -129,9 +122,6 @@ def remove_old(
             if number != published and number not in claimed_now:
                 _logger.info("removing version %d of %s", number, place)
                 _remove_version(place / str(number))
-        for path in place.iterdir() if place.is_dir() else ():
-            if _REMOVED.fullmatch(path.name):
-                _remove(path)
 
 
 def is_version(folder: Path) -> bool:
@@ -199,55 +189,60 @@ def _claims(folder: Path) -> dict[Path, int]:
     """The numbers that processes work on, by claim."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     matches = map(_CLAIM.fullmatch, names)
-    return {folder / match[0]: int(match[1]) for match in matches if match}
+    claims = {folder / match[0]: int(match[1]) for match in matches if match}
+    return {claim: number for claim, number in claims.items() if not _is_left(claim)}
 
 
-def _make_claim(folder: Path, number: int) -> Path | None:
-    """Our claim; None: another process has the number."""
+def _is_left(claim: Path) -> bool:
+    """Whether it is a dead process's; then it goes."""
+    if not isinstance(claim, pathlib.Path):
+        return False
+    with locks.unused(claim, if_unknown=False) as is_left:
+        if is_left:
+            storage.remove(claim)
+        return is_left
+
+
+def _claim(folder: Path, number: int, undo: contextlib.ExitStack) -> bool:
+    """Claims a number until `undo` is closed; false: another process has it."""
     if isinstance(folder, pathlib.Path):
         place = folder / f".{number}.claimed"
         try:
             place.mkdir()
         except FileExistsError:
-            return None
-        return place
-    from trainer import storage
-
+            return False
+        try:
+            handle = os.open(place, os.O_RDONLY)
+        except FileNotFoundError:  # Taken for a dead process's just before.
+            return False
+        if not locks.is_ours(handle, place):
+            os.close(handle)
+            return False
+        undo.callback(os.close, handle)
+        # Before the lock goes: afterwards it may be another process's.
+        undo.callback(storage.remove, place)
+        return True
     claim = folder / f".{number}.claimed-{uuid.uuid4().hex}"
     storage.write_text(claim, "claimed")
+    undo.callback(storage.remove, claim)
     # Whoever lists last sees both, so at most one goes on. Both may give way.
     if list(_claims(folder).values()).count(number) == 1:
-        return claim
-    _remove(claim)
+        return True
+    undo.close()
     time.sleep(random.uniform(0, _MAX_WAIT_SECS))
-    return None
+    return False
 
 
 def _remove_version(place: Path) -> None:
     """Takes its number from a version first: half a version has no name to be served."""
     if isinstance(place, pathlib.Path):
-        aside = place.with_name(f".{place.name}.removed")
-        try:
-            place.rename(aside)
-        except FileNotFoundError:  # Another process was quicker.
-            return
-        place = aside
-    _remove(place)
-
-
-def _remove(place: Path) -> None:
-    if isinstance(place, pathlib.Path):
-        shutil.rmtree(place, ignore_errors=True)
-        return
-    from trainer import storage
-
-    storage.remove(place)
+        storage.set_aside(place)
+    else:
+        storage.remove(place)
 
 
 def _place(location: str) -> Path:
     if "://" not in location:
         return pathlib.Path(location).expanduser()
     stack.load()
-    from trainer import storage
-
     return storage.path(location)

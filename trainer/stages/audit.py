@@ -77,7 +77,9 @@ def audit(config: AuditConfig) -> dict[str, Any]:
 def write(result: Mapping[str, Any], path: str) -> None:
     """Writes a result as JSON."""
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    storage.write_text(storage.path(path), text)
+    place = storage.path(path)
+    storage.remove_leftovers(place.parent, of=place.name)
+    storage.write_text(place, text)
 
 
 def summary(result: Mapping[str, Any]) -> str:

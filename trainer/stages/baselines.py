@@ -11,11 +11,9 @@ answers are kept in the run's folder: a run that is resumed has them.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import pathlib
-import tempfile
 from typing import Any, Callable, Mapping
 
 import numpy as np
@@ -258,7 +256,7 @@ def _frozen(
     embed = run.runtime.watchdog.watched(step, "a step of the frozen encoder")
     with (
         cost.measured() as spent,
-        tempfile.TemporaryDirectory(prefix="frozen-") as folder,
+        storage.scratch("trainer-frozen") as folder,
     ):
         vectors = {}
         with run.runtime.watchdog.watching("all workers to read the texts"):
@@ -266,7 +264,7 @@ def _frozen(
                 run, material, built, held_out=answers
             ).items():
                 shape = (len(evaluator.labels), forward.hidden_size)
-                vectors[name] = _room(shape, pathlib.Path(folder) / name)
+                vectors[name] = _room(shape, folder / name)
                 evaluator.collect(
                     embed, vectors[name], description=f"frozen encoder: {name}"
                 )
@@ -307,12 +305,9 @@ def _room(shape: tuple[int, int], path: pathlib.Path) -> np.ndarray:
 
 def _recorded(run: Run, material: Material, name: str) -> Baseline | None:
     """What an earlier process measured, if it was on the same texts and labels."""
-    path = run.folder.baseline(name)
-    if not path.is_file():
-        return None
-    recorded = run_folder.read_json(path)
+    recorded = run_folder.read_kept(run.folder.baseline(name))
     expected = measure.made_on(material)
-    if {name: recorded.get(name) for name in expected} != expected:
+    if recorded is None or {name: recorded.get(name) for name in expected} != expected:
         return None
     answers = recorded["answers"]
     logits = {
@@ -341,7 +336,7 @@ def _record(run: Run, material: Material, name: str, baseline: Baseline) -> None
         "secs": baseline.secs,
         "peak_memory_bytes": baseline.peak_memory_bytes,
     }
-    storage.write_text(run.folder.baseline(name), json.dumps(content))
+    run_folder.write_kept(run.folder.baseline(name), content)
 
 
 def _log(run: Run, material: Material, baseline: Baseline) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import logging
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from trainer import run_folder, storage
+from trainer import run_folder
 from trainer.config import ServingConfig
 from trainer.evaluation import doubts, schema
 from trainer.evaluation.evaluator import Evaluator
@@ -113,11 +112,9 @@ def _recorded(run: Run, material: Material) -> Before | None:
     A run that was killed before its first checkpoint may be started again on mended
     data: then what it evaluated was something else.
     """
-    if not run.folder.before.is_file():
-        return None
-    recorded = run_folder.read_json(run.folder.before)
+    recorded = run_folder.read_kept(run.folder.before)
     expected = made_on(material)
-    if {name: recorded.get(name) for name in expected} != expected:
+    if recorded is None or {name: recorded.get(name) for name in expected} != expected:
         return None
     evaluations = {
         name: schema.from_mapping(SplitEvaluation, evaluation)
@@ -147,7 +144,7 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
             "answers": answers,
             "logits": packed(held_out),
         }
-        storage.write_text(run.folder.before, json.dumps(content))
+        run_folder.write_kept(run.folder.before, content)
     return Before(evaluations, _predictions(answers), held_out)
 
 

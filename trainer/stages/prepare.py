@@ -165,6 +165,7 @@ def make_material(
         encoder,
         digests=texts.pool.digests,
         cache_dir=config.cache_dir,
+        max_cache_bytes=round(config.max_cache_gb * 1e9),
     )
     lengths = tokens.lengths[texts.splits["train"].rows]
     bucket_lengths = plans.choose_bucket_lengths(

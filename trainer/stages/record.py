@@ -189,11 +189,16 @@ def _write(folder: RunFolder, report: schema.Report) -> RunResult:
     """Writes the three files and returns what they hold."""
     # All made before any is written: a report that cannot be made leaves nothing.
     text, page = report.to_json(), pages.render_html(report)
-    summary = pages.summary_table(report)
+    _write_files(folder, text=text, page=page, summary=pages.summary_table(report))
+    return read(folder)
+
+
+def _write_files(folder: RunFolder, *, text: str, page: str, summary: str) -> None:
+    # Published again, a run is not finished until all three say the same.
+    storage.remove(folder.report)
     storage.write_text(folder.report_page, page)
     storage.write_text(folder.summary, summary)
     storage.write_text(folder.report, text)
-    return read(folder)
 
 
 def _predict_command(saved_model: str) -> str:

@@ -12,13 +12,12 @@ devices (`runtime/strategies.py`). `in_words` says for people what all of them c
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 
-from trainer import storage, wording
+from trainer import run_folder, storage, wording
 from trainer.config import (
     ACCELERATOR_STEPS_PER_CALL,
     EVAL_EXAMPLES_PER_ACCELERATOR,
@@ -198,7 +197,7 @@ def compiled(
     if run.config.runtime.jit_compile != "auto" or runtime.fusion != "pieces":
         return Compiled(runtime.fusion)
     if folder.chosen.is_file():
-        recorded = json.loads(folder.chosen.read_text(encoding="utf-8"))
+        recorded = run_folder.read_json(folder.chosen)
         return Compiled(recorded["fusion"], recorded["reason"])
     if folder.has_checkpoint:
         return Compiled("pieces", "XLA is used as when the run began")

@@ -69,4 +69,5 @@ def opened(study_dir: str) -> Iterator[StudyFolder]:
     """
     folder = StudyFolder(storage.path(study_dir))
     with folder_lock.held(folder.path, flag="study_dir"):
+        storage.remove_leftovers(folder.path)
         yield folder

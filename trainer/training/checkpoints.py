@@ -13,11 +13,12 @@ one before it is taken where something is torn, missing or changed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import re
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterator, Mapping
 
 import keras
 import tensorflow as tf
@@ -248,10 +249,11 @@ class _Series:
     def damage(self, step: int) -> str | None:
         """What is wrong with a checkpoint; None: all of it can be read."""
         try:
-            # tf.train.load_checkpoint does not find files of all schemes.
-            reader = tf.compat.v1.train.NewCheckpointReader(self.prefix(step))
-            for name in reader.get_variable_to_shape_map():
-                reader.get_tensor(name)
+            with self._readable(step) as prefix:
+                # tf.train.load_checkpoint does not find files of all schemes.
+                reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+                for name in reader.get_variable_to_shape_map():
+                    reader.get_tensor(name)
         except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
             # A file that ends too early is an IndexError.
             return _first_line(error)
@@ -259,13 +261,20 @@ class _Series:
 
     def restore(self, step: int) -> None:
         """Sets the variables, all of them or ValueError."""
-        self._refuse_other_variables(step)
-        status = self._checkpoint.read(self.prefix(step), options=self._options)
-        status.assert_existing_objects_matched()
+        with self._readable(step) as prefix:
+            self._refuse_other_variables(step, prefix)
+            status = self._checkpoint.read(prefix, options=self._options)
+            status.assert_existing_objects_matched()
 
-    def _refuse_other_variables(self, step: int) -> None:
+    @contextlib.contextmanager
+    def _readable(self, step: int) -> Iterator[str]:
+        """A checkpoint's prefix that TensorFlow does not take for a pattern."""
+        with storage.literal(self.folder) as folder:
+            yield str(folder / f"step-{step}")
+
+    def _refuse_other_variables(self, step: int, prefix: str) -> None:
         """Raises ValueError where variables differ in name or shape, and names them."""
-        reader = tf.compat.v1.train.NewCheckpointReader(self.prefix(step))
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)
         there = {
             f"{weights_lib.name_of_key(key)} {list(shape)}"
             for key, shape in reader.get_variable_to_shape_map().items()

@@ -231,6 +231,24 @@ def test_expand(tmp_path: pathlib.Path) -> None:
     assert names("**/*.csv") == ["a.csv", "b.csv", "d[1].csv", "deep/e.csv"]
 
 
+def test_expand_takes_a_folder_that_is_there_by_its_name(
+    tmp_path: pathlib.Path,
+) -> None:
+    for name in ("set [v2]/a.csv", "set v/b.csv", "set [v2]/what?/c.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        written(tmp_path, name, b"")
+
+    def names(pattern: str) -> list[str]:
+        paths = expand(str(tmp_path / pattern))
+        return [path[len(str(tmp_path)) + 1 :] for path in paths]
+
+    assert names("set [v2]/*.csv") == ["set [v2]/a.csv"]
+    assert names("set [v2]/what?/*") == ["set [v2]/what?/c.csv"]
+    assert names("set [v]/*.csv") == ["set v/b.csv"]
+    with pytest.raises(BadFileError, match="no match among the 2 names"):
+        names("set [v2]/b.csv")
+
+
 LISTS = {
     # id: pattern, files
     "two": ("b.csv,a.csv", "b.csv", "a.csv"),

@@ -99,7 +99,9 @@ class CountingModel(tf.Module):
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A version's folder, with a manifest."""
-    folder = tmp_path_factory.mktemp("export") / "3"
+    # TensorFlow would take the name for a pattern.
+    folder = tmp_path_factory.mktemp("export") / "served [1]" / "3"
+    folder.parent.mkdir()
     model = CountingModel()
     signatures = {
         "serving_default": model.classify,

@@ -19,6 +19,7 @@ import dataclasses
 import glob
 import itertools
 import os
+import re
 from typing import BinaryIO, Iterator
 
 from trainer.data.readers import encodings, fasttext
@@ -58,11 +59,22 @@ PathOrStream = str | os.PathLike[str] | BinaryIO
 def expand(pattern: str) -> list[str]:
     """The files a path or glob stands for, or several, separated by commas.
 
-    They are in the order of the patterns, those of one glob sorted. A file's own name
-    may hold a comma, or the characters of a glob (reviews[1].csv).
+    They are in the order of the patterns, those of one glob sorted. The name of a file
+    or folder may hold a comma, or the characters of a glob (reviews[1]/*.csv).
 
     Raises:
       BadFileError: there is none of a pattern, or one twice. The message names it.
+    """
+    paths = matches(pattern)
+    _refuse_doubled(paths)
+    return paths
+
+
+def matches(pattern: str) -> list[str]:
+    """The same; a file that several patterns match is there several times.
+
+    Raises:
+      BadFileError: there is none of a pattern. The message names it.
     """
     parts = pattern.split(",")
     paths: list[str] = []
@@ -73,21 +85,28 @@ def expand(pattern: str) -> list[str]:
         # The longest that is there, because of commas in names.
         ends = range(len(parts), 0, -1)
         found = ((end, _matches(",".join(parts[:end]))) for end in ends)
-        end, matches = next((each for each in found if each[1]), (0, []))
+        end, there = next((each for each in found if each[1]), (0, []))
         if not end:
             raise _missing(os.path.expanduser(parts[0].strip()))
-        paths += matches
+        paths += there
         parts = parts[end:]
-    _refuse_doubled(paths)
     return paths
 
 
 def _matches(pattern: str) -> list[str]:
     for path in map(os.path.expanduser, dict.fromkeys((pattern, pattern.strip()))):
-        matches = [path] if os.path.exists(path) else glob.glob(path, recursive=True)
-        if matches:
-            return sorted(matches)
+        there = [path] if os.path.exists(path) else _glob(path)
+        if there:
+            return sorted(there)
     return []
+
+
+def _glob(pattern: str) -> list[str]:
+    """The matches of a pattern; a folder that is there by its name is no pattern."""
+    ends = [slash.start() for slash in re.finditer(re.escape(os.sep), pattern)]
+    folders = (pattern[:end] for end in reversed(ends))
+    folder = next(filter(os.path.isdir, folders), "")
+    return glob.glob(glob.escape(folder) + pattern[len(folder) :], recursive=True)
 
 
 def _refuse_doubled(paths: list[str]) -> None:
@@ -243,14 +262,14 @@ def _opened_raw(path: PathOrStream) -> Iterator[tuple[str, BinaryIO]]:
 def _missing(path: str) -> BadFileError:
     folder, name = os.path.split(path)
     folder = folder or os.curdir
-    if glob.has_magic(folder):
-        received = "no match"
-    elif not os.path.isdir(folder):
-        received = f"no folder {folder}"
-    else:
+    if os.path.isdir(folder):
         names = sorted(os.listdir(folder))
         received = f"no match among the {len(names)} names in {folder}"
         received += did_you_mean(name, names)
+    elif glob.has_magic(folder):
+        received = "no match"
+    else:
+        received = f"no folder {folder}"
     return BadFileError(
         path,
         rule="expected a file of this name",

@@ -14,6 +14,7 @@ from typing import Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer import storage
 from trainer.modeling.forward import Forward
 from trainer.serving.formats.exportable import Answers, Classify, Exportable
 from trainer.serving.formats.quantization import Int8Forward
@@ -41,7 +42,8 @@ def write(name: str, folder: pathlib.Path, exportable: Exportable) -> None:
 
 def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     """A function that asks what `write` wrote, through the default signature."""
-    loaded = tf.saved_model.load(str(folder))
+    with storage.literal(folder) as place:
+        loaded = tf.saved_model.load(str(place))
     position_of = {name.encode(): i for i, name in enumerate(exportable.label_names)}
 
     def classify(texts: Sequence[str]) -> Answers:

@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trainer import stack
+from trainer import stack, storage
 from trainer.config import DEFAULT_SIGNATURE, ServeConfig
 from trainer.messages import message
 from trainer.serving import manifest, versions
@@ -132,7 +132,8 @@ class Model:
             graphs = saved_model_pb2.SavedModel.FromString(content).meta_graphs
             self.signatures = dict(graphs[0].signature_def)
             # Kept whole, for its functions live as long as it does.
-            self._loaded = tf.saved_model.load(str(folder))
+            with storage.literal(folder) as place:
+                self._loaded = tf.saved_model.load(str(place))
         except (
             OSError,
             RuntimeError,
