@@ -243,6 +243,33 @@ BAD_TOKENS: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "unknown_id": (dict(token_ids=IDS + 10_000), "token_ids must be in 0 to"),
     "negative_id": (dict(token_ids=-IDS), "token_ids must be in 0 to"),
     "unknown_segment": (dict(segment_ids=IDS), "segment_ids must be in 0 to 1"),
+    "mask_of_five": (dict(padding_mask=IDS), "padding_mask must be in 0 to 1"),
+    "mask_below_zero": (
+        dict(padding_mask=np.array([[1, -7, 1]], np.int32)),
+        "padding_mask must be in 0 to 1",
+    ),
+    "mask_of_more_rows": (
+        dict(padding_mask=np.ones([2, 3], np.int32)),
+        "must be of one shape",
+    ),
+    "mask_of_fewer_columns": (
+        dict(padding_mask=np.ones([1, 1], np.int32)),
+        "must be of one shape",
+    ),
+    "mask_of_one_row_for_two": (
+        dict(
+            token_ids=np.concatenate([IDS, IDS]), padding_mask=np.ones([1, 3], np.int32)
+        ),
+        "must be of one shape",
+    ),
+    "segments_of_more_rows": (
+        dict(segment_ids=np.zeros([2, 3], np.int32)),
+        "must be of one shape",
+    ),
+    "segments_of_no_row": (
+        dict(segment_ids=np.zeros([0, 3], np.int32)),
+        "must be of one shape",
+    ),
 }
 
 
@@ -258,6 +285,39 @@ def test_bad_tokens_are_an_error(
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         served("tokens", **(inputs | changes))
+
+
+def test_shapes_are_checked_where_python_does_not(served: Served) -> None:
+    """TensorFlow's C API, and so every server, feeds what the signature cannot have."""
+    graph = tf.Graph()
+    with tf.compat.v1.Session(graph=graph) as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(served.path))
+
+        def ask(name: str, **inputs: Any) -> Any:
+            def output(info: Any) -> Any:
+                return graph.get_tensor_by_name(info.name)._as_tf_output()
+
+            signature = loaded.signature_def[name]
+            fed = {output(signature.inputs[key]): inputs[key] for key in inputs}
+            asked = [output(signature.outputs[key]) for key in signature.outputs]
+            return session._call_tf_sessionrun(None, fed, asked, [], None)
+
+        square = np.array([[2, 5, 3]] * 3, np.int32)
+        ones, zeros = np.ones_like(square), np.zeros_like(square)
+        ask("tokens", token_ids=square, padding_mask=ones, segment_ids=zeros)
+        for ids, mask, segments in (
+            # These would be broadcast: of every row the same columns.
+            (square, ones[0], zeros),
+            (square, ones, zeros[0]),
+            (square, ones[0, 0], zeros),
+            (square[0], ones[0], zeros[0]),
+            (square[None], ones[None], zeros[None]),
+        ):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="token_ids"):
+                ask("tokens", token_ids=ids, padding_mask=mask, segment_ids=segments)
+        for name, key in (("serving_default", "text"), ("embed", "text")):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                ask(name, **{key: np.array([[b"good"], [b"bad"]], object)})
 
 
 def test_row_without_a_token_is_answered(served: Served) -> None:

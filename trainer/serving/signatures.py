@@ -17,7 +17,9 @@ The decision is `label`: string [batch]; `score`: float32 [batch], the probabili
 that label; `probabilities`: float32 [batch, classes], in the order of the labels; and
 `abstain`: bool [batch], whether the score is too low to act on. A batch may have any
 size, 0 included. Any bytes are answered: what is not UTF-8 is left out. A serialized
-example without `text`, or ids that the model does not have, are an error.
+example without `text` is an error; so are ids that the model does not have, a mask of
+other values than 0 and 1, and token inputs of several shapes or of more columns than a
+window has tokens.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ class ServingModule(tf.Module):
         def tokens(
             token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
         ) -> Outputs:
-            checks = self._checks(token_ids, segment_ids)
+            checks = self._checks(token_ids, padding_mask, segment_ids)
             with tf.control_dependencies(checks):
                 vectors = forward.pool(
                     tf.identity(token_ids), padding_mask != 0, segment_ids=segment_ids
@@ -164,27 +166,52 @@ class ServingModule(tf.Module):
         return result
 
     def _checks(
-        self, token_ids: tf.Tensor, segment_ids: tf.Tensor
+        self, token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
     ) -> list[tf.Operation]:
-        """Of what a GPU would not find, or not say in words."""
-        length, longest = tf.shape(token_ids)[1], self._encoder.window_length
-        return [
+        """Of what would be computed all the same, or is not refused in words.
+
+        A mask of other rows than the ids, for one, is broadcast.
+        """
+        shape, *others = map(_shape, (token_ids, padding_mask, segment_ids))
+        longest = self._encoder.window_length
+        is_one = [tf.reduce_all(tf.equal(shape, other)) for other in others]
+        shapes = [
             tf.debugging.Assert(
-                tf.logical_and(length >= 1, length <= longest),
-                [f"token_ids must have 1 to {longest} columns. Received:", length],
+                # A matrix, which a feed of TensorFlow's C API need not be.
+                tf.logical_and(shape[2] < 0, tf.reduce_all(is_one)),
+                [
+                    "token_ids, padding_mask and segment_ids must be of one shape, "
+                    "[batch, length]. Received (-1: no dimension):",
+                    *(shape, *others),
+                ],
             ),
-            *_within("token_ids", token_ids, self._forward.vocabulary_size),
-            *_within("segment_ids", segment_ids, self._forward.num_segments),
+            tf.debugging.Assert(
+                tf.logical_and(shape[1] >= 1, shape[1] <= longest),
+                [f"token_ids must have 1 to {longest} columns. Received:", shape[1]],
+            ),
         ]
+        with tf.control_dependencies(shapes):
+            return [
+                _within("token_ids", token_ids, self._forward.vocabulary_size),
+                _within("padding_mask", padding_mask, 2),
+                _within("segment_ids", segment_ids, self._forward.num_segments),
+            ]
 
 
-def _within(name: str, values: tf.Tensor, end: int) -> list[tf.Operation]:
+def _shape(values: tf.Tensor) -> tf.Tensor:
+    """Three dimensions, -1 for those that a tensor lacks: int32 [3].
+
+    By values alone: of the rank TensorFlow believes the signature.
+    """
+    return tf.concat([tf.shape(values), [-1, -1, -1]], axis=0)[:3]
+
+
+def _within(name: str, values: tf.Tensor, end: int) -> tf.Operation:
+    values = tf.identity(values)
     is_known = tf.reduce_all(tf.logical_and(values >= 0, values < end))
-    return [
-        tf.debugging.Assert(
-            is_known, [f"{name} must be in 0 to {end - 1}. Received:", values]
-        )
-    ]
+    return tf.debugging.Assert(
+        is_known, [f"{name} must be in 0 to {end - 1}. Received:", values]
+    )
 
 
 def _strings(name: str) -> tf.TensorSpec:
