@@ -1019,11 +1019,34 @@ class ServeConfig:
     max_request_bytes: int = setting(
         8 * 1024**2, "Largest request in bytes; a larger one is refused."
     )
-    max_batch_size: int = setting(64, "Most rows of a request; more are refused.")
+    max_batch_size: int = setting(
+        -1,
+        "Most rows of a request; more are refused. -1: as many as the "
+        "batching_parameters.txt beside the model's versions allows, which TensorFlow "
+        "Serving is given; 64 where there is none.",
+    )
+    max_connections: int = setting(
+        100, "Most connections at a time; one more is answered 503, and closed."
+    )
+    client_timeout_secs: float = setting(
+        30.0,
+        "Seconds that a client has until its request has arrived whole, and again to "
+        "take its answer; then its connection is closed.",
+    )
 
     def __post_init__(self) -> None:
         _require(bool(self.saved_model), "--saved_model is required", received="none")
-        _require_at_least(self, 1, "max_request_bytes", "max_batch_size")
+        _require_at_least(self, 1, "max_request_bytes", "max_connections")
+        _require(
+            self.max_batch_size == -1 or self.max_batch_size >= 1,
+            "--max_batch_size must be at least 1, or -1",
+            received=self.max_batch_size,
+        )
+        _require(
+            0 < self.client_timeout_secs < float("inf"),
+            "--client_timeout_secs must be greater than 0",
+            received=self.client_timeout_secs,
+        )
         _require(
             bool(self.name) and not set("/:") & set(self.name),
             "--name must be without / and :",
