@@ -73,6 +73,75 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+class _Limited(H11Protocol):
+    """uvicorn's protocol; `limited` says what the two limits are."""
+
+    max_connections: int
+    timeout_secs: float
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(  # type: ignore[override]
+        self, transport: asyncio.Transport
+    ) -> None:
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            self._end(
+                503,
+                f"the server must have at most {self.max_connections} connections "
+                "(--max_connections)",
+                "one more",
+            )
+        self._wait_for_client()
+
+    def on_response_complete(self) -> None:
+        self._wait_for_client()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_client(self) -> None:
+        self._stop_waiting()
+        self._deadline = self.loop.call_later(self.timeout_secs, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _give_up(self) -> None:
+        is_answered = self.cycle is None or self.cycle.response_complete
+        if not is_answered and not self.cycle.more_body:
+            return  # It is the client that waits.
+        has_begun = bool(self.conn.trailing_data[0]) or not is_answered
+        if has_begun or self.transport.get_write_buffer_size():
+            _logger.warning(
+                "%s took more than %s s (--client_timeout_secs) to ask or to take "
+                "an answer: its connection is closed.",
+                shown_client(self.client),
+                self.timeout_secs,
+            )
+        if has_begun and not self.transport.is_closing():
+            self._end(
+                408,
+                f"a request must arrive within {self.timeout_secs} s "
+                "(--client_timeout_secs)",
+                "a part of one",
+            )
+        self.transport.abort()
+
+    def _end(self, status: int, rule: str, received: str) -> None:
+        """The last answer, to a request that nobody has read."""
+        body = error_body(message(rule, received=received))
+        head = (
+            f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
+            "Content-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
 def limited(*, max_connections: int, timeout_secs: float) -> type[H11Protocol]:
     """uvicorn's protocol for clients that are too many or too slow.
 
@@ -82,72 +151,8 @@ def limited(*, max_connections: int, timeout_secs: float) -> type[H11Protocol]:
         start or the last answer, until its request has arrived whole. It has so long to
         take its last answer, too.
     """
-
-    class Limited(H11Protocol):
-        _deadline: asyncio.TimerHandle | None = None
-
-        def connection_made(  # type: ignore[override]
-            self, transport: asyncio.Transport
-        ) -> None:
-            super().connection_made(transport)
-            if len(self.connections) > max_connections:
-                self._end(
-                    503,
-                    f"the server must have at most {max_connections} connections "
-                    "(--max_connections)",
-                    "one more",
-                )
-            self._wait_for_client()
-
-        def on_response_complete(self) -> None:
-            self._wait_for_client()
-            super().on_response_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_waiting()
-            super().connection_lost(exc)
-
-        def _wait_for_client(self) -> None:
-            self._stop_waiting()
-            self._deadline = self.loop.call_later(timeout_secs, self._give_up)
-
-        def _stop_waiting(self) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-
-        def _give_up(self) -> None:
-            is_answered = self.cycle is None or self.cycle.response_complete
-            if not is_answered and not self.cycle.more_body:
-                return  # It is the client that waits.
-            has_begun = bool(self.conn.trailing_data[0]) or not is_answered
-            if has_begun or self.transport.get_write_buffer_size():
-                _logger.warning(
-                    "%s took more than %s s (--client_timeout_secs) to ask or to take "
-                    "an answer: its connection is closed.",
-                    shown_client(self.client),
-                    timeout_secs,
-                )
-            if has_begun and not self.transport.is_closing():
-                self._end(
-                    408,
-                    f"a request must arrive within {timeout_secs} s "
-                    "(--client_timeout_secs)",
-                    "a part of one",
-                )
-            self.transport.abort()
-
-        def _end(self, status: int, rule: str, received: str) -> None:
-            """The last answer, to a request that nobody has read."""
-            body = error_body(message(rule, received=received))
-            head = (
-                f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\n"
-                "Content-Type: application/json\r\n"
-                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + body)
-            self.transport.close()
-
-    return Limited
+    limits = {"max_connections": max_connections, "timeout_secs": timeout_secs}
+    return type("Limited", (_Limited,), limits)
 
 
 def shown_client(client: Any) -> str:

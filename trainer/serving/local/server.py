@@ -121,55 +121,17 @@ def make_app(
     """
     told = {"name": model.name, "version": model.version, "labels": list(labels)}
     page = _page({**told, "example": example, "maxBatchSize": max_batch_size})
-    # One at a time: TensorFlow divides one prediction's work among the cores.
-    one_at_a_time = anyio.CapacityLimiter(1)
 
     async def show_page(_: Request) -> Response:
         return Response(page, media_type="text/html", headers=_PAGE_HEADERS)
 
-    async def predict(request: Request, match: re.Match[str]) -> bytes:
-        body = await _read_body(request, max_request_bytes)
-        async with one_at_a_time:
-            # It may have waited for long.
-            if await request.is_disconnected():
-                raise ClientDisconnect
-            content = await anyio.to_thread.run_sync(
-                _predict, model, match, body, max_batch_size
-            )
-        if await request.is_disconnected():
-            raise ClientDisconnect
-        return content
-
-    async def answer(request: Request) -> Response:
-        method, target = request.method, _target(request)
-        if not target.lower().startswith("/v1/"):
-            raise Refused(
-                message(
-                    f"the page is at /, the model at /v1/models/{model.name}",
-                    received=target,
-                ),
-                http_status=404,
-            )
-        if method == "OPTIONS":
-            return _answer_options(request)
-        if method == "POST" and (match := _PREDICTION_PATH.fullmatch(target)):
-            content = await predict(request, match)
-        elif method == "GET" and (match := _STATUS_PATH.fullmatch(target)):
-            content = _describe(model, match)
-        else:
-            raise Refused(
-                message(
-                    f"a request must be POST /v1/models/{model.name}:predict, or GET "
-                    f"/v1/models/{model.name}",
-                    received=f"{method} {target}",
-                )
-            )
-        return Response(content, media_type="application/json")
-
+    api = _Api(
+        model, max_request_bytes=max_request_bytes, max_batch_size=max_batch_size
+    )
     return Starlette(
         routes=[
             Route("/", show_page),
-            Route("/{path:path}", answer, methods=_METHODS),
+            Route("/{path:path}", api.answer, methods=_METHODS),
         ],
         exception_handlers={
             Exception: _refuse,
@@ -177,6 +139,59 @@ def make_app(
             ClientDisconnect: _note_disconnect,
         },
     )
+
+
+class _Api:
+    """TensorFlow Serving's, for one model; see `make_app`."""
+
+    def __init__(
+        self, model: Model, *, max_request_bytes: int, max_batch_size: int
+    ) -> None:
+        self._model = model
+        self._max_request_bytes = max_request_bytes
+        self._max_batch_size = max_batch_size
+        # TensorFlow divides one prediction's work among the cores.
+        self._one_at_a_time = anyio.CapacityLimiter(1)
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to whatever is not asked of the page."""
+        method, target = request.method, _target(request)
+        if not target.lower().startswith("/v1/"):
+            raise Refused(
+                message(
+                    f"the page is at /, the model at /v1/models/{self._model.name}",
+                    received=target,
+                ),
+                http_status=404,
+            )
+        if method == "OPTIONS":
+            return _answer_options(request)
+        if method == "POST" and (match := _PREDICTION_PATH.fullmatch(target)):
+            content = await self._predict(request, match)
+        elif method == "GET" and (match := _STATUS_PATH.fullmatch(target)):
+            content = _describe(self._model, match)
+        else:
+            raise Refused(
+                message(
+                    f"a request must be POST /v1/models/{self._model.name}:predict, or GET "
+                    f"/v1/models/{self._model.name}",
+                    received=f"{method} {target}",
+                )
+            )
+        return Response(content, media_type="application/json")
+
+    async def _predict(self, request: Request, match: re.Match[str]) -> bytes:
+        body = await _read_body(request, self._max_request_bytes)
+        async with self._one_at_a_time:
+            # It may have waited for long.
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            content = await anyio.to_thread.run_sync(
+                _predict, self._model, match, body, self._max_batch_size
+            )
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        return content
 
 
 def _page(told: Mapping[str, Any]) -> str:
