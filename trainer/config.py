@@ -922,8 +922,9 @@ class PredictConfig:
     )
     verify: bool = setting(
         False,
-        "First check every file of the model against its manifest.json (sha256). "
-        "Without --input, that is all.",
+        "First check every file of the model against its manifest.json (sha256), and "
+        "that its graph has no other operations than exports have: a SavedModel is a "
+        "program. Without --input, that is all.",
     )
     signature: str = setting(
         DEFAULT_SIGNATURE,

@@ -28,7 +28,14 @@ import numpy as np
 from trainer import console, stack
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.messages import message, shown
-from trainer.serving import answers, manifest, questions, resumable, versions
+from trainer.serving import (
+    allowed_ops,
+    answers,
+    manifest,
+    questions,
+    resumable,
+    versions,
+)
 from trainer.serving.answers import Answer, Format, Layout, Output, Writer
 from trainer.serving.questions import STANDARD_STREAM, Question
 
@@ -64,7 +71,7 @@ def predict_file(config: PredictConfig) -> int:
     _refuse_overwriting(config)
     folder = versions.find(config.saved_model)
     if config.verify:
-        _logger.info("%s: %s", folder, manifest.verify(folder))
+        _logger.info("%s: %s", folder, verify(folder))
     batches = _batches(questions.read(config), config.batch_size)
     # Read before the model is loaded, so that a wrong input is named at once.
     first = list(itertools.islice(batches, 1))
@@ -95,6 +102,18 @@ def predict_file(config: PredictConfig) -> int:
             num_now,
         )
     return output.num_texts
+
+
+def verify(folder: Path) -> manifest.Verified:
+    """Checks a version's files against its manifest, and the ops of its graph.
+
+    Raises:
+      ValueError: a file is not as it was or is new, or an op is none of an export's.
+    """
+    verified = manifest.verify(folder)
+    if (folder / versions.SAVED_MODEL).is_file():
+        allowed_ops.check(folder)
+    return verified
 
 
 def _refuse_overwriting(config: PredictConfig) -> None:

@@ -4,8 +4,7 @@
 
 The server is TensorFlow Serving: TensorFlow's own ops, and those of TensorFlow Text
 that it is linked with (tensorflow_serving/model_servers/BUILD,
-SUPPORTED_TENSORFLOW_OPS). An op that an export has not used before is refused until
-somebody has looked whether that server has it, and has put it on the list.
+SUPPORTED_TENSORFLOW_OPS). The list of ops is in `allowed_ops.py`.
 """
 
 from __future__ import annotations
@@ -13,90 +12,14 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-from typing import Any, Iterator
+from typing import AbstractSet, Any, Iterator
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from trainer.messages import message
+from trainer.serving import allowed_ops
 
-# TensorFlow Serving 2.12 to 2.19 hold TensorFlow Text 2.12.1, 2.20 holds 2.20.0
-# (tensorflow_serving/workspace.bzl): the `ops_lib` of both has these.
-TEXT_OPS = frozenset({"FastWordpieceTokenizeWithOffsets", "NormalizeUTF8"})
-
-# TensorFlow's own. Two that do the same in different ways are both here, so that a
-# change in TensorFlow's Python does not stop an export.
-_CORE_OPS = {
-    "what a graph is made of": (
-        """Const Identity IdentityN NoOp Placeholder
-        PartitionedCall StatefulPartitionedCall StopGradient"""
-    ),
-    "conditions and loops": (
-        "Assert Case If StatelessCase StatelessIf StatelessWhile While"
-    ),
-    "what a loop gathers": (
-        """TensorListConcatV2 TensorListFromTensor TensorListGetItem
-        TensorListReserve TensorListSetItem TensorListStack"""
-    ),
-    "variables": "AssignVariableOp DisableCopyOnRead ReadVariableOp VarHandleOp",
-    "reading the variables' files": (
-        """MergeV2Checkpoints RestoreV2 SaveV2
-        ShardedFilename"""
-    ),
-    "strings": (
-        """ParseExampleV2 RegexFullMatch RegexReplace StaticRegexFullMatch
-        StaticRegexReplace StringJoin StringLength StringLower StringSplitV2
-        UnicodeTranscode"""
-    ),
-    "rows of different lengths": (
-        """Cumsum DenseBincount RaggedGather RaggedRange
-        RaggedTensorToTensor SegmentMax SegmentMean SegmentSum UnsortedSegmentMax
-        UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum"""
-    ),
-    "finding": (
-        """ArgMax ArgMin Bincount Bucketize LowerBound TopKV2 Unique UniqueV2
-        UpperBound Where"""
-    ),
-    "taking, placing and joining": (
-        """BroadcastArgs BroadcastTo ConcatV2
-        DynamicPartition DynamicStitch ExpandDims Fill GatherNd GatherV2 OnesLike Pack
-        Pad PadV2 ParallelDynamicStitch Range Rank Reshape ReverseV2 ScatterNd Select
-        SelectV2 Shape ShapeN Size Slice Split SplitV Squeeze StridedSlice
-        TensorScatterAdd TensorScatterUpdate Tile Transpose Unpack ZerosLike"""
-    ),
-    "comparison": (
-        """All Any Equal Greater GreaterEqual IsFinite IsNan Less LessEqual
-        LogicalAnd LogicalNot LogicalOr NotEqual"""
-    ),
-    "arithmetic": (
-        """Abs AddN AddV2 BatchMatMulV2 BatchMatMulV3 BiasAdd Cast Ceil
-        ClipByValue DivNoNan Einsum Erf Erfc Exp Floor FloorDiv FloorMod Log Log1p
-        LogSoftmax MatMul Max Maximum Mean Min Minimum Mul Neg Pow Prod RealDiv
-        Reciprocal Relu Round Rsqrt Sigmoid Sign Softmax Softplus Sqrt Square
-        SquaredDifference Sub Sum Tanh Xdivy"""
-    ),
-}
-ALLOWED_OPS = TEXT_OPS.union(*(names.split() for names in _CORE_OPS.values()))
-
-# Why an op is not on the list, where that is known: the first pattern that matches.
-_REASONS = {
-    "PyFunc": "calls Python, which a server does not run",
-    "^Xla": "needs XLA, which TensorFlow Serving switches off by default",
-    "^TFText>RoundRobin": (
-        "TensorFlow Serving up to 2.19 does not hold it, see "
-        "tensorflow/serving#2267; truncate otherwise"
-    ),
-    "Grad$|GradientArgs$": (
-        "serves training; save with "
-        "tf.saved_model.SaveOptions(experimental_custom_gradients=False)"
-    ),
-    "^Stateless.*Random|^Random|Multinomial": "an answer must not depend on chance",
-    "^(Read|Write|Matching)File": "reads or writes files that do not move along",
-}
-_UNKNOWN = (
-    "nobody has looked whether TensorFlow Serving holds it: look, and then add it to "
-    "trainer/serving/stock_ops.py"
-)
 # What tf.Module and tf.saved_model.save make themselves.
 _PLAIN_OBJECTS = frozenset(
     {
@@ -128,8 +51,13 @@ def read(saved_model: pathlib.Path) -> Any:
     return content.meta_graphs[0]
 
 
-def check(saved_model: pathlib.Path) -> None:
+def check(
+    saved_model: pathlib.Path, *, allowed: AbstractSet[str] = allowed_ops.ALLOWED_OPS
+) -> None:
     """Checks that a stock server can load and run it, wherever the folder lies.
+
+    Args:
+      allowed: the names of the ops that it may have.
 
     Raises:
       ValueError: it cannot. All ops, files and objects that stand in the way are
@@ -137,7 +65,7 @@ def check(saved_model: pathlib.Path) -> None:
     """
     graph = read(saved_model)
     problems = [
-        *_foreign_ops(graph),
+        *_foreign_ops(graph, allowed),
         *_compiled_functions(graph),
         *_absolute_paths(graph),
         *_custom_objects(graph),
@@ -161,22 +89,10 @@ def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
             yield function.signature.name, node
 
 
-def _foreign_ops(graph: Any) -> list[str]:
-    # A function can be called by a node that has its name for an op.
+def _foreign_ops(graph: Any, allowed: AbstractSet[str]) -> list[str]:
+    ops = [(function, node.op) for function, node in _nodes(graph)]
     functions = {f.signature.name for f in graph.graph_def.library.function}
-    places: dict[str, str] = {}
-    for function, node in _nodes(graph):
-        if node.op not in ALLOWED_OPS and node.op not in functions:
-            places.setdefault(node.op, function or "the outer graph")
-    return [
-        f"the op {op} in {place} ({_reason(op)})"
-        for op, place in sorted(places.items())
-    ]
-
-
-def _reason(op: str) -> str:
-    matching = (why for pattern, why in _REASONS.items() if re.search(pattern, op))
-    return next(matching, _UNKNOWN)
+    return allowed_ops.named(ops, allowed | functions)
 
 
 def _compiled_functions(graph: Any) -> list[str]:

@@ -955,6 +955,14 @@ def test_names_of_classes(tmp_path: pathlib.Path, saved_model: pathlib.Path) -> 
         server.read_labels(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"samples": [1]}', "{"])
+def test_a_damaged_manifest_is_named(content: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
+    for read in (server.read_labels, server.read_example):
+        with pytest.raises(ValueError, match="manifest beside the model must hold"):
+            read(tmp_path)
+
+
 def test_example_of_a_version(tmp_path: pathlib.Path) -> None:
     assert server.read_example(tmp_path) == ""
     (tmp_path / "saved_model.pb").write_bytes(b"")

@@ -21,7 +21,7 @@ import socket
 import urllib.parse
 import zlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 import anyio
 import anyio.to_thread
@@ -365,30 +365,53 @@ def max_batch_size(setting: int, version: Path) -> int:
 
 def read_labels(version: Path) -> list[str]:
     """Names of the classes out of a version's manifest; none where it has none."""
-    if not (version / manifest.FILE_NAME).is_file():
-        return []
+    labels: list[str] = _of_manifest(
+        version,
+        "constants.labels",
+        lambda content: [str(label) for label in content["constants"]["labels"]],
+        default=[],
+    )
+    return labels
+
+
+def read_example(version: Path) -> str:
+    """The first text that a version's manifest has to show; "" where it has none."""
+
+    def first(content: Any) -> str:
+        samples = content.get("samples", [])
+        return str(samples[0]["text"]) if samples else ""
+
+    return str(_of_manifest(version, "samples with a text", first, default=""))
+
+
+def _of_manifest(
+    version: Path, what: str, pick: Callable[[Any], Any], *, default: Any
+) -> Any:
+    """A part of a version's manifest; the default where it has none.
+
+    Raises:
+      ValueError: it is damaged.
+    """
     place = version / manifest.FILE_NAME
+    if not place.is_file():
+        return default
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-        return [str(label) for label in content["constants"]["labels"]]
-    except (ValueError, LookupError, TypeError) as error:
+        return pick(json.loads(place.read_text(encoding="utf-8")))
+    except (
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(
             message(
-                "the manifest beside the model must hold constants.labels",
+                f"the manifest beside the model must hold {what}",
                 place=str(place),
                 received=repr(error),
                 mend="export the model again",
             )
         ) from error
-
-
-def read_example(version: Path) -> str:
-    """The first text that a version's manifest has to show; "" where it has none."""
-    place = version / manifest.FILE_NAME
-    if not place.is_file():
-        return ""
-    samples = json.loads(place.read_text(encoding="utf-8")).get("samples", [])
-    return str(samples[0]["text"]) if samples else ""
 
 
 def bind(host: str, port: int) -> socket.socket:
