@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import registration
 
 from tests.serving import tiny_export
-from trainer.serving import allowed_ops, stock_ops
+from trainer.serving import stock_ops
 
 TEXTS = ["a good film.", "", "so very dull " * 30, "caf\u00e9 \u4f60\u597d"]
 
@@ -45,7 +45,7 @@ def save(
 def test_a_stock_server_has_all_that_an_export_needs(saved_model: pathlib.Path) -> None:
     stock_ops.check(saved_model)
     nodes = stock_ops._nodes(stock_ops.read(saved_model))
-    assert allowed_ops.TEXT_OPS < {node.op for _, node in nodes}
+    assert stock_ops.TEXT_OPS < {node.op for _, node in nodes}
 
 
 @tf.function
@@ -133,14 +133,14 @@ def test_verified_without_tensorflow_alike(
     saved_model: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """The check that needs no TensorFlow finds what the other finds, and no more."""
-    allowed_ops.check(saved_model)
+    stock_ops.check_ops(saved_model)
 
     def deep_down(x: tf.Tensor) -> tf.Tensor:
         return python_deep_down(x) + read_from_a_file(tf.math.lgamma(x))
 
     path = save(deep_down, tmp_path / "1")
     with pytest.raises(ValueError, match="a SavedModel is a program") as found:
-        allowed_ops.check(path)
+        stock_ops.check_ops(path)
     with pytest.raises(ValueError) as expected:
         stock_ops.check(path)
     named, others = (
@@ -160,7 +160,7 @@ def test_a_graph_beside_the_graph_is_named(
     shutil.copytree(saved_model, tmp_path / "1")
     (tmp_path / "1" / name).write_bytes(b"")
     with pytest.raises(ValueError, match=f"the file {name}, which is a graph too"):
-        allowed_ops.check(tmp_path / "1")
+        stock_ops.check_ops(tmp_path / "1")
 
 
 def test_a_name_in_two_parts_hides_no_op(tmp_path: pathlib.Path) -> None:
@@ -178,13 +178,13 @@ def test_a_name_in_two_parts_hides_no_op(tmp_path: pathlib.Path) -> None:
         function = bytes([tag, len(function)]) + function
     (tmp_path / "saved_model.pb").write_bytes(function)
     with pytest.raises(ValueError, match="the op ReadFile in File"):
-        allowed_ops.check(tmp_path)
+        stock_ops.check_ops(tmp_path)
 
 
 def test_what_is_no_saved_model_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
     with pytest.raises(ValueError, match="expected a SavedModel"):
-        allowed_ops.check(tmp_path)
+        stock_ops.check_ops(tmp_path)
 
 
 @registration.register_serializable(package="tests")
@@ -239,7 +239,7 @@ def test_ops_and_answers_in_a_process_that_knows_nothing_of_this_program(
     shutil.move(saved_model, moved)
     request = {
         "path": str(moved),
-        "ops": sorted(allowed_ops.ALLOWED_OPS),
+        "ops": sorted(stock_ops.ALLOWED_OPS),
         "texts": TEXTS,
     }
     result = subprocess.run(
@@ -254,7 +254,7 @@ def test_ops_and_answers_in_a_process_that_knows_nothing_of_this_program(
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout.splitlines()[-1])
     # All others on the list are TensorFlow's own.
-    assert set(answer["foreign"]) == allowed_ops.TEXT_OPS
+    assert set(answer["foreign"]) == stock_ops.TEXT_OPS
     for name, outputs in expected.items():
         found = answer["answers"][name]
         assert found.keys() == outputs.keys()

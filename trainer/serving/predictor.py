@@ -28,14 +28,7 @@ import numpy as np
 from trainer import console, stack
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.messages import message, shown
-from trainer.serving import (
-    allowed_ops,
-    answers,
-    manifest,
-    questions,
-    resumable,
-    versions,
-)
+from trainer.serving import answers, manifest, questions, resumable, stock_ops, versions
 from trainer.serving.answers import Answer, Format, Layout, Output, Writer
 from trainer.serving.questions import STANDARD_STREAM, Question
 
@@ -112,7 +105,7 @@ def verify(folder: Path) -> manifest.Verified:
     """
     verified = manifest.verify(folder)
     if (folder / versions.SAVED_MODEL).is_file():
-        allowed_ops.check(folder)
+        stock_ops.check_ops(folder)
     return verified
 
 
