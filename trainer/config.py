@@ -49,7 +49,7 @@ GUIDE_SENTENCES = (
 )
 DEFAULT_WARMUP_FRACTION = 0.1
 BASELINES = ("commonest", "tfidf", "frozen")
-EXPORT_FORMATS = ("float32", "bfloat16", "int8", "litert", "huggingface")
+EXPORT_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
 ACCELERATOR_STEPS_PER_CALL = 16
@@ -728,7 +728,8 @@ class ServingConfig:
         ("float32",),
         "What to export, separated by commas: `float32`, always, as the SavedModel that"
         " all others are measured by; `bfloat16` and `int8`, smaller SavedModels;"
-        " `litert`, for phones, reads token ids; `huggingface`, a checkpoint for"
+        " `tokens`, a SavedModel that reads token ids and does without TensorFlow Text,"
+        " for Java, Go, C and other runtimes; `litert`, for phones, reads token ids; `huggingface`, a checkpoint for"
         " transformers (needs --pooling=first).",
         may_change=True,
     )

@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.serving import tiny_export
+from tensorflow.python.saved_model import fingerprinting_utils
 from tests.serving.tiny_export import DECISION, LABELS, MAX_LENGTH
 from trainer.modeling.forward import Forward
-from trainer.serving import formats, predictor
+from trainer.serving import formats, predictor, stock_ops
 from trainer.serving.signatures import ServingModule
 from trainer.serving.formats.exportable import Exportable
 
@@ -93,6 +94,13 @@ def test_names_types_and_shapes(served: Served) -> None:
         "tf_example": ({"examples": (tf.string, [None])}, DECIDED),
         "tokens": (ids, DECIDED),
         "embed": (text, {"embedding": (tf.float32, [None, hidden_size])}),
+        "classify": (
+            {"inputs": (tf.string, [None])},
+            {
+                "classes": (tf.string, [None, len(LABELS)]),
+                "scores": (tf.float32, [None, len(LABELS)]),
+            },
+        ),
     }
     found = {
         name: tuple(
@@ -124,21 +132,7 @@ def test_answers_are_those_in_memory(served: Served) -> None:
 
 def test_all_signatures_say_the_same(served: Served) -> None:
     expected = served(text=list(TEXTS))
-    examples = [
-        tf.train.Example(
-            features=tf.train.Features(
-                feature={
-                    "text": tf.train.Feature(
-                        bytes_list=tf.train.BytesList(value=[text.encode()])
-                    ),
-                    "other": tf.train.Feature(
-                        int64_list=tf.train.Int64List(value=[1, 2])
-                    ),
-                }
-            )
-        ).SerializeToString()
-        for text in TEXTS
-    ]
+    examples = [tiny_export.example(text) for text in TEXTS]
     short = [text for text in TEXTS if len(text.split()) < MAX_LENGTH - 4]
     ids = tiny_export.make_encoder()(tf.constant(short)).token_ids
     padded = ids.to_tensor().numpy()
@@ -159,6 +153,37 @@ def test_all_signatures_say_the_same(served: Served) -> None:
         np.testing.assert_allclose(
             found["probabilities"], expected["probabilities"][rows], atol=1e-6
         )
+
+
+def test_classify_gives_every_class_its_score(served: Served) -> None:
+    """By the method that TensorFlow Serving's Classify asks for, and that no other has."""
+    found = served("classify", inputs=[tiny_export.example(text) for text in TEXTS])
+    expected = served(text=list(TEXTS))["probabilities"]
+    np.testing.assert_allclose(found["scores"], expected, atol=1e-6)
+    for row in found["classes"]:
+        assert [label.decode() for label in row] == list(LABELS)
+    signatures = stock_ops.read(served.path).signature_def
+    assert {
+        name: signature.method_name
+        for name, signature in signatures.items()
+        if not name.startswith("__")
+    } == {
+        **dict.fromkeys(served.model.signatures, "tensorflow/serving/predict"),
+        "classify": "tensorflow/serving/classify",
+    }
+
+
+def test_fingerprint_is_that_of_the_files(
+    served: Served, tmp_path: pathlib.Path
+) -> None:
+    """The graph's file is changed after TensorFlow wrote it."""
+    found = tf.saved_model.experimental.read_fingerprint(str(served.path))
+    copy = tmp_path / "1"
+    shutil.copytree(served.path, copy)
+    fingerprinting_utils.write_fingerprint(str(copy))
+    expected = tf.saved_model.experimental.read_fingerprint(str(copy))
+    assert found.saved_model_checksum == expected.saved_model_checksum
+    assert found.signature_def_hash == expected.signature_def_hash
 
 
 def test_embedding_is_what_the_head_reads(served: Served) -> None:

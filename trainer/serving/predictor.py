@@ -35,8 +35,9 @@ from trainer.serving.questions import STANDARD_STREAM, Question
 if TYPE_CHECKING:  # It imports TensorFlow.
     from trainer.storage import Path
 
-# An input of this name takes serialized tf.train.Examples, with the feature `text`.
-EXAMPLES = "examples"
+# Inputs of these names take serialized tf.train.Examples, with the feature `text`; the
+# second is what TensorFlow calls that of a signature for Classify.
+EXAMPLES = ("examples", "inputs")
 _FIRST_OUTPUTS = ("label", "score", "probabilities", "abstain")
 
 _logger = logging.getLogger(__name__)
@@ -170,7 +171,7 @@ class Predictor:
         """
         import tensorflow as tf
 
-        rows = [_example(text) for text in texts] if self._input == EXAMPLES else texts
+        rows = [_example(text) for text in texts] if self._input in EXAMPLES else texts
         outputs = self._signature(**{self._input: tf.constant(rows, tf.string)})
         columns = [_column(name, outputs[name], texts) for name in self.outputs]
         return [dict(zip(self.outputs, row)) for row in zip(*columns, strict=True)]

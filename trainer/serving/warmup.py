@@ -201,7 +201,13 @@ def _row(encoder: TextEncoder, length: int) -> dict[str, np.ndarray]:
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
     features = tf.train.Features(feature={"text": feature})
     example = tf.train.Example(features=features).SerializeToString()
-    row = {"text": np.array([text], object), "examples": np.array([example], object)}
+    examples = np.array([example], object)
+    row = {
+        "text": np.array([text], object),
+        "examples": examples,
+        # TensorFlow Serving predicts by a signature for Classify, too.
+        tf.saved_model.CLASSIFY_INPUTS: examples,
+    }
     if length <= encoder.window_length:
         token_ids = _token_ids(encoder, text)[np.newaxis]
         row["token_ids"] = token_ids

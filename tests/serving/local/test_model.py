@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import pathlib
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from starlette import testclient
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tests.serving import tiny_export
 from trainer.config import ServeConfig
-from trainer.serving import warmup
+from trainer.serving import predictor, warmup
 from trainer.serving.local import server
 from trainer.serving.local.model import Model
 
@@ -95,6 +98,112 @@ def test_a_model_that_cannot_be_warmed_up_is_not_served(
         server.run(ServeConfig(saved_model=str(folder), port=0))
     assert words in str(error.value) and str(folder) in str(error.value)
     assert "is served" not in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def export(
+    tiny_hugging_face: str, tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """The folder of a real one."""
+    return tiny_export.save(tiny_hugging_face, tmp_path_factory.mktemp("real") / "1")
+
+
+@pytest.fixture(scope="module")
+def client(export: pathlib.Path) -> testclient.TestClient:
+    app = server.make_app(
+        Model(export, "tiny"), max_request_bytes=10_000, max_batch_size=4
+    )
+    return testclient.TestClient(app)
+
+
+def test_classify_as_tensorflow_serving_answers_it(
+    client: testclient.TestClient,
+) -> None:
+    texts = ["a good film", "so dull"]
+    rows = client.post("/v1/models/tiny:predict", json={"instances": texts}).json()[
+        "predictions"
+    ]
+    expected = [
+        [
+            [label, score]
+            for label, score in zip(tiny_export.LABELS, row["probabilities"])
+        ]
+        for row in rows
+    ]
+    good, dull = ({"text": text} for text in texts)
+    for examples in (
+        {"examples": [good, dull]},
+        {"examples": [{"text": [texts[0]], "n": [1, True], "x": 0.5, "": []}, dull]},
+        {"examples": [{"text": {"b64": "YSBnb29kIGZpbG0="}}, dull]},
+        {"context": good, "examples": [{}, dull]},
+    ):
+        answer = client.post(
+            "/v1/models/tiny:classify", json={"signature_name": "classify", **examples}
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {"results": expected}
+    # Of a name that an example has twice the last counts, other than elsewhere.
+    twice = b'{"signature_name": "classify", "examples": [{"text": "x", "text": "so dull"}]}'
+    answer = client.post("/v1/models/tiny:classify", content=twice)
+    assert answer.json() == {"results": expected[1:]}
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (
+            {"examples": [{"text": "a"}]},
+            "must be one for :classify, classify. Received",
+        ),
+        ({"signature_name": "embed", "examples": [{"text": "a"}]}, "one for :classify"),
+        ({"signature_name": "none", "examples": [{"text": "a"}]}, "must be one of"),
+        ({"signature_name": "classify"}, "at least one example. Received: None"),
+        ({"signature_name": "classify", "examples": []}, "at least one example"),
+        ({"signature_name": "classify", "examples": ["a"]}, "an object of features"),
+        ({"signature_name": "classify", "examples": [{"text": None}]}, "all alike"),
+        ({"signature_name": "classify", "examples": [{"text": [1, 0.5]}]}, "all alike"),
+        ({"signature_name": "classify", "examples": [{"text": [["a"]]}]}, "all alike"),
+        ({"signature_name": "classify", "examples": [{"text": 2**63}]}, "all alike"),
+        (
+            {"signature_name": "classify", "examples": [{"text": {"b": 1}}]},
+            "hold strings",
+        ),
+        ({"signature_name": "classify", "examples": [{}]}, "Feature: text"),
+        ({"signature_name": "classify", "examples": [{"text": 1}]}, "Key: text"),
+        ({"signature_name": "classify", "examples": [{"text": "a"}] * 5}, "at most 4"),
+    ],
+)
+def test_what_cannot_be_classified(
+    client: testclient.TestClient, request_: Any, words: str
+) -> None:
+    answer = client.post("/v1/models/tiny:classify", json=request_)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+
+
+def test_no_signature_is_for_regress(client: testclient.TestClient) -> None:
+    answer = client.post("/v1/models/tiny:regress", json={"examples": [{"text": "a"}]})
+    assert answer.status_code == 400
+    assert "Received: :regress" in answer.json()["error"]
+
+
+def test_predict_asks_a_signature_for_classify_too(
+    client: testclient.TestClient,
+) -> None:
+    encoded = base64.b64encode(tiny_export.example("a good film")).decode()
+    answer = client.post(
+        "/v1/models/tiny:predict",
+        json={"signature_name": "classify", "instances": [{"b64": encoded}]},
+    )
+    (row,) = answer.json()["predictions"]
+    assert row["classes"] == list(tiny_export.LABELS)
+
+
+def test_predictor_asks_a_signature_for_classify_too(export: pathlib.Path) -> None:
+    (found,) = predictor.load(str(export), signature="classify")(["a good film"])
+    (expected,) = predictor.load(str(export))(["a good film"])
+    assert found["classes"] == list(tiny_export.LABELS)
+    assert found["scores"] == pytest.approx(expected["probabilities"])
 
 
 def test_batches_are_as_large_as_the_batching_parameters_say(
