@@ -766,10 +766,10 @@ def test_a_slow_answer_is_not_given_up(model: Model) -> None:
 
         def predict(self, *arguments: Any) -> Any:
             # Longer than a client may take.
-            assert not may_end.wait(0.5)
+            assert not may_end.wait(1.5)
             return model.predict(*arguments)
 
-    with guarded(Slow(), client_timeout_secs=0.2) as port:
+    with guarded(Slow(), client_timeout_secs=1.0) as port:
         url = f"http://127.0.0.1:{port}{PREDICT}"
         assert httpx2.post(url, content=BODY, timeout=None).status_code == 200
 
@@ -785,10 +785,16 @@ def test_connections_are_counted(model: Model) -> None:
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"at most 3 connections (--max_connections)" in answer
             held[0].close()
-            url = f"http://127.0.0.1:{port}/v1/models/tiny"
             # The server may not have seen yet that one has gone.
-            codes = (httpx2.get(url).status_code for _ in range(100))
-            assert 200 in codes
+            assert any(is_served(port) for _ in range(1000))
+
+
+def is_served(port: int) -> bool:
+    """Whether one more client is answered, not one too many."""
+    with connect(port) as connection, contextlib.suppress(OSError):
+        connection.sendall(b"GET /v1/models/tiny HTTP/1.0\r\n\r\n")
+        return everything(connection).startswith(b"HTTP/1.1 200 ")
+    return False
 
 
 @pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW)

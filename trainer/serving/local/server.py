@@ -97,9 +97,9 @@ def run(config: ServeConfig) -> None:
             max_connections=config.max_connections,
             client_timeout_secs=config.client_timeout_secs,
         )
-        # Nobody can connect before.
-        model.warm_up(version)
         try:
+            # Nobody can connect before.
+            model.warm_up(version)
             serve(server, listener, f"{model.name}, version {model.version},")
         except KeyboardInterrupt:
             pass  # The usual end.
@@ -466,6 +466,8 @@ def make_server(
             log_config=None,
             log_level=logging.WARNING,
             lifespan="off",
+            # Else a client may call itself by any address, in the log.
+            proxy_headers=False,
             ws="none",
             timeout_graceful_shutdown=_SHUTDOWN_SECS,
         )
