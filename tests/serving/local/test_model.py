@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,11 @@ from starlette import testclient
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tests.serving import tiny_export
-from trainer.config import ServeConfig
 from trainer.serving import predictor, warmup
 from trainer.serving.local import server
 from trainer.serving.local.model import Model
+
+TIMEOUT_SECS = 120.0
 
 
 class Counter(tf.Module):
@@ -88,16 +91,28 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("change", "words"), BAD.values(), ids=BAD)
-def test_a_model_that_cannot_be_warmed_up_is_not_served(
-    change: Any, words: str, folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+def test_requests_that_cannot_be_answered_are_named(
+    change: Any, words: str, folder: pathlib.Path
 ) -> None:
-    """Nor does TensorFlow Serving."""
     write_requests(folder, ["a"])
     change(folder)
     with pytest.raises(ValueError, match="must answer the warm-up requests") as error:
-        server.run(ServeConfig(saved_model=str(folder), port=0))
+        Model(folder, "counter").warm_up(folder)
     assert words in str(error.value) and str(folder) in str(error.value)
-    assert "is served" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_warmed_up_is_not_served(folder: pathlib.Path) -> None:
+    """Nor does TensorFlow Serving serve it."""
+    write_requests(folder, ["a"], ["fail"])
+    process = subprocess.run(
+        [sys.executable, "-m", "trainer.serve", f"--saved_model={folder}", "--port=0"],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECS,
+    )
+    assert (process.returncode, process.stdout) == (2, "")
+    assert "told to fail" in process.stderr and "Traceback" not in process.stderr
 
 
 @pytest.fixture(scope="module")
