@@ -112,7 +112,9 @@ def test_a_model_that_cannot_be_warmed_up_is_not_served(folder: pathlib.Path) ->
         timeout=TIMEOUT_SECS,
     )
     assert (process.returncode, process.stdout) == (2, "")
-    assert "told to fail" in process.stderr and "Traceback" not in process.stderr
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith(f"error: {folder}") and "told to fail" in last
+    assert "Traceback" not in process.stderr
 
 
 @pytest.fixture(scope="module")

@@ -168,7 +168,8 @@ class Model:
                 message(
                     "a model must answer the warm-up requests that lie beside it",
                     place=str(place),
-                    received=error,
+                    # An operation's message has several lines.
+                    received=" ".join(str(error).split()),
                     mend="copy or export the version again",
                 )
             ) from error
