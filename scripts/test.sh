@@ -4,11 +4,16 @@
 #   bash scripts/test.sh                   # all of it, as CI does
 #   bash scripts/test.sh -m "not slow"     # arguments go to pytest
 #
-# Tests marked `reference` skip themselves where PyTorch is not installed.
+# Tests marked `reference` skip themselves where PyTorch is not installed, and those of
+# the foreign loader where node, npm or g++ is not.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 bash scripts/install.sh
+if type node npm g++ >/dev/null 2>&1 &&
+    bash tests/reference/tfjs/install.sh .venv/tfjs; then
+    export BERT_TRAINER_TFJS=$PWD/.venv/tfjs
+fi
 .venv/bin/python -m black --check .
 .venv/bin/python -m flake8
 .venv/bin/python -m mypy

@@ -69,6 +69,7 @@ NOT_RUN = {
     "sbatch": "no Slurm is here; tests/test_launchers.py runs the script with a fake",
     "bash scripts/test.sh": "runs these tests",
     "-m pytest": "runs these tests",
+    "tfjs/install.sh": "compiles for a minute; scripts/test.sh runs it before the tests",
     "-m black": "scripts/test.sh runs it before the tests",
     "-m flake8": "scripts/test.sh runs it before the tests",
     "-m mypy": "scripts/test.sh runs it before the tests",

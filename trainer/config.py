@@ -49,7 +49,7 @@ GUIDE_SENTENCES = (
 )
 DEFAULT_WARMUP_FRACTION = 0.1
 BASELINES = ("commonest", "tfidf", "frozen")
-EXPORT_FORMATS = ("float32", "bfloat16", "int8", "litert", "huggingface")
+EXPORT_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
 ACCELERATOR_STEPS_PER_CALL = 16
@@ -740,7 +740,8 @@ class ServingConfig:
         ("float32",),
         "What to export, separated by commas: `float32`, always, as the SavedModel that"
         " all others are measured by; `bfloat16` and `int8`, smaller SavedModels;"
-        " `litert`, for phones, reads token ids; `huggingface`, a checkpoint for"
+        " `tokens`, a SavedModel that reads token ids and does without TensorFlow Text,"
+        " for Java, Go, C and other runtimes; `litert`, for phones, reads token ids; `huggingface`, a checkpoint for"
         " transformers (needs --pooling=first).",
         may_change=True,
     )
@@ -934,8 +935,9 @@ class PredictConfig:
     )
     verify: bool = setting(
         False,
-        "First check every file of the model against its manifest.json (sha256). "
-        "Without --input, that is all.",
+        "First check every file of the model against its manifest.json (sha256), and "
+        "that its graph has no other operations than exports have: a SavedModel is a "
+        "program. Without --input, that is all.",
     )
     signature: str = setting(
         DEFAULT_SIGNATURE,
@@ -1031,11 +1033,34 @@ class ServeConfig:
     max_request_bytes: int = setting(
         8 * 1024**2, "Largest request in bytes; a larger one is refused."
     )
-    max_batch_size: int = setting(64, "Most rows of a request; more are refused.")
+    max_batch_size: int = setting(
+        -1,
+        "Most rows of a request; more are refused. -1: as many as the "
+        "batching_parameters.txt beside the model's versions allows, which TensorFlow "
+        "Serving is given; 64 where there is none.",
+    )
+    max_connections: int = setting(
+        100, "Most connections at a time; one more is answered 503, and closed."
+    )
+    client_timeout_secs: float = setting(
+        30.0,
+        "Seconds that a client has until its request has arrived whole, and again to "
+        "take its answer; then its connection is closed.",
+    )
 
     def __post_init__(self) -> None:
         _require(bool(self.saved_model), "--saved_model is required", received="none")
-        _require_at_least(self, 1, "max_request_bytes", "max_batch_size")
+        _require_at_least(self, 1, "max_request_bytes", "max_connections")
+        _require(
+            self.max_batch_size == -1 or self.max_batch_size >= 1,
+            "--max_batch_size must be at least 1, or -1",
+            received=self.max_batch_size,
+        )
+        _require(
+            0 < self.client_timeout_secs < float("inf"),
+            "--client_timeout_secs must be greater than 0",
+            received=self.client_timeout_secs,
+        )
         _require(
             bool(self.name) and not set("/:") & set(self.name),
             "--name must be without / and :",

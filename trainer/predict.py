@@ -19,7 +19,7 @@ import sys
 
 from trainer import flags
 from trainer.config import PredictConfig
-from trainer.serving import manifest, predictor, versions
+from trainer.serving import predictor, versions
 
 
 def main(config: PredictConfig) -> None:
@@ -27,7 +27,7 @@ def main(config: PredictConfig) -> None:
         if config.input:
             predictor.predict_file(config)
         else:
-            print(manifest.verify(versions.find(config.saved_model)))
+            print(predictor.verify(versions.find(config.saved_model)))
     except BrokenPipeError:
         # Whoever read our output wants no more of it. Python flushes standard output
         # once more when it exits, which must not fail again.

@@ -651,6 +651,27 @@ def test_command_verifies(saved_model: Any, tmp_path: pathlib.Path) -> None:
     assert b"saved_model.pb: " in result.stderr and b"Traceback" not in result.stderr
 
 
+def test_verify_names_operations_that_no_export_has(tmp_path: pathlib.Path) -> None:
+    """A SavedModel is a program: this one would read a file of whoever loads it."""
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda text: {"score": tf.strings.length(text + tf.io.read_file("/etc/hosts"))},
+        input_signature=[tf.TensorSpec([None], tf.string, "text")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.serve)
+    manifest.write(tmp_path / "1", {})
+    assert manifest.verify(tmp_path / "1")
+    with pytest.raises(ValueError, match="a SavedModel is a program.* ReadFile in"):
+        predictor.verify(tmp_path / "1")
+    with pytest.raises(ValueError, match="a SavedModel is a program"):
+        predicted(str(tmp_path / "1"), tmp_path, "a.txt", b"a\n", verify=True)
+    # A format without a graph has no operations.
+    (tmp_path / "litert").mkdir()
+    (tmp_path / "litert" / "model.tflite").write_bytes(b"")
+    manifest.write(tmp_path / "litert", {})
+    assert predictor.verify(tmp_path / "litert").num_files == 1
+
+
 KILLED = {
     "out.jsonl": json.dumps,
     "out.csv": lambda row: ",".join(

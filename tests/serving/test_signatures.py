@@ -14,9 +14,10 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.serving import tiny_export
+from tensorflow.python.saved_model import fingerprinting_utils
 from tests.serving.tiny_export import DECISION, LABELS, MAX_LENGTH
 from trainer.modeling.forward import Forward
-from trainer.serving import formats, predictor
+from trainer.serving import formats, predictor, stock_ops
 from trainer.serving.signatures import ServingModule
 from trainer.serving.formats.exportable import Exportable
 
@@ -93,6 +94,13 @@ def test_names_types_and_shapes(served: Served) -> None:
         "tf_example": ({"examples": (tf.string, [None])}, DECIDED),
         "tokens": (ids, DECIDED),
         "embed": (text, {"embedding": (tf.float32, [None, hidden_size])}),
+        "classify": (
+            {"inputs": (tf.string, [None])},
+            {
+                "classes": (tf.string, [None, len(LABELS)]),
+                "scores": (tf.float32, [None, len(LABELS)]),
+            },
+        ),
     }
     found = {
         name: tuple(
@@ -124,21 +132,7 @@ def test_answers_are_those_in_memory(served: Served) -> None:
 
 def test_all_signatures_say_the_same(served: Served) -> None:
     expected = served(text=list(TEXTS))
-    examples = [
-        tf.train.Example(
-            features=tf.train.Features(
-                feature={
-                    "text": tf.train.Feature(
-                        bytes_list=tf.train.BytesList(value=[text.encode()])
-                    ),
-                    "other": tf.train.Feature(
-                        int64_list=tf.train.Int64List(value=[1, 2])
-                    ),
-                }
-            )
-        ).SerializeToString()
-        for text in TEXTS
-    ]
+    examples = [tiny_export.example(text) for text in TEXTS]
     short = [text for text in TEXTS if len(text.split()) < MAX_LENGTH - 4]
     ids = tiny_export.make_encoder()(tf.constant(short)).token_ids
     padded = ids.to_tensor().numpy()
@@ -159,6 +153,37 @@ def test_all_signatures_say_the_same(served: Served) -> None:
         np.testing.assert_allclose(
             found["probabilities"], expected["probabilities"][rows], atol=1e-6
         )
+
+
+def test_classify_gives_every_class_its_score(served: Served) -> None:
+    """By the method that TensorFlow Serving's Classify asks for, and that no other has."""
+    found = served("classify", inputs=[tiny_export.example(text) for text in TEXTS])
+    expected = served(text=list(TEXTS))["probabilities"]
+    np.testing.assert_allclose(found["scores"], expected, atol=1e-6)
+    for row in found["classes"]:
+        assert [label.decode() for label in row] == list(LABELS)
+    signatures = stock_ops.read(served.path).signature_def
+    assert {
+        name: signature.method_name
+        for name, signature in signatures.items()
+        if not name.startswith("__")
+    } == {
+        **dict.fromkeys(served.model.signatures, "tensorflow/serving/predict"),
+        "classify": "tensorflow/serving/classify",
+    }
+
+
+def test_fingerprint_is_that_of_the_files(
+    served: Served, tmp_path: pathlib.Path
+) -> None:
+    """The graph's file is changed after TensorFlow wrote it."""
+    found = tf.saved_model.experimental.read_fingerprint(str(served.path))
+    copy = tmp_path / "1"
+    shutil.copytree(served.path, copy)
+    fingerprinting_utils.write_fingerprint(str(copy))
+    expected = tf.saved_model.experimental.read_fingerprint(str(copy))
+    assert found.saved_model_checksum == expected.saved_model_checksum
+    assert found.signature_def_hash == expected.signature_def_hash
 
 
 def test_embedding_is_what_the_head_reads(served: Served) -> None:
@@ -243,6 +268,33 @@ BAD_TOKENS: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "unknown_id": (dict(token_ids=IDS + 10_000), "token_ids must be in 0 to"),
     "negative_id": (dict(token_ids=-IDS), "token_ids must be in 0 to"),
     "unknown_segment": (dict(segment_ids=IDS), "segment_ids must be in 0 to 1"),
+    "mask_of_five": (dict(padding_mask=IDS), "padding_mask must be in 0 to 1"),
+    "mask_below_zero": (
+        dict(padding_mask=np.array([[1, -7, 1]], np.int32)),
+        "padding_mask must be in 0 to 1",
+    ),
+    "mask_of_more_rows": (
+        dict(padding_mask=np.ones([2, 3], np.int32)),
+        "must be of one shape",
+    ),
+    "mask_of_fewer_columns": (
+        dict(padding_mask=np.ones([1, 1], np.int32)),
+        "must be of one shape",
+    ),
+    "mask_of_one_row_for_two": (
+        dict(
+            token_ids=np.concatenate([IDS, IDS]), padding_mask=np.ones([1, 3], np.int32)
+        ),
+        "must be of one shape",
+    ),
+    "segments_of_more_rows": (
+        dict(segment_ids=np.zeros([2, 3], np.int32)),
+        "must be of one shape",
+    ),
+    "segments_of_no_row": (
+        dict(segment_ids=np.zeros([0, 3], np.int32)),
+        "must be of one shape",
+    ),
 }
 
 
@@ -258,6 +310,39 @@ def test_bad_tokens_are_an_error(
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         served("tokens", **(inputs | changes))
+
+
+def test_shapes_are_checked_where_python_does_not(served: Served) -> None:
+    """TensorFlow's C API, and so every server, feeds what the signature cannot have."""
+    graph = tf.Graph()
+    with tf.compat.v1.Session(graph=graph) as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(served.path))
+
+        def ask(name: str, **inputs: Any) -> Any:
+            def output(info: Any) -> Any:
+                return graph.get_tensor_by_name(info.name)._as_tf_output()
+
+            signature = loaded.signature_def[name]
+            fed = {output(signature.inputs[key]): inputs[key] for key in inputs}
+            asked = [output(signature.outputs[key]) for key in signature.outputs]
+            return session._call_tf_sessionrun(None, fed, asked, [], None)
+
+        square = np.array([[2, 5, 3]] * 3, np.int32)
+        ones, zeros = np.ones_like(square), np.zeros_like(square)
+        ask("tokens", token_ids=square, padding_mask=ones, segment_ids=zeros)
+        for ids, mask, segments in (
+            # These would be broadcast: of every row the same columns.
+            (square, ones[0], zeros),
+            (square, ones, zeros[0]),
+            (square, ones[0, 0], zeros),
+            (square[0], ones[0], zeros[0]),
+            (square[None], ones[None], zeros[None]),
+        ):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="token_ids"):
+                ask("tokens", token_ids=ids, padding_mask=mask, segment_ids=segments)
+        for name, key in (("serving_default", "text"), ("embed", "text")):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                ask(name, **{key: np.array([[b"good"], [b"bad"]], object)})
 
 
 def test_row_without_a_token_is_answered(served: Served) -> None:

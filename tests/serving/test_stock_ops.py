@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_text as tf_text
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import registration
 
 from tests.serving import tiny_export
@@ -125,6 +127,64 @@ def test_constants_that_only_look_like_paths_are_fine(tmp_path: pathlib.Path) ->
         return {"x": x, "label": tf.constant(["/", "/r/films", "and/or"]), "and": "a/b"}
 
     stock_ops.check(save(names, tmp_path))
+
+
+def test_verified_without_tensorflow_alike(
+    saved_model: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The check that needs no TensorFlow finds what the other finds, and no more."""
+    stock_ops.check_ops(saved_model)
+
+    def deep_down(x: tf.Tensor) -> tf.Tensor:
+        return python_deep_down(x) + read_from_a_file(tf.math.lgamma(x))
+
+    path = save(deep_down, tmp_path / "1")
+    with pytest.raises(ValueError, match="a SavedModel is a program") as found:
+        stock_ops.check_ops(path)
+    with pytest.raises(ValueError) as expected:
+        stock_ops.check(path)
+    named, others = (
+        set(re.findall(r"the op \w+ in \w+ \([^)]*\)", str(error.value)))
+        for error in (found, expected)
+    )
+    assert named == others
+    for op in ("EagerPyFunc", "Lgamma", "ReadFile"):
+        assert f"the op {op} in " in str(named)
+
+
+@pytest.mark.parametrize("name", ["saved_model.cpb", "saved_model.pbtxt"])
+def test_a_graph_beside_the_graph_is_named(
+    name: str, saved_model: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """TensorFlow would read it in the place of the one that is checked."""
+    shutil.copytree(saved_model, tmp_path / "1")
+    (tmp_path / "1" / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"the file {name}, which is a graph too"):
+        stock_ops.check_ops(tmp_path / "1")
+
+
+def test_a_name_in_two_parts_hides_no_op(tmp_path: pathlib.Path) -> None:
+    """Protocol buffers merge what is there twice; so the second name is the name."""
+    graph = saved_model_pb2.SavedModel()
+    library = graph.meta_graphs.add().graph_def.library
+    library.function.add().node_def.add(name="n", op="ReadFile")
+    names = b"".join(
+        b"\x0a" + bytes([len(part)]) + part
+        for part in (b"\x0a\x04Read", b"\x0a\x04File")
+    )
+    # The function, put into the library, the graph, the meta graph and the model.
+    function = names + library.function[0].SerializeToString()
+    for tag in (0x0A, 0x12, 0x12, 0x12):
+        function = bytes([tag, len(function)]) + function
+    (tmp_path / "saved_model.pb").write_bytes(function)
+    with pytest.raises(ValueError, match="the op ReadFile in File"):
+        stock_ops.check_ops(tmp_path)
+
+
+def test_what_is_no_saved_model_is_refused(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
+    with pytest.raises(ValueError, match="expected a SavedModel"):
+        stock_ops.check_ops(tmp_path)
 
 
 @registration.register_serializable(package="tests")

@@ -22,7 +22,14 @@ BUCKET_LENGTHS = (16, 24, 32)
 BATCH_SIZES = (1, 2, 5)
 # Each with a row in each bucket, and two more batches in the shortest.
 SHAPES = [(16, 1), (24, 1), (32, 1), (16, 2), (16, 5)]
-SIGNATURES = ["classify_text", "embed", "serving_default", "tf_example", "tokens"]
+SIGNATURES = [
+    "classify",
+    "classify_text",
+    "embed",
+    "serving_default",
+    "tf_example",
+    "tokens",
+]
 ENCODER = tiny_export.make_encoder()
 
 
@@ -72,9 +79,10 @@ def test_texts_land_in_their_buckets(signature: str, inputs: dict[str, Any]) -> 
 
 def test_examples_land_in_their_buckets(inputs: dict[str, Any]) -> None:
     features = {"text": tf.io.FixedLenFeature([], tf.string)}
-    for value, shape in zip(inputs["tf_example"], SHAPES, strict=True):
-        parsed = tf.io.parse_example(value["examples"], features)
-        assert shape_of(parsed["text"].numpy()) == shape
+    for signature, key in (("tf_example", "examples"), ("classify", "inputs")):
+        for value, shape in zip(inputs[signature], SHAPES, strict=True):
+            parsed = tf.io.parse_example(value[key], features)
+            assert shape_of(parsed["text"].numpy()) == shape
 
 
 def test_tokens_are_those_of_the_texts(inputs: dict[str, Any]) -> None:
@@ -127,7 +135,7 @@ def test_windows_have_a_bucket_of_their_own(
 BAD: dict[str, tuple[dict[str, object], str]] = {
     "bucket": ({"bucket_lengths": [16, 40]}, "bucket of 40, .* 32 tokens"),
     "too_short": ({"bucket_lengths": [1]}, "bucket of 1, .* 2 tokens"),
-    "too_many": ({"batch_sizes": range(1, 200)}, "at most 1000 .* 5 signatures"),
+    "too_many": ({"batch_sizes": range(1, 200)}, "at most 1000 .* 6 signatures"),
 }
 
 
@@ -147,8 +155,11 @@ def test_as_many_requests_as_a_server_takes(
     (tmp_path / "saved_model.pb").write_bytes(
         (saved_model / "saved_model.pb").read_bytes()
     )
-    assert write(tmp_path, bucket_lengths=[4], batch_sizes=range(1, 201)) == 1000
-    assert len(warmup.read(tmp_path)) == 1000
+    # 166 for each of six signatures.
+    assert write(tmp_path, bucket_lengths=[4], batch_sizes=range(1, 167)) == 996
+    assert len(warmup.read(tmp_path)) == 996
+    with pytest.raises(ValueError, match="at most 1000"):
+        write(tmp_path, bucket_lengths=[4], batch_sizes=range(1, 168))
 
 
 def test_an_unknown_input_is_refused(tmp_path: pathlib.Path) -> None:

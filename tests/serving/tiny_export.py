@@ -44,6 +44,18 @@ def replay(saved_model: pathlib.Path) -> int:
     return len(requests)
 
 
+def example(text: str) -> bytes:
+    """A serialized tf.train.Example, with a feature that nobody asks for."""
+    values = tf.train.BytesList(value=[text.encode()])
+    feature = {
+        "text": tf.train.Feature(bytes_list=values),
+        "other": tf.train.Feature(int64_list=tf.train.Int64List(value=[1, 2])),
+    }
+    features = tf.train.Features(feature=feature)
+    serialized: bytes = tf.train.Example(features=features).SerializeToString()
+    return serialized
+
+
 def make_encoder(*, max_windows: int = 1) -> TextEncoder:
     """An encoder of the tiny vocabulary."""
     return TextEncoder(

@@ -106,7 +106,7 @@ def publish(
         )
         if versions.set_latest(folder) == version:
             batching = warmup.batching_parameters(_batch_sizes(config))
-            storage.write_text(folder / "batching_parameters.txt", batching)
+            storage.write_text(folder / warmup.BATCHING_FILE, batching)
         versions.remove_old(
             folder, formats=others, keep=config.keep_exports, published=version
         )

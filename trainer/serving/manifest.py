@@ -77,7 +77,13 @@ def read(folder: Path) -> dict[str, Any]:
         files = {
             name: (f["sha256"], f["bytes"]) for name, f in content["files"].items()
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise ValueError(
             message(
                 f"{place}: expected a manifest",

@@ -28,15 +28,16 @@ import numpy as np
 from trainer import console, stack, storage
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.messages import message, shown
-from trainer.serving import answers, manifest, questions, resumable, versions
+from trainer.serving import answers, manifest, questions, resumable, stock_ops, versions
 from trainer.serving.answers import Answer, Format, Layout, Output, Writer
 from trainer.serving.questions import STANDARD_STREAM, Question
 
 if TYPE_CHECKING:  # It imports TensorFlow.
     from trainer.storage import Path
 
-# An input of this name takes serialized tf.train.Examples, with the feature `text`.
-EXAMPLES = "examples"
+# Inputs of these names take serialized tf.train.Examples, with the feature `text`; the
+# second is what TensorFlow calls that of a signature for Classify.
+EXAMPLES = ("examples", "inputs")
 _FIRST_OUTPUTS = ("label", "score", "probabilities", "abstain")
 
 _logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def predict_file(config: PredictConfig) -> int:
     _check_output(config)
     folder = versions.find(config.saved_model)
     if config.verify:
-        _logger.info("%s: %s", folder, manifest.verify(folder))
+        _logger.info("%s: %s", folder, verify(folder))
     batches = _batches(questions.read(config), config.batch_size)
     # Read before the model is loaded, so that a wrong input is named at once.
     first = list(itertools.islice(batches, 1))
@@ -96,6 +97,18 @@ def predict_file(config: PredictConfig) -> int:
             num_now,
         )
     return output.num_texts
+
+
+def verify(folder: Path) -> manifest.Verified:
+    """Checks a version's files against its manifest, and the ops of its graph.
+
+    Raises:
+      ValueError: a file is not as it was or is new, or an op is none of an export's.
+    """
+    verified = manifest.verify(folder)
+    if (folder / versions.SAVED_MODEL).is_file():
+        stock_ops.check_ops(folder)
+    return verified
 
 
 def _target(config: PredictConfig) -> pathlib.Path:
@@ -173,7 +186,7 @@ class Predictor:
         """
         import tensorflow as tf
 
-        rows = [_example(text) for text in texts] if self._input == EXAMPLES else texts
+        rows = [_example(text) for text in texts] if self._input in EXAMPLES else texts
         outputs = self._signature(**{self._input: tf.constant(rows, tf.string)})
         columns = [_column(name, outputs[name], texts) for name in self.outputs]
         return [dict(zip(self.outputs, row)) for row in zip(*columns, strict=True)]

@@ -4,7 +4,7 @@
         forward, encoder, label_names,
         bucket_lengths=(64, 128, 512), decision=decision,
     )
-    tf.saved_model.save(module, folder, signatures=module.signatures())
+    save(module, folder)
 
 | signature | inputs | outputs |
 |---|---|---|
@@ -12,19 +12,28 @@
 | `tf_example` | `examples`: string [batch], tf.train.Example with a bytes `text` | the same |
 | `tokens` | `token_ids`, `padding_mask`, `segment_ids`: int32 [batch, length] | the same |
 | `embed` | `text`: string [batch] | `embedding`: float32 [batch, hidden] |
+| `classify` | `inputs`: string [batch], as `examples` | `classes`: string [batch, classes], `scores`: float32 [batch, classes] |
 
 The decision is `label`: string [batch]; `score`: float32 [batch], the probability of
 that label; `probabilities`: float32 [batch, classes], in the order of the labels; and
 `abstain`: bool [batch], whether the score is too low to act on. A batch may have any
 size, 0 included. Any bytes are answered: what is not UTF-8 is left out. A serialized
-example without `text`, or ids that the model does not have, are an error.
+example without `text` is an error; so are ids that the model does not have, a mask of
+other values than 0 and 1, and token inputs of several shapes or of more columns than a
+window has tokens.
+
+`classify` is for TensorFlow Serving's Classify, at :classify in its REST API, which
+takes signatures of its own method alone. A `TokensModule` has `tokens`, and that as the
+default: it needs no tokenizer, so none of TensorFlow Text's operations.
 """
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any, Callable, Sequence
 
 import tensorflow as tf
+from tensorflow.python.saved_model import fingerprinting_utils
 
 from trainer.data.tokens import TextEncoder
 from trainer.modeling.forward import Forward
@@ -32,18 +41,16 @@ from trainer.tasks.task import Decision
 
 Outputs = dict[str, tf.Tensor]
 
+# The one signature that has the method of TensorFlow Serving's Classify.
+CLASSIFY = "classify"
 
-class ServingModule(tf.Module):
-    """What is saved: the tokenizer, the weights, the decision, the signatures.
 
-    Texts are grouped by the bucket that they fall in, each group padded to that
-    bucket's length: a short text costs what short texts cost, whatever is in the
-    batch with it.
+class TokensModule(tf.Module):
+    """What is saved of a model that reads token ids: the weights and the decision.
 
     Args:
       forward: the classifier; made outside of any strategy.
-      bucket_lengths: padded lengths in tokens, ascending; the last one is the longest
-        that a text can have, all windows included.
+      window_length: most tokens of a row.
 
     Attributes:
       temperature, decision_thresholds, abstain_below: float32 variables, the
@@ -53,10 +60,9 @@ class ServingModule(tf.Module):
     def __init__(
         self,
         forward: Forward,
-        encoder: TextEncoder,
         label_names: Sequence[str],
         *,
-        bucket_lengths: Sequence[int],
+        window_length: int,
         decision: Decision,
     ) -> None:
         super().__init__()
@@ -71,7 +77,97 @@ class ServingModule(tf.Module):
             setattr(self, name, variable)
         self._decision = decision
         self._label_names = tf.constant(list(label_names))
-        self._forward, self._encoder = forward, encoder
+        self._forward, self._window_length = forward, window_length
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, None], tf.int32, name=name)
+                for name in ("token_ids", "padding_mask", "segment_ids")
+            ],
+            autograph=False,
+        )
+        def tokens(
+            token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
+        ) -> Outputs:
+            checks = self._checks(token_ids, padding_mask, segment_ids)
+            with tf.control_dependencies(checks):
+                vectors = forward.pool(
+                    tf.identity(token_ids), padding_mask != 0, segment_ids=segment_ids
+                )
+            return self._decided(forward.classify(vectors))
+
+        self.tokens = tokens
+
+    def signatures(self) -> dict[str, Any]:
+        """Name → function, as tf.saved_model.save takes them."""
+        return {"serving_default": self.tokens, "tokens": self.tokens}
+
+    def _decided(self, logits: tf.Tensor) -> Outputs:
+        return self._decision.graph_outputs(
+            logits, self._constants, label_names=self._label_names
+        )
+
+    def _checks(
+        self, token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
+    ) -> list[tf.Operation]:
+        """Of what would be computed all the same, or is not refused in words.
+
+        A mask of other rows than the ids, for one, is broadcast.
+        """
+        shape, *others = map(_shape, (token_ids, padding_mask, segment_ids))
+        longest = self._window_length
+        is_one = [tf.reduce_all(tf.equal(shape, other)) for other in others]
+        shapes = [
+            tf.debugging.Assert(
+                # A matrix, which a feed of TensorFlow's C API need not be.
+                tf.logical_and(shape[2] < 0, tf.reduce_all(is_one)),
+                [
+                    "token_ids, padding_mask and segment_ids must be of one shape, "
+                    "[batch, length]. Received (-1: no dimension):",
+                    *(shape, *others),
+                ],
+            ),
+            tf.debugging.Assert(
+                tf.logical_and(shape[1] >= 1, shape[1] <= longest),
+                [f"token_ids must have 1 to {longest} columns. Received:", shape[1]],
+            ),
+        ]
+        with tf.control_dependencies(shapes):
+            return [
+                _within("token_ids", token_ids, self._forward.vocabulary_size),
+                _within("padding_mask", padding_mask, 2),
+                _within("segment_ids", segment_ids, self._forward.num_segments),
+            ]
+
+
+class ServingModule(TokensModule):
+    """What is saved of a model that reads text: the tokenizer, too.
+
+    Texts are grouped by the bucket that they fall in, each group padded to that
+    bucket's length: a short text costs what short texts cost, whatever is in the
+    batch with it.
+
+    Args:
+      bucket_lengths: padded lengths in tokens, ascending; the last one is the longest
+        that a text can have, all windows included.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        encoder: TextEncoder,
+        label_names: Sequence[str],
+        *,
+        bucket_lengths: Sequence[int],
+        decision: Decision,
+    ) -> None:
+        super().__init__(
+            forward,
+            label_names,
+            window_length=encoder.window_length,
+            decision=decision,
+        )
+        self._encoder = encoder
         self._bucket_lengths = tf.constant(bucket_lengths, tf.int32)
         self._hidden_size = forward.hidden_size
 
@@ -85,21 +181,16 @@ class ServingModule(tf.Module):
             return self._classified(tf.io.parse_example(examples, features)["text"])
 
         @tf.function(
-            input_signature=[
-                tf.TensorSpec([None, None], tf.int32, name=name)
-                for name in ("token_ids", "padding_mask", "segment_ids")
-            ],
-            autograph=False,
+            input_signature=[_strings(tf.saved_model.CLASSIFY_INPUTS)], autograph=False
         )
-        def tokens(
-            token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
-        ) -> Outputs:
-            checks = self._checks(token_ids, segment_ids)
-            with tf.control_dependencies(checks):
-                vectors = forward.pool(
-                    tf.identity(token_ids), padding_mask != 0, segment_ids=segment_ids
-                )
-            return self._decided(forward.classify(vectors))
+        def classify(inputs: tf.Tensor) -> Outputs:
+            scores = tf_example(inputs)["probabilities"]
+            return {
+                tf.saved_model.CLASSIFY_OUTPUT_CLASSES: tf.broadcast_to(
+                    self._label_names, tf.shape(scores)
+                ),
+                tf.saved_model.CLASSIFY_OUTPUT_SCORES: scores,
+            }
 
         @tf.function(input_signature=[_strings("text")], autograph=False)
         def embed(text: tf.Tensor) -> Outputs:
@@ -108,7 +199,7 @@ class ServingModule(tf.Module):
             }
 
         self.classify_text, self.tf_example = classify_text, tf_example
-        self.tokens, self.embed = tokens, embed
+        self.classify, self.embed = classify, embed
 
     def signatures(self) -> dict[str, Any]:
         """Name → function, as tf.saved_model.save takes them."""
@@ -118,16 +209,12 @@ class ServingModule(tf.Module):
             "tf_example": self.tf_example,
             "tokens": self.tokens,
             "embed": self.embed,
+            CLASSIFY: self.classify,
         }
 
     def _classified(self, text: tf.Tensor) -> Outputs:
         num_classes = self._label_names.shape[0]
         return self._decided(self._by_bucket(text, self._forward, num_classes))
-
-    def _decided(self, logits: tf.Tensor) -> Outputs:
-        return self._decision.graph_outputs(
-            logits, self._constants, label_names=self._label_names
-        )
 
     def _by_bucket(
         self,
@@ -163,28 +250,35 @@ class ServingModule(tf.Module):
         )
         return result
 
-    def _checks(
-        self, token_ids: tf.Tensor, segment_ids: tf.Tensor
-    ) -> list[tf.Operation]:
-        """Of what a GPU would not find, or not say in words."""
-        length, longest = tf.shape(token_ids)[1], self._encoder.window_length
-        return [
-            tf.debugging.Assert(
-                tf.logical_and(length >= 1, length <= longest),
-                [f"token_ids must have 1 to {longest} columns. Received:", length],
-            ),
-            *_within("token_ids", token_ids, self._forward.vocabulary_size),
-            *_within("segment_ids", segment_ids, self._forward.num_segments),
-        ]
+
+def save(module: TokensModule, folder: pathlib.Path) -> None:
+    """Writes a module as a SavedModel into a folder that is there."""
+    signatures = module.signatures()
+    tf.saved_model.save(module, str(folder), signatures)
+    if CLASSIFY not in signatures:
+        return
+    # TensorFlow 2 saves every signature for Predict.
+    names = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+    names.replace_method_name(CLASSIFY, tf.saved_model.CLASSIFY_METHOD_NAME)
+    names.save()
+    # It has sums of the file that was just changed.
+    fingerprinting_utils.write_fingerprint(str(folder))
 
 
-def _within(name: str, values: tf.Tensor, end: int) -> list[tf.Operation]:
+def _shape(values: tf.Tensor) -> tf.Tensor:
+    """Three dimensions, -1 for those that a tensor lacks: int32 [3].
+
+    By values alone: of the rank TensorFlow believes the signature.
+    """
+    return tf.concat([tf.shape(values), [-1, -1, -1]], axis=0)[:3]
+
+
+def _within(name: str, values: tf.Tensor, end: int) -> tf.Operation:
+    values = tf.identity(values)
     is_known = tf.reduce_all(tf.logical_and(values >= 0, values < end))
-    return [
-        tf.debugging.Assert(
-            is_known, [f"{name} must be in 0 to {end - 1}. Received:", values]
-        )
-    ]
+    return tf.debugging.Assert(
+        is_known, [f"{name} must be in 0 to {end - 1}. Received:", values]
+    )
 
 
 def _strings(name: str) -> tf.TensorSpec:

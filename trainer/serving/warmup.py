@@ -5,7 +5,7 @@
         bucket_lengths=[64, 256, 512], batch_sizes=[1, 8, 32],
     )
     storage.write_text(
-        folder / "batching_parameters.txt", warmup.batching_parameters([1, 8, 32])
+        folder / warmup.BATCHING_FILE, warmup.batching_parameters([1, 8, 32])
     )
 
 A server runs the requests when it loads the model, before it takes others, so that no
@@ -17,16 +17,19 @@ from __future__ import annotations
 
 import bisect
 import pathlib
+import re
 from typing import Any, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from trainer import storage
 from trainer.messages import message
 from trainer.data.tokens import TextEncoder
 from trainer.serving import stock_ops
 
 FILE = "assets.extra/tf_serving_warmup_requests"
+BATCHING_FILE = "batching_parameters.txt"
 # A server does not load a model with more (WarmupConsts::kMaxNumRecords).
 MAX_REQUESTS = 1000
 _INITIALIZER = "__saved_model_init_op"
@@ -110,7 +113,7 @@ def write(
     return len(requests)
 
 
-def read(saved_model: pathlib.Path) -> list[Any]:
+def read(saved_model: storage.Path) -> list[Any]:
     """The requests, as PredictRequest messages."""
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -136,6 +139,16 @@ def batching_parameters(batch_sizes: Sequence[int]) -> str:
         max_batch_size=sizes[-1],
         allowed_batch_sizes="\n".join(f"allowed_batch_sizes: {n}" for n in sizes),
     )
+
+
+def max_batch_size(parameters: str) -> int | None:
+    """The largest batch that the text of a batching_parameters.txt allows.
+
+    Returns:
+      None: it does not say.
+    """
+    match = re.search(r"(?m)^\s*max_batch_size\s*:?\s*\{\s*value:\s*(\d+)", parameters)
+    return int(match[1]) if match else None
 
 
 def text_of_length(encoder: TextEncoder, length: int) -> str:
@@ -188,7 +201,13 @@ def _row(encoder: TextEncoder, length: int) -> dict[str, np.ndarray]:
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
     features = tf.train.Features(feature={"text": feature})
     example = tf.train.Example(features=features).SerializeToString()
-    row = {"text": np.array([text], object), "examples": np.array([example], object)}
+    examples = np.array([example], object)
+    row = {
+        "text": np.array([text], object),
+        "examples": examples,
+        # TensorFlow Serving predicts by a signature for Classify, too.
+        tf.saved_model.CLASSIFY_INPUTS: examples,
+    }
     if length <= encoder.window_length:
         token_ids = _token_ids(encoder, text)[np.newaxis]
         row["token_ids"] = token_ids

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import json
+import logging
 import math
 import pathlib
+import queue
 import shutil
 import signal
 import socket
@@ -17,6 +20,7 @@ from concurrent import futures
 from typing import Any, Iterator
 
 import httpx2
+import numpy as np
 import pytest
 import tensorflow as tf
 import uvicorn
@@ -25,7 +29,8 @@ from playwright import sync_api as playwright
 from trainer import serve
 from trainer.config import ServeConfig
 from trainer.serving import manifest
-from trainer.serving.local import server
+from trainer.serving.local import connections, server
+from trainer.serving.local.model import Model
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "server.py"
@@ -117,8 +122,8 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def model(saved_model: pathlib.Path) -> server.Model:
-    return server.Model(saved_model, "tiny")
+def model(saved_model: pathlib.Path) -> Model:
+    return Model(saved_model, "tiny")
 
 
 @contextlib.contextmanager
@@ -128,7 +133,9 @@ def running(model: Any, **options: Any) -> Iterator[str]:
     app = server.make_app(model, **(limits | {"labels": LABELS} | options))
     listener = server.bind("127.0.0.1", 0)
     listener.listen()
-    running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    running = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, log_level="critical", lifespan="off")
+    )
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -140,7 +147,7 @@ def running(model: Any, **options: Any) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def url(model: server.Model) -> Iterator[str]:
+def url(model: Model) -> Iterator[str]:
     with running(model) as url:
         yield url
 
@@ -370,6 +377,121 @@ BODY = b'{"instances": ["a"]}'
 
 
 @pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("YQ==", b"a"),
+        ("YQ", b"a"),
+        (" Y\tQ\n=\v=\f\r", b"a"),
+        ("YQ..", b"a"),
+        ("YQ=.", b"a"),
+        ("YR==", b"a"),
+        ("YWI=", b"ab"),
+        ("YWI", b"ab"),
+        ("YWJj", b"abc"),
+        ("", b""),
+        ("YQ=", None),
+        ("YQ===", None),
+        ("YWI==", None),
+        ("YWJj=", None),
+        ("Y", None),
+        ("Y===", None),
+        ("=", None),
+        ("YQ==YQ==", None),
+        ("YQ=a", None),
+        ("_-==", None),
+        ("Y\u00a0Q==", None),
+    ],
+)
+def test_base64_is_judged_as_by_absl(
+    client: httpx2.Client, text: str, expected: bytes | None
+) -> None:
+    request = {"signature_name": "repeat", "instances": [{"b64": text}]}
+    response = client.post(PREDICT, json=request)
+    if expected is None:
+        assert response.status_code == 400
+        assert "b64 must hold base64" in response.json()["error"]
+    else:
+        (row,) = response.json()["predictions"]
+        assert base64.b64decode(row["text_bytes"]["b64"]) == expected
+
+
+def test_keys_that_are_there_twice(client: httpx2.Client) -> None:
+    """The first counts; and what has two is not base64."""
+    body = b'{"instances": [{"text": "good", "text": "bad"}], "instances": ["bad"]}'
+    assert client.post(PREDICT, content=body).json() == ask(client, instances=["good"])
+    body = b'{"instances": [{"b64": "YQ==", "b64": "YQ=="}]}'
+    response = client.post(PREDICT, content=body)
+    assert response.status_code == 400
+    assert "must have the keys text" in response.json()["error"]
+
+
+def test_numbers_that_python_reads_otherwise(client: httpx2.Client) -> None:
+    def total(number: str) -> httpx2.Response:
+        inputs = f'{{"a": [{number}, 5], "b": [true, false]}}'
+        body = f'{{"signature_name": "total", "inputs": {inputs}}}'
+        return client.post(PREDICT, content=body.encode())
+
+    assert "".join(total("Inf").text.split()) == '{"outputs":Infinity}'
+    assert "".join(total("-NaN").text.split()) == '{"outputs":NaN}'
+    assert total("1e400").status_code == 400
+    assert "must fit a double" in total("1e400").json()["error"]
+
+
+def test_bodies_in_gzip(client: httpx2.Client) -> None:
+    def post(body: bytes) -> httpx2.Response:
+        return client.post(PREDICT, content=body, headers={"Content-Encoding": "gzip"})
+
+    packed = gzip.compress(b'{"instances": ["good"]}')
+    assert post(packed).json() == ask(client, instances=["good"])
+    for body in (BODY, packed[:-1], packed + packed, packed + b"more", b""):
+        answer = post(body)
+        assert answer.status_code == 400, body
+        assert "must be gzip" in answer.json()["error"]
+    assert post(gzip.compress(b" " * (MAX_REQUEST_BYTES + 1))).status_code == 413
+
+
+def test_options(client: httpx2.Client) -> None:
+    answer = client.options(PREDICT, headers={"Origin": "https://example.org"})
+    assert (answer.status_code, answer.content) == (200, b"")
+    # Without which no browser lets a page from there read an answer.
+    assert "access-control-allow-origin" not in answer.headers
+    assert client.options(PREDICT).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "path, code",
+    [
+        ("/v1/models/tiny/versions/003", 200),
+        ("/V1/Models/tiny", 200),
+        ("/v1/models/t%69ny", 200),
+        (f"/v1/models/tiny/versions/{2**63 - 1}", 404),
+        (f"/v1/models/tiny/versions/{2**63}", 400),
+        (f"/v1/models/tiny/versions/{'9' * 5000}", 400),
+        # A query is a part of the path there.
+        ("/v1/models/tiny?a=b", 404),
+        ("/v1/models/tiny/versions/3?a=b", 400),
+        ("/v1/models/tiny%2Fversions%2F3", 404),
+    ],
+)
+def test_paths_are_judged_as_there(client: httpx2.Client, path: str, code: int) -> None:
+    response = client.get(path)
+    assert response.status_code == code
+    if code != 200:
+        assert list(response.json()) == ["error"]
+
+
+def test_a_query_is_no_prediction(client: httpx2.Client) -> None:
+    assert client.post(f"{PREDICT}?a=b", content=BODY).status_code == 400
+
+
+def test_errors_of_the_graph_begin_with_what_is_wrong(client: httpx2.Client) -> None:
+    request = {"signature_name": "repeat", "instances": ["fail"]}
+    error = client.post(PREDICT, json=request).json()["error"]
+    assert error.startswith("assertion failed: [told to fail]")
+    assert "Graph execution" not in error and "[Op:" not in error
+
+
+@pytest.mark.parametrize(
     "method, path, code, expected",
     [
         (
@@ -475,6 +597,256 @@ def test_metadata(client: httpx2.Client) -> None:
     assert [dim["size"] for dim in dims] == ["-1", "3"]
 
 
+@contextlib.contextmanager
+def guarded(model: Any, **options: Any) -> Iterator[int]:
+    """A server as `run` makes it, in a thread of this process; gives its port."""
+    app = server.make_app(
+        model, max_request_bytes=MAX_REQUEST_BYTES, max_batch_size=MAX_BATCH_SIZE
+    )
+    settings: Any = dict(host="127.0.0.1", max_connections=9, client_timeout_secs=60.0)
+    listener = server.bind("127.0.0.1", 0)
+    listener.listen()
+    guarded = server.make_server(app, listener, **(settings | options))
+    thread = threading.Thread(target=guarded.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        guarded.should_exit = True
+        thread.join(TIMEOUT_SECS)
+        listener.close()
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), TIMEOUT_SECS)
+
+
+def everything(connection: socket.socket) -> bytes:
+    """All that comes until the server closes."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := connection.recv(100_000):
+            received += chunk
+    return received
+
+
+@pytest.fixture
+def lines() -> Iterator[queue.Queue[str]]:
+    """What is logged, by anybody, at the level of warnings or above."""
+    logged: queue.Queue[str] = queue.Queue()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logged.put(self.format(record))
+
+    handler = Handler(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    yield logged
+    logging.getLogger().removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    "host, code",
+    [
+        ("localhost", 200),
+        ("LocalHost.:1", 200),
+        ("127.0.0.1:8501", 200),
+        ("127.9.9.9", 200),
+        ("[::1]:8501", 200),
+        ("[::1]", 200),
+        ("rebound.example", 403),
+        ("rebound.example:8501", 403),
+        ("localhost.example", 403),
+        ("127.0.0.1.example", 403),
+        ("0.0.0.0:8501", 403),
+        ("10.0.0.1", 403),
+        ("", 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/v1/models/tiny"])
+def test_other_hosts_are_refused_on_loopback(
+    own_port: int, path: str, host: str, code: int
+) -> None:
+    """Or a page elsewhere could read the answers, by DNS rebinding."""
+    url = f"http://127.0.0.1:{own_port}{path}"
+    answer = httpx2.get(url, headers={"Host": host})
+    assert answer.status_code == code
+    if code == 403:
+        error = answer.json()["error"]
+        assert "must be localhost" in error and "--host" in error
+
+
+@pytest.fixture(scope="module")
+def own_port(model: Model) -> Iterator[int]:
+    with guarded(model) as port:
+        yield port
+
+
+def test_no_host_is_no_browser(own_port: int) -> None:
+    with connect(own_port) as connection:
+        connection.sendall(b"GET /v1/models/tiny HTTP/1.0\r\n\r\n")
+        assert everything(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_name_given_is_a_name(model: Model) -> None:
+    """Of a machine whose own name means 127.0.1.1, as Debian's."""
+    with guarded(model, host="MyBox") as port:
+        url = f"http://127.0.0.1:{port}/"
+        assert httpx2.get(url, headers={"Host": "mybox:80"}).status_code == 200
+
+
+def test_any_host_where_others_may_ask() -> None:
+    with server.bind("0.0.0.0", 0) as listener:
+        assert connections.names_of(listener, "0.0.0.0") is None
+
+
+HEAD = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n"
+SLOW = {
+    "head": HEAD,
+    "body": HEAD + b"Content-Length: 9\r\n\r\n{",
+    "chunks": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW)
+def test_a_request_that_does_not_end_is_given_up(
+    sent: bytes, lines: queue.Queue[str]
+) -> None:
+    with guarded(NeverCalled(), client_timeout_secs=0.2) as port:
+        with connect(port) as connection:
+            connection.sendall(sent)
+            answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"--client_timeout_secs" in answer
+    assert "took more than 0.2 s" in lines.get(timeout=TIMEOUT_SECS)
+
+
+def test_a_trickle_is_given_up() -> None:
+    """The time counts from the connection's start, not from the last byte."""
+    with guarded(NeverCalled(), client_timeout_secs=0.2) as port:
+        with connect(port) as connection:
+            connection.settimeout(0.02)
+            with pytest.raises(OSError):
+                for _ in range(1000):
+                    connection.sendall(b"P")
+                    with contextlib.suppress(TimeoutError):
+                        if connection.recv(1) in (b"", b"H"):
+                            raise OSError("closed")
+
+
+def test_one_who_does_not_read_is_given_up(lines: queue.Queue[str]) -> None:
+    class Long:
+        name, version = "tiny", 3
+
+        def inputs(self, _: str) -> Any:
+            return {"text": np.dtype(object)}
+
+        def predict(self, *_: Any) -> Any:
+            return {"text": np.array([b"a" * 30_000_000], object)}
+
+    with guarded(Long(), client_timeout_secs=0.5) as port, connect(port) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
+        assert "to take an answer" in lines.get(timeout=TIMEOUT_SECS)
+        assert len(everything(connection)) < 30_000_000
+
+
+def test_an_idle_connection_is_closed_without_a_word(lines: queue.Queue[str]) -> None:
+    """Browsers open some for later."""
+    with guarded(NeverCalled(), client_timeout_secs=0.2) as port:
+        with connect(port) as connection:
+            assert everything(connection) == b""
+    assert lines.empty()
+
+
+def test_a_slow_answer_is_not_given_up(model: Model) -> None:
+    """Nor is its client, who waits for us."""
+    may_end = threading.Event()
+
+    class Slow:
+        name, version = model.name, model.version
+        inputs = model.inputs
+
+        def predict(self, *arguments: Any) -> Any:
+            # Longer than a client may take.
+            assert not may_end.wait(1.5)
+            return model.predict(*arguments)
+
+    with guarded(Slow(), client_timeout_secs=1.0) as port:
+        url = f"http://127.0.0.1:{port}{PREDICT}"
+        assert httpx2.post(url, content=BODY, timeout=None).status_code == 200
+
+
+def test_connections_are_counted(model: Model) -> None:
+    with guarded(model, max_connections=3) as port:
+        with contextlib.ExitStack() as stack:
+            held = [stack.enter_context(connect(port)) for _ in range(3)]
+            for connection in held:
+                connection.sendall(HEAD)
+            with connect(port) as one_more:
+                answer = everything(one_more)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"at most 3 connections (--max_connections)" in answer
+            held[0].close()
+            # The server may not have seen yet that one has gone.
+            assert any(is_served(port) for _ in range(1000))
+
+
+def is_served(port: int) -> bool:
+    """Whether one more client is answered, not one too many."""
+    with connect(port) as connection, contextlib.suppress(OSError):
+        connection.sendall(b"GET /v1/models/tiny HTTP/1.0\r\n\r\n")
+        return everything(connection).startswith(b"HTTP/1.1 200 ")
+    return False
+
+
+@pytest.mark.parametrize("sent", SLOW.values(), ids=SLOW)
+def test_a_client_that_hangs_up_leaves_a_line(
+    sent: bytes, model: Model, lines: queue.Queue[str]
+) -> None:
+    with guarded(NeverCalled()) as port:
+        with connect(port) as connection:
+            connection.sendall(sent)
+            if sent is not HEAD:
+                connection.shutdown(socket.SHUT_WR)
+                assert everything(connection) == b""
+    if sent is not HEAD:  # What has no end of its head asks nothing.
+        line = lines.get(timeout=TIMEOUT_SECS)
+        assert "hung up before" in line and "\n" not in line
+    assert lines.empty()
+
+
+def test_a_client_that_hangs_up_while_it_waits(
+    model: Model, lines: queue.Queue[str]
+) -> None:
+    """It leaves a line; and one that gave up waiting is not computed."""
+    begun, may_end = threading.Event(), threading.Event()
+    calls = []
+
+    class Slow:
+        name, version = model.name, model.version
+        inputs = model.inputs
+
+        def predict(self, *arguments: Any) -> Any:
+            calls.append(arguments)
+            begun.set()
+            assert may_end.wait(TIMEOUT_SECS)
+            return model.predict(*arguments)
+
+    sent = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    with guarded(Slow()) as port:
+        with connect(port) as asked, connect(port) as queued:
+            asked.sendall(sent)
+            assert begun.wait(TIMEOUT_SECS)
+            queued.sendall(sent)
+            for connection in (queued, asked):
+                connection.shutdown(socket.SHUT_WR)
+                assert everything(connection) == b""
+        may_end.set()
+        for _ in range(2):
+            assert "hung up before" in lines.get(timeout=TIMEOUT_SECS)
+    assert lines.empty() and len(calls) == 1
+
+
 class NeverCalled:
     """A model that no request may reach."""
 
@@ -516,7 +888,7 @@ def test_what_nobody_thought_of_is_500() -> None:
     assert "no attribute 'inputs'" in response.json()["error"]
 
 
-def test_status_while_the_model_is_busy(url: str, model: server.Model) -> None:
+def test_status_while_the_model_is_busy(url: str, model: Model) -> None:
     begun, may_end = threading.Event(), threading.Event()
 
     class Slow:
@@ -589,6 +961,14 @@ def test_names_of_classes(tmp_path: pathlib.Path, saved_model: pathlib.Path) -> 
     (tmp_path / "manifest.json").write_text('{"constants": {}}', encoding="utf-8")
     with pytest.raises(ValueError, match="must hold constants.labels"):
         server.read_labels(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"samples": [1]}', "{"])
+def test_a_damaged_manifest_is_named(content: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
+    for read in (server.read_labels, server.read_example):
+        with pytest.raises(ValueError, match="manifest beside the model must hold"):
+            read(tmp_path)
 
 
 def test_example_of_a_version(tmp_path: pathlib.Path) -> None:
@@ -710,9 +1090,7 @@ def test_page_shows_label_probabilities_and_words(
     assert page.screenshot(path=tmp_path / "page.png", full_page=True)
 
 
-def test_page_begins_with_the_example(
-    page: playwright.Page, model: server.Model
-) -> None:
+def test_page_begins_with_the_example(page: playwright.Page, model: Model) -> None:
     """Or waits for a text; no text of ours fits everybody's model."""
     example = "good </script> film"
     with running(model, example=example) as url:

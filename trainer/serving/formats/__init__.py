@@ -4,9 +4,9 @@
     classify = reader("int8", folder, exportable)
     classify(["A fine film."]).probabilities    # [1, classes]
 
-float32, bfloat16 and int8 are SavedModels of the same signatures. litert and
-huggingface take token ids, and leave the tokenizer's files beside the model. What is
-published, and whether it is, is the export's business. A new format is a module with
+float32, bfloat16 and int8 are SavedModels of the same signatures. tokens, litert and
+huggingface take token ids, and leave the tokenizer's files beside the model; tokens is
+a SavedModel as well. What is published, and whether it is, is the export's business. A new format is a module with
 these two functions, a line here, and its name in `config.EXPORT_FORMATS`.
 """
 
@@ -15,11 +15,11 @@ from __future__ import annotations
 import pathlib
 from typing import Sequence
 
-from trainer.serving.formats import hugging_face, litert, saved_model
+from trainer.serving.formats import hugging_face, litert, saved_model, tokens
 from trainer.serving.formats.exportable import Classify, Exportable
 
-SAVED_MODELS = ("float32", "bfloat16", "int8")
-_OTHERS = {"litert": litert, "huggingface": hugging_face}
+SAVED_MODELS = ("float32", "bfloat16", "int8", "tokens")
+_OTHERS = {"tokens": tokens, "litert": litert, "huggingface": hugging_face}
 
 
 def check_installed(names: Sequence[str]) -> None:
@@ -30,15 +30,13 @@ def check_installed(names: Sequence[str]) -> None:
 
 def write(name: str, folder: pathlib.Path, exportable: Exportable) -> None:
     """Writes one format into a folder that is there."""
-    if name in SAVED_MODELS:
-        saved_model.write(name, folder, exportable)
-    else:
+    if name in _OTHERS:
         _OTHERS[name].write_format(folder, exportable)
+    else:
+        saved_model.write(name, folder, exportable)
 
 
 def reader(name: str, folder: pathlib.Path, exportable: Exportable) -> Classify:
     """A function from texts to answers that asks what was written."""
-    if name in SAVED_MODELS:
-        return saved_model.reader(folder, exportable)
-    classify: Classify = _OTHERS[name].reader(folder, exportable)
+    classify: Classify = _OTHERS.get(name, saved_model).reader(folder, exportable)
     return classify

@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from trainer import storage
 from trainer.modeling.forward import Forward
+from trainer.serving import signatures
 from trainer.serving.formats.exportable import Answers, Classify, Exportable
 from trainer.serving.formats.quantization import Int8Forward
-from trainer.serving.signatures import ServingModule
 
 
 def write(name: str, folder: pathlib.Path, exportable: Exportable) -> None:
@@ -30,14 +30,14 @@ def write(name: str, folder: pathlib.Path, exportable: Exportable) -> None:
     else:
         classifier = exportable.make_classifier(name)
         forward = Forward(classifier, window_length=window_length, differentiable=False)
-    module = ServingModule(
+    module = signatures.ServingModule(
         forward,
         exportable.encoder,
         exportable.label_names,
         bucket_lengths=exportable.bucket_lengths,
         decision=exportable.decision,
     )
-    tf.saved_model.save(module, str(folder), signatures=module.signatures())
+    signatures.save(module, folder)
 
 
 def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:

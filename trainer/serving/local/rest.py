@@ -7,26 +7,31 @@
 The API is described at https://www.tensorflow.org/tfx/serving/api_rest: `instances`
 row by row, `inputs` column by column, {"b64": …} for bytes. Whatever bytes a request
 holds reach the model, and its bytes the client, as there. What is wrong with a request
-is said in this program's words. Models and HTTP are left to `server.py`; needs NumPy
-alone.
+is said in this program's words. JSON itself is left to `json_reader.py`, models and
+HTTP to `server.py`; needs NumPy alone.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from trainer.messages import message, shown
+from trainer.serving.local import json_reader
 
 Arrays = dict[str, np.ndarray]
 # Dtypes of a signature's inputs by name; that of strings, which are bytes, is object.
 Inputs = Mapping[str, np.dtype[Any]]
+# Of a tf.train.Example, values by name.
+Features = dict[str, list[bytes] | list[int] | list[float]]
 
-_ENCODING = ("utf-8", "surrogateescape")
+# Base64 as absl has it: without padding or with all of it, for which a dot will do.
+_BASE64 = re.compile(r"([A-Za-z0-9+/]*)([=.]*)")
+_BASE64_SPACE = str.maketrans("", "", " \t\n\v\f\r")
 _BYTES_SUFFIX = "_bytes"
 _MAX_SHOWN = 200
 
@@ -54,9 +59,8 @@ def parse(body: bytes) -> dict[str, Any]:
     Raises:
       Refused: there is none.
     """
-    text = body.decode(*_ENCODING).lstrip()
     try:
-        document, _ = json.JSONDecoder().raw_decode(text)
+        document = json_reader.read(body)
     except (RecursionError, ValueError) as error:
         raise Refused(message("a request must be JSON", received=error)) from error
     if not isinstance(document, dict):
@@ -93,18 +97,23 @@ def to_arrays(
             if is_row(request)
             else _columns(request["inputs"], inputs)
         )
-        for name, values in columns.items():
-            if isinstance(values, list) and len(values) > max_batch_size:
-                raise refused(
-                    f"a request must have at most {max_batch_size} rows "
-                    "(--max_batch_size)",
-                    len(values),
-                )
+        for values in columns.values():
+            if isinstance(values, list):
+                check_rows(len(values), max_batch_size)
         return {
             name: _array(values, inputs[name], name) for name, values in columns.items()
         }
     except RecursionError as error:
         raise Refused(message("a request must be JSON", received=error)) from error
+
+
+def check_rows(count: int, max_batch_size: int) -> None:
+    """Raises Refused where there are too many."""
+    if count > max_batch_size:
+        raise refused(
+            f"a request must have at most {max_batch_size} rows (--max_batch_size)",
+            count,
+        )
 
 
 def _columns_of_rows(rows: Any, inputs: Inputs) -> dict[str, list[Any]]:
@@ -141,6 +150,43 @@ def _columns(value: Any, inputs: Inputs) -> dict[str, Any]:
     return {name: value[name] for name in inputs}
 
 
+def to_examples(request: Mapping[str, Any]) -> list[Features]:
+    """What a request to :classify gives: the features of each of its examples.
+
+    Those of `context` are every example's that has no others of the name.
+
+    Raises:
+      Refused: the request has no examples, or what no tf.train.Example can hold.
+    """
+    rows = request.get("examples")
+    if not isinstance(rows, list) or not rows:
+        raise refused("examples must be a list of at least one example", rows)
+    context = _features(request.get("context", json_reader.Object(())))
+    return [{**context, **_features(row)} for row in rows]
+
+
+def _features(value: Any) -> Features:
+    if not isinstance(value, json_reader.Object):
+        raise refused("an example must be an object of features", value)
+    # Of a key that is there twice, the last counts here (MakeExampleFromJsonObject).
+    return {name: _feature(content, name) for name, content in value.members}
+
+
+def _feature(content: Any, name: str) -> list[bytes] | list[int] | list[float]:
+    """The values of a feature, all of one kind."""
+    values = content if isinstance(content, list) else [content]
+    kinds = {type(value) for value in values}
+    if kinds <= {bool, int} and all(-(2**63) <= value < 2**63 for value in values):
+        return [int(value) for value in values]
+    if kinds == {float}:
+        return values
+    if kinds <= {str, json_reader.Object}:
+        return [_element(value, np.dtype(object), name) for value in values]
+    raise refused(
+        f"{name} must hold strings, {{'b64': …}}, floats or int64, all alike", content
+    )
+
+
 def _array(value: Any, dtype: np.dtype[Any], name: str) -> np.ndarray:
     shape: list[int] = []
     first = value
@@ -169,22 +215,14 @@ def _element(value: Any, dtype: np.dtype[Any], name: str) -> Any:
     """One element as the dtype has it."""
     kind = dtype.kind
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind == "O" and _is_base64(value):
-        return _decode_base64(value["b64"])
+    if kind == "O" and isinstance(value, json_reader.Object) and "b64" in value:
+        return _decode_base64(value)
     if kind == "O" and isinstance(value, str):
-        try:
-            return value.encode(*_ENCODING)
-        except UnicodeEncodeError as error:
-            raise refused(
-                f"{name} must be valid Unicode, or {{'b64': …}}", value
-            ) from error
+        return value.encode(*json_reader.ENCODING)
     if kind == "b" and isinstance(value, bool):
         return value
     if kind == "f" and is_number:
-        try:
-            return float(value)
-        except OverflowError as error:
-            raise refused(f"{name} must hold numbers of {dtype}", value) from error
+        return value
     if kind in "iu" and is_number and isinstance(value, int):
         limits = np.iinfo(dtype)
         if limits.min <= value <= limits.max:
@@ -195,20 +233,25 @@ def _element(value: Any, dtype: np.dtype[Any], name: str) -> Any:
 
 def _is_object(value: Any) -> bool:
     """Whether names are given, for {"b64": …} is a value."""
-    return isinstance(value, dict) and not _is_base64(value)
+    return isinstance(value, json_reader.Object) and not _is_base64(value)
 
 
 def _is_base64(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"b64"}
+    return (
+        isinstance(value, json_reader.Object)
+        and len(value.members) == 1
+        and isinstance(value.get("b64"), str)
+    )
 
 
-def _decode_base64(text: Any) -> bytes:
-    """With padding or without."""
-    try:
-        digits = "".join(text.split()).rstrip("=")
-        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
-    except (AttributeError, binascii.Error, ValueError) as error:
-        raise refused("b64 must hold base64", text) from error
+def _decode_base64(value: json_reader.Object) -> bytes:
+    """As Base64Unescape in abseil's strings/escaping.cc does."""
+    if _is_base64(value):
+        match = _BASE64.fullmatch(value["b64"].translate(_BASE64_SPACE))
+        missing = -len(match[1]) % 4 if match else 3
+        if match and missing < 3 and len(match[2]) in (0, missing):
+            return base64.b64decode(match[1] + "=" * missing)
+    raise refused("b64 must hold base64", value["b64"])
 
 
 def to_json(outputs: Arrays, *, is_row: bool) -> bytes:
@@ -242,6 +285,14 @@ def to_json(outputs: Arrays, *, is_row: bool) -> bytes:
     return _encoded({"predictions": rows})
 
 
+def classes_to_json(rows: Sequence[Sequence[tuple[bytes, np.floating[Any]]]]) -> bytes:
+    """The answer to :classify: pairs of a class and its score, for each example."""
+    results = [
+        [[_text(label), float(str(score))] for label, score in row] for row in rows
+    ]
+    return _encoded({"results": results})
+
+
 def _plain(name: str, array: np.ndarray) -> Any:
     """An output as JSON has it, a nested list."""
     if array.dtype == object:
@@ -264,7 +315,7 @@ def _map(convert: Any, value: Any) -> Any:
 
 
 def _text(value: bytes) -> str:
-    return value.decode(*_ENCODING)
+    return value.decode(*json_reader.ENCODING)
 
 
 def _base64(value: bytes) -> dict[str, str]:
@@ -272,4 +323,6 @@ def _base64(value: bytes) -> dict[str, str]:
 
 
 def _encoded(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, indent=4, ensure_ascii=False).encode(*_ENCODING)
+    return json.dumps(content, indent=4, ensure_ascii=False).encode(
+        *json_reader.ENCODING
+    )

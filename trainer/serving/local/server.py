@@ -6,33 +6,36 @@ For writing and testing clients without the real server, and for a look at a mod
 page classifies what is typed and shows the words that moved the answer. It answers
 predictions, status and metadata (https://www.tensorflow.org/tfx/serving/api_rest), one
 prediction at a time. Who can reach it may use it: it is bound to loopback unless --host
-says otherwise. JSON is left to `rest.py`.
+says otherwise. JSON is left to `rest.py`, the model to `model.py`, clients that are too
+many, too slow or too strange to `connections.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import pathlib
 import re
 import socket
+import urllib.parse
+import zlib
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 import anyio
 import anyio.to_thread
-import numpy as np
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trainer import stack, storage
-from trainer.config import DEFAULT_SIGNATURE, ServeConfig
+from trainer.config import ServeConfig
 from trainer.messages import message
 from trainer.serving import manifest, versions
-from trainer.serving.local import rest
+from trainer.serving.local import connections, rest
+from trainer.serving.local.model import Model
 from trainer.serving.local.rest import Refused
 
 if TYPE_CHECKING:  # It imports TensorFlow.
@@ -52,35 +55,25 @@ _METHODS = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS")
 # As kPredictionApiGegex and kModelStatusApiRegex in
 # tensorflow_serving/model_servers/http_rest_api_util.cc have them.
 _OF_MODEL = r"/([^/:]+)"
-_OF_VERSION = r"(?:/versions/(\d+)|/labels/([^/:]+))?"
+_OF_VERSION = r"(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _PREDICTION_PATH = re.compile(
     f"(?i)/v1/models{_OF_MODEL}{_OF_VERSION}:(classify|regress|predict)"
 )
 _STATUS_PATH = re.compile(f"(?i)/v1/models(?:{_OF_MODEL})?{_OF_VERSION}(/metadata)?")
-# Codes of TensorFlow's errors, which are absl's, as HTTP has them (ToHTTPStatusCode in
-# tensorflow_serving/model_servers/http_server.cc); all others are 500.
-_HTTP_STATUS = {
-    1: 499,
-    3: 400,
-    4: 504,
-    5: 404,
-    6: 409,
-    7: 403,
-    8: 429,
-    9: 400,
-    10: 409,
-    11: 400,
-    12: 501,
-    14: 503,
-    16: 401,
-}
 # What requests in progress have left after Ctrl-C.
 _SHUTDOWN_SECS = 5
 _BACKLOG = 128
+_LARGEST_INT64 = 2**63 - 1
+# Of an answer that nobody waits for, in the log.
+_HUNG_UP = 499
+# Where no batching parameters say it.
+_MAX_BATCH_SIZE = 64
+
+_logger = logging.getLogger(__name__)
 
 
 def run(config: ServeConfig) -> None:
-    """Loads the model, and serves it until Ctrl-C.
+    """Loads the model, warms it up, and serves it until Ctrl-C.
 
     Raises:
       ValueError: there is no such model, or the address is taken.
@@ -93,142 +86,23 @@ def run(config: ServeConfig) -> None:
         app = make_app(
             model,
             max_request_bytes=config.max_request_bytes,
-            max_batch_size=config.max_batch_size,
+            max_batch_size=max_batch_size(config.max_batch_size, version),
             labels=read_labels(version),
             example=read_example(version),
         )
+        server = make_server(
+            app,
+            listener,
+            host=config.host,
+            max_connections=config.max_connections,
+            client_timeout_secs=config.client_timeout_secs,
+        )
         try:
-            serve(app, listener, f"{model.name}, version {model.version},")
+            # Nobody can connect before.
+            model.warm_up(version)
+            serve(server, listener, f"{model.name}, version {model.version},")
         except KeyboardInterrupt:
             pass  # The usual end.
-
-
-class Model:
-    """A loaded SavedModel.
-
-    Attributes:
-      name: of the model, in URLs.
-      version: the number that its folder is called; 1 where that is not a number.
-      signatures: TensorFlow's SignatureDef messages by name.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        """Loads it.
-
-        Raises:
-          ValueError: it cannot be loaded.
-        """
-        stack.load()
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
-        from google.protobuf.message import DecodeError
-        from tensorflow.core.protobuf import saved_model_pb2
-
-        self.name = name
-        self.version = int(folder.name) if re.fullmatch("[0-9]+", folder.name) else 1
-        try:
-            with (folder / versions.SAVED_MODEL).open("rb") as file:
-                content = file.read()
-            graphs = saved_model_pb2.SavedModel.FromString(content).meta_graphs
-            self.signatures = dict(graphs[0].signature_def)
-            # Kept whole, for its functions live as long as it does.
-            with storage.literal(folder) as place:
-                self._loaded = tf.saved_model.load(str(place))
-        except (
-            OSError,
-            RuntimeError,
-            LookupError,
-            DecodeError,
-            tf.errors.OpError,
-        ) as error:
-            raise ValueError(
-                message(
-                    "--saved_model must be a SavedModel that can be loaded",
-                    received=f"{folder}: {error}",
-                )
-            ) from error
-
-    def inputs(self, signature: str) -> dict[str, np.dtype[Any]]:
-        """Dtypes of a signature's inputs by name.
-
-        Args:
-          signature: its name; "": the default one.
-
-        Raises:
-          Refused: there is none of that name.
-        """
-        import tensorflow as tf
-
-        name = signature or DEFAULT_SIGNATURE
-        if name not in self.signatures:
-            # Those with underscores are TensorFlow's own.
-            known = sorted(n for n in self.signatures if not n.startswith("__"))
-            raise rest.refused(
-                f"signature_name must be one of {', '.join(known)}", name
-            )
-        inputs = self.signatures[name].inputs
-        return {
-            name: np.dtype(tf.as_dtype(inputs[name].dtype).as_numpy_dtype)
-            for name in sorted(inputs)
-        }
-
-    def predict(self, signature: str, arrays: rest.Arrays) -> rest.Arrays:
-        """All outputs of a signature, by name.
-
-        Raises:
-          Refused: the graph says no.
-        """
-        import tensorflow as tf
-
-        function = self._loaded.signatures[signature or DEFAULT_SIGNATURE]
-        specs = function.structured_input_signature[1]
-        for name, array in arrays.items():
-            if not specs[name].shape.is_compatible_with(array.shape):
-                raise Refused(
-                    message(
-                        f"{name} must have the shape {specs[name].shape}, None being "
-                        "any size",
-                        received=array.shape,
-                    )
-                )
-        try:
-            outputs = function(
-                **{n: tf.constant(a, specs[n].dtype) for n, a in arrays.items()}
-            )
-        except tf.errors.OpError as error:
-            status = _HTTP_STATUS.get(error.error_code, 500)
-            raise Refused(error.message, http_status=status) from error
-        except UnicodeDecodeError as error:
-            # TensorFlow's Python cannot hand on a message that quotes other bytes.
-            raise Refused(error.object.decode("utf-8", errors="replace")) from error
-        return {name: outputs[name].numpy() for name in sorted(outputs)}
-
-    def status(self) -> dict[str, Any]:
-        """As get_model_status.proto in tensorflow_serving/apis has it."""
-        health = {"error_code": "OK", "error_message": ""}
-        version = {"version": str(self.version), "state": "AVAILABLE", "status": health}
-        return {"model_version_status": [version]}
-
-    def metadata(self) -> dict[str, Any]:
-        """As ToJsonString in http_rest_api_util.cc prints it."""
-        from google.protobuf import json_format
-
-        signatures = {
-            name: json_format.MessageToDict(
-                self.signatures[name],
-                preserving_proto_field_name=True,
-                always_print_fields_with_no_presence=True,
-            )
-            for name in sorted(self.signatures)
-        }
-        return {
-            "model_spec": {
-                "name": self.name,
-                "signature_name": "",
-                "version": str(self.version),
-            },
-            "metadata": {"signature_def": {"signature_def": signatures}},
-        }
 
 
 def make_app(
@@ -247,46 +121,77 @@ def make_app(
     """
     told = {"name": model.name, "version": model.version, "labels": list(labels)}
     page = _page({**told, "example": example, "maxBatchSize": max_batch_size})
-    # One at a time: TensorFlow divides one prediction's work among the cores.
-    one_at_a_time = anyio.CapacityLimiter(1)
 
     async def show_page(_: Request) -> Response:
         return Response(page, media_type="text/html", headers=_PAGE_HEADERS)
 
-    async def answer(request: Request) -> Response:
-        method, path = request.method, request.url.path
-        if not path.lower().startswith("/v1/"):
+    api = _Api(
+        model, max_request_bytes=max_request_bytes, max_batch_size=max_batch_size
+    )
+    return Starlette(
+        routes=[
+            Route("/", show_page),
+            Route("/{path:path}", api.answer, methods=_METHODS),
+        ],
+        exception_handlers={
+            Exception: _refuse,
+            Refused: _refuse,
+            ClientDisconnect: _note_disconnect,
+        },
+    )
+
+
+class _Api:
+    """TensorFlow Serving's, for one model; see `make_app`."""
+
+    def __init__(
+        self, model: Model, *, max_request_bytes: int, max_batch_size: int
+    ) -> None:
+        self._model = model
+        self._max_request_bytes = max_request_bytes
+        self._max_batch_size = max_batch_size
+        # TensorFlow divides one prediction's work among the cores.
+        self._one_at_a_time = anyio.CapacityLimiter(1)
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to whatever is not asked of the page."""
+        method, target = request.method, _target(request)
+        if not target.lower().startswith("/v1/"):
             raise Refused(
                 message(
-                    f"the page is at /, the model at /v1/models/{model.name}",
-                    received=path,
+                    f"the page is at /, the model at /v1/models/{self._model.name}",
+                    received=target,
                 ),
                 http_status=404,
             )
-        if method == "POST" and (match := _PREDICTION_PATH.fullmatch(path)):
-            body = await _read_body(request, max_request_bytes)
-            content = await anyio.to_thread.run_sync(
-                _predict, model, match, body, max_batch_size, limiter=one_at_a_time
-            )
-        elif method == "GET" and (match := _STATUS_PATH.fullmatch(path)):
-            content = _describe(model, match)
+        if method == "OPTIONS":
+            return _answer_options(request)
+        if method == "POST" and (match := _PREDICTION_PATH.fullmatch(target)):
+            content = await self._predict(request, match)
+        elif method == "GET" and (match := _STATUS_PATH.fullmatch(target)):
+            content = _describe(self._model, match)
         else:
             raise Refused(
                 message(
-                    f"a request must be POST /v1/models/{model.name}:predict, or GET "
-                    f"/v1/models/{model.name}",
-                    received=f"{method} {path}",
+                    f"a request must be POST /v1/models/{self._model.name}:predict, or GET "
+                    f"/v1/models/{self._model.name}",
+                    received=f"{method} {target}",
                 )
             )
         return Response(content, media_type="application/json")
 
-    return Starlette(
-        routes=[
-            Route("/", show_page),
-            Route("/{path:path}", answer, methods=_METHODS),
-        ],
-        exception_handlers={Exception: _refuse, Refused: _refuse},
-    )
+    async def _predict(self, request: Request, match: re.Match[str]) -> bytes:
+        body = await _read_body(request, self._max_request_bytes)
+        async with self._one_at_a_time:
+            # It may have waited for long.
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            content = await anyio.to_thread.run_sync(
+                _predict, self._model, match, body, self._max_batch_size
+            )
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        return content
 
 
 def _page(told: Mapping[str, Any]) -> str:
@@ -296,8 +201,23 @@ def _page(told: Mapping[str, Any]) -> str:
     return _PAGE.read_text(encoding="utf-8").replace(_PLACEHOLDER, told_text)
 
 
+def _target(request: Request) -> str:
+    """What a request asks for, as it came: TensorFlow Serving takes a query for a part
+    of the path, and decodes no more than the names in it."""
+    query: bytes = request.scope["query_string"]
+    path: bytes = request.scope["raw_path"]
+    return (path + b"?" * bool(query) + query).decode("ascii", "replace")
+
+
+def _answer_options(request: Request) -> Response:
+    """Nothing, as TensorFlow Serving does unless it is told to allow other origins."""
+    if not re.search("https?://", request.headers.get("origin", "")):
+        raise rest.refused("OPTIONS must have an Origin", request.headers.get("origin"))
+    return Response()
+
+
 async def _read_body(request: Request, max_bytes: int) -> bytes:
-    """The request's body, never more of it than may be."""
+    """The request's body, unpacked, never more of it than may be."""
     too_large = Refused(
         f"a request must have at most {max_bytes} bytes (--max_request_bytes). Send "
         "fewer or shorter instances at a time.",
@@ -310,7 +230,20 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
         if len(body) + len(chunk) > max_bytes:
             raise too_large
         body += chunk
-    return bytes(body)
+    if "gzip" not in request.headers.get("content-encoding", ""):
+        return bytes(body)
+    # As UncompressGzipAndAllocate in tensorflow_serving/util/net_http/compression: one
+    # member, and nothing behind it.
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacking.decompress(bytes(body), max_bytes + 1)
+    except zlib.error as error:
+        raise rest.refused("a body must be gzip, as its header says", error) from error
+    if len(unpacked) > max_bytes:
+        raise too_large
+    if not unpacking.eof or unpacking.unused_data:
+        raise rest.refused("a body must be gzip, whole and alone", f"{len(body)} bytes")
+    return unpacked
 
 
 def _predict(
@@ -321,7 +254,10 @@ def _predict(
     _check_served(model, name, version, label)
     request = rest.parse(body)
     signature = rest.signature_name(request)
-    inputs = model.inputs(signature)
+    if method.lower() == "classify" and model.classifiers():
+        examples = rest.to_examples(request)
+        rest.check_rows(len(examples), max_batch_size)
+        return rest.classes_to_json(model.classify(signature, examples))
     if method.lower() != "predict":
         raise Refused(
             message(
@@ -330,7 +266,9 @@ def _predict(
                 mend=f"ask /v1/models/{name}:predict",
             )
         )
-    arrays = rest.to_arrays(request, inputs, max_batch_size=max_batch_size)
+    arrays = rest.to_arrays(
+        request, model.inputs(signature), max_batch_size=max_batch_size
+    )
     outputs = model.predict(signature, arrays)
     return rest.to_json(outputs, is_row=rest.is_row(request))
 
@@ -349,8 +287,10 @@ def _check_served(
 ) -> None:
     if label is not None:
         raise rest.refused("a version must be named by its number", label)
-    if name != model.name or version not in (None, str(model.version)):
-        wanted = name if version is None else f"{name}, version {int(version)}"
+    number = None if version is None else _version_number(version)
+    name = urllib.parse.unquote(name)
+    if name != model.name or number not in (None, model.version):
+        wanted = name if number is None else f"{name}, version {number}"
         raise Refused(
             message(
                 f"the model must be {model.name}, version {model.version}",
@@ -358,6 +298,21 @@ def _check_served(
             ),
             http_status=HTTPStatus.NOT_FOUND,
         )
+
+
+def _version_number(digits: str) -> int:
+    """What 64 bits hold, as there; Python refuses thousands of digits."""
+    significant = digits.lstrip("0") or "0"
+    is_short = len(significant) <= len(str(_LARGEST_INT64))
+    if not is_short or int(significant) > _LARGEST_INT64:
+        raise rest.refused(f"a version must be at most {_LARGEST_INT64}", digits)
+    return int(significant)
+
+
+async def _note_disconnect(request: Request, _: Exception) -> Response:
+    client = connections.shown_client(request.client)
+    _logger.warning("%s hung up before it had its answer.", client)
+    return Response(status_code=_HUNG_UP)  # To nobody.
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
@@ -368,9 +323,8 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 def _failure(message: str, http_status: int) -> Response:
-    response = Response(
-        _to_json({"error": message}), http_status, media_type="application/json"
-    )
+    body = connections.error_body(message)
+    response = Response(body, http_status, media_type="application/json")
     if http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # Else all the rest of the body would be received.
         response.headers["Connection"] = "close"
@@ -378,36 +332,86 @@ def _failure(message: str, http_status: int) -> Response:
 
 
 def _to_json(content: Mapping[str, Any]) -> bytes:
-    # A request's lone surrogates, in a message, have no bytes of their own.
-    return json.dumps(content, indent=4, ensure_ascii=False).encode("utf-8", "replace")
+    return json.dumps(content, indent=4, ensure_ascii=False).encode("utf-8")
+
+
+def max_batch_size(setting: int, version: Path) -> int:
+    """The most rows of a request.
+
+    Args:
+      setting: so many; -1: as many as the batching parameters beside a version allow.
+    """
+    from trainer.serving import warmup
+
+    if setting != -1:
+        return setting
+    # Those of a format other than the first lie beside its folder.
+    for folder in (version.parent, version.parent.parent):
+        place = folder / warmup.BATCHING_FILE
+        if place.is_file():
+            largest = warmup.max_batch_size(place.read_text(encoding="utf-8"))
+            if not largest:
+                raise ValueError(
+                    message(
+                        "batching parameters must have a max_batch_size",
+                        place=str(place),
+                        received="none",
+                        mend="export again, or give --max_batch_size",
+                    )
+                )
+            return largest
+    return _MAX_BATCH_SIZE
 
 
 def read_labels(version: Path) -> list[str]:
     """Names of the classes out of a version's manifest; none where it has none."""
-    if not (version / manifest.FILE_NAME).is_file():
-        return []
+    labels: list[str] = _of_manifest(
+        version,
+        "constants.labels",
+        lambda content: [str(label) for label in content["constants"]["labels"]],
+        default=[],
+    )
+    return labels
+
+
+def read_example(version: Path) -> str:
+    """The first text that a version's manifest has to show; "" where it has none."""
+
+    def first(content: Any) -> str:
+        samples = content.get("samples", [])
+        return str(samples[0]["text"]) if samples else ""
+
+    return str(_of_manifest(version, "samples with a text", first, default=""))
+
+
+def _of_manifest(
+    version: Path, what: str, pick: Callable[[Any], Any], *, default: Any
+) -> Any:
+    """A part of a version's manifest; the default where it has none.
+
+    Raises:
+      ValueError: it is damaged.
+    """
     place = version / manifest.FILE_NAME
+    if not place.is_file():
+        return default
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-        return [str(label) for label in content["constants"]["labels"]]
-    except (ValueError, LookupError, TypeError) as error:
+        return pick(json.loads(place.read_text(encoding="utf-8")))
+    except (
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(
             message(
-                "the manifest beside the model must hold constants.labels",
+                f"the manifest beside the model must hold {what}",
                 place=str(place),
                 received=repr(error),
                 mend="export the model again",
             )
         ) from error
-
-
-def read_example(version: Path) -> str:
-    """The first text that a version's manifest has to show; "" where it has none."""
-    place = version / manifest.FILE_NAME
-    if not place.is_file():
-        return ""
-    samples = json.loads(place.read_text(encoding="utf-8")).get("samples", [])
-    return str(samples[0]["text"]) if samples else ""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -420,9 +424,12 @@ def bind(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            stack.pop_all()
+            return listener
     except (OSError, OverflowError) as error:
         raise ValueError(
             message(
@@ -431,20 +438,46 @@ def bind(host: str, port: int) -> socket.socket:
                 mend="--port=0 takes any free port",
             )
         ) from error
-    return listener
 
 
-def serve(app: Starlette, listener: socket.socket, name: str) -> None:
+def make_server(
+    app: Starlette,
+    listener: socket.socket,
+    *,
+    host: str,
+    max_connections: int,
+    client_timeout_secs: float,
+) -> uvicorn.Server:
+    """The app behind what guards it.
+
+    Args:
+      listener: bound to an address.
+      host: by which it was bound: a name for it, too.
+      client_timeout_secs: see `connections.limited`.
+    """
+    names = connections.names_of(listener, host)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app if names is None else connections.ForNames(app, names),
+            http=connections.limited(
+                max_connections=max_connections, timeout_secs=client_timeout_secs
+            ),
+            # Else it sets up all logging anew, and closes what the others write to.
+            log_config=None,
+            log_level=logging.WARNING,
+            lifespan="off",
+            # Else a client may call itself by any address, in the log.
+            proxy_headers=False,
+            ws="none",
+            timeout_graceful_shutdown=_SHUTDOWN_SECS,
+        )
+    )
+
+
+def serve(server: uvicorn.Server, listener: socket.socket, name: str) -> None:
     """Answers requests until Ctrl-C, or for ever."""
     host, port = listener.getsockname()[:2]
-    config = uvicorn.Config(
-        app,
-        log_level=logging.WARNING,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=_SHUTDOWN_SECS,
-    )
     listener.listen(_BACKLOG)
     shown_host = f"[{host}]" if ":" in host else host
     print(f"{name} is served at http://{shown_host}:{port}/ (Ctrl-C ends)", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    server.run(sockets=[listener])
