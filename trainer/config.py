@@ -52,7 +52,9 @@ BASELINES = ("commonest", "tfidf", "frozen")
 EXPORT_FORMATS = ("float32", "bfloat16", "int8", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
-ACCELERATOR_STEPS_PER_CALL = 16
+# Saves the host most of its work, and is what it may run ahead of the device: a request
+# to end is heeded a call or two later.
+ACCELERATOR_STEPS_PER_CALL = 4
 # Enough for a curve, and a line every few minutes of a run of hours.
 LOG_LINES_PER_RUN = 50
 MOST_LOGGING_STEPS = 100
@@ -665,8 +667,8 @@ class RuntimeConfig:
         "Hand so many steps at a time over to the devices, at most: fewer where the "
         "next log line, checkpoint or evaluation is due. Changes no result beyond "
         "rounding. A request "
-        "to end (SIGTERM) is heeded some calls later, and --cluster_timeout_secs must "
-        f"be longer than a call. 0: {ACCELERATOR_STEPS_PER_CALL} where a step is a "
+        "to end (SIGTERM) is heeded two calls later, of several workers five, and "
+        f"--cluster_timeout_secs must be longer than a call. 0: {ACCELERATOR_STEPS_PER_CALL} where a step is a "
         "single program (a TPU, or one GPU with XLA), else 1. --logging_steps is a "
         "limit too.",
         may_change=True,

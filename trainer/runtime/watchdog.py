@@ -21,7 +21,6 @@ import contextlib
 import math
 import os
 import re
-import socket
 import sys
 import threading
 import time
@@ -35,6 +34,8 @@ from tensorflow.python.eager import context
 
 from trainer.messages import message
 from trainer import exit_codes
+from trainer.runtime import addresses
+from trainer.runtime.addresses import Answer
 from trainer.runtime.cluster import Cluster
 from trainer.runtime.interruptions import WorkerLost
 
@@ -88,9 +89,9 @@ def wait_for_workers(cluster: Cluster, *, timeout_secs: float) -> None:
       WorkerLost: some did not come in time; they are named.
       ValueError: something else listens at this worker's address.
     """
-    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+    _, port = addresses.host_and_port(cluster.addresses[cluster.index])
     try:
-        listener = socket.create_server(("", port), backlog=cluster.num_workers)
+        listener = addresses.listener(port, backlog=cluster.num_workers)
     except OSError as error:
         raise ValueError(
             message(
@@ -103,7 +104,7 @@ def wait_for_workers(cluster: Cluster, *, timeout_secs: float) -> None:
     deadline = time.monotonic() + timeout_secs
     with listener:
         while absent and time.monotonic() < deadline:
-            absent -= {i for i in absent if _listens(cluster.addresses[i])}
+            absent -= set(_answering(cluster, absent, Answer.LISTENS))
             time.sleep(_RETRY_SECS if absent else 0.0)
     if absent:
         raise WorkerLost(
@@ -246,23 +247,27 @@ class Watchdog:
 
 
 def _who_is_gone(cluster: Cluster) -> set[int]:
-    """Those at whose addresses nothing listens any more.
+    """Those at whose addresses nothing listens any more: their machines say so.
+
+    A name that cannot be looked up, a network that is away for a while, an answer that
+    does not come prove nothing. Of a worker that is lost with its machine, TensorFlow's
+    heartbeats tell.
 
     Where a process dies without a word, TensorFlow tells only those that were just
     then reading from it. The chief calls all, all call the chief: so the others know
     of a death by the chief's end, if not before.
     """
     called = range(1, cluster.num_workers) if cluster.is_chief else [0]
-    return {i for i in called if not _listens(cluster.addresses[i])}
+    return set(_answering(cluster, called, Answer.REFUSED))
 
 
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _CALL_SECS):
-            return True
-    except OSError:
-        return False
+def _answering(
+    cluster: Cluster, called: Iterable[int], expected: Answer
+) -> Iterator[int]:
+    for index in called:
+        answer = addresses.call(cluster.addresses[index], timeout_secs=_CALL_SECS)
+        if answer is expected:
+            yield index
 
 
 def _who_lags(cluster: Cluster, beats: int) -> str:
