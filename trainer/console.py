@@ -8,11 +8,17 @@
 A file or a pipe that takes standard error would hold a bar's thousand states one after
 the other, so there a line is logged every half minute or tenth of the task. What is done
 within seconds says nothing. The training's own lines are in `training/progress.py`.
+
+Who has to know that a process gets on, listens to all long tasks at once:
+
+    with console.heard_by(watchdog_fed):
+        ...
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import sys
 import time
@@ -30,6 +36,20 @@ _LINE_EVERY_SECS = 30.0
 _LINE_EVERY_FRACTION = 0.1
 # Tenths of a short task would be too many lines.
 _LEAST_SECS_BETWEEN_LINES = 10.0
+
+_listener: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVar(
+    "listener", default=lambda: None
+)
+
+
+@contextlib.contextmanager
+def heard_by(listener: Callable[[], object]) -> Iterator[None]:
+    """Calls the listener whenever a task of this thread gets on, as long as it lasts."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def progress(
@@ -73,11 +93,21 @@ def counter(
             leave=False,
             file=sys.stderr,
         ) as bar:
-            yield bar.update
+            yield _heard(bar.update)
         return
     lines = _Lines(description, unit, total, initial, clock)
-    yield lines.advance
+    yield _heard(lines.advance)
     lines.end()
+
+
+def _heard(advance: Callable[[int], object]) -> Callable[[int], object]:
+    listener = _listener.get()
+
+    def advance_aloud(count: int) -> None:
+        advance(count)
+        listener()
+
+    return advance_aloud
 
 
 class _Lines:

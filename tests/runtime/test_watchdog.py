@@ -14,13 +14,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, Callable
 
 import pytest
 import tensorflow as tf
 
-from trainer import exit_codes
+from tests.test_experiment import make_config
+from trainer import console, exit_codes
 from trainer.runtime import addresses
 from trainer.runtime import cluster as clusters
 from trainer.runtime import watchdog
@@ -218,6 +220,95 @@ def test_port_in_use_is_named(host: str) -> None:
             ValueError, match=rf"listen at port {port}\. Received: .*in use"
         ):
             watchdog.wait_for_workers(cluster, timeout_secs=1)
+
+
+def test_who_works_is_ended_when_it_gets_on_no_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By itself, for the others wait patiently; as long as it does, it may go on."""
+    ended = threading.Event()
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    monkeypatch.setattr(os, "_exit", end)
+    chief, own = (f"localhost:{port}" for port in addresses.free_ports(2))
+    cluster = clusters.Cluster((chief, own), 1, "TF_CONFIG: a test")
+    dog = watchdog.Watchdog(cluster, timeout_secs=0.8)
+    with dog.working("reading and tokenizing the texts"):
+        with console.counter("tokenizing", unit="texts") as advance:
+            until = time.monotonic() + 2.5
+            while time.monotonic() < until:
+                assert not ended.wait(0.05), capsys.readouterr().err
+                advance(1)
+        assert ended.wait(20), "it hangs, and nobody notices"
+    assert codes == [exit_codes.RESTART]
+    said = capsys.readouterr().err
+    assert f"stopped: worker 1 ({own}), this one, hangs; was at reading and" in said
+
+
+# Prepares the data of a run, with what reads it taking as long as it is told.
+_PREPARING = """
+import pathlib, sys, time
+import trainer
+from trainer import console, flags, run_folder
+from trainer.config import ExperimentConfig
+from trainer.data import sources
+from trainer.runtime.interruptions import WorkerLost
+from trainer.stages import context, prepare
+
+config = ExperimentConfig.from_json(pathlib.Path(sys.argv[1]).read_text())
+
+def load(data):
+    for _ in console.progress(range(int(sys.argv[2])), "reading", unit="rows"):
+        time.sleep(0.1)
+    return sources.load(data)
+
+try:
+    with run_folder.opened(config.model_dir, is_chief=False) as folder:
+        with context.started(config, folder, load) as run:
+            prepare.run(run)
+            print("prepared", flush=True)
+            run.runtime.wait_for_all()
+except WorkerLost as error:
+    sys.stderr.write(f"stopped: {error}")
+flags._exit_now(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_prepares_for_long_is_waited_for(
+    tiny_preset: str, tmp_path: pathlib.Path
+) -> None:
+    """As one with a cold cache among others with a warm one: three limits long."""
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        runtime={"strategy": "auto", "cluster_timeout_secs": 4.0},
+    )
+    file = tmp_path / "config.json"
+    file.write_text(config.to_json())
+    names = [f"localhost:{port}" for port in addresses.free_ports(2)]
+    workers = []
+    for index, num_rows in enumerate(("0", "120")):
+        task = {"type": "worker", "index": index}
+        content = {"cluster": {"worker": names}, "task": task}
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-c", _PREPARING, str(file), num_rows],
+                env=os.environ | {"TF_CONFIG": json.dumps(content)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
+    try:
+        outputs = [worker.communicate(timeout=180)[0].decode() for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert all("prepared" in output for output in outputs), outputs
 
 
 def test_who_does_not_come_is_named() -> None:

@@ -313,7 +313,8 @@ class _Layer:
         # Vaswani et al. 2017, "Attention Is All You Need": by the root of a head's
         # size, or softmax would have next to no gradient.
         scale = math.sqrt(self._num_heads / self._shape[-1])
-        query = query * tf.cast(scale, x.dtype)
+        # In float32, as in `drop`: most scales are none that bfloat16 has.
+        query = tf.cast(tf.cast(query, tf.float32) * scale, x.dtype)
         attended = attend(query, key, value, place=self._place)
         attended = tf.transpose(attended, [0, 2, 1, 3])
         attended = tf.reshape(attended, [-1, self._shape[-1]])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
+import logging
 import os
 from typing import Iterator
 
@@ -35,8 +36,8 @@ from trainer.runtime.watchdog import (
 )
 
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
-# How long TensorFlow's own start may take once all workers have come.
-_START_SECS = 120.0
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,11 +262,10 @@ def _multi_worker(
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=implementation[config.collective_communication.upper()]
     )
-    # All have come. If one dies now, TensorFlow waits for it for ever, with the
-    # interpreter's lock held: no Python can say who, only C end the process.
-    faulthandler.dump_traceback_later(min(timeout_secs, _START_SECS), exit=True)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    faulthandler.cancel_dump_traceback_later()
+    with _ended_after(timeout_secs):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=options
+        )
     return (
         strategy,
         (
@@ -273,6 +273,24 @@ def _multi_worker(
             f"--strategy={config.strategy}, {cluster.source}"
         ),
     )
+
+
+@contextlib.contextmanager
+def _ended_after(timeout_secs: float) -> Iterator[None]:
+    """Ends the process where TensorFlow's start takes longer.
+
+    All workers have come. If one dies now, TensorFlow waits for it for ever, with the
+    interpreter's lock held: no Python can say who, only C end the process.
+    """
+    _logger.info(
+        "starting TensorFlow with all workers: at most %g s (--cluster_timeout_secs)",
+        timeout_secs,
+    )
+    faulthandler.dump_traceback_later(timeout_secs, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def mirror(devices: list[str]) -> tf.distribute.Strategy:

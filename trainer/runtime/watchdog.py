@@ -33,7 +33,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from trainer.messages import message
-from trainer import exit_codes
+from trainer import console, exit_codes
 from trainer.runtime import addresses
 from trainer.runtime.addresses import Answer
 from trainer.runtime.cluster import Cluster
@@ -173,7 +173,7 @@ class Watchdog:
         self._waiting_for = ""
         self._since = math.inf
         self._limit_secs = math.inf
-        self._is_watching = False
+        self._is_watching = self._is_alone = False
         if cluster is not None:
             thread = threading.Thread(target=self._watch, args=(cluster,), daemon=True)
             thread.start()
@@ -203,6 +203,27 @@ class Watchdog:
         finally:
             self._is_watching = False
 
+    @contextlib.contextmanager
+    def working(self, on: str) -> Iterator[None]:
+        """Watches this process by itself, in work that takes each its own time.
+
+        The others wait for it patiently, so it is itself that has to end where it does
+        not get on. It does whenever a task of `console` does.
+
+        Args:
+          on: what it is at, "reading and tokenizing the texts".
+        """
+        self._is_alone = True
+        try:
+            with self.watching(on), console.heard_by(self._get_on):
+                yield
+        finally:
+            self._is_alone = False
+
+    def _get_on(self) -> None:
+        """Less than a beat, which the workers compare: each does this as it comes."""
+        self._since = time.monotonic()
+
     def watched(
         self, step: Callable[..., Result], waiting_for: str
     ) -> Callable[..., Result]:
@@ -218,16 +239,17 @@ class Watchdog:
         gone: set[int] = set()
         while True:
             time.sleep(min(_CALL_SECS, self._timeout_secs / 4))
-            before, beats = gone, self._beats
+            before, beats, since = gone, self._beats, self._since
             gone = _who_is_gone(cluster) if self._is_late(_CALL_SECS) else set()
             blame = ""
             # Found twice: one lost call is no proof, and all may be leaving.
             if gone & before:
                 blame = f"{_names(cluster, gone & before)} went away"
             elif self._is_late(self._limit_secs):
-                blame = _who_lags(cluster, beats)
+                own = f"{_names(cluster, [cluster.index])}, this one, hangs"
+                blame = own if self._is_alone else _who_lags(cluster, beats)
             # It may have got on after all.
-            if blame and self._beats == beats and self._is_watching:
+            if blame and self._since == since and self._is_watching:
                 return self._give_up(blame)
 
     def _is_late(self, limit_secs: float) -> bool:
@@ -236,8 +258,9 @@ class Watchdog:
     def _give_up(self, blame: str) -> None:
         """Says who is waited for, and ends the process."""
         sys.stdout.flush()
+        doing = "was at" if self._is_alone else "waited for"
         sys.stderr.write(
-            f"stopped: {blame}; waited for {self._waiting_for} (at most "
+            f"stopped: {blame}; {doing} {self._waiting_for} (at most "
             f"{self._timeout_secs:g} s, --cluster_timeout_secs); start all workers "
             f"again to resume. This worker was at {_place_of_main_thread()}\n"
         )
