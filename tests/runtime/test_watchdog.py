@@ -256,9 +256,11 @@ import trainer
 from trainer import console, flags, run_folder
 from trainer.config import ExperimentConfig
 from trainer.data import sources
+from trainer.runtime import watchdog
 from trainer.runtime.interruptions import WorkerLost
 from trainer.stages import context, prepare
 
+watchdog._ROLL_CALL_SECS = 1.0
 config = ExperimentConfig.from_json(pathlib.Path(sys.argv[1]).read_text())
 
 def load(data):
