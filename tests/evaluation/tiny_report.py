@@ -432,6 +432,6 @@ def emptied_report() -> schema.Report:
         timing=dataclasses.replace(
             report.timing, secs_to_first_step=None, input_wait_fraction=None
         ),
-        export=dataclasses.replace(report.export, formats=()),
+        export=dataclasses.replace(_export(), formats=()),
         paths=dataclasses.replace(report.paths, predictions={}),
     )
