@@ -89,6 +89,11 @@ _TEXT_FIELD_HELP = (
     "joined in this order by a blank; of these, empty ones are left out. In JSON and "
     "Parquet a name may be a path, as in `data.text`."
 )
+_GPU_MEMORY_MIB = 4096
+_GPU_MEMORY_MIB_HELP = (
+    "How much of each GPU's memory to take, in MiB, so that a training or a server on "
+    "the same GPU has the rest. 0: as much as is needed, when it is needed."
+)
 _COLUMN_NAMES_HELP = (
     "Names of the columns of a CSV or TSV file without a header, in order, separated "
     "by commas; its first row is data then. Empty: the first row has the names."
@@ -682,6 +687,12 @@ class RuntimeConfig:
         "any time. Empty: keep nothing.",
         may_change=True,
     )
+    gpu_memory_growth: bool = setting(
+        True,
+        "Take a GPU's memory as it is needed, so that other processes may use the same "
+        "GPU. `false`: all of it at the start, which leaves no gaps in it.",
+        may_change=True,
+    )
     deterministic: bool = setting(
         True,
         "Use only kernels that give the same bits at every run, so that a resumed "
@@ -976,6 +987,7 @@ class PredictConfig:
     column_names: tuple[str, ...] = setting((), _COLUMN_NAMES_HELP)
     escape: Escape = setting("auto", _ESCAPE_HELP)
     batch_size: int = setting(32, "Texts per call of the model.")
+    gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
 
     def __post_init__(self) -> None:
         _require_choices(self)
@@ -996,6 +1008,7 @@ class PredictConfig:
             received=f"output={self.output} without --input",
         )
         _require_at_least(self, 1, "batch_size")
+        _require_at_least(self, 0, "gpu_memory_mib")
         _require(
             len(set(self.keep_fields)) == len(self.keep_fields)
             and all(self.keep_fields),
@@ -1024,10 +1037,12 @@ class ServeConfig:
         8 * 1024**2, "Largest request in bytes; a larger one is refused."
     )
     max_batch_size: int = setting(64, "Most rows of a request; more are refused.")
+    gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
 
     def __post_init__(self) -> None:
         _require(bool(self.saved_model), "--saved_model is required", received="none")
         _require_at_least(self, 1, "max_request_bytes", "max_batch_size")
+        _require_at_least(self, 0, "gpu_memory_mib")
         _require(
             bool(self.name) and not set("/:") & set(self.name),
             "--name must be without / and :",

@@ -26,7 +26,7 @@ from trainer.messages import message
 from trainer.config import RuntimeConfig
 from trainer.modeling.forward import Fusion
 from trainer.runtime import cluster as clusters
-from trainer.runtime import agreement, compile_cache, tpus
+from trainer.runtime import agreement, compile_cache, gpus, tpus
 from trainer.runtime.cluster import Cluster
 from trainer.runtime.watchdog import (
     Watchdog,
@@ -106,6 +106,8 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
         config.compile_cache_dir, deterministic=config.deterministic
     )
     _split_cpu(config.num_virtual_devices)
+    if config.gpu_memory_growth:
+        gpus.grow()
     cluster = clusters.find(os.environ)
     watchdog = Watchdog(cluster, timeout_secs=config.cluster_timeout_secs)
     # First of all: several workers must be told of before TensorFlow starts.
@@ -116,10 +118,10 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
     keras.utils.set_random_seed(seed)
     # Float32 is float32: an export is compared with the model to 1e-5.
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    gpus = tf.config.list_logical_devices("GPU")
-    precision, precision_reason = _choose_precision(config, on_gpu=bool(gpus))
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    precision, precision_reason = _choose_precision(config, on_gpu=on_gpu)
     keras.mixed_precision.set_dtype_policy(precision)
-    fusion, jit_reason = _choose_fusion(config, on_gpu=bool(gpus))
+    fusion, jit_reason = _choose_fusion(config, on_gpu=on_gpu)
     if fusion == "whole" and not config.tpu:
         jit_reason += f"; compiled steps are {compiled}"
     reasons = (strategy_reason, precision_reason, jit_reason)
@@ -193,10 +195,10 @@ def _make_strategy(
         )
     if cluster is not None:
         return _multi_worker(config, cluster)
-    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
-    devices = gpus or cpus[: config.num_virtual_devices]
-    kind = "GPU" if gpus else "CPU device"
+    on_gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    on_cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
+    devices = on_gpus or on_cpus[: config.num_virtual_devices]
+    kind = "GPU" if on_gpus else "CPU device"
     count = f"{len(devices)} {kind}{'s' * (len(devices) != 1)}"
     mirrored = config.strategy == "mirrored" or (
         config.strategy == "auto" and len(devices) > 1
