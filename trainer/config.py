@@ -637,8 +637,8 @@ class RuntimeConfig:
         600.0,
         "How long to wait, in seconds, for a worker or a TPU that does not come or "
         "has stopped answering, before giving up with its name; and how long "
-        "TensorFlow's own start with several workers may take, a step, or the compiling "
-        "of one padded length.",
+        "TensorFlow's own start with several workers may take, a step, or compiling one "
+        "padded length for one replica.",
         may_change=True,
     )
     precision: Precision = setting(

@@ -211,6 +211,23 @@ def test_other_errors_stay_what_they_are(cluster: Any, error: Exception) -> None
             raise error
 
 
+def test_a_beat_covers_what_is_done_several_times(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As compiling a length, once for each of the replicas of a process."""
+    ended = threading.Event()
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set())
+    chief, own = (f"localhost:{port}" for port in addresses.free_ports(2))
+    cluster = clusters.Cluster((chief, own), 1, "TF_CONFIG: a test")
+    dog = watchdog.Watchdog(cluster, timeout_secs=0.3)
+    with dog.working("compiling"):
+        dog.beat("compiling the train step", times=8)
+        assert not ended.wait(1.2), capsys.readouterr().err
+        assert ended.wait(20), "it hangs, and nobody notices"
+    said = capsys.readouterr().err
+    assert "(at most 2.4 s by --cluster_timeout_secs=0.3)" in said
+
+
 @pytest.mark.parametrize("host", ["localhost", "[::1]"])
 def test_port_in_use_is_named(host: str) -> None:
     (port,) = addresses.free_ports(1)

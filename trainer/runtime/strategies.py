@@ -68,6 +68,11 @@ class Runtime:
         return count
 
     @property
+    def num_local_replicas(self) -> int:
+        """How many of them are of this process; the other workers have as many."""
+        return self.num_replicas // (self.cluster.num_workers if self.cluster else 1)
+
+    @property
     def is_on_tpu(self) -> bool:
         """Whether the replicas are the cores of a TPU."""
         return isinstance(self.strategy, tf.distribute.TPUStrategy)

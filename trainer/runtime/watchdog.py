@@ -173,20 +173,27 @@ class Watchdog:
         self._waiting_for = ""
         self._since = math.inf
         self._limit_secs = math.inf
+        self._times = 1
         self._is_watching = self._is_alone = False
         if cluster is not None:
             thread = threading.Thread(target=self._watch, args=(cluster,), daemon=True)
             thread.start()
 
-    def beat(self, waiting_for: str) -> None:
+    def beat(self, waiting_for: str, *, times: int = 1) -> None:
         """Says that the process gets on, and what it comes to next.
 
         Every worker must call it at the same places. Without effect outside of
         `watching`.
+
+        Args:
+          times: how often there is to be done, until the next beat, what may take as
+            long as is allowed.
         """
+        # First of all: before it is known what comes, it is not late.
+        self._since = time.monotonic()
         self._beats += 1
         self._waiting_for = waiting_for
-        self._since = time.monotonic()
+        self._times = times
 
     @contextlib.contextmanager
     def watching(self, waiting_for: str, *, patiently: bool = False) -> Iterator[None]:
@@ -245,7 +252,7 @@ class Watchdog:
             # Found twice: one lost call is no proof, and all may be leaving.
             if gone & before:
                 blame = f"{_names(cluster, gone & before)} went away"
-            elif self._is_late(self._limit_secs):
+            elif self._is_late(self._times * self._limit_secs):
                 own = f"{_names(cluster, [cluster.index])}, this one, hangs"
                 blame = own if self._is_alone else _who_lags(cluster, beats)
             # It may have got on after all.
@@ -261,7 +268,8 @@ class Watchdog:
         doing = "was at" if self._is_alone else "waited for"
         sys.stderr.write(
             f"stopped: {blame}; {doing} {self._waiting_for} (at most "
-            f"{self._timeout_secs:g} s, --cluster_timeout_secs); start all workers "
+            f"{self._times * self._timeout_secs:g} s by --cluster_timeout_secs="
+            f"{self._timeout_secs:g}); start all workers "
             f"again to resume. This worker was at {_place_of_main_thread()}\n"
         )
         sys.stderr.flush()
