@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
+from trainer.modeling import embedding
 from trainer.modeling import weights as weights_lib
 from trainer.modeling.attention import Attention
 from trainer.modeling.classifier import MeanPooledBertTextClassifier, mean_of_tokens
@@ -246,6 +247,8 @@ class Forward:
 
     def rows(self, table: keras.Variable, indices: tf.Tensor) -> tf.Tensor:
         """Rows of a table [rows, size] at any indices: float [..., size]."""
+        if self._fusion == "whole" and self._differentiable:
+            return embedding.rows(_tensor(table), indices)
         return tf.gather(_tensor(table), indices)
 
     def _weights(self, layer: keras.layers.Layer) -> LayerWeights:
