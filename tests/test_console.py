@@ -135,13 +135,13 @@ def test_who_listens_hears_that_tasks_get_on(
     stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stream())
-    told: list[None] = []
-    with console.heard_by(lambda: told.append(None)):
+    told: list[bool] = []
+    with console.heard_by(told.append):
         for _ in console.progress("abc", "reading", unit="rows"):
             pass
         with console.counter("tokenizing", unit="texts") as advance:
             advance(512)
-    assert len(told) == 4
+    assert told == [True, True, True, False, True, False]
     for _ in console.progress("abc", "reading", unit="rows"):
         pass
-    assert len(told) == 4
+    assert len(told) == 6

@@ -11,7 +11,7 @@ within seconds says nothing. The training's own lines are in `training/progress.
 
 Who has to know that a process gets on, listens to all long tasks at once:
 
-    with console.heard_by(watchdog_fed):
+    with console.heard_by(lambda is_under_way: ...):
         ...
 """
 
@@ -37,14 +37,18 @@ _LINE_EVERY_FRACTION = 0.1
 # Tenths of a short task would be too many lines.
 _LEAST_SECS_BETWEEN_LINES = 10.0
 
-_listener: contextvars.ContextVar[Callable[[], object]] = contextvars.ContextVar(
-    "listener", default=lambda: None
+_listener: contextvars.ContextVar[Callable[[bool], object]] = contextvars.ContextVar(
+    "listener", default=lambda is_under_way: None
 )
 
 
 @contextlib.contextmanager
-def heard_by(listener: Callable[[], object]) -> Iterator[None]:
-    """Calls the listener whenever a task of this thread gets on, as long as it lasts."""
+def heard_by(listener: Callable[[bool], object]) -> Iterator[None]:
+    """Has a listener hear of all tasks of this thread, as long as it lasts.
+
+    Args:
+      listener: called with True whenever a task gets on, and with False at its end.
+    """
     token = _listener.set(listener)
     try:
         yield
@@ -83,6 +87,25 @@ def counter(
     Yields:
       A function to be told how many more are done.
     """
+    listener = _listener.get()
+    with _shown(description, unit, total, initial, clock) as advance:
+
+        def advance_aloud(count: int) -> None:
+            advance(count)
+            listener(True)
+
+        yield advance_aloud
+    listener(False)
+
+
+@contextlib.contextmanager
+def _shown(
+    description: str,
+    unit: str,
+    total: int | None,
+    initial: int,
+    clock: Callable[[], float],
+) -> Iterator[Callable[[int], object]]:
     if sys.stderr.isatty():
         with tqdm(
             desc=description,
@@ -93,21 +116,11 @@ def counter(
             leave=False,
             file=sys.stderr,
         ) as bar:
-            yield _heard(bar.update)
+            yield bar.update
         return
     lines = _Lines(description, unit, total, initial, clock)
-    yield _heard(lines.advance)
+    yield lines.advance
     lines.end()
-
-
-def _heard(advance: Callable[[int], object]) -> Callable[[int], object]:
-    listener = _listener.get()
-
-    def advance_aloud(count: int) -> None:
-        advance(count)
-        listener()
-
-    return advance_aloud
 
 
 class _Lines:

@@ -49,6 +49,9 @@ _CALL_SECS = 3.0
 _RETRY_SECS = 0.5
 # Time for all to have said where they are, before the first of them leaves.
 _ROLL_CALL_SECS = 10.0
+# What tells of no progress (a download, sorting) may take so many times as long as is
+# allowed from one sign of progress to the next.
+_TIMES_BETWEEN_TASKS = 10
 _MAX_REASON = 200
 _TASK = re.compile(r"/job:worker(?:/replica:0)?/task:([0-9]+)")
 _CALLED = re.compile(r"remote target (/job:worker/replica:0/task:[0-9]+)")
@@ -215,7 +218,7 @@ class Watchdog:
         """Watches this process by itself, in work that takes each its own time.
 
         The others wait for it patiently, so it is itself that has to end where it does
-        not get on. It does whenever a task of `console` does.
+        not get on: with a task of `console`, or, between these, for much longer.
 
         Args:
           on: what it is at, "reading and tokenizing the texts".
@@ -223,13 +226,15 @@ class Watchdog:
         self._is_alone = True
         try:
             with self.watching(on), console.heard_by(self._get_on):
+                self._get_on(False)
                 yield
         finally:
             self._is_alone = False
 
-    def _get_on(self) -> None:
+    def _get_on(self, is_in_a_task: bool) -> None:
         """Less than a beat, which the workers compare: each does this as it comes."""
         self._since = time.monotonic()
+        self._times = 1 if is_in_a_task else _TIMES_BETWEEN_TASKS
 
     def watched(
         self, step: Callable[..., Result], waiting_for: str
