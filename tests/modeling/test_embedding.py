@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import pathlib
 import re
+import types
 from typing import Any, Callable
 
 import keras
@@ -10,9 +13,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.modeling.test_forward import build, loss_of, make_batch
+from tests.modeling.test_forward import (
+    assert_equal,
+    build,
+    loss_and_gradients,
+    loss_of,
+    make_batch,
+)
+from tests.test_experiment import make_config
 from trainer.modeling import embedding
 from trainer.modeling.forward import Forward
+from trainer.stages import build as build_stage
+from trainer.stages import resolve
 
 NUM_ROWS, SIZE = 50, 3
 
@@ -101,6 +113,44 @@ def hlo_of(model: keras.Model, forward: Forward) -> str:
 def test_no_gradient_is_a_scatter_of_floats(tiny_hugging_face: str) -> None:
     """Which XLA expands, number by number, where kernels must be deterministic."""
     model = build(tiny_hugging_face, pooling="mean", dropout=0.1)
-    scatter = re.compile(r"= f(?:32|16)\S* scatter\(|= bf16\S* scatter\(")
-    assert scatter.search(hlo_of(model, Forward(model)))
-    assert not scatter.search(hlo_of(model, Forward(model, fusion="whole")))
+    scatter = re.compile(r"= (?:f32|f16|bf16)\S* scatter\(")
+    assert scatter.search(hlo_of(model, Forward(model, fusion="whole")))
+    assert not scatter.search(
+        hlo_of(model, Forward(model, fusion="whole", sorts_gradient=True))
+    )
+
+
+def test_gradients_are_those_of_the_plain_forward_pass(tiny_hugging_face: str) -> None:
+    model = build(tiny_hugging_face, pooling="mean", dropout=0.1)
+    seed = tf.constant([3, 4])
+    plain, other = (
+        loss_and_gradients(
+            model, lambda ids, num, f=forward: f(ids, num, dropout_seed=seed)
+        )
+        for forward in (Forward(model), Forward(model, sorts_gradient=True))
+    )
+    assert_equal(other, plain)
+
+
+def test_only_a_gpus_step_sorts(tiny_preset: str, tmp_path: pathlib.Path) -> None:
+    for on_gpu, fusion in itertools.product((True, False), ("whole", "pieces")):
+        config = make_config(tmp_path, tiny_preset)
+        made: list[Forward] = []
+        run: Any = types.SimpleNamespace(
+            config=config,
+            runtime=types.SimpleNamespace(
+                is_on_gpu=on_gpu,
+                has_accelerators=on_gpu,
+                strategy=tf.distribute.get_strategy(),
+            ),
+            resolved=types.SimpleNamespace(steps_per_call=1),
+            task=types.SimpleNamespace(
+                objective=lambda _, forward, **__: made.append(forward)
+            ),
+        )
+        model = types.SimpleNamespace(
+            backbone=None, trainable_variables=[], optimizer=None
+        )
+        build_stage._train_step(run, model, resolve.Compiled(fusion))
+        (forward,) = made
+        assert forward._sorts_gradient == (on_gpu and fusion == "whole")

@@ -9,7 +9,8 @@ of them a step at 32 texts of 512 tokens, 768 wide). Here the rows are sorted by
 added up by two matrix products, and each token takes its sum: nothing is scattered but
 whole numbers, of which the largest is taken, whatever the order.
 
-On a CPU the scatter is as good: there it stays (`forward.py`).
+On a CPU the scatter is as good, and on a TPU it has an order: there it stays
+(`forward.py`).
 """
 
 from __future__ import annotations

@@ -55,6 +55,8 @@ class Forward:
         a text to the encoder; the mean of their results is the row's. None: a
         row is one window, however long.
       differentiable: whether there shall be gradients.
+      sorts_gradient: whether the gradient of the tokens' embedding is added up in
+        sorted order (`embedding.py`), for GPUs.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Forward:
         rematerialize: bool = False,
         window_length: int | None = None,
         differentiable: bool = True,
+        sorts_gradient: bool = False,
     ) -> None:
         self._classifier = classifier
         self._backbone = classifier.backbone
@@ -72,6 +75,7 @@ class Forward:
         self._rematerialize = rematerialize
         self._window_length = window_length
         self._differentiable = differentiable
+        self._sorts_gradient = sorts_gradient and differentiable
 
     @property
     def variables(self) -> dict[str, tf.Variable]:
@@ -247,7 +251,7 @@ class Forward:
 
     def rows(self, table: keras.Variable, indices: tf.Tensor) -> tf.Tensor:
         """Rows of a table [rows, size] at any indices: float [..., size]."""
-        if self._fusion == "whole" and self._differentiable:
+        if self._sorts_gradient:
             return embedding.rows(_tensor(table), indices)
         return tf.gather(_tensor(table), indices)
 

@@ -83,6 +83,11 @@ class Runtime:
         return self.is_on_tpu or bool(tf.config.list_logical_devices("GPU"))
 
     @property
+    def is_on_gpu(self) -> bool:
+        """Whether the replicas are GPUs."""
+        return self.has_accelerators and not self.is_on_tpu
+
+    @property
     def io_device(self) -> str | None:
         """Where checkpoints are read and written: None, beside their variables.
 

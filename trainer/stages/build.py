@@ -215,6 +215,8 @@ def _train_step(
         fusion=compiled.fusion,
         rematerialize=run.config.runtime.rematerialize,
         window_length=window_length(run.config.data),
+        # Operation by operation TensorFlow's own kernels do it.
+        sorts_gradient=run.runtime.is_on_gpu and compiled.fusion == "whole",
     )
     return TrainStep(
         classifier,
@@ -344,7 +346,6 @@ def _compile(
     """Compiles the steps for all lengths there are, and leaves the weights alone."""
     evaluators = [*built.evaluators.values(), *built.evaluators_before.values()]
     evaluation_plans = [evaluator.plan for evaluator in evaluators]
-    on_gpus = run.runtime.has_accelerators and not run.runtime.is_on_tpu
     num_replicas = run.runtime.num_local_replicas
     with run.runtime.watchdog.watching("all workers to compile"):
         compilation.compile_steps(
@@ -358,7 +359,7 @@ def _compile(
             ],
             by_running=built.compiled.fusion != "none",
             num_replicas=num_replicas,
-            secs_per_program=_GPU_COMPILE_SECS if on_gpus else None,
+            secs_per_program=_GPU_COMPILE_SECS if run.runtime.is_on_gpu else None,
             # A length is compiled once for each replica.
             beat=functools.partial(run.runtime.watchdog.beat, times=num_replicas),
         )
