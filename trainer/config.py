@@ -1032,22 +1032,22 @@ class ServeConfig:
         "The address to listen at. 0.0.0.0: all of this machine's; then everybody who "
         "can reach it may use it.",
     )
+    gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
     port: int = setting(8501, "The port to listen at. 0: any that is free.")
     max_request_bytes: int = setting(
         8 * 1024**2, "Largest request in bytes; a larger one is refused."
     )
     max_batch_size: int = setting(64, "Most rows of a request; more are refused.")
-    gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
 
     def __post_init__(self) -> None:
         _require(bool(self.saved_model), "--saved_model is required", received="none")
         _require_at_least(self, 1, "max_request_bytes", "max_batch_size")
-        _require_at_least(self, 0, "gpu_memory_mib")
         _require(
             bool(self.name) and not set("/:") & set(self.name),
             "--name must be without / and :",
             received=repr(self.name),
         )
+        _require_at_least(self, 0, "gpu_memory_mib")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from tests.modeling.test_forward import (
 )
 from tests.test_experiment import make_config
 from trainer.modeling import embedding
-from trainer.modeling.forward import Forward
+from trainer.modeling.forward import Forward, Fusion
 from trainer.stages import build as build_stage
 from trainer.stages import resolve
 
@@ -133,8 +133,9 @@ def test_gradients_are_those_of_the_plain_forward_pass(tiny_hugging_face: str) -
 
 
 def test_only_a_gpus_step_sorts(tiny_preset: str, tmp_path: pathlib.Path) -> None:
-    for on_gpu, fusion in itertools.product((True, False), ("whole", "pieces")):
-        config = make_config(tmp_path, tiny_preset)
+    config = make_config(tmp_path, tiny_preset)
+    fusions: tuple[Fusion, ...] = ("whole", "pieces")
+    for on_gpu, fusion in itertools.product((True, False), fusions):
         made: list[Forward] = []
         run: Any = types.SimpleNamespace(
             config=config,
