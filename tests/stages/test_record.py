@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.evaluation.tiny_report import _export, tiny_report
+from tests.evaluation.tiny_report import export_facts, tiny_report
 from trainer.evaluation import schema
 from trainer.run_folder import RunFolder
 from trainer.stages import record
@@ -36,7 +36,7 @@ def small_report(**changes: Any) -> dict[str, Any]:
                 why="given",
             ),
         ),
-        export=dataclasses.replace(_export(), path="/runs/a/export/3"),
+        export=dataclasses.replace(export_facts(), path="/runs/a/export/3"),
     )
     content: dict[str, Any] = json.loads(report.to_json())
     return content | changes
