@@ -93,11 +93,14 @@ def call(address: str, *, timeout_secs: float) -> Answer:
     except (OSError, UnicodeError):
         # The latter: of a name that none can have.
         return Answer.UNKNOWN
-    answers = {_call_one(*each, timeout_secs=timeout_secs) for each in found}
-    for answer in (Answer.LISTENS, Answer.UNKNOWN, Answer.REFUSED):
-        if answer in answers:
+    answers = set()
+    for each in found:
+        answer = _call_one(*each, timeout_secs=timeout_secs)
+        if answer is Answer.LISTENS:
             return answer
-    return Answer.UNKNOWN
+        answers.add(answer)
+    # One that says nothing may be where it listens.
+    return Answer.REFUSED if answers - {None} == {Answer.REFUSED} else Answer.UNKNOWN
 
 
 def _call_one(
