@@ -95,8 +95,8 @@ def announcement(
     return (
         f"compiling {num_programs} programs: {num_train_lengths} lengths to train and "
         f"{num_predict_lengths} to predict, on {num_replicas} replica"
-        f"{'s' * (num_replicas != 1)}. At {secs_per_program:g} s each it takes "
-        f"{longest}; what is in --compile_cache_dir takes a fraction, and fewer "
+        f"{'s' * (num_replicas != 1)}. At {secs_per_program:g} s each (BERT-base on an "
+        f"H100) it takes {longest}; what is in --compile_cache_dir takes a fraction, and fewer "
         "lengths (--num_buckets) take less"
     )
 
