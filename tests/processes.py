@@ -6,13 +6,13 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from typing import Callable, Sequence
 
 from trainer.config import ExperimentConfig, settings
+from trainer.runtime import addresses
 
 Process = subprocess.Popen[bytes]
 TIMEOUT_SECS = 900
@@ -42,7 +42,7 @@ def start_workers(
     configs: Sequence[ExperimentConfig], *more: str, **environment: str
 ) -> list[Process]:
     """Starts one worker a config, on loopback; the first is the chief."""
-    ports = free_ports(len(configs))
+    ports = addresses.free_ports(len(configs))
     cluster = {"worker": [f"localhost:{port}" for port in ports]}
     return [
         start(
@@ -79,17 +79,6 @@ def kill_when(process: Process, happened: Callable[[], bool]) -> None:
     """SIGKILL, as soon as something is so; waits for the end."""
     signal_when(process, happened, signal.SIGKILL)
     process.communicate()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on, as of now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def replaced(

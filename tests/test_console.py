@@ -128,3 +128,20 @@ def test_items_pass_through_also_when_nobody_takes_all() -> None:
 )
 def test_duration(secs: float, text: str) -> None:
     assert console.duration(secs) == text
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_who_listens_hears_that_tasks_get_on(
+    stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", stream())
+    told: list[bool] = []
+    with console.heard_by(told.append):
+        for _ in console.progress("abc", "reading", unit="rows"):
+            pass
+        with console.counter("tokenizing", unit="texts") as advance:
+            advance(512)
+    assert told == [True, True, True, False, True, False]
+    for _ in console.progress("abc", "reading", unit="rows"):
+        pass
+    assert len(told) == 6

@@ -32,6 +32,7 @@ from trainer.config import (
     ServingConfig,
     TrainingConfig,
 )
+from trainer.serving import export as exports
 from trainer.serving import manifest, predictor
 from trainer.stages import prepare, resolve
 
@@ -429,6 +430,26 @@ def test_other_settings_in_the_same_folder_are_refused(
     )
     with pytest.raises(ValueError, match="--seed: 0 there, 5 now"):
         experiment.run(other)
+
+
+def test_a_refused_export_leaves_a_report(
+    tmp_path: pathlib.Path, tiny_preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no run that is finished: it is published when it is started again."""
+    config = make_config(tmp_path, tiny_preset, training={"num_train_epochs": 1})
+    roundings = dict.fromkeys(exports.ROUNDINGS, exports.Rounding(-1.0, -1.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(exports, "ROUNDINGS", roundings)
+        with pytest.raises(ValueError, match="the export was not published"):
+            experiment.run(config)
+    folder = tmp_path / "run"
+    page, summary = (
+        (folder / name).read_text() for name in ("report.html", "summary.txt")
+    )
+    assert "no export has passed its checks" in page and "Accuracy on" in page
+    assert re.search("SavedModel +not yet", summary) and "Accuracy on" in summary
+    assert (folder / "predictions" / "test.jsonl").is_file()
+    assert not (folder / "report.json").exists()
 
 
 def test_other_data_in_the_same_run_is_refused(

@@ -52,7 +52,9 @@ BASELINES = ("commonest", "tfidf", "frozen")
 EXPORT_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
-ACCELERATOR_STEPS_PER_CALL = 16
+# Saves the host most of its work, and is what it may run ahead of the device: a request
+# to end is heeded a call or two later.
+ACCELERATOR_STEPS_PER_CALL = 4
 # Enough for a curve, and a line every few minutes of a run of hours.
 LOG_LINES_PER_RUN = 50
 MOST_LOGGING_STEPS = 100
@@ -86,6 +88,11 @@ _TEXT_FIELD_HELP = (
     "Name of the column, key or feature with the text. Several, as in `title,body`, are "
     "joined in this order by a blank; of these, empty ones are left out. In JSON and "
     "Parquet a name may be a path, as in `data.text`."
+)
+_GPU_MEMORY_MIB = 4096
+_GPU_MEMORY_MIB_HELP = (
+    "How much of each GPU's memory to take, in MiB, so that a training or a server on "
+    "the same GPU has the rest. 0: as much as is needed, when it is needed."
 )
 _COLUMN_NAMES_HELP = (
     "Names of the columns of a CSV or TSV file without a header, in order, separated "
@@ -641,7 +648,9 @@ class RuntimeConfig:
     cluster_timeout_secs: float = setting(
         600.0,
         "How long to wait, in seconds, for a worker or a TPU that does not come or "
-        "has stopped answering, before giving up with its name.",
+        "has stopped answering, before giving up with its name; and how long "
+        "TensorFlow's own start with several workers may take, a step, or compiling one "
+        "padded length for one replica.",
         may_change=True,
     )
     precision: Precision = setting(
@@ -677,8 +686,8 @@ class RuntimeConfig:
         "Hand so many steps at a time over to the devices, at most: fewer where the "
         "next log line, checkpoint or evaluation is due. Changes no result beyond "
         "rounding. A request "
-        "to end (SIGTERM) is heeded some calls later, and --cluster_timeout_secs must "
-        f"be longer than a call. 0: {ACCELERATOR_STEPS_PER_CALL} where a step is a "
+        "to end (SIGTERM) is heeded two calls later, of several workers five, and "
+        f"--cluster_timeout_secs must be longer than a call. 0: {ACCELERATOR_STEPS_PER_CALL} where a step is a "
         "single program (a TPU, or one GPU with XLA), else 1. --logging_steps is a "
         "limit too.",
         may_change=True,
@@ -688,6 +697,12 @@ class RuntimeConfig:
         "Folder where what XLA compiled is kept for the next run, which then starts "
         "in a fraction of the time; workers may share it, and it may be removed at "
         "any time. Empty: keep nothing.",
+        may_change=True,
+    )
+    gpu_memory_growth: bool = setting(
+        True,
+        "Take a GPU's memory as it is needed, so that other processes may use the same "
+        "GPU. `false`: all of it at the start, which leaves no gaps in it.",
         may_change=True,
     )
     deterministic: bool = setting(
@@ -986,6 +1001,7 @@ class PredictConfig:
     column_names: tuple[str, ...] = setting((), _COLUMN_NAMES_HELP)
     escape: Escape = setting("auto", _ESCAPE_HELP)
     batch_size: int = setting(32, "Texts per call of the model.")
+    gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
 
     def __post_init__(self) -> None:
         _require_choices(self)
@@ -1006,6 +1022,7 @@ class PredictConfig:
             received=f"output={self.output} without --input",
         )
         _require_at_least(self, 1, "batch_size")
+        _require_at_least(self, 0, "gpu_memory_mib")
         _require(
             len(set(self.keep_fields)) == len(self.keep_fields)
             and all(self.keep_fields),
@@ -1029,6 +1046,7 @@ class ServeConfig:
         "The address to listen at. 0.0.0.0: all of this machine's; then everybody who "
         "can reach it may use it.",
     )
+    gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
     port: int = setting(8501, "The port to listen at. 0: any that is free.")
     max_request_bytes: int = setting(
         8 * 1024**2, "Largest request in bytes; a larger one is refused."
@@ -1072,6 +1090,7 @@ class ServeConfig:
             "--port must be from 0 to 65535",
             received=self.port,
         )
+        _require_at_least(self, 0, "gpu_memory_mib")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

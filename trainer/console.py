@@ -8,11 +8,17 @@
 A file or a pipe that takes standard error would hold a bar's thousand states one after
 the other, so there a line is logged every half minute or tenth of the task. What is done
 within seconds says nothing. The training's own lines are in `training/progress.py`.
+
+Who has to know that a process gets on, listens to all long tasks at once:
+
+    with console.heard_by(lambda is_under_way: ...):
+        ...
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import sys
 import time
@@ -30,6 +36,24 @@ _LINE_EVERY_SECS = 30.0
 _LINE_EVERY_FRACTION = 0.1
 # Tenths of a short task would be too many lines.
 _LEAST_SECS_BETWEEN_LINES = 10.0
+
+_listener: contextvars.ContextVar[Callable[[bool], object]] = contextvars.ContextVar(
+    "listener", default=lambda is_under_way: None
+)
+
+
+@contextlib.contextmanager
+def heard_by(listener: Callable[[bool], object]) -> Iterator[None]:
+    """Has a listener hear of all tasks of this thread, as long as it lasts.
+
+    Args:
+      listener: called with True whenever a task gets on, and with False at its end.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def progress(
@@ -63,6 +87,25 @@ def counter(
     Yields:
       A function to be told how many more are done.
     """
+    listener = _listener.get()
+    with _shown(description, unit, total, initial, clock) as advance:
+
+        def advance_aloud(count: int) -> None:
+            advance(count)
+            listener(True)
+
+        yield advance_aloud
+    listener(False)
+
+
+@contextlib.contextmanager
+def _shown(
+    description: str,
+    unit: str,
+    total: int | None,
+    initial: int,
+    clock: Callable[[], float],
+) -> Iterator[Callable[[int], object]]:
     if sys.stderr.isatty():
         with tqdm(
             desc=description,

@@ -26,8 +26,10 @@ def main(config: ServeConfig) -> None:
                 mend=f"pip install {' '.join(missing)}",
             )
         )
+    from trainer.runtime import gpus
     from trainer.serving.local import server
 
+    gpus.limit(memory_mib=config.gpu_memory_mib)
     server.run(config)
 
 

@@ -29,7 +29,6 @@ import math
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +36,7 @@ import time
 from typing import Callable, Sequence
 
 from trainer import exit_codes
+from trainer.runtime import addresses
 
 NO_RESTART = (
     exit_codes.USER_ERROR,
@@ -175,7 +175,7 @@ def environments(num_workers: int) -> list[dict[str, str]]:
     others = ("SLURM_", "TRAINER_", "JOB_COMPLETION_INDEX")
     # These would contradict TF_CONFIG, in an allocation or a pod.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(others)}
-    addresses = [f"localhost:{port}" for port in free_ports(num_workers)]
+    workers = [f"localhost:{port}" for port in addresses.free_ports(num_workers)]
     return [
         {
             # Else a worker's last lines would stay in it while it waits.
@@ -183,22 +183,13 @@ def environments(num_workers: int) -> list[dict[str, str]]:
             **inherited,
             "TF_CONFIG": json.dumps(
                 {
-                    "cluster": {"worker": addresses},
+                    "cluster": {"worker": workers},
                     "task": {"type": "worker", "index": index},
                 }
             ),
         }
         for index in range(num_workers)
     ]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on, as of now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("localhost", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def launch(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pathlib
 import shutil
 from typing import Any, Sequence
@@ -14,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
+from trainer import console
 from trainer.config import DataConfig
 from trainer.data import sources
 from trainer.data.splits import content_digests
@@ -522,6 +524,82 @@ def test_interrupted_encoding_leaves_no_entry(cache_dir: pathlib.Path) -> None:
     with pytest.raises(tf.errors.OpError):
         cached(texts, cache_dir, digests_of=TEXTS)
     assert entries(cache_dir) == []
+
+
+class Killed(BaseException):
+    """As SIGTERM's is: no Exception."""
+
+
+def killed_after(num_calls: int) -> Any:
+    """Ends what makes progress for so many times."""
+    calls = iter(range(num_calls))
+
+    def listen(is_under_way: bool) -> None:
+        if next(calls, None) is None:
+            raise Killed
+
+    return console.heard_by(listen)
+
+
+MANY_TEXTS = [text + " good" * (n % 7) for n, text in enumerate(TEXTS * 700)]
+
+
+def damage_nothing(block: pathlib.Path) -> None:
+    pass
+
+
+def damage_byte(block: pathlib.Path) -> None:
+    content = bytearray(block.read_bytes())
+    content[len(content) // 2] ^= 1
+    block.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "num_kept"),
+    [
+        (damage_nothing, 2),
+        (damage_byte, 1),
+        (lambda block: block.write_bytes(b"\0" * block.stat().st_size), 1),
+        (lambda block: block.write_bytes(block.read_bytes()[:-100]), 1),
+        (lambda block: block.write_bytes(b""), 1),
+        (lambda block: block.unlink(), 1),
+    ],
+    ids=["whole", "a bit", "zeros", "cut off", "empty", "gone"],
+)
+def test_killed_preparation_continues_from_its_finished_blocks(
+    damage: Any, num_kept: int, cache_dir: pathlib.Path, shared_cache: pathlib.Path
+) -> None:
+    """2,800 texts, 128 of them a call, 1,024 a block."""
+    with pytest.raises(Killed), killed_after(18):
+        cached(MANY_TEXTS, cache_dir)
+    (folder,) = entries(cache_dir)
+    blocks = sorted(folder.iterdir())
+    assert len(blocks) == 2
+    damage(blocks[1])
+    told: list[bool] = []
+    with console.heard_by(told.append):
+        tokens = cached(MANY_TEXTS, cache_dir)
+    assert told.count(True) == math.ceil((len(MANY_TEXTS) - 1024 * num_kept) / 128)
+    whole = cached(MANY_TEXTS, shared_cache)
+    for name in ("token_ids", "row_splits", "full_lengths"):
+        ours, theirs = getattr(tokens, name), getattr(whole, name)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    (entry,) = entries(cache_dir)
+    assert entry.name == folder.stem, "the blocks are left behind"
+
+
+def test_blocks_of_a_preparation_that_was_just_ready_are_removed(
+    cache_dir: pathlib.Path,
+) -> None:
+    with pytest.raises(Killed), killed_after(10):
+        cached(MANY_TEXTS, cache_dir)
+    (folder,) = entries(cache_dir)
+    kept = folder.rename(cache_dir / "kept")
+    cached(MANY_TEXTS, cache_dir)
+    kept.rename(folder)
+    cached(MANY_TEXTS, cache_dir)
+    assert folder not in entries(cache_dir) and len(entries(cache_dir)) == 1
 
 
 @pytest.mark.parametrize(

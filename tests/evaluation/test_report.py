@@ -316,7 +316,8 @@ READ_BY_NAME = {
     "report.decision.quality.test.before": "expected_calibration_error",
     "report.export": "formats",
     "report.export.formats[0]": (
-        "format status bytes latency_ms texts_per_sec accuracy max_difference num_texts"
+        "format status bytes latency_ms texts_per_sec accuracy max_difference num_texts "
+        "num_ties"
     ),
     "report.commands": "predict",
     "held_out": "majority_class_accuracy per_class most_confident_errors",
@@ -706,3 +707,33 @@ def test_a_sample_before_is_told_apart() -> None:
     assert f"Test, {sizes} texts" in report_lib.render_html(sampled)
     assert report_lib.headline(sampled).endswith(" of 200 of them.")
     assert "before: " not in report_lib.summary_table(report)
+
+
+def test_before_the_export_the_report_says_that_there_is_none() -> None:
+    whole = tiny_report()
+    report = dataclasses.replace(
+        whole,
+        status="unpublished",
+        export=None,
+        paths=dataclasses.replace(whole.paths, saved_model=None),
+        commands=schema.Commands(predict=None),
+        timing=dataclasses.replace(whole.timing, export_secs=None),
+    )
+    assert schema.Report.from_json(report.to_json()) == report
+    page, table = report_lib.render_html(report), report_lib.summary_table(report)
+    assert "The exported model: not yet: no export has passed its checks" in page
+    assert "trainer.predict" not in page and "None" not in table
+    for name in ("SavedModel", "Predict"):
+        assert f"{name:<12}not yet: no export has passed its checks\n" in table
+
+
+def test_ties_are_said_beside_the_format() -> None:
+    whole = tiny_report()
+    assert whole.export is not None
+    formats = tuple(
+        dataclasses.replace(each, num_ties=3) for each in whole.export.formats
+    )
+    export = dataclasses.replace(whole.export, formats=formats)
+    page = report_lib.render_html(dataclasses.replace(whole, export=export))
+    assert "3 ties got another label" in page
+    assert "ties got another label" not in report_lib.render_html(whole)

@@ -122,7 +122,7 @@ KEYS = {
     "export": "path version num_parity_texts parity_max_difference formats",
     "export.formats[]": (
         "format bytes latency_ms texts_per_sec num_texts accuracy max_difference "
-        "num_other_labels accuracy_drop status path"
+        "num_other_labels num_ties accuracy_drop status path"
     ),
     "paths": "report saved_model predictions",
     "commands": "predict",
@@ -198,6 +198,7 @@ def test_what_may_be_left_out() -> None:
     report = schema.from_mapping(schema.Report, content)
     assert report.history.train[0].input_wait_fraction is None
     assert report.timing.secs_to_first_step is None
+    assert report.export is not None
     assert report.export.formats[0].accuracy_drop is None
     assert report.data.num_test_texts_in_train is None
 

@@ -333,7 +333,7 @@ def _decision() -> schema.DecisionFacts:
     )
 
 
-def _export() -> schema.ExportFacts:
+def export_facts() -> schema.ExportFacts:
     int8 = format_facts(
         "int8",
         bytes=23_700_000,
@@ -382,7 +382,7 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         environment={"tensorflow": "2.21.0"},
         history=HISTORY,
         timing=TIMING,
-        export=_export(),
+        export=export_facts(),
         paths=schema.Paths(
             report="runs/toy/report.html",
             saved_model="runs/toy/export/1",
@@ -432,6 +432,6 @@ def emptied_report() -> schema.Report:
         timing=dataclasses.replace(
             report.timing, secs_to_first_step=None, input_wait_fraction=None
         ),
-        export=dataclasses.replace(report.export, formats=()),
+        export=dataclasses.replace(export_facts(), formats=()),
         paths=dataclasses.replace(report.paths, predictions={}),
     )

@@ -309,6 +309,14 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
         tf_config({"worker": ["a:1", "b:2", "a:1"]}, "worker"),
         "an address of its own, doubled: a:1",
     ),
+    "IPv6 address twice, written in two ways": (
+        tf_config({"worker": ["[fd00::1]:1", "b:2", "[FD00:0::1]:1"]}, "worker"),
+        r"doubled: \[FD00:0::1\]:1, \[fd00::1\]:1",
+    ),
+    "IPv6 without brackets": (
+        tf_config({"worker": ["fd00::1:12355", "b:2"]}, "worker"),
+        r"in brackets like \[fd00::7\]:12355, not 'fd00::1:12355'",
+    ),
     "chief among the workers": (
         tf_config({"chief": ["a:1"], "worker": WORKERS}, "worker"),
         "doubled: a:1",

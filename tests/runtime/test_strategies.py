@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 from typing import Any, Iterator
 
 import keras
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from trainer.config import RuntimeConfig
-from trainer.runtime import strategies
+from trainer.runtime import addresses, strategies
+from trainer.runtime.cluster import Cluster
 
 pytestmark = pytest.mark.skipif(
     bool(tf.config.list_physical_devices("GPU")),
@@ -50,6 +54,40 @@ def test_strategy(settings: dict[str, Any], num_replicas: int, reason: str) -> N
     assert is_mirrored == reason.startswith("mirrored")
     if not is_mirrored:
         assert runtime.strategy is tf.distribute.get_strategy()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_limit_of_tensorflows_start_follows_the_flag(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many GPUs it takes minutes; and it is a limit of the start alone."""
+    limits: list[Any] = []
+
+    def start(**_: object) -> tf.distribute.Strategy:
+        limits.append("start")
+        if fails:
+            raise tf.errors.InternalError(None, None, "a peer cannot be reached")
+        return tf.distribute.get_strategy()
+
+    monkeypatch.setattr(
+        faulthandler, "dump_traceback_later", lambda secs, exit: limits.append(secs)
+    )
+    monkeypatch.setattr(
+        faulthandler, "cancel_dump_traceback_later", lambda: limits.append("no limit")
+    )
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", start)
+    # Another strategy of this process must not take its workers for those.
+    monkeypatch.setattr(
+        context.context(), "configure_coordination_service", lambda **_: None
+    )
+    own, other = (f"localhost:{port}" for port in addresses.free_ports(2))
+    cluster = Cluster((own, other), 0, "TF_CONFIG: a test")
+    config = RuntimeConfig(cluster_timeout_secs=1800)
+    _, port = addresses.host_and_port(other)
+    with addresses.listener(port), contextlib.suppress(tf.errors.InternalError):
+        monkeypatch.setenv("TF_CONFIG", "")
+        strategies._multi_worker(config, cluster)
+    assert limits == [1800, "start", "no limit"]
 
 
 def test_multi_worker_without_workers_is_refused(

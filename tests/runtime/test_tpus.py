@@ -19,7 +19,7 @@ from tests import absent_tpu, processes, tiny
 from tests.training.test_steps import make_classifier
 from trainer.config import RuntimeConfig
 from trainer.data import batches, plans
-from trainer.runtime import strategies, tpus
+from trainer.runtime import addresses, strategies, tpus
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("strategy", ["auto", "tpu"])
 def test_nobody_listens(strategy: Any) -> None:
-    (port,) = processes.free_ports(1)
+    (port,) = addresses.free_ports(1)
     config = RuntimeConfig(
         strategy=strategy, tpu=f"grpc://localhost:{port}", cluster_timeout_secs=1
     )
@@ -51,7 +51,7 @@ def test_a_tpu_that_is_starting_is_waited_for() -> None:
     """And one of two that listens is not enough."""
     with socket.create_server(("localhost", 0)) as server:
         listening = server.getsockname()[1]
-        (silent,) = processes.free_ports(1)
+        (silent,) = addresses.free_ports(1)
         tpu = f"grpc://localhost:{listening},grpc://localhost:{silent}"
         started = time.monotonic()
         with pytest.raises(
@@ -255,7 +255,7 @@ def test_the_program_ends_with_a_sentence(
 ) -> None:
     """Also where TensorFlow itself hangs in a thread."""
     with socket.create_server(("localhost", 0)) as server:
-        ports = dict(silent=server.getsockname()[1], free=processes.free_ports(1)[0])
+        ports = dict(silent=server.getsockname()[1], free=addresses.free_ports(1)[0])
         message, secs = run_main(tpu.format(**ports), tmp_path / "run")
     expected = f"error: --tpu={tpu}: ".format(**ports)
     assert message.startswith(expected)

@@ -5,6 +5,7 @@ Real processes with TensorFlow's real collective operations, without a model.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -13,14 +14,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, Callable
 
 import pytest
 import tensorflow as tf
 
-from tests import processes
-from trainer import exit_codes
+from tests.test_experiment import make_config
+from trainer import console, exit_codes
+from trainer.runtime import addresses
 from trainer.runtime import cluster as clusters
 from trainer.runtime import watchdog
 from trainer.runtime.interruptions import WorkerLost
@@ -61,14 +64,18 @@ except flags.WorkerLost as error:
 
 
 def start_workers(
-    folder: pathlib.Path, indices: list[int], *, hanging: int | None = None
+    folder: pathlib.Path,
+    indices: list[int],
+    *,
+    hanging: int | None = None,
+    host: str = "localhost",
 ) -> tuple[list[str], dict[int, Any]]:
     """Starts some of three workers; returns all addresses and the processes."""
-    addresses = [f"localhost:{port}" for port in processes.free_ports(3)]
+    workers = [f"{host}:{port}" for port in addresses.free_ports(3)]
     started = {}
     for index in indices:
         task = {"type": "worker", "index": index}
-        content = {"cluster": {"worker": addresses}, "task": task}
+        content = {"cluster": {"worker": workers}, "task": task}
         how = "hangs" if index == hanging else "works"
         arguments = [str(folder / f"ready-{index}"), how, str(_TIMEOUT_SECS)]
         started[index] = subprocess.Popen(
@@ -77,7 +84,7 @@ def start_workers(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-    return addresses, started
+    return workers, started
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
@@ -104,7 +111,7 @@ def test_the_others_end_and_name_it(
 ) -> None:
     started = [i for i in range(3) if how != "absent" or i != lost]
     hanging = lost if how == "hangs" else None
-    addresses, workers = start_workers(tmp_path, started, hanging=hanging)
+    names, workers = start_workers(tmp_path, started, hanging=hanging)
     try:
         if how != "absent":
             wait_until(lambda: len(list(tmp_path.glob("ready-*"))) == 3)
@@ -121,7 +128,7 @@ def test_the_others_end_and_name_it(
             worker.kill()
     named = [
         re.search(
-            rf"stopped: [^;]*worker {lost} \({re.escape(addresses[lost])}\) "
+            rf"stopped: [^;]*worker {lost} \({re.escape(names[lost])}\) "
             r"(went away|does not answer|hangs|did not come)",
             output,
         )
@@ -131,6 +138,21 @@ def test_the_others_end_and_name_it(
     assert any(named), outputs
     assert all(named) or lost != 0, outputs
     assert not any("Traceback" in output for output in outputs.values())
+
+
+@pytest.mark.slow
+def test_workers_of_ipv6_meet_and_work(tmp_path: pathlib.Path) -> None:
+    _, workers = start_workers(tmp_path, [0, 1, 2], host="[::1]")
+    try:
+        wait_until(
+            lambda: len(list(tmp_path.glob("ready-*"))) == 3
+            or any(worker.poll() is not None for worker in workers.values())
+        )
+    finally:
+        for worker in workers.values():
+            worker.kill()
+    outputs = [worker.communicate()[0].decode() for worker in workers.values()]
+    assert len(list(tmp_path.glob("ready-*"))) == 3, outputs
 
 
 CLUSTER = clusters.Cluster(("a:1", "b:2", "c:3"), 2, "TF_CONFIG: a test")
@@ -189,9 +211,27 @@ def test_other_errors_stay_what_they_are(cluster: Any, error: Exception) -> None
             raise error
 
 
-def test_port_in_use_is_named() -> None:
-    (port,) = processes.free_ports(1)
-    cluster = clusters.Cluster((f"localhost:{port}", "b:2"), 0, "TF_CONFIG: a test")
+def test_a_beat_covers_what_is_done_several_times(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As compiling a length, once for each of the replicas of a process."""
+    ended = threading.Event()
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set())
+    chief, own = (f"localhost:{port}" for port in addresses.free_ports(2))
+    cluster = clusters.Cluster((chief, own), 1, "TF_CONFIG: a test")
+    dog = watchdog.Watchdog(cluster, timeout_secs=0.3)
+    with dog.working("compiling"):
+        dog.beat("compiling the train step", times=8)
+        assert not ended.wait(1.2), capsys.readouterr().err
+        assert ended.wait(20), "it hangs, and nobody notices"
+    said = capsys.readouterr().err
+    assert "(at most 2.4 s by --cluster_timeout_secs=0.3)" in said
+
+
+@pytest.mark.parametrize("host", ["localhost", "[::1]"])
+def test_port_in_use_is_named(host: str) -> None:
+    (port,) = addresses.free_ports(1)
+    cluster = clusters.Cluster((f"{host}:{port}", "b:2"), 0, "TF_CONFIG: a test")
     with socket.create_server(("", port)):
         with pytest.raises(
             ValueError, match=rf"listen at port {port}\. Received: .*in use"
@@ -199,10 +239,103 @@ def test_port_in_use_is_named() -> None:
             watchdog.wait_for_workers(cluster, timeout_secs=1)
 
 
+def test_who_works_is_ended_when_it_gets_on_no_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By itself, for the others wait patiently; as long as it does, it may go on."""
+    ended = threading.Event()
+    codes: list[int] = []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    monkeypatch.setattr(os, "_exit", end)
+    chief, own = (f"localhost:{port}" for port in addresses.free_ports(2))
+    cluster = clusters.Cluster((chief, own), 1, "TF_CONFIG: a test")
+    dog = watchdog.Watchdog(cluster, timeout_secs=0.4)
+    with dog.working("reading and tokenizing the texts"):
+        # Not in a task that says how it gets on, it has ten times as long.
+        assert not ended.wait(1.0), capsys.readouterr().err
+        with console.counter("tokenizing", unit="texts") as advance:
+            until = time.monotonic() + 1.2
+            while time.monotonic() < until:
+                assert not ended.wait(0.05), capsys.readouterr().err
+                advance(1)
+            assert ended.wait(20), "it hangs, and nobody notices"
+    assert codes == [exit_codes.RESTART]
+    said = capsys.readouterr().err
+    assert f"stopped: worker 1 ({own}), this one, hangs; was at reading and" in said
+
+
+# Prepares the data of a run, with what reads it taking as long as it is told.
+_PREPARING = """
+import pathlib, sys, time
+import trainer
+from trainer import console, flags, run_folder
+from trainer.config import ExperimentConfig
+from trainer.data import sources
+from trainer.runtime import watchdog
+from trainer.runtime.interruptions import WorkerLost
+from trainer.stages import context, prepare
+
+watchdog._ROLL_CALL_SECS = 1.0
+config = ExperimentConfig.from_json(pathlib.Path(sys.argv[1]).read_text())
+
+def load(data):
+    for _ in console.progress(range(int(sys.argv[2])), "reading", unit="rows"):
+        time.sleep(0.1)
+    return sources.load(data)
+
+try:
+    with run_folder.opened(config.model_dir, is_chief=False) as folder:
+        with context.started(config, folder, load) as run:
+            prepare.run(run)
+            print("prepared", flush=True)
+            run.runtime.wait_for_all()
+except WorkerLost as error:
+    sys.stderr.write(f"stopped: {error}")
+flags._exit_now(0)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_prepares_for_long_is_waited_for(
+    tiny_preset: str, tmp_path: pathlib.Path
+) -> None:
+    """As one with a cold cache among others with a warm one: three limits long."""
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        runtime={"strategy": "auto", "cluster_timeout_secs": 5.0},
+    )
+    file = tmp_path / "config.json"
+    file.write_text(config.to_json())
+    names = [f"localhost:{port}" for port in addresses.free_ports(2)]
+    workers = []
+    for index, num_rows in enumerate(("0", "150")):
+        task = {"type": "worker", "index": index}
+        content = {"cluster": {"worker": names}, "task": task}
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "-c", _PREPARING, str(file), num_rows],
+                env=os.environ | {"TF_CONFIG": json.dumps(content)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
+    try:
+        outputs = [worker.communicate(timeout=180)[0].decode() for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert all("prepared" in output for output in outputs), outputs
+
+
 def test_who_does_not_come_is_named() -> None:
-    here, there, nobody = processes.free_ports(3)
-    addresses = tuple(f"localhost:{port}" for port in (here, there, nobody))
-    cluster = clusters.Cluster(addresses, 0, "TF_CONFIG: a test")
+    here, there, nobody = addresses.free_ports(3)
+    names = tuple(f"localhost:{port}" for port in (here, there, nobody))
+    cluster = clusters.Cluster(names, 0, "TF_CONFIG: a test")
     with socket.create_server(("", there)):
         with pytest.raises(WorkerLost) as error:
             watchdog.wait_for_workers(cluster, timeout_secs=0.5)
@@ -211,3 +344,32 @@ def test_who_does_not_come_is_named() -> None:
         f"worker 2 (localhost:{nobody}) did not come within 0.5 s"
     )
     assert "worker 1" not in message
+
+
+def test_workers_meet_whose_addresses_are_of_ipv6() -> None:
+    here, there = (f"[::1]:{port}" for port in addresses.free_ports(2))
+    clusters_of_both = [
+        clusters.Cluster((here, there), index, "TF_CONFIG: a test") for index in (0, 1)
+    ]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = [
+            pool.submit(watchdog.wait_for_workers, each, timeout_secs=20)
+            for each in clusters_of_both
+        ]
+        # The one that is served first leaves at once.
+        assert next(concurrent.futures.as_completed(waiting)).exception() is None
+
+
+def test_only_who_refuses_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup or a network that fails for a while says nothing of a worker."""
+    refusing, listening = addresses.free_ports(2)
+    names = ("a:1", f"localhost:{refusing}", f"localhost:{listening}")
+    cluster = clusters.Cluster((*names, "no-such-name.invalid:9"), 0, "TF_CONFIG: a")
+    with addresses.listener(listening):
+        assert watchdog._who_is_gone(cluster) == {1}
+
+        def fails(*_: object, **__: object) -> None:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure")
+
+        monkeypatch.setattr(socket, "getaddrinfo", fails)
+        assert watchdog._who_is_gone(cluster) == set()

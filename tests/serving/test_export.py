@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import math
 import os
 import pathlib
 import re
@@ -444,10 +446,70 @@ def test_label_of_a_tie_may_be_either(
     thresholds = np.array(DECISION.thresholds)
     probabilities = np.stack([thresholds, thresholds + (0, 1e-9, -1e-9)])
     tied = export_lib.Checks(("a", "b"), np.zeros(2, int), probabilities, {})
-    for labels in ([0, 1], [2, 2]):
-        assert not export_lib._num_other_labels(np.array(labels), source, tied)
+    for labels, num_ties in (([0, 1], 0), ([2, 2], 2)):
+        found = export_lib._other_labels(np.array(labels), source, tied)
+        assert found == {"num_other_labels": 0, "num_ties": num_ties}
     sure = dataclasses.replace(tied, probabilities=np.eye(3)[:2])
-    assert export_lib._num_other_labels(np.array([1, 1]), source, sure) == 1
+    found = export_lib._other_labels(np.array([1, 1]), source, sure)
+    assert found == {"num_other_labels": 1, "num_ties": 0}
+
+
+def test_labels_of_ties_are_said(
+    source: Exportable,
+    checks: export_lib.Checks,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    measured = {"max_difference": 0.0, "num_other_labels": 0, "num_ties": 3}
+    with caplog.at_level(logging.INFO, logger=export_lib.__name__):
+        export_lib._refuse_differences(measured, checks)
+    assert "3 of 20 texts get another label from the export: ties" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("precision", "largest_logit", "tolerance"),
+    [
+        ("float32", 0.0, 1e-5),
+        ("float32", 2.0, 1e-5),
+        # A sure model, or one whose temperature is small.
+        ("float32", 60.0, 3e-4),
+        ("mixed_bfloat16", 1.0, 0.05),
+        ("mixed_bfloat16", 10.0, 0.1),
+    ],
+)
+def test_tolerance_follows_from_precision_and_logits(
+    precision: str,
+    largest_logit: float,
+    tolerance: float,
+    checks: export_lib.Checks,
+) -> None:
+    checks = dataclasses.replace(
+        checks, precision=precision, largest_logit=largest_logit
+    )
+    assert checks.tolerance == pytest.approx(tolerance)
+    facts = {"num_other_labels": 0, "num_ties": 0}
+    export_lib._refuse_differences(
+        {"max_difference": 0.99 * tolerance, **facts}, checks
+    )
+    for difference in (1.01 * tolerance, math.nan):
+        with pytest.raises(ValueError, match="was not published"):
+            export_lib._refuse_differences(
+                {"max_difference": difference, **facts}, checks
+            )
+
+
+@pytest.mark.parametrize("size", [1.0, 10.0, 100.0])
+def test_tolerance_holds_what_rounding_of_logits_makes(
+    size: float, checks: export_lib.Checks
+) -> None:
+    """However the logits are off by as much as is allowed, relative to the largest."""
+    generator = np.random.default_rng(0)
+    logits = generator.uniform(-size, size, [20_000, 3])
+    relative = export_lib.ROUNDINGS["float32"].relative
+    off = generator.choice([-1.0, 1.0], logits.shape) * relative * size
+    decision = dataclasses.replace(DECISION, temperature=1.0)
+    before, after = (decision.probabilities(each) for each in (logits, logits + off))
+    checks = dataclasses.replace(checks, largest_logit=size)
+    assert np.abs(before - after).max() <= checks.tolerance
 
 
 def test_format_that_loses_accuracy_is_refused(

@@ -103,6 +103,7 @@ def run(
     validation: bool = True,
     steps_per_call: int = 1,
     termination: TerminationSignal | None = None,
+    decides_alone: bool = False,
     **settings: Any,
 ) -> None:
     """Runs the loop on what the recorder gives."""
@@ -121,6 +122,7 @@ def run(
         termination=termination or TerminationSignal(),
         logging_steps=config.logging_steps,
         steps_per_call=steps_per_call,
+        decides_alone=decides_alone,
         clock=lambda: recorder.now,
     ).run()
 
@@ -340,6 +342,73 @@ def test_told_to_end_it_saves_and_leaves() -> None:
     whole = Recorder(RunState(), iter([0.5, 0.6]))
     run(whole)
     assert recorder.rows == whole.rows
+
+
+class SlowDevice(Recorder):
+    """A recorder whose steps are queued, and computed when somebody waits for them.
+
+    What a step says of a request to end is there at once. Told to end when the device
+    has done `told_at` steps.
+    """
+
+    termination = TerminationSignal()
+    told_at = 0
+    done = farthest_ahead = 0
+
+    def step(
+        self, pipelines: Any, order: np.ndarray, *, stop_requested: bool
+    ) -> StepNumbers:
+        numbers = super().step(pipelines, order, stop_requested=stop_requested)
+        last = self.calls[-1][1]
+        self.farthest_ahead = max(self.farthest_ahead, last - self.done)
+        return numbers._replace(
+            losses=Pending(self, last, numbers.losses),
+            gradient_norms=Pending(self, last, numbers.gradient_norms),
+        )
+
+    def compute(self, until: int) -> None:
+        self.done = max(self.done, until)
+        if self.done >= self.told_at and not self.termination.requested:
+            self.termination.requested = True
+
+
+@dataclasses.dataclass
+class Pending:
+    """A tensor that is still computed."""
+
+    device: SlowDevice
+    step: int
+    value: np.ndarray
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        self.device.compute(self.step)
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("steps_per_call", "decides_alone", "most_later"),
+    [(1, True, 3), (1, False, 5), (4, True, 8), (4, False, 16)],
+)
+def test_told_to_end_it_leaves_when_a_slow_device_has_done_a_few_steps(
+    steps_per_call: int, decides_alone: bool, most_later: int
+) -> None:
+    """However long ago the last log line, for which the host waits, was."""
+    device = SlowDevice(RunState())
+    device.termination, device.told_at = TerminationSignal(), 21
+    with pytest.raises(Preempted):
+        run(
+            device,
+            num_epochs=100,
+            validation=False,
+            steps_per_call=steps_per_call,
+            termination=device.termination,
+            decides_alone=decides_alone,
+            logging_steps=1000,
+            save_every_steps=0,
+        )
+    assert device.at("train") == [1] and device.farthest_ahead <= 2 * steps_per_call + 1
+    (saved,) = device.at("save")
+    assert 21 <= saved <= 21 + most_later
 
 
 def test_told_to_end_where_an_evaluation_is_due_it_leaves_that_for_later() -> None:

@@ -15,9 +15,10 @@ import trainer  # noqa: F401  (sets what TensorFlow reads when it is imported)
 import numpy as np  # isort: skip
 import tensorflow as tf  # isort: skip
 
-from tests import absent_tpu, processes, tiny
+from tests import absent_tpu, tiny
 from tests.training.test_steps import make_classifier
 from trainer.data import batches, plans
+from trainer.runtime import addresses
 
 CORES = absent_tpu.Cores("worker", num_hosts=2, cores_per_host=2)
 BUCKETS = (32, 64)
@@ -25,7 +26,7 @@ BUCKETS = (32, 64)
 
 def start_hosts() -> list[tf.distribute.Server]:
     """The servers, which this process is then connected to."""
-    ports = processes.free_ports(CORES.num_hosts)
+    ports = addresses.free_ports(CORES.num_hosts)
     cluster = tf.train.ClusterSpec({CORES.job: [f"localhost:{port}" for port in ports]})
     devices = {"CPU": CORES.cores_per_host}
     servers = [

@@ -7,9 +7,10 @@
 
 `TextEncoder` computes what Hugging Face's `BertTokenizer` computes, to the id,
 except that text which spells a special token ("[SEP]") is read as text. Of a text that
-is too long it keeps a part, or makes several windows, which lie back to back. `encode_texts` keeps its results on disk, under a fingerprint of all
-that they depend on. Where the vocabulary comes from is `modeling/presets.py`'s
-business.
+is too long it keeps a part, or makes several windows, which lie back to back.
+`encode_texts` keeps its results on disk, under a fingerprint of all that they depend
+on, and finished blocks from the start, so that one that was killed continues. Where
+the vocabulary comes from is `modeling/presets.py`'s business.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ import tensorflow_text as tf_text
 
 from trainer import caches, console
 from trainer.config import Truncation
+from trainer.data.token_blocks import Block, FinishedBlocks
 from trainer.messages import message
 
 # Increased whenever the same text would give other ids than before.
 _ENCODING_VERSION = 1
 _ROWS_PER_CALL = 128
+# What a kill can cost: a second or two of work.
+_CALLS_PER_BLOCK = 8
 _PREFETCHED_BLOCKS = 2
 
 # Chinese characters as BERT's own tokenizer delimits them (google-research/bert,
@@ -312,15 +316,24 @@ def encode_texts(
       description: what the progress line calls them.
     """
     fingerprint = hashlib.sha256(encoder.fingerprint.encode() + digests.tobytes())
-    return caches.entry(
-        os.path.join(cache_dir, "tokens"),
-        fingerprint.hexdigest()[:32],
+    name = fingerprint.hexdigest()[:32]
+    root = os.path.join(cache_dir, "tokens")
+
+    def blocks(cache: pathlib.Path) -> FinishedBlocks:
+        return FinishedBlocks(cache / f"{name}.blocks")
+
+    tokens = caches.entry(
+        root,
+        name,
         make=lambda folder: _encode_into(
-            folder, texts, encoder, description=description
+            folder, texts, encoder, blocks(folder.parent), description=description
         ),
         read=lambda folder: _read_cached(folder, encoder, num_texts=len(texts)),
         max_bytes=max_cache_bytes,
     )
+    # Also those of a process that was killed when it had come so far.
+    blocks(pathlib.Path(root).expanduser()).remove()
+    return tokens
 
 
 def _read_cached(
@@ -348,10 +361,43 @@ def _encode_into(
     folder: pathlib.Path,
     texts: pa.ChunkedArray,
     encoder: TextEncoder,
+    finished: FinishedBlocks,
     *,
     description: str,
 ) -> None:
     """Encodes a block of texts after the other, keeping only lengths in memory."""
+    lengths, full_lengths = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
+
+    def add(block: Block) -> None:
+        block.token_ids.tofile(file)
+        lengths.append(block.lengths)
+        full_lengths.append(block.full_lengths)
+
+    with open(folder / "token_ids.bin", "wb") as file:
+        for block in finished:
+            add(block)
+        num_done = sum(map(len, full_lengths))
+        counter = console.counter(
+            f"tokenizing {description}",
+            unit="texts",
+            total=len(texts),
+            initial=num_done,
+        )
+        with counter as advance:
+            unfinished: list[Block] = []
+            for block in _encoded(texts.slice(num_done), encoder):
+                add(block)
+                unfinished.append(block)
+                if len(unfinished) == _CALLS_PER_BLOCK:
+                    finished.append(Block.joined(unfinished))
+                    unfinished.clear()
+                advance(len(block.lengths))
+    np.save(folder / "row_splits.npy", np.cumsum(np.concatenate(lengths)))
+    np.save(folder / "full_lengths.npy", np.concatenate(full_lengths))
+
+
+def _encoded(texts: pa.ChunkedArray, encoder: TextEncoder) -> Iterator[Block]:
+    """The texts' token ids, those of a few texts at a time."""
     dataset = tf.data.Dataset.from_generator(
         lambda: _blocks(texts), output_signature=tf.TensorSpec([None], tf.string)
     )
@@ -361,18 +407,12 @@ def _encode_into(
         deterministic=True,
     )
     dataset = dataset.prefetch(_PREFETCHED_BLOCKS).with_options(without_autotuning())
-    lengths, full_lengths = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
-    counter = console.counter(
-        f"tokenizing {description}", unit="texts", total=len(texts)
-    )
-    with open(folder / "token_ids.bin", "wb") as file, counter as advance:
-        for block in dataset:
-            block.token_ids.flat_values.numpy().astype(encoder.id_dtype).tofile(file)
-            lengths.append(block.token_ids.row_lengths().numpy())
-            full_lengths.append(block.full_lengths.numpy())
-            advance(len(lengths[-1]))
-    np.save(folder / "row_splits.npy", np.cumsum(np.concatenate(lengths)))
-    np.save(folder / "full_lengths.npy", np.concatenate(full_lengths))
+    for encoded in dataset:
+        yield Block(
+            encoded.token_ids.flat_values.numpy().astype(encoder.id_dtype),
+            encoded.token_ids.row_lengths().numpy(),
+            encoded.full_lengths.numpy(),
+        )
 
 
 def without_autotuning() -> tf.data.Options:

@@ -502,6 +502,7 @@ class Timing:
         the weights as they came and of baselines (`evaluate_before_secs`,
         `baselines_secs`); None for a process that resumed after the last step.
       train_steps_secs: in training steps alone, of all processes of the run.
+      export_secs: None before the export.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not
         measured, as on a TPU.
@@ -517,7 +518,7 @@ class Timing:
     secs_to_first_step: float | None = None
     train_and_validate_secs: float
     evaluate_after_secs: float
-    export_secs: float
+    export_secs: float | None = None
     train_steps_secs: float
     train_examples_per_sec: float
     input_wait_fraction: float | None
@@ -536,7 +537,10 @@ class FormatFacts:
       texts_per_sec: in batches.
       num_texts: held-out texts behind `accuracy`.
       max_difference: the farthest that a probability is from the trained model's.
-      num_other_labels: texts that get another label than from the trained model.
+      num_other_labels: texts that get another label than from the trained model, ties
+        not counted.
+      num_ties: texts that get another label too, but whose best two labels were as
+        near to each other as rounding may move a probability.
       accuracy_drop: how far `accuracy` is below that of float32; None for float32.
       path: of the folder; None if the format was refused.
     """
@@ -549,6 +553,7 @@ class FormatFacts:
     accuracy: float
     max_difference: float
     num_other_labels: int
+    num_ties: int = 0
     accuracy_drop: float | None = None
     status: Literal["published", "refused"]
     path: str | None
@@ -683,12 +688,12 @@ class Paths:
 
     Attributes:
       report: the page, report.html.
-      saved_model: the folder of the exported model.
+      saved_model: the folder of the exported model; None: there is none yet.
       predictions: the file of the answers to a held-out split, by split.
     """
 
     report: str
-    saved_model: str
+    saved_model: str | None
     predictions: Mapping[str, str]
 
 
@@ -697,10 +702,10 @@ class Commands:
     """Commands to copy.
 
     Attributes:
-      predict: labels the texts of a file with the exported model.
+      predict: labels the texts of a file with the exported model; None: there is none.
     """
 
-    predict: str
+    predict: str | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -709,7 +714,7 @@ class Report:
 
     Attributes:
       title: of the page, never empty.
-      status: "complete".
+      status: "complete"; "unpublished" before the export, and where it is refused.
       before: by held-out split, of the start weights; empty if they were not
         evaluated or no texts were held out.
       after: by held-out split, of the exported weights.
@@ -717,6 +722,7 @@ class Report:
       warnings: the sentences of the doubts, and of formats that were not published.
       doubts: what a user should know before trusting the result; shown wherever the
         result is.
+      export: None where the status is "unpublished".
       settings_in_words: by the name of a setting that was left to be chosen: what it
         stood for, "the preset's own (0.1)".
       baselines: by name, of --baselines.
@@ -726,7 +732,7 @@ class Report:
     """
 
     title: str
-    status: str
+    status: Literal["complete", "unpublished"]
     before: Mapping[str, SplitEvaluation]
     after: Mapping[str, SplitEvaluation]
     samples: tuple[Sample, ...]
@@ -739,7 +745,7 @@ class Report:
     environment: Environment
     history: History
     timing: Timing
-    export: ExportFacts
+    export: ExportFacts | None
     paths: Paths
     commands: Commands
     settings_in_words: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
+from trainer.modeling import embedding
 from trainer.modeling import weights as weights_lib
 from trainer.modeling.attention import Attention
 from trainer.modeling.classifier import MeanPooledBertTextClassifier, mean_of_tokens
@@ -54,6 +55,8 @@ class Forward:
         a text to the encoder; the mean of their results is the row's. None: a
         row is one window, however long.
       differentiable: whether there shall be gradients.
+      sorts_gradient: whether the gradient of the tokens' embedding is added up in
+        sorted order (`embedding.py`), for GPUs.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Forward:
         rematerialize: bool = False,
         window_length: int | None = None,
         differentiable: bool = True,
+        sorts_gradient: bool = False,
     ) -> None:
         self._classifier = classifier
         self._backbone = classifier.backbone
@@ -71,6 +75,7 @@ class Forward:
         self._rematerialize = rematerialize
         self._window_length = window_length
         self._differentiable = differentiable
+        self._sorts_gradient = sorts_gradient and differentiable
 
     @property
     def variables(self) -> dict[str, tf.Variable]:
@@ -246,6 +251,8 @@ class Forward:
 
     def rows(self, table: keras.Variable, indices: tf.Tensor) -> tf.Tensor:
         """Rows of a table [rows, size] at any indices: float [..., size]."""
+        if self._sorts_gradient:
+            return embedding.rows(_tensor(table), indices)
         return tf.gather(_tensor(table), indices)
 
     def _weights(self, layer: keras.layers.Layer) -> LayerWeights:
@@ -313,7 +320,8 @@ class _Layer:
         # Vaswani et al. 2017, "Attention Is All You Need": by the root of a head's
         # size, or softmax would have next to no gradient.
         scale = math.sqrt(self._num_heads / self._shape[-1])
-        query = query * tf.cast(scale, x.dtype)
+        # In float32, as in `drop`: most scales are none that bfloat16 has.
+        query = tf.cast(tf.cast(query, tf.float32) * scale, x.dtype)
         attended = attend(query, key, value, place=self._place)
         attended = tf.transpose(attended, [0, 2, 1, 3])
         attended = tf.reshape(attended, [-1, self._shape[-1]])

@@ -72,10 +72,14 @@ def fold_in(seed: tf.Tensor, number: Any) -> tf.Tensor:
 
 
 def drop(x: tf.Tensor, bits: tf.Tensor, threshold: tf.Tensor) -> tf.Tensor:
-    scale = tf.cast(256.0 / tf.cast(256 - threshold, tf.float32), x.dtype)
-    return tf.where(
-        bits >= tf.cast(threshold, tf.uint8), x * scale, tf.zeros((), x.dtype)
-    )
+    """Sets elements to 0 whose bits are below the threshold, and scales up the others.
+
+    Scaled in float32: the scale itself, 1.1111 at a rate of 0.1, is 1.1094 in bfloat16,
+    and all that is kept would be 0.16% too small.
+    """
+    scale = 256.0 / tf.cast(256 - threshold, tf.float32)
+    scaled = tf.cast(tf.cast(x, tf.float32) * scale, x.dtype)
+    return tf.where(bits >= tf.cast(threshold, tf.uint8), scaled, tf.zeros((), x.dtype))
 
 
 class Pieces:

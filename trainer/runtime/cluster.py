@@ -46,6 +46,7 @@ from typing import Any, Callable, Mapping
 import hostlist
 
 from trainer.messages import message
+from trainer.runtime.addresses import host_and_port
 
 _VARIABLES = (
     "TF_CONFIG",
@@ -70,10 +71,8 @@ _SLURM_STEP_VARIABLES = (
     "SLURM_STEP_NODELIST",
     "SLURM_STEP_TASKS_PER_NODE",
 )
-_ADDRESS = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 # One name of a node list; single characters, so that matching takes linear time.
 _NODES = r"(?:[A-Za-z0-9_.-]|\[[0-9,-]+\])+"
-_MAX_PORT = 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +95,11 @@ class Cluster:
     source: str
 
     def __post_init__(self) -> None:
-        for address in self.addresses:
-            _check_address(address)
-        doubled = sorted({a for a in self.addresses if self.addresses.count(a) > 1})
+        places = [host_and_port(address) for address in self.addresses]
+        # One IPv6 address has many spellings.
+        doubled = sorted(
+            {a for a, place in zip(self.addresses, places) if places.count(place) > 1}
+        )
         if doubled:
             raise ValueError(
                 f"{self.source}: each worker needs an address of its own, doubled: "
@@ -202,15 +203,6 @@ def _check_index(source: str, index: int, num_workers: int) -> None:
         raise ValueError(
             f"{source}: the index counts from 0, so it must be below {num_workers}, "
             f"not {index}"
-        )
-
-
-def _check_address(address: str) -> None:
-    match = _ADDRESS.fullmatch(address)
-    if match is None or not 1 <= int(match[2]) <= _MAX_PORT:
-        raise ValueError(
-            f"A worker's address must be host:port, the port 1 to {_MAX_PORT}, "
-            f"not {address!r}"
         )
 
 

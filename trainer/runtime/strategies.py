@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
+import logging
 import os
 from typing import Iterator
 
@@ -25,7 +26,7 @@ from trainer.messages import message
 from trainer.config import RuntimeConfig
 from trainer.modeling.forward import Fusion
 from trainer.runtime import cluster as clusters
-from trainer.runtime import agreement, compile_cache, tpus
+from trainer.runtime import agreement, compile_cache, gpus, tpus
 from trainer.runtime.cluster import Cluster
 from trainer.runtime.watchdog import (
     Watchdog,
@@ -35,8 +36,8 @@ from trainer.runtime.watchdog import (
 )
 
 _BFLOAT16_COMPUTE_CAPABILITY = (8, 0)
-# How long TensorFlow's own start may take once all workers have come.
-_START_SECS = 120.0
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Runtime:
         return count
 
     @property
+    def num_local_replicas(self) -> int:
+        """How many of them are of this process; the other workers have as many."""
+        return self.num_replicas // (self.cluster.num_workers if self.cluster else 1)
+
+    @property
     def is_on_tpu(self) -> bool:
         """Whether the replicas are the cores of a TPU."""
         return isinstance(self.strategy, tf.distribute.TPUStrategy)
@@ -75,6 +81,11 @@ class Runtime:
     def has_accelerators(self) -> bool:
         """Whether the replicas are anything but CPUs."""
         return self.is_on_tpu or bool(tf.config.list_logical_devices("GPU"))
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether the replicas are GPUs."""
+        return self.has_accelerators and not self.is_on_tpu
 
     @property
     def io_device(self) -> str | None:
@@ -105,6 +116,8 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
         config.compile_cache_dir, deterministic=config.deterministic
     )
     _split_cpu(config.num_virtual_devices)
+    if config.gpu_memory_growth:
+        gpus.grow()
     cluster = clusters.find(os.environ)
     watchdog = Watchdog(cluster, timeout_secs=config.cluster_timeout_secs)
     # First of all: several workers must be told of before TensorFlow starts.
@@ -115,10 +128,10 @@ def set_up(config: RuntimeConfig, *, seed: int) -> Runtime:
     keras.utils.set_random_seed(seed)
     # Float32 is float32: an export is compared with the model to 1e-5.
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    gpus = tf.config.list_logical_devices("GPU")
-    precision, precision_reason = _choose_precision(config, on_gpu=bool(gpus))
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    precision, precision_reason = _choose_precision(config, on_gpu=on_gpu)
     keras.mixed_precision.set_dtype_policy(precision)
-    fusion, jit_reason = _choose_fusion(config, on_gpu=bool(gpus))
+    fusion, jit_reason = _choose_fusion(config, on_gpu=on_gpu)
     if fusion == "whole" and not config.tpu:
         jit_reason += f"; compiled steps are {compiled}"
     reasons = (strategy_reason, precision_reason, jit_reason)
@@ -192,10 +205,10 @@ def _make_strategy(
         )
     if cluster is not None:
         return _multi_worker(config, cluster)
-    gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
-    devices = gpus or cpus[: config.num_virtual_devices]
-    kind = "GPU" if gpus else "CPU device"
+    on_gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
+    on_cpus = [device.name for device in tf.config.list_logical_devices("CPU")]
+    devices = on_gpus or on_cpus[: config.num_virtual_devices]
+    kind = "GPU" if on_gpus else "CPU device"
     count = f"{len(devices)} {kind}{'s' * (len(devices) != 1)}"
     mirrored = config.strategy == "mirrored" or (
         config.strategy == "auto" and len(devices) > 1
@@ -261,11 +274,10 @@ def _multi_worker(
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=implementation[config.collective_communication.upper()]
     )
-    # All have come. If one dies now, TensorFlow waits for it for ever, with the
-    # interpreter's lock held: no Python can say who, only C end the process.
-    faulthandler.dump_traceback_later(min(timeout_secs, _START_SECS), exit=True)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    faulthandler.cancel_dump_traceback_later()
+    with _ended_after(timeout_secs):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(
+            communication_options=options
+        )
     return (
         strategy,
         (
@@ -273,6 +285,24 @@ def _multi_worker(
             f"--strategy={config.strategy}, {cluster.source}"
         ),
     )
+
+
+@contextlib.contextmanager
+def _ended_after(timeout_secs: float) -> Iterator[None]:
+    """Ends the process where TensorFlow's start takes longer.
+
+    All workers have come. If one dies now, TensorFlow waits for it for ever, with the
+    interpreter's lock held: no Python can say who, only C end the process.
+    """
+    _logger.info(
+        "starting TensorFlow with all workers: at most %g s (--cluster_timeout_secs)",
+        timeout_secs,
+    )
+    faulthandler.dump_traceback_later(timeout_secs, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def mirror(devices: list[str]) -> tf.distribute.Strategy:

@@ -82,7 +82,8 @@ def _wait_for_listeners(tpu: str, *, deadline: float) -> None:
     What is not there yet may be starting, the name of its machine included.
     """
     started = time.monotonic()
-    for host, port in [_host_and_port(address) for address in tpu.split(",")]:
+    for address in tpu.split(","):
+        host, port = _host_and_port(address)
         while True:
             left = max(0.1, deadline - time.monotonic())
             try:
@@ -93,7 +94,7 @@ def _wait_for_listeners(tpu: str, *, deadline: float) -> None:
             if time.monotonic() + _RETRY_SECS > deadline:
                 raise ValueError(
                     message(
-                        f"--tpu={tpu}: expected a TPU at {host}:{port}",
+                        f"--tpu={tpu}: expected a TPU at {address.removeprefix(_GRPC)}",
                         received=(
                             f"nothing that listens there in {deadline - started:.3g} s"
                             f" ({seen})"

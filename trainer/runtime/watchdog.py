@@ -21,7 +21,6 @@ import contextlib
 import math
 import os
 import re
-import socket
 import sys
 import threading
 import time
@@ -34,7 +33,9 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from trainer.messages import message
-from trainer import exit_codes
+from trainer import console, exit_codes
+from trainer.runtime import addresses
+from trainer.runtime.addresses import Answer
 from trainer.runtime.cluster import Cluster
 from trainer.runtime.interruptions import WorkerLost
 
@@ -48,6 +49,9 @@ _CALL_SECS = 3.0
 _RETRY_SECS = 0.5
 # Time for all to have said where they are, before the first of them leaves.
 _ROLL_CALL_SECS = 10.0
+# What tells of no progress (a download, sorting) may take so many times as long as is
+# allowed from one sign of progress to the next.
+_TIMES_BETWEEN_TASKS = 10
 _MAX_REASON = 200
 _TASK = re.compile(r"/job:worker(?:/replica:0)?/task:([0-9]+)")
 _CALLED = re.compile(r"remote target (/job:worker/replica:0/task:[0-9]+)")
@@ -88,9 +92,9 @@ def wait_for_workers(cluster: Cluster, *, timeout_secs: float) -> None:
       WorkerLost: some did not come in time; they are named.
       ValueError: something else listens at this worker's address.
     """
-    port = int(cluster.addresses[cluster.index].rpartition(":")[2])
+    _, port = addresses.host_and_port(cluster.addresses[cluster.index])
     try:
-        listener = socket.create_server(("", port), backlog=cluster.num_workers)
+        listener = addresses.listener(port, backlog=cluster.num_workers)
     except OSError as error:
         raise ValueError(
             message(
@@ -103,7 +107,7 @@ def wait_for_workers(cluster: Cluster, *, timeout_secs: float) -> None:
     deadline = time.monotonic() + timeout_secs
     with listener:
         while absent and time.monotonic() < deadline:
-            absent -= {i for i in absent if _listens(cluster.addresses[i])}
+            absent -= set(_answering(cluster, absent, Answer.LISTENS))
             time.sleep(_RETRY_SECS if absent else 0.0)
     if absent:
         raise WorkerLost(
@@ -172,20 +176,27 @@ class Watchdog:
         self._waiting_for = ""
         self._since = math.inf
         self._limit_secs = math.inf
-        self._is_watching = False
+        self._times = 1
+        self._is_watching = self._is_alone = False
         if cluster is not None:
             thread = threading.Thread(target=self._watch, args=(cluster,), daemon=True)
             thread.start()
 
-    def beat(self, waiting_for: str) -> None:
+    def beat(self, waiting_for: str, *, times: int = 1) -> None:
         """Says that the process gets on, and what it comes to next.
 
         Every worker must call it at the same places. Without effect outside of
         `watching`.
+
+        Args:
+          times: how often there is to be done, until the next beat, what may take as
+            long as is allowed.
         """
+        # First of all: before it is known what comes, it is not late.
+        self._since = time.monotonic()
         self._beats += 1
         self._waiting_for = waiting_for
-        self._since = time.monotonic()
+        self._times = times
 
     @contextlib.contextmanager
     def watching(self, waiting_for: str, *, patiently: bool = False) -> Iterator[None]:
@@ -202,6 +213,29 @@ class Watchdog:
         finally:
             self._is_watching = False
 
+    @contextlib.contextmanager
+    def working(self, on: str) -> Iterator[None]:
+        """Watches this process by itself, in work that takes each its own time.
+
+        The others wait for it patiently, so it is itself that has to end where it does
+        not get on: with a task of `console`, or, between these, for much longer.
+
+        Args:
+          on: what it is at, "reading and tokenizing the texts".
+        """
+        self._is_alone = True
+        try:
+            with self.watching(on), console.heard_by(self._get_on):
+                self._get_on(False)
+                yield
+        finally:
+            self._is_alone = False
+
+    def _get_on(self, is_in_a_task: bool) -> None:
+        """Less than a beat, which the workers compare: each does this as it comes."""
+        self._since = time.monotonic()
+        self._times = 1 if is_in_a_task else _TIMES_BETWEEN_TASKS
+
     def watched(
         self, step: Callable[..., Result], waiting_for: str
     ) -> Callable[..., Result]:
@@ -217,16 +251,17 @@ class Watchdog:
         gone: set[int] = set()
         while True:
             time.sleep(min(_CALL_SECS, self._timeout_secs / 4))
-            before, beats = gone, self._beats
+            before, beats, since = gone, self._beats, self._since
             gone = _who_is_gone(cluster) if self._is_late(_CALL_SECS) else set()
             blame = ""
             # Found twice: one lost call is no proof, and all may be leaving.
             if gone & before:
                 blame = f"{_names(cluster, gone & before)} went away"
-            elif self._is_late(self._limit_secs):
-                blame = _who_lags(cluster, beats)
+            elif self._is_late(self._times * self._limit_secs):
+                own = f"{_names(cluster, [cluster.index])}, this one, hangs"
+                blame = own if self._is_alone else _who_lags(cluster, beats)
             # It may have got on after all.
-            if blame and self._beats == beats and self._is_watching:
+            if blame and self._since == since and self._is_watching:
                 return self._give_up(blame)
 
     def _is_late(self, limit_secs: float) -> bool:
@@ -235,9 +270,11 @@ class Watchdog:
     def _give_up(self, blame: str) -> None:
         """Says who is waited for, and ends the process."""
         sys.stdout.flush()
+        doing = "was at" if self._is_alone else "waited for"
         sys.stderr.write(
-            f"stopped: {blame}; waited for {self._waiting_for} (at most "
-            f"{self._timeout_secs:g} s, --cluster_timeout_secs); start all workers "
+            f"stopped: {blame}; {doing} {self._waiting_for} (at most "
+            f"{self._times * self._timeout_secs:g} s by --cluster_timeout_secs="
+            f"{self._timeout_secs:g}); start all workers "
             f"again to resume. This worker was at {_place_of_main_thread()}\n"
         )
         sys.stderr.flush()
@@ -246,23 +283,27 @@ class Watchdog:
 
 
 def _who_is_gone(cluster: Cluster) -> set[int]:
-    """Those at whose addresses nothing listens any more.
+    """Those at whose addresses nothing listens any more: their machines say so.
+
+    A name that cannot be looked up, a network that is away for a while, an answer that
+    does not come prove nothing. Of a worker that is lost with its machine, TensorFlow's
+    heartbeats tell.
 
     Where a process dies without a word, TensorFlow tells only those that were just
     then reading from it. The chief calls all, all call the chief: so the others know
     of a death by the chief's end, if not before.
     """
     called = range(1, cluster.num_workers) if cluster.is_chief else [0]
-    return {i for i in called if not _listens(cluster.addresses[i])}
+    return set(_answering(cluster, called, Answer.REFUSED))
 
 
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _CALL_SECS):
-            return True
-    except OSError:
-        return False
+def _answering(
+    cluster: Cluster, called: Iterable[int], expected: Answer
+) -> Iterator[int]:
+    for index in called:
+        answer = addresses.call(cluster.addresses[index], timeout_secs=_CALL_SECS)
+        if answer is expected:
+            yield index
 
 
 def _who_lags(cluster: Cluster, beats: int) -> str:

@@ -130,10 +130,11 @@ def run(run: Run) -> Material:
       ValueError: the data cannot be used, or workers differ; the message says where.
     """
     formats.check_installed(run.config.serving.export_formats)
-    preset = presets.load_preset(run.config.model.preset)
-    material = make_material(
-        run.config.data, run.config.training, preset, load=run.load
-    )
+    with run.runtime.watchdog.working("reading and tokenizing the texts"):
+        preset = presets.load_preset(run.config.model.preset)
+        material = make_material(
+            run.config.data, run.config.training, preset, load=run.load
+        )
     for line in (*run.runtime.reasons, *_summary(material)):
         _logger.info("%s", line)
     _refuse_differences(run, material)
@@ -252,7 +253,10 @@ def _refuse_differences(run: Run, material: Material) -> None:
         f"the {name} split": fingerprint
         for name, fingerprint in material.fingerprint.items()
     }
-    with run.runtime.watchdog.watching("all workers to prepare the data"):
+    # Patiently: one with a cold cache may take much longer than the others.
+    with run.runtime.watchdog.watching(
+        "all workers to prepare the data", patiently=True
+    ):
         agreement.refuse_differences(run.runtime.strategy, run.runtime.cluster, values)
 
 

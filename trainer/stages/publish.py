@@ -159,6 +159,7 @@ def _checks(
             for path, variable in weights.by_path(built.classifier).items()
         },
         precision=run.runtime.precision,
+        largest_logit=float(np.abs(after.decision.calibrated(logits)).max()),
     )
 
 

@@ -1,10 +1,13 @@
 """The last stage: answers, report and summary; and what a finished run does.
 
+    record.unpublished(run, material, ...)          # the chief, before the export
     result = record.run(run, material, ...)         # the chief
     result = record.wait_for_chief(run)             # the other workers
     result = record.finished(folder, config, load)  # of a run that is asked again
 
-report.json is written last: where it is, the run is finished.
+report.json is written last: where it is, the run is finished. The page and the summary
+are there before the export, which is checked and may be refused: hours of training do
+not end without a report.
 
 A finished run that is started again compares first. On other data it refuses, for its
 results are not of these. With other settings of how the model is published (formats,
@@ -59,6 +62,23 @@ class RunResult:
     summary: str
 
 
+def unpublished(
+    run: Run,
+    material: Material,
+    built: Built,
+    before: Before,
+    trained: Trained,
+    after: After,
+    compared: Compared,
+) -> None:
+    """Writes what there is to read; what a run that publishes again has, stays."""
+    if run.folder.is_finished:
+        return
+    report = _report(run, material, built, before, trained, after, compared, None)
+    _write_pages(run.folder, **_pages_of(report))
+    _logger.info("the results so far are in %s", run.folder.report_page)
+
+
 def run(
     run: Run,
     material: Material,
@@ -70,12 +90,28 @@ def run(
     exported: Exported,
 ) -> RunResult:
     """Writes the results; the other workers learn that they are there."""
+    report = _report(run, material, built, before, trained, after, compared, exported)
+    _write(run.folder, report)
+    run.runtime.wait_for_all()
+    return read(run.folder)
+
+
+def _report(
+    run: Run,
+    material: Material,
+    built: Built,
+    before: Before,
+    trained: Trained,
+    after: After,
+    compared: Compared,
+    exported: Exported | None,
+) -> schema.Report:
     history = run.folder.history()
-    export = exported.facts()
-    all_doubts = (*after.doubts, *exported.doubts)
-    report = schema.Report(
+    export = exported.facts() if exported else None
+    all_doubts = (*after.doubts, *(exported.doubts if exported else ()))
+    return schema.Report(
         title=title(run),
-        status="complete",
+        status="complete" if export else "unpublished",
         before=before.facts(),
         after=after.facts(),
         samples=samples.shown(run, material, before, after),
@@ -95,16 +131,15 @@ def run(
         export=export,
         paths=schema.Paths(
             report=str(run.folder.report_page),
-            saved_model=export.path,
+            saved_model=export.path if export else None,
             predictions=predictions.write(run.folder, material, after),
         ),
-        commands=schema.Commands(predict=_predict_command(export.path)),
+        commands=schema.Commands(
+            predict=_predict_command(export.path) if export else None
+        ),
         settings_in_words=built.settings_in_words,
         **compared.facts(),
     )
-    result = _write(run.folder, report)
-    run.runtime.wait_for_all()
-    return result
 
 
 def _timing(
@@ -185,20 +220,29 @@ def read(folder: RunFolder) -> RunResult:
     )
 
 
-def _write(folder: RunFolder, report: schema.Report) -> RunResult:
-    """Writes the three files and returns what they hold."""
-    # All made before any is written: a report that cannot be made leaves nothing.
-    text, page = report.to_json(), pages.render_html(report)
-    _write_files(folder, text=text, page=page, summary=pages.summary_table(report))
-    return read(folder)
+def _write(folder: RunFolder, report: schema.Report) -> None:
+    """Writes the three files, the one that says that the run is finished last."""
+    _write_files(folder, text=report.to_json(), **_pages_of(report))
+
+
+def _pages_of(report: schema.Report) -> dict[str, str]:
+    """All made before any is written: a report that cannot be made leaves nothing."""
+    return {
+        "page": pages.render_html(report),
+        "summary": pages.summary_table(report),
+    }
 
 
 def _write_files(folder: RunFolder, *, text: str, page: str, summary: str) -> None:
     # Published again, a run is not finished until all three say the same.
     storage.remove(folder.report)
+    _write_pages(folder, page=page, summary=summary)
+    storage.write_text(folder.report, text)
+
+
+def _write_pages(folder: RunFolder, *, page: str, summary: str) -> None:
     storage.write_text(folder.report_page, page)
     storage.write_text(folder.summary, summary)
-    storage.write_text(folder.report, text)
 
 
 def _predict_command(saved_model: str) -> str:

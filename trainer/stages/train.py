@@ -135,6 +135,7 @@ def _loop(
         writers=_writers(run, material, state) if run.runtime.is_chief else [],
         config=config,
         termination=run.termination,
+        decides_alone=run.runtime.cluster is None,
         logging_steps=resolve.logging_steps(
             config, total_steps=material.plan.total_steps
         ),

@@ -24,6 +24,7 @@ from typing import Callable, Iterator, Sequence
 import keras
 import numpy as np
 
+from trainer import console
 from trainer.data.batches import Feed
 from trainer.training.steps import PredictStep, TrainStep
 
@@ -38,6 +39,8 @@ def compile_steps(
     predict_feed: Feed,
     variables: Sequence[keras.Variable],
     by_running: bool,
+    num_replicas: int = 1,
+    secs_per_program: float | None = None,
     beat: Callable[[str], None] = lambda waiting_for: None,
 ) -> None:
     """Compiles the steps at the lengths of the feeds, and logs each before and after.
@@ -51,8 +54,13 @@ def compile_steps(
       variables: all that a training step changes. They keep their values.
       by_running: whether the steps have to be run, since XLA compiles what runs first
         and nothing before; otherwise their graphs are made, and nothing is run.
-      beat: told what comes next.
+      num_replicas: of this process, for each of which XLA compiles.
+      secs_per_program: what compiling one is known to take; None: it is not known.
+      beat: told what comes next, which is of one length on all replicas.
     """
+    if secs_per_program is not None:
+        lengths = len(train_feed.lengths), len(predict_feed.lengths)
+        _logger.info("%s", announcement(*lengths, num_replicas, secs_per_program))
     with _kept(variables if by_running else ()):
         for index in _each_graph(
             "train step", train_step, train_feed, beat, by_running=by_running
@@ -62,6 +70,8 @@ def compile_steps(
                 np.asarray(step.losses)
             else:
                 train_step.trace(next(train_feed.pipelines[index]))
+        if train_step.steps_per_call > 1:
+            beat("making the graph of several steps")
         if train_step.steps_per_call > 1 and by_running:
             order = np.resize(train_feed.order, train_step.steps_per_call)
             np.asarray(train_step(train_feed.pipelines, order).losses)
@@ -75,6 +85,24 @@ def compile_steps(
             np.asarray(predict_step(batch))
         else:
             predict_step.trace(batch)
+
+
+def announcement(
+    num_train_lengths: int,
+    num_predict_lengths: int,
+    num_replicas: int,
+    secs_per_program: float,
+) -> str:
+    """What is to be compiled, and how long it may take, before anybody wonders."""
+    num_programs = (num_train_lengths + num_predict_lengths) * num_replicas
+    longest = console.duration(num_programs * secs_per_program)
+    return (
+        f"compiling {num_programs} programs: {num_train_lengths} lengths to train and "
+        f"{num_predict_lengths} to predict, on {num_replicas} replica"
+        f"{'s' * (num_replicas != 1)}. At {secs_per_program:g} s each (BERT-base on an "
+        f"H100) it takes {longest}; what is in --compile_cache_dir takes a fraction, and fewer "
+        "lengths (--num_buckets) take less"
+    )
 
 
 def _each_graph(

@@ -33,8 +33,9 @@ from trainer.runtime.interruptions import Preempted, TerminationSignal
 from trainer.training.progress import Writer
 from trainer.training.steps import StepNumbers
 
-# Of a call that ended so many steps ago the host waits to know whether to stop: so it
-# is never further ahead of the devices than this, or one call.
+# The host waits for the numbers of a call that ended so many steps ago: so it is never
+# further ahead of the devices than this, or one call, and a request to end is heeded
+# when the devices have done no more than that.
 _MAX_STEPS_AHEAD = 2
 # After so long without a line of numbers, one says that the run goes on.
 _SILENCE_SECS = 60.0
@@ -71,6 +72,7 @@ class TrainingLoop:
       scoring: which of these are written, and how two of them compare.
       state: updated in place.
       termination: what tells the process to end.
+      decides_alone: whether no other worker has to leave at the same step.
       clock: seconds.
     """
 
@@ -87,6 +89,7 @@ class TrainingLoop:
     termination: TerminationSignal
     logging_steps: int
     steps_per_call: int = 1
+    decides_alone: bool = False
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
@@ -103,7 +106,7 @@ class TrainingLoop:
             return
         feed = self.feed(plan.from_step(state.step))
         meter = _Meter(state, plan, self.learning_rate, self.writers, self.clock)
-        first, flags = state.step, collections.deque[tuple[int, Any]]()
+        first, calls = state.step, collections.deque[tuple[int, StepNumbers]]()
         while state.step < plan.total_steps and not state.stopped_early:
             call = slice(state.step - first, self._end_of_call() - first)
             numbers = self.train_step(
@@ -113,8 +116,8 @@ class TrainingLoop:
             )
             meter.add(numbers, rows=feed.plan.rows[call])
             state.step = first + call.stop
-            flags.append((state.step, numbers.stop))
-            stopping = self._is_told_to_end(flags)
+            calls.append((state.step, numbers))
+            stopping = self._is_told_to_end(calls)
             is_last = state.step == plan.total_steps
             saving_is_due = is_last or _is_due(state.step, config.save_every_steps)
             if is_last or self._logging_is_due():
@@ -144,13 +147,22 @@ class TrainingLoop:
         """The first step too: it shows at once that all is well, or is not."""
         return self.state.step == 1 or _is_due(self.state.step, self.logging_steps)
 
-    def _is_told_to_end(self, flags: collections.deque[tuple[int, Any]]) -> bool:
-        """What the flags of calls say that are done: newer ones would be waited for."""
+    def _is_told_to_end(
+        self, calls: collections.deque[tuple[int, StepNumbers]]
+    ) -> bool:
+        """Waits for the calls that should be done, and takes them out.
+
+        What they say of all workers counts. This process's own word counts at once
+        only where it is alone.
+        """
         done = self.state.step - _MAX_STEPS_AHEAD
         stopping = False
-        while flags and flags[0][0] <= done:
-            stopping |= bool(flags.popleft()[1])
-        return stopping
+        while calls and calls[0][0] <= done:
+            _, numbers = calls.popleft()
+            # That of the request does not depend on the step, and may be there before.
+            np.asarray(numbers.losses)
+            stopping |= bool(numbers.stop)
+        return stopping or (self.decides_alone and self.termination.requested)
 
     def _evaluation_is_due(self) -> bool:
         """Whether the present weights should be evaluated, and have not been."""

@@ -17,6 +17,7 @@ from typing import Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer import storage
 from trainer.data.tokens import TextEncoder
 from trainer.modeling.forward import Forward
 from trainer.serving import signatures, stock_ops
@@ -50,7 +51,8 @@ def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
 
 def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     """A function that asks what `write_format` wrote, with the ids of one window."""
-    loaded = tf.saved_model.load(str(folder))
+    with storage.literal(folder) as place:
+        loaded = tf.saved_model.load(str(place))
     position_of = {name.encode(): i for i, name in enumerate(exportable.label_names)}
     preset, data = exportable.preset, exportable.data
     encoder = TextEncoder(
