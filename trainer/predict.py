@@ -19,14 +19,12 @@ import sys
 
 from trainer import flags
 from trainer.config import PredictConfig
-from trainer.runtime import gpus
 from trainer.serving import predictor, versions
 
 
 def main(config: PredictConfig) -> None:
     try:
         if config.input:
-            gpus.limit(memory_mib=config.gpu_memory_mib)
             predictor.predict_file(config)
         else:
             print(predictor.verify(versions.find(config.saved_model)))

@@ -69,17 +69,21 @@ def test_predict_and_serve_take_a_share(
 ) -> None:
     kind, value = expected
     (tmp_path / "a.txt").write_text("A good film.\n")
-    missing = str(tmp_path / "no_model")
+    # Before it is loaded, and after all that needs no TensorFlow.
+    damaged = tmp_path / "no_model" / "saved_model.pb"
+    damaged.parent.mkdir()
+    damaged.touch()
+    folder = str(damaged.parent)
     with pytest.raises(ValueError, match="no_model"):
         predict.main(
             PredictConfig(
-                saved_model=missing,
+                saved_model=folder,
                 input=str(tmp_path / "a.txt"),
                 gpu_memory_mib=memory_mib,
             )
         )
     with pytest.raises(ValueError, match="no_model"):
-        serve.main(ServeConfig(saved_model=missing, gpu_memory_mib=memory_mib))
+        serve.main(ServeConfig(saved_model=folder, gpu_memory_mib=memory_mib))
     assert told == [(kind, name, value) for name in NAMES] * 2
 
 

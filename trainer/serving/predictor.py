@@ -76,7 +76,11 @@ def predict_file(config: PredictConfig) -> int:
         num_before = output.num_texts
         if num_before:
             _logger.info("Continuing after %d texts answered before.", num_before)
-        predict = load(str(folder), signature=config.signature)
+        predict = load(
+            str(folder),
+            signature=config.signature,
+            gpu_memory_mib=config.gpu_memory_mib,
+        )
         writer = answers.make_writer(written, _layout(config, predict, folder))
         started = time.monotonic()
         try:
@@ -192,12 +196,15 @@ class Predictor:
         return [dict(zip(self.outputs, row)) for row in zip(*columns, strict=True)]
 
 
-def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
+def load(
+    saved_model: str, *, signature: str = DEFAULT_SIGNATURE, gpu_memory_mib: int = 0
+) -> Predictor:
     """Loads a SavedModel.
 
     Args:
       saved_model: a version's folder, or an export folder: then its newest version.
       signature: one that takes one string a row.
+      gpu_memory_mib: MiB to take of every GPU's memory; 0: as it is needed.
 
     Raises:
       ValueError: there is none, or one without the signature.
@@ -209,10 +216,13 @@ def load(saved_model: str, *, signature: str = DEFAULT_SIGNATURE) -> Predictor:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401  (registers the tokenizer's ops)
 
+    from trainer.runtime import gpus
+
+    gpus.limit(memory_mib=gpu_memory_mib)
     try:
         with storage.literal(folder) as place:
             model = tf.saved_model.load(str(place))
-    except (OSError, RuntimeError, tf.errors.OpError) as error:
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
             message(
                 "--saved_model must be a SavedModel that can be loaded",
