@@ -14,7 +14,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent / "trainer"
 # From the ground up. A module imports from floors below its own, or from its own
 # package. What two entries say of a module, the longer one decides.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("exit_codes", "messages", "locks"),
+    ("exit_codes", "messages", "locks", "json_text"),
     ("config",),
     ("storage", "stack", "environment", "templates", "wording", "console"),
     ("study_config",),

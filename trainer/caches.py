@@ -22,7 +22,7 @@ import pathlib
 import weakref
 from typing import Any, Callable, Mapping, TypeVar
 
-from trainer import locks, storage
+from trainer import json_text, locks, storage
 
 # What the files of an entry are; in the entry, written last.
 _SEAL = "checksums.json"
@@ -158,7 +158,7 @@ def _refuse_damaged(folder: pathlib.Path) -> None:
     """Raises OSError or ValueError unless the files are what was written."""
     # An entry of an earlier version has no such file, and cannot be told from one that
     # is damaged.
-    written = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
+    written = json_text.parse((folder / _SEAL).read_text(encoding="utf-8"))
     content = _content(folder)
     if not isinstance(written, dict):
         raise ValueError(f"{_SEAL} holds no object")

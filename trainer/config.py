@@ -22,6 +22,7 @@ import math
 import typing
 from typing import Any, Literal, Mapping, Sequence
 
+from trainer import json_text
 from trainer.messages import did_you_mean, message
 
 Truncation = Literal["head", "tail", "head_tail"]
@@ -933,7 +934,7 @@ class ExperimentConfig:
           ValueError: the text is no such config.
         """
         try:
-            config: ExperimentConfig = _from_mapping(cls, json.loads(text))
+            config: ExperimentConfig = _from_mapping(cls, json_text.parse(text))
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not a saved config: {error}") from error
         return config

@@ -26,7 +26,7 @@ from typing import Any, Iterator, TextIO
 
 import psutil
 
-from trainer import locks, storage
+from trainer import json_text, locks, storage
 from trainer.messages import message
 
 FILE_NAME = ".lock"
@@ -195,7 +195,7 @@ def _read_lease(place: storage.Path) -> dict[str, Any]:
     if not place.is_file():
         return {}
     try:
-        lease = json.loads(place.read_text(encoding="utf-8"))
+        lease = json_text.parse(place.read_text(encoding="utf-8"))
     except ValueError:
         return {"owner": "another process"}
     return lease if isinstance(lease, dict) else {"owner": "another process"}

@@ -32,7 +32,7 @@ from typing import Any, Iterator, Mapping
 
 import tensorflow as tf
 
-from trainer import folder_lock, storage
+from trainer import folder_lock, json_text, storage
 from trainer.config import ExperimentConfig, differences
 from trainer.messages import message
 from trainer.training.progress import read_json_lines
@@ -242,7 +242,7 @@ def read_json(path: storage.Path) -> Any:
       ValueError: it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_text.parse(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
             message(
@@ -264,7 +264,7 @@ def read_kept(path: storage.Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json_text.parse(path.read_text(encoding="utf-8"))
         digest = content.pop(_DIGEST, None)
     except (ValueError, TypeError, AttributeError) as error:
         _logger.warning("%s is damaged and is made anew: %s", path, error)

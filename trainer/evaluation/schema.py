@@ -33,6 +33,7 @@ import types
 import typing
 from typing import Any, Callable, Literal, Mapping, TypeVar
 
+from trainer import json_text
 from trainer.messages import message, shown
 
 _T = TypeVar("_T")
@@ -770,7 +771,7 @@ class Report:
         Raises:
           ValueError: the text is not such a report.
         """
-        return from_mapping(cls, json.loads(text))
+        return from_mapping(cls, json_text.parse(text))
 
 
 def from_mapping(kind: type[_T], values: Mapping[str, Any], *, place: str = "") -> _T:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-import json
 import logging
 import pathlib
 import shlex
@@ -26,7 +25,7 @@ import keras_nlp
 import safetensors
 import safetensors.numpy
 
-from trainer import storage
+from trainer import json_text, storage
 from trainer.messages import message
 from trainer.modeling import layers
 
@@ -314,7 +313,7 @@ def _follow_hugging_face(backbone: keras.Model, config: dict[str, Any]) -> None:
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json_text.parse(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(message(f"{path}: expected JSON", received=error)) from error
     if not isinstance(content, dict):

@@ -45,6 +45,7 @@ from typing import Any, Callable, Mapping
 
 import hostlist
 
+from trainer import json_text
 from trainer.messages import message
 from trainer.runtime.addresses import host_and_port
 
@@ -242,8 +243,8 @@ def _read_tf_config(seen: Mapping[str, str]) -> _Place | None:
 def _parse_tf_config(text: str) -> tuple[dict[str, list[str]], dict[str, Any]]:
     """The addresses of each kind of task, and this process's task; {} where absent."""
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = json_text.parse(text)
+    except ValueError as error:
         raise ValueError(f"TF_CONFIG must be JSON: {error}") from None
     cluster = content.get("cluster", {}) if isinstance(content, dict) else None
     task = content.get("task", {}) if isinstance(content, dict) else None

@@ -17,6 +17,7 @@ import pathlib
 import subprocess
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
+from trainer import json_text
 from trainer.messages import message
 
 if TYPE_CHECKING:  # It imports TensorFlow.
@@ -72,7 +73,7 @@ def read(folder: Path) -> dict[str, Any]:
             )
         )
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
+        content = json_text.parse(place.read_text(encoding="utf-8"))
         version = content["format_version"]
         files = {
             name: (f["sha256"], f["bytes"]) for name, f in content["files"].items()
@@ -82,7 +83,6 @@ def read(folder: Path) -> dict[str, Any]:
         TypeError,
         KeyError,
         AttributeError,
-        RecursionError,
     ) as error:
         raise ValueError(
             message(

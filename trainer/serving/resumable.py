@@ -24,7 +24,7 @@ import pathlib
 import time
 from typing import Any, BinaryIO, Callable, Iterator, Mapping, Sequence
 
-from trainer import locks, storage
+from trainer import json_text, locks, storage
 from trainer.messages import message
 
 FORMAT_VERSION = 2
@@ -243,7 +243,9 @@ def _read_state(
     if not _size(stream):
         return nothing
     try:
-        state: dict[str, Any] = json.loads(_state(target).read_text(encoding="utf-8"))
+        state: dict[str, Any] = json_text.parse(
+            _state(target).read_text(encoding="utf-8")
+        )
         before, num_bytes = dict(state["belongs_to"]), state["num_bytes"]
         is_begun, is_cut = state["num_texts"] > 0, _size(stream) < num_bytes
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -14,9 +14,9 @@ come instead of the numbers.
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Any, BinaryIO, Iterator, Mapping
 
+from trainer import json_text
 from trainer.data.readers.nested import longest_key, lookup, named
 from trainer.data.readers.request import Record, Request, check_column
 from trainer.data.readers.rows import BadFileError, BadRow, BadValue
@@ -138,7 +138,7 @@ def _json_of(schema: Any, key: bytes) -> dict[str, Any]:
     """What the schema's metadata has under a key; {} of what is no JSON object."""
     value: object = None
     with contextlib.suppress(ValueError):
-        value = json.loads((schema.metadata or {}).get(key, b"{}"))
+        value = json_text.parse((schema.metadata or {}).get(key, b"{}"))
     return value if isinstance(value, dict) else {}
 
 
