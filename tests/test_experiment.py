@@ -515,7 +515,7 @@ def test_warmup_beyond_the_run_is_told(
         ({}, {"fusion": "whole"}, 24, 1),
         ({"eval_batch_size": 7, "steps_per_call": 5}, {}, 7, 5),
         ({}, {"has_accelerators": True}, 128, 1),
-        ({}, {"has_accelerators": True, "fusion": "whole"}, 128, 16),
+        ({}, {"has_accelerators": True, "fusion": "whole"}, 128, 4),
         ({}, {"has_accelerators": True, "num_replicas": 4}, 512, 1),
         (
             {},
@@ -527,7 +527,7 @@ def test_warmup_beyond_the_run_is_told(
             {},
             {"has_accelerators": True, "is_on_tpu": True, "num_replicas": 8},
             1024,
-            16,
+            4,
         ),
         (
             {"global_batch_size": 300, "steps_per_call": 1},

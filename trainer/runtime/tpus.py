@@ -82,8 +82,9 @@ def _wait_for_listeners(tpu: str, *, deadline: float) -> None:
     What is not there yet may be starting, the name of its machine included.
     """
     started = time.monotonic()
-    for address in tpu.split(","):
-        host, port = _host_and_port(address)
+    # All are read before the first is waited for.
+    places = [(address, *_host_and_port(address)) for address in tpu.split(",")]
+    for address, host, port in places:
         while True:
             left = max(0.1, deadline - time.monotonic())
             try:
