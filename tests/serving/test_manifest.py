@@ -141,7 +141,7 @@ BROKEN_MANIFESTS = {
         '{"format_version": 2, "files": {"a": {"sha256": "", "bytes": 0}}}',
         "format_version 2",
     ),
-    "deep": ("[" * 100_000, "damaged.*recursion"),
+    "deep": ("[" * 100_000, "damaged.*nested too deeply"),
     "of_nothing": ('{"format_version": 1, "files": {}}', "0 files"),
 }
 
