@@ -686,11 +686,10 @@ class RuntimeConfig:
         0,
         "Hand so many steps at a time over to the devices, at most: fewer where the "
         "next log line, checkpoint or evaluation is due. Changes no result beyond "
-        "rounding. A request "
-        "to end (SIGTERM) is heeded two calls later, of several workers five, and "
-        f"--cluster_timeout_secs must be longer than a call. 0: {ACCELERATOR_STEPS_PER_CALL} where a step is a "
-        "single program (a TPU, or one GPU with XLA), else 1. --logging_steps is a "
-        "limit too.",
+        "rounding. A request to end (SIGTERM) is heeded two calls later, of several "
+        "workers five, and --cluster_timeout_secs must be longer than a call. 0: "
+        f"{ACCELERATOR_STEPS_PER_CALL} where a step is a single program (a TPU, or one "
+        "GPU with XLA), else 1. --logging_steps is a limit too.",
         may_change=True,
     )
     compile_cache_dir: str = setting(
@@ -757,8 +756,8 @@ class ServingConfig:
         "What to export, separated by commas: `float32`, always, as the SavedModel that"
         " all others are measured by; `bfloat16` and `int8`, smaller SavedModels;"
         " `tokens`, a SavedModel that reads token ids and does without TensorFlow Text,"
-        " for Java, Go, C and other runtimes; `litert`, for phones, reads token ids; `huggingface`, a checkpoint for"
-        " transformers (needs --pooling=first).",
+        " for Java, Go, C and other runtimes; `litert`, for phones, reads token ids;"
+        " `huggingface`, a checkpoint for transformers (needs --pooling=first).",
         may_change=True,
     )
     keep_exports: int = setting(

@@ -70,6 +70,6 @@ def _stages(run: context.Run) -> RunResult:
     if not run.runtime.is_chief:
         return record.wait_for_chief(run)
     compared = baselines.compared(run, material, built, simple, trained, after)
-    record.unpublished(run, material, built, before, trained, after, compared)
+    report = record.unpublished(run, material, built, before, trained, after, compared)
     exported = publish.run(run, material, built, after, compared)
-    return record.run(run, material, built, before, trained, after, compared, exported)
+    return record.run(run, material, after, report, exported)

@@ -14,7 +14,7 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from trainer import run_folder
+from trainer import run_folder, storage
 from trainer.config import ServingConfig
 from trainer.evaluation import doubts, schema
 from trainer.evaluation.evaluator import Evaluator
@@ -106,15 +106,23 @@ def made_on(material: Material) -> dict[str, Any]:
     }
 
 
-def _recorded(run: Run, material: Material) -> Before | None:
-    """What an earlier process evaluated, if it was on the same texts and labels.
+def kept(path: storage.Path, material: Material) -> dict[str, Any] | None:
+    """What an earlier process kept, if it was made on the same texts and labels.
 
     A run that was killed before its first checkpoint may be started again on mended
-    data: then what it evaluated was something else.
+    data: then what it measured was something else.
     """
-    recorded = run_folder.read_kept(run.folder.before)
+    content = run_folder.read_kept(path)
     expected = made_on(material)
-    if recorded is None or {name: recorded.get(name) for name in expected} != expected:
+    if content is None or {name: content.get(name) for name in expected} != expected:
+        return None
+    return content
+
+
+def _recorded(run: Run, material: Material) -> Before | None:
+    """What an earlier process evaluated."""
+    recorded = kept(run.folder.before, material)
+    if recorded is None:
         return None
     evaluations = {
         name: schema.from_mapping(SplitEvaluation, evaluation)

@@ -1,6 +1,7 @@
 """The answers to the held-out texts, in files of their own: predictions/test.jsonl.
 
-    paths = predictions.write(run.folder, material, after)  # {"test": "runs/a/…"}
+    predictions.write(run.folder, material, after)
+    predictions.paths(run.folder, after)["test"]    # "runs/a/predictions/test.jsonl"
 
 A line is an object: `file` and `line`, where the text was read; `label`, the one in
 the data; `answer`, the label that the export gives; `probabilities` of all labels, in
@@ -20,14 +21,15 @@ from trainer.stages.prepare import Material
 _ROWS_AT_ONCE = 4096
 
 
-def write(folder: RunFolder, material: Material, after: After) -> dict[str, str]:
-    """Writes a file for each held-out split; their paths, by split."""
-    paths = {}
+def paths(folder: RunFolder, after: After) -> dict[str, str]:
+    """Of the files, by held-out split."""
+    return {split: str(folder.predictions(split)) for split in after.logits}
+
+
+def write(folder: RunFolder, material: Material, after: After) -> None:
+    """Writes a file for each held-out split."""
     for split in after.logits:
-        path = folder.predictions(split)
-        storage.write_parts(path, _lines(split, material, after))
-        paths[split] = str(path)
-    return paths
+        storage.write_parts(folder.predictions(split), _lines(split, material, after))
 
 
 def _lines(split: str, material: Material, after: After) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The last stage: answers, report and summary; and what a finished run does.
 
-    record.unpublished(run, material, ...)          # the chief, before the export
-    result = record.run(run, material, ...)         # the chief
+    report = record.unpublished(run, material, ...)     # the chief, before the export
+    result = record.run(run, material, after, report, exported)     # and after it
     result = record.wait_for_chief(run)             # the other workers
     result = record.finished(folder, config, load)  # of a run that is asked again
 
@@ -70,48 +70,12 @@ def unpublished(
     trained: Trained,
     after: After,
     compared: Compared,
-) -> None:
-    """Writes what there is to read; what a run that publishes again has, stays."""
-    if run.folder.is_finished:
-        return
-    report = _report(run, material, built, before, trained, after, compared, None)
-    _write_pages(run.folder, **_pages_of(report))
-    _logger.info("the results so far are in %s", run.folder.report_page)
-
-
-def run(
-    run: Run,
-    material: Material,
-    built: Built,
-    before: Before,
-    trained: Trained,
-    after: After,
-    compared: Compared,
-    exported: Exported,
-) -> RunResult:
-    """Writes the results; the other workers learn that they are there."""
-    report = _report(run, material, built, before, trained, after, compared, exported)
-    _write(run.folder, report)
-    run.runtime.wait_for_all()
-    return read(run.folder)
-
-
-def _report(
-    run: Run,
-    material: Material,
-    built: Built,
-    before: Before,
-    trained: Trained,
-    after: After,
-    compared: Compared,
-    exported: Exported | None,
 ) -> schema.Report:
+    """All but the export, and written: what a run that publishes again has, stays."""
     history = run.folder.history()
-    export = exported.facts() if exported else None
-    all_doubts = (*after.doubts, *(exported.doubts if exported else ()))
-    return schema.Report(
+    report = schema.Report(
         title=title(run),
-        status="complete" if export else "unpublished",
+        status="unpublished",
         before=before.facts(),
         after=after.facts(),
         samples=samples.shown(run, material, before, after),
@@ -120,25 +84,66 @@ def _report(
             **trained.facts(), **built.facts(), class_weights=material.class_weights
         ),
         data=material.facts(),
-        warnings=doubts.messages(all_doubts),
-        doubts=all_doubts,
+        warnings=doubts.messages(after.doubts),
+        doubts=after.doubts,
         config=dataclasses.asdict(run.config),
         environment=environment.facts(
             (*run.runtime.reasons, *filter(None, [built.compiled.reason]))
         ),
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),
-        export=export,
+        export=None,
         paths=schema.Paths(
             report=str(run.folder.report_page),
-            saved_model=export.path if export else None,
-            predictions=predictions.write(run.folder, material, after),
+            saved_model=None,
+            predictions=predictions.paths(run.folder, after),
         ),
-        commands=schema.Commands(
-            predict=_predict_command(export.path) if export else None
-        ),
+        commands=schema.Commands(predict=None),
         settings_in_words=built.settings_in_words,
         **compared.facts(),
+    )
+    if not run.folder.is_finished:
+        predictions.write(run.folder, material, after)
+        _write_pages(run.folder, **_pages_of(report))
+        _logger.info("the results so far are in %s", run.folder.report_page)
+    return report
+
+
+def run(
+    run: Run,
+    material: Material,
+    after: After,
+    report: schema.Report,
+    exported: Exported,
+) -> RunResult:
+    """Writes the results; the other workers learn that they are there.
+
+    Args:
+      report: as `unpublished` gave it.
+    """
+    if run.folder.is_finished:
+        predictions.write(run.folder, material, after)
+    _write(run.folder, _published(run, report, exported))
+    run.runtime.wait_for_all()
+    return read(run.folder)
+
+
+def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Report:
+    export = exported.facts()
+    all_doubts = (*report.doubts, *exported.doubts)
+    return dataclasses.replace(
+        report,
+        status="complete",
+        warnings=doubts.messages(all_doubts),
+        doubts=all_doubts,
+        timing=dataclasses.replace(
+            report.timing,
+            export_secs=run.stopwatch.laps["export_secs"],
+            **environment.peak_memory(),
+        ),
+        export=export,
+        paths=dataclasses.replace(report.paths, saved_model=export.path),
+        commands=schema.Commands(predict=_predict_command(export.path)),
     )
 
 

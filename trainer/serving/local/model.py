@@ -82,6 +82,7 @@ class Model:
                 self._loaded = tf.saved_model.load(str(place))
         except (
             OSError,
+            ValueError,
             RuntimeError,
             LookupError,
             DecodeError,
