@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pathlib
 import re
-from typing import Any
+from typing import Any, Callable, Sequence
 
 import numpy as np
 import pytest
@@ -19,64 +19,113 @@ from trainer.training import compilation
 BUCKETS = (32, 64)
 
 
+class Steps:
+    """Steps of a tiny classifier, and the feeds that show them all lengths."""
+
+    def __init__(
+        self,
+        preset: str,
+        cache_dir: pathlib.Path,
+        *,
+        num_replicas: int = 1,
+        fusion: Fusion,
+        steps_per_call: int = 1,
+        any_length: bool = False,
+    ) -> None:
+        texts, labels = tiny.labelled_sentences(27)
+        tokens = tiny.tokenize(texts, cache_dir)
+        strategy = strategy_of(num_replicas)
+        self.model = make_classifier(strategy, preset, dropout=0.1)
+        self.feeder = batches.BatchFeeder(tokens, labels, BUCKETS, strategy)
+        self.plan = plans.TrainingPlan(
+            tokens.lengths, BUCKETS, seed=0, batch_size=8, num_epochs=2
+        ).from_step(0)
+        # All batches of one size, which a graph of any length has.
+        self.evaluation = plans.plan_evaluation(tokens.lengths, BUCKETS, batch_size=6)
+        self.train = tiny.make_train_step(
+            self.model,
+            strategy,
+            clip_norm=0.5,
+            seed=0,
+            steps_per_call=steps_per_call,
+            fusion=fusion,
+            any_length=any_length,
+        )
+        self.predict = tiny.make_predict_step(
+            self.model, strategy, fusion=fusion, any_length=any_length
+        )
+        self.variables = [
+            *self.model.trainable_variables,
+            *self.model.optimizer.variables,
+        ]
+
+    def compile(self, *, by_running: bool, beat: Callable[[str], None]) -> None:
+        compilation.compile_steps(
+            self.train,
+            self.predict,
+            train_feed=self.feeder.rehearsal(self.plan),
+            predict_feed=self.feeder.rehearsal(self.evaluation),
+            variables=self.variables,
+            by_running=by_running,
+            beat=beat,
+        )
+
+    def run(self, lengths: Sequence[int]) -> None:
+        """Trains at each length, and predicts all."""
+        feed = self.feeder(self.plan)
+        self.train(feed.pipelines, feed.order[: self.train.steps_per_call])
+        for index in range(len(lengths)):
+            self.train(feed.pipelines, np.array([index], np.int32))
+        for _, batch in self.feeder(self.evaluation):
+            self.predict(batch)
+
+    def num_traced(self) -> list[int]:
+        functions: list[Any] = [self.train._one, self.train._many, self.predict._run]
+        functions += [self.train._step] * (self.train.steps_per_call > 1)
+        return [function.experimental_get_tracing_count() for function in functions]
+
+
 @pytest.mark.parametrize(
-    ("num_replicas", "steps_per_call", "by_running", "fusion"),
+    ("settings", "by_running"),
     [
-        (1, 1, False, "pieces"),
-        pytest.param(1, 3, False, "none", marks=pytest.mark.slow),
-        pytest.param(1, 3, True, "whole", marks=pytest.mark.slow),
-        pytest.param(2, 1, True, "whole", marks=pytest.mark.slow),
-        pytest.param(2, 2, True, "none", marks=pytest.mark.slow),
+        ({"fusion": "pieces"}, False),
+        pytest.param(
+            {"fusion": "none", "steps_per_call": 3}, False, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"fusion": "whole", "steps_per_call": 3}, True, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"fusion": "whole", "num_replicas": 2}, True, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"fusion": "none", "num_replicas": 2, "steps_per_call": 2},
+            True,
+            marks=pytest.mark.slow,
+        ),
+        ({"fusion": "pieces", "any_length": True}, True),
     ],
 )
 def test_compiles_all_there_is_and_keeps_the_weights(
-    num_replicas: int,
-    steps_per_call: int,
+    settings: dict[str, Any],
     by_running: bool,
-    fusion: Fusion,
     tiny_preset: str,
     cache_dir: pathlib.Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    texts, labels = tiny.labelled_sentences(27)
-    tokens = tiny.tokenize(texts, cache_dir)
-    strategy = strategy_of(num_replicas)
-    model = make_classifier(strategy, tiny_preset, dropout=0.1)
-    feeder = batches.BatchFeeder(tokens, labels, BUCKETS, strategy)
-    plan = plans.TrainingPlan(
-        tokens.lengths, BUCKETS, seed=0, batch_size=8, num_epochs=2
-    ).from_step(0)
-    evaluation = plans.plan_evaluation(tokens.lengths, BUCKETS, batch_size=6)
-    step = tiny.make_train_step(
-        model,
-        strategy,
-        clip_norm=0.5,
-        seed=0,
-        steps_per_call=steps_per_call,
-        fusion=fusion,
-    )
-    predict = tiny.make_predict_step(model, strategy, fusion=fusion)
-    variables = [*model.trainable_variables, *model.optimizer.variables]
-    before = [variable.numpy() for variable in model.variables + variables]
+    steps = Steps(tiny_preset, cache_dir, **settings)
+    watched = steps.model.variables + steps.variables
+    before = [variable.numpy() for variable in watched]
     beats: list[str] = []
 
     with caplog.at_level(logging.INFO, logger=compilation.__name__):
-        compilation.compile_steps(
-            step,
-            predict,
-            train_feed=feeder.rehearsal(plan),
-            predict_feed=feeder.rehearsal(evaluation),
-            variables=variables,
-            by_running=by_running,
-            beat=beats.append,
-        )
+        steps.compile(by_running=by_running, beat=beats.append)
 
-    after = [variable.numpy() for variable in model.variables + variables]
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for one, other in zip(before, watched, strict=True):
+        np.testing.assert_array_equal(one, other.numpy())
     assert {record.name for record in caplog.records} == {compilation.__name__}
     lines = [re.sub(r"[\d.]+ s$", "… s", m) for m in caplog.messages]
-    lengths = [BUCKETS[bucket] for bucket in sorted(set(plan.buckets))]
+    lengths = [BUCKETS[bucket] for bucket in sorted(set(steps.plan.buckets))]
     assert len(lengths) > 1
     assert lines[: 2 * len(lengths)] == [
         line
@@ -88,21 +137,34 @@ def test_compiles_all_there_is_and_keeps_the_weights(
     ]
     assert f"compiling predict step at length {BUCKETS[-1]}" in lines[-2]
     assert f"compiled predict step at length {BUCKETS[-1]}" in lines[-1]
-    assert 2 * (len(beats) - (steps_per_call > 1)) == len(lines)
+    is_many = settings.get("steps_per_call", 1) > 1
+    assert 2 * (len(beats) - is_many) == len(lines)
 
-    functions: list[Any] = [step._one, step._many, predict._run]
-    functions += [step._step] * (steps_per_call > 1)
-    traced = [function.experimental_get_tracing_count() for function in functions]
-    assert traced[0] == traced[-1] == len(lengths)
-    assert traced[1] == (steps_per_call > 1)
-    feed = feeder(plan)
-    step(feed.pipelines, feed.order[:steps_per_call])
-    for index in range(len(lengths)):
-        step(feed.pipelines, np.array([index], np.int32))
-    for _, batch in feeder(evaluation):
-        predict(batch)
-    assert traced == [f.experimental_get_tracing_count() for f in functions]
-    assert any((v.numpy() != b).any() for v, b in zip(model.variables, before))
+    traced = steps.num_traced()
+    num_graphs = 1 if settings.get("any_length") else len(lengths)
+    assert traced[0] == traced[-1] == num_graphs
+    assert traced[1] == is_many
+    steps.run(lengths)
+    assert traced == steps.num_traced()
+    assert any((v.numpy() != b).any() for v, b in zip(steps.model.variables, before))
+
+
+def test_one_graph_that_nothing_compiles_is_made_once(
+    tiny_preset: str, cache_dir: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = Steps(tiny_preset, cache_dir, fusion="none", any_length=True)
+    with caplog.at_level(logging.INFO, logger=compilation.__name__):
+        steps.compile(by_running=False, beat=lambda waiting_for: None)
+    assert [message.partition(": ")[0] for message in caplog.messages] == [
+        "compiling train step for all lengths ...",
+        "compiled train step for all lengths",
+        "compiling predict step for all lengths ...",
+        "compiled predict step for all lengths",
+    ]
+    traced = steps.num_traced()
+    assert traced == [1, 0, 1]
+    steps.run(BUCKETS)
+    assert traced == steps.num_traced()
 
 
 def test_says_before_it_starts_how_long_it_takes() -> None:

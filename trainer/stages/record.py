@@ -136,10 +136,13 @@ def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Re
         status="complete",
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
-        timing=dataclasses.replace(
-            report.timing,
-            export_secs=run.stopwatch.laps["export_secs"],
-            **environment.peak_memory(),
+        timing=schema.from_mapping(
+            schema.Timing,
+            {
+                **dataclasses.asdict(report.timing),
+                "export_secs": run.stopwatch.laps["export_secs"],
+                **environment.peak_memory(),
+            },
         ),
         export=export,
         paths=dataclasses.replace(report.paths, saved_model=export.path),
