@@ -155,3 +155,20 @@ def test_only_a_gpus_step_sorts(tiny_preset: str, tmp_path: pathlib.Path) -> Non
         build_stage._train_step(run, model, resolve.Compiled(fusion))
         (forward,) = made
         assert forward._sorts_gradient == (on_gpu and fusion == "whole")
+
+
+def test_only_matrix_products_depend_on_determinism(tiny_hugging_face: str) -> None:
+    """What XLA runs otherwise where kernels must be deterministic.
+
+    By https://openxla.org/xla/determinism: scatters, select-and-scatters, matrix
+    products, convolutions and fused attention, which is a custom call. A scatter of
+    whole numbers is expanded, too; it has one number a token.
+    """
+    model = build(tiny_hugging_face, pooling="mean", dropout=0.1)
+    text = hlo_of(model, Forward(model, fusion="whole", sorts_gradient=True))
+    concerned = {"scatter", "select-and-scatter", "dot", "convolution", "custom-call"}
+    found = re.findall(r"= (\w+)\[[\d,]*\]\S* ([\w-]+)\(", text)
+    assert {(type_, code) for type_, code in found if code in concerned} == {
+        ("f32", "dot"),
+        ("s32", "scatter"),
+    }

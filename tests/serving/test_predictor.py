@@ -74,6 +74,12 @@ class LengthModel(tf.Module):
     def tokens(self, token_ids: Any) -> Any:
         return {"label": token_ids}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def only_short(self, text: Any) -> Any:
+        short = tf.debugging.assert_less(tf.strings.length(text), 3, "a text is long")
+        with tf.control_dependencies([short]):
+            return {"label": tf.identity(text)}
+
     def signatures(self) -> Any:
         return {
             "serving_default": self.serve,
@@ -81,6 +87,7 @@ class LengthModel(tf.Module):
             "everything": self.everything,
             "one_for_all": self.one_for_all,
             "tokens": self.tokens,
+            "only_short": self.only_short,
         }
 
 
@@ -517,6 +524,22 @@ def test_every_output_of_a_signature_by_name(saved_model: Any) -> None:
         predict(["a", "nan"])
 
 
+def test_text_that_the_graph_refuses(saved_model: Any, tmp_path: pathlib.Path) -> None:
+    """The mends lead to the text, and on without it."""
+    settings = {"signature": "only_short"}
+    refused = (
+        r"Received: assertion failed: \[a text is long\].*; leave out .*--batch_size=1"
+    )
+    with pytest.raises(ValueError, match=refused):
+        predicted(saved_model, tmp_path, "a.txt", b"a\nabc\nb\n", **settings)
+    with pytest.raises(ValueError, match="; leave this text out: 'abc'\n"):
+        predicted(saved_model, tmp_path, "a.txt", b"a\nabc\n", batch_size=1, **settings)
+    # As the message says of what is kept of another input.
+    shutil.rmtree(tmp_path / "deep")
+    lines = predicted(saved_model, tmp_path, "a.txt", b"a\nb\n", **settings)
+    assert lines == [{"label": "a"}, {"label": "b"}]
+
+
 def test_texts_as_serialized_examples(saved_model: Any) -> None:
     predict = predictor.load(saved_model, signature="tf_example")
     assert predict(["abc", "é", ""]) == [LONG, SHORT, SHORT]
@@ -537,7 +560,7 @@ def test_signature_that_takes_no_strings_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=words) as error:
         predictor.load(saved_model, signature=name)
-    usable = "has everything, one_for_all, serving_default, tf_example."
+    usable = "has everything, one_for_all, only_short, serving_default, tf_example."
     assert usable in str(error.value) and saved_model in str(error.value)
 
 

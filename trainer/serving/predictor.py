@@ -28,7 +28,15 @@ import numpy as np
 from trainer import console, stack, storage
 from trainer.config import DEFAULT_SIGNATURE, PredictConfig
 from trainer.messages import message, shown
-from trainer.serving import answers, manifest, questions, resumable, stock_ops, versions
+from trainer.serving import (
+    answers,
+    graph_errors,
+    manifest,
+    questions,
+    resumable,
+    stock_ops,
+    versions,
+)
 from trainer.serving.answers import Answer, Format, Layout, Output, Writer
 from trainer.serving.questions import STANDARD_STREAM, Question
 
@@ -186,12 +194,26 @@ class Predictor:
         Strings are str; numbers and truth values are Python's, or lists of them.
 
         Raises:
-          ValueError: the model gave a number that is not finite.
+          ValueError: the model refuses a text, or gave a number that is not finite.
         """
         import tensorflow as tf
 
         rows = [_example(text) for text in texts] if self._input in EXAMPLES else texts
-        outputs = self._signature(**{self._input: tf.constant(rows, tf.string)})
+        try:
+            outputs = self._signature(**{self._input: tf.constant(rows, tf.string)})
+        except tf.errors.OpError as error:
+            raise ValueError(
+                message(
+                    "the model must answer all texts that it is asked together",
+                    # An operation's message has several lines.
+                    received=" ".join(graph_errors.said(error.message).split()),
+                    mend=(
+                        "leave out the text that it refuses, which --batch_size=1 finds"
+                        if len(texts) > 1
+                        else f"leave this text out: {shown(texts[0])}"
+                    ),
+                )
+            ) from error
         columns = [_column(name, outputs[name], texts) for name in self.outputs]
         return [dict(zip(self.outputs, row)) for row in zip(*columns, strict=True)]
 

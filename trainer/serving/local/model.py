@@ -17,7 +17,7 @@ import numpy as np
 from trainer import console, stack, storage
 from trainer.config import DEFAULT_SIGNATURE
 from trainer.messages import message
-from trainer.serving import versions
+from trainer.serving import graph_errors, versions
 from trainer.serving.local import rest
 from trainer.serving.local.rest import Refused
 
@@ -41,12 +41,6 @@ _HTTP_STATUS = {
     14: 503,
     16: 401,
 }
-# What TensorFlow's Python writes around the message of an operation.
-_PROLOGUE = re.compile(
-    r"\AGraph execution error:\s+"
-    r"(?:Detected at node .*\n(?:(?:\s.*|<stack traces unavailable>)\n)*)*"
-)
-_EPILOGUE = re.compile(r" \[Op:\w+\]\Z")
 
 
 class Model:
@@ -202,11 +196,11 @@ class Model:
             )
         except tf.errors.OpError as error:
             status = _HTTP_STATUS.get(error.error_code, 500)
-            text = _said_by_graph(error.message)
+            text = graph_errors.said(error.message)
             raise Refused(text, http_status=status) from error
         except UnicodeDecodeError as error:
             # TensorFlow's Python cannot hand on a message that quotes other bytes.
-            text = _said_by_graph(error.object.decode("utf-8", errors="replace"))
+            text = graph_errors.said(error.object.decode("utf-8", errors="replace"))
             raise Refused(text) from error
         return {name: outputs[name].numpy() for name in sorted(outputs)}
 
@@ -295,8 +289,3 @@ class Model:
             },
             "metadata": {"signature_def": {"signature_def": signatures}},
         }
-
-
-def _said_by_graph(text: str) -> str:
-    """An error as TensorFlow's C++ has it, and so TensorFlow Serving."""
-    return _EPILOGUE.sub("", _PROLOGUE.sub("", text))
