@@ -696,7 +696,7 @@ class RuntimeConfig:
         "~/.cache/bert_trainer/xla",
         "Folder where what XLA compiled is kept for the next run, which then starts "
         "in a fraction of the time; workers may share it, and it may be removed at "
-        "any time. Empty: keep nothing.",
+        "any time. Beyond 4 GB the oldest goes. Empty: keep nothing.",
         may_change=True,
     )
     gpu_memory_growth: bool = setting(

@@ -154,6 +154,28 @@ def test_nothing_is_kept_where_nothing_can_be(tmp_path: pathlib.Path) -> None:
     assert unwritable.startswith(f"not kept: {folder}")
 
 
+def test_the_oldest_goes_where_there_is_too_much(tmp_path: pathlib.Path) -> None:
+    for age, name in enumerate(["new/a", "old/a", "new/b", "old/b"]):
+        program = tmp_path / f"{name}.pb"
+        program.parent.mkdir(exist_ok=True)
+        program.write_bytes(bytes(100))
+        program.with_suffix(".sha256").write_text("")
+        os.utime(program, (0, 1_000 - age))
+    left = {
+        400: ["new", "new/a", "new/b", "old", "old/a", "old/b"],
+        399: ["new", "new/a", "new/b", "old", "old/a"],
+        200: ["new", "new/a", "old", "old/a"],
+        150: ["new", "new/a"],
+        0: [],
+    }
+    for max_bytes, names in left.items():
+        compile_cache._remove_oldest(tmp_path, max_bytes=max_bytes)
+        places = {
+            str(p.relative_to(tmp_path).with_suffix("")) for p in tmp_path.rglob("*")
+        }
+        assert sorted(places) == names
+
+
 def test_it_is_too_late_once_tensorflow_has_started() -> None:
     # As here: conftest.py makes the logical devices.
     said = compile_cache.keep_compiled("/nowhere", deterministic=True)

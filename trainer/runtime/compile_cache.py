@@ -34,6 +34,10 @@ _DIRECTORY = "--tf_xla_persistent_cache_directory"
 # The files that TensorFlow writes, and beside each its SHA-256.
 _PROGRAMS = "*.pb"
 _SEAL = ".sha256"
+# Of all programs together, for all settings and machines that share the folder: some
+# hundred runs of different shapes. A run's are a few megabytes on a CPU, some tens on
+# a GPU.
+_MAX_BYTES = 4 * 10**9
 
 _logger = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ def keep_compiled(cache_dir: str, *, deterministic: bool) -> str:
         return f"not kept: {folder} cannot be written"
     # In quotes, which TensorFlow's reader of flags understands as JSON's.
     _remove_damaged(folder)
+    _remove_oldest(folder.parent, max_bytes=_MAX_BYTES)
     atexit.register(_seal, folder)
     quoted = json.dumps(str(folder), ensure_ascii=False)
     os.environ[_FLAGS] = f"{flags} {_DIRECTORY}={quoted}".strip()
@@ -90,6 +95,29 @@ def _remove_damaged(folder: pathlib.Path) -> None:
                 file.unlink()
                 seal.unlink(missing_ok=True)
     _seal(folder)
+
+
+def _remove_oldest(root: pathlib.Path, *, max_bytes: int) -> None:
+    """Removes what was compiled longest ago, of all settings and machines.
+
+    Which programs are used TensorFlow does not tell. One that another process is about
+    to read it compiles anew.
+    """
+    programs = []
+    for file in root.glob(f"*/{_PROGRAMS}"):
+        with contextlib.suppress(FileNotFoundError):
+            status = file.stat()
+            programs.append((status.st_mtime_ns, status.st_size, file))
+    total = sum(size for _, size, _ in programs)
+    for _, size, file in sorted(programs):
+        if total <= max_bytes:
+            break
+        total -= size
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+            file.with_suffix(_SEAL).unlink(missing_ok=True)
+            # Only where it was the last one.
+            file.parent.rmdir()
 
 
 def _seal(folder: pathlib.Path) -> None:
