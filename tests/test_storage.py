@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import tempfile
 import stat
 import uuid
 from typing import Any, Iterator
@@ -293,6 +294,17 @@ def test_checkpoint_is_read_by_its_literal_name(
         tf.train.Checkpoint(v=read).read(str(folder / "step-1"))
     assert read.numpy() == 3.0
     assert names(tmp_path) == [name], "the link stays"
+
+
+def test_temporary_folder_with_a_pattern_as_its_name(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = tmp_path / "tmp[1]"
+    usual.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(usual))
+    with storage.literal(usual) as folder:
+        assert "[" not in str(folder) and folder.samefile(usual)
+    assert not folder.exists()
 
 
 def test_home_is_resolved() -> None:

@@ -178,10 +178,29 @@ def literal(folder: Path) -> Iterator[Path]:
     if not _WILDCARD.search(str(folder)):
         yield folder
         return
-    with scratch("trainer-literal") as beside:
+    with scratch("trainer-literal", parent=_literal_parent()) as beside:
         link = beside / "folder"
         link.symlink_to(os.path.abspath(folder), target_is_directory=True)
         yield link
+
+
+def _literal_parent() -> pathlib.Path:
+    """The place for temporary folders, or another whose name has no wildcard."""
+    usual = tempfile.gettempdir()
+    if not _WILDCARD.search(usual):
+        return pathlib.Path(usual)
+    others = (pathlib.Path(place) for place in ("/tmp", "/var/tmp", "/dev/shm"))
+    for place in others:
+        if os.access(place, os.W_OK | os.X_OK):
+            return place
+    raise ValueError(
+        message(
+            "the folder for temporary files must have a name without [ ] * ?, or /tmp "
+            "be writable",
+            received=usual,
+            mend="set TMPDIR to another folder",
+        )
+    )
 
 
 @contextlib.contextmanager
@@ -427,13 +446,14 @@ def new_directory(place: str | Path, *, keep_existing: bool) -> Iterator[pathlib
 
 
 @contextlib.contextmanager
-def scratch(name: str) -> Iterator[pathlib.Path]:
-    """A folder for the block alone, in the system's place for those.
+def scratch(name: str, *, parent: pathlib.Path | None = None) -> Iterator[pathlib.Path]:
+    """A folder for the block alone.
 
     Args:
       name: a part of its own; what dead processes left of this name goes.
+      parent: where it is; None: in the system's place for those.
     """
-    parent = pathlib.Path(tempfile.gettempdir())
+    parent = parent or pathlib.Path(tempfile.gettempdir())
     remove_leftovers(parent, of=name)
     with _directory(parent, name) as folder:
         yield folder
