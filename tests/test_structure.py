@@ -17,6 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("exit_codes", "messages", "locks", "json_text"),
     ("config",),
     ("storage", "stack", "environment", "templates", "wording", "console"),
+    ("sweep_space",),
     ("study_config",),
     ("folder_lock", "caches"),
     ("data",),

@@ -240,6 +240,12 @@ class DataConfig:
         "Evaluate on at most this many examples of validation and of test, each "
         "drawn by --seed in the proportions of the labels. 0: all of them.",
     )
+    evaluate_test: bool = setting(
+        True,
+        "Answer the test texts at the end. `false`: they are split off as ever, but "
+        "neither trained on nor answered, so that they are fresh when the choice among "
+        "many runs is made; results are quoted on validation.",
+    )
     max_length: int = setting(
         512,
         "Longest input of the model in tokens, [CLS] and [SEP] included. BERT's own "
@@ -745,6 +751,12 @@ class RuntimeConfig:
 class ServingConfig:
     """What is exported, and how the exported model decides."""
 
+    export: bool = setting(
+        True,
+        "Export the trained model. `false`: the run ends with its report and its "
+        "checkpoints; started again without this flag, it exports its best weights.",
+        may_change=True,
+    )
     export_dir: str = setting(
         "",
         "Folder of the exported versions, 1, 2, ..., as a model server takes it."
@@ -1125,6 +1137,28 @@ def settings(config: Any) -> dict[str, Any]:
         value = getattr(config, field.name)
         values |= settings(value) if field.name in nested else {field.name: value}
     return values
+
+
+def with_settings(config: Any, values: Mapping[str, Any]) -> Any:
+    """The same config but for some settings, which may be of its sections.
+
+    Args:
+      values: by setting name, as `settings` has them; other names are left alone.
+
+    Raises:
+      ValueError: the settings do not go together.
+    """
+    nested = sections(type(config))
+    changes = {
+        field.name: (
+            with_settings(getattr(config, field.name), values)
+            if field.name in nested
+            else values[field.name]
+        )
+        for field in dataclasses.fields(config)
+        if field.name in nested or field.name in values
+    }
+    return dataclasses.replace(config, **changes)
 
 
 def differences(

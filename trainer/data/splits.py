@@ -118,7 +118,7 @@ def make_splits(
 
     Returns:
       The pool of all texts that a split holds, and the splits: "train" always, and
-      "validation" and "test" where there are any.
+      "validation" and "test" where there are any; "test" only if it is to be answered.
 
     Raises:
       ValueError: no text is left to train on, or a split that was asked for is empty
@@ -129,6 +129,9 @@ def make_splits(
     for name, is_chosen in shares.items():
         if not is_chosen.any() and not (may_be_empty and name != "train"):
             raise ValueError(_empty_split(name, len(sources.splits["train"]), config))
+    if not config.evaluate_test:
+        # Split off, so that nothing trains on it, and then not used.
+        shares.pop("test", None)
     drawn = {
         name: _drawn(sources, hashed, name, is_chosen, config=config, seed=seed)
         for name, is_chosen in shares.items()

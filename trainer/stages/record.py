@@ -52,13 +52,13 @@ class RunResult:
     Attributes:
       report: the content of report.json.
       report_path: the page to read, report.html.
-      saved_model: the folder of the exported model.
+      saved_model: the folder of the exported model; None: nothing is exported.
       summary: a small table for people, as text.
     """
 
     report: Mapping[str, Any]
     report_path: storage.Path
-    saved_model: storage.Path
+    saved_model: storage.Path | None
     summary: str
 
 
@@ -130,6 +130,7 @@ def run(
 
 def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Report:
     export = exported.facts()
+    saved_model = export.path if export else None
     all_doubts = (*report.doubts, *exported.doubts)
     return dataclasses.replace(
         report,
@@ -145,8 +146,10 @@ def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Re
             },
         ),
         export=export,
-        paths=dataclasses.replace(report.paths, saved_model=export.path),
-        commands=schema.Commands(predict=_predict_command(export.path)),
+        paths=dataclasses.replace(report.paths, saved_model=saved_model),
+        commands=schema.Commands(
+            predict=_predict_command(saved_model) if saved_model else None
+        ),
     )
 
 
@@ -204,6 +207,8 @@ def finished(
 
 def _unpublished(recorded: Mapping[str, Any], config: ServingConfig) -> list[str]:
     """The settings, as flags, with which the run was not published yet."""
+    if not config.export:
+        return []
     old = recorded["serving"]
     return [
         f"--{name}={_as_flag(value)}"
@@ -220,10 +225,11 @@ def _as_flag(value: Any) -> str:
 def read(folder: RunFolder) -> RunResult:
     """The results of a finished run."""
     report = run_folder.read_json(folder.report)
+    export = report["export"]
     return RunResult(
         report=report,
         report_path=folder.report_page,
-        saved_model=storage.path(report["export"]["path"]),
+        saved_model=storage.path(export["path"]) if export else None,
         summary=folder.summary.read_text(encoding="utf-8"),
     )
 
