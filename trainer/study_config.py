@@ -12,12 +12,21 @@ All flags of a run are flags of a study, so that one flagfile serves both.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Literal
 
-from trainer.config import ExperimentConfig, setting
+from trainer import sweep_space
+from trainer.config import ExperimentConfig, setting, with_settings
 from trainer.messages import message
 
-StudyName = Literal["learning_curve"]
+StudyName = Literal["learning_curve", "sweep", "ladder"]
+# Settings of one kind of study, and of which.
+_OF_A_KIND = {
+    "sweep": "sweep",
+    "rungs": "sweep",
+    "range_test": "sweep",
+    "presets": "ladder",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +42,9 @@ class StudyConfig(ExperimentConfig):
     study: StudyName = setting(
         "learning_curve",
         "Which runs to make. `learning_curve`: the same run on growing shares of the "
-        "training texts, each within the next, measured on the same held-out texts.",
+        "training texts, each within the next, measured on the same held-out texts. "
+        "`sweep`: trials of the settings of --sweep, chosen on validation. `ladder`: the "
+        "models of --presets, all else equal, with the simple baselines.",
     )
     study_dir: str = setting(
         "",
@@ -52,6 +63,43 @@ class StudyConfig(ExperimentConfig):
         "Seeds, separated by commas; every size is run with each. A seed stands for "
         "another draw of the training texts, another order and other first weights, so "
         "several show how far a result depends on these. Empty: --seed alone.",
+    )
+
+    sweep: tuple[str, ...] = setting(
+        (),
+        "A setting that the trials of a sweep differ in, as NAME=VALUES; may be given "
+        "several times. VALUES are log:LOW:HIGH (rates), linear:LOW:HIGH (whole numbers "
+        "stay whole) or a list separated by commas: learning_rate=log:1e-5:2e-4, "
+        "num_train_epochs=2,3,4.",
+        repeated=True,
+    )
+    num_trials: int = setting(
+        16,
+        "How many different settings a sweep tries, drawn by Sobol's sequence and "
+        "--seed. A study with more of them begins with the same ones.",
+    )
+    rungs: tuple[str, ...] = setting(
+        ("1",),
+        "Shares of the training texts, ascending, separated by commas, the last one 1: "
+        "as in 0.25,0.5,1. All trials train on the first share, each with its whole "
+        "schedule; the best --keep_fraction of them on the next, and so on. "
+        "1: all trials train on all texts.",
+    )
+    keep_fraction: float = setting(
+        0.5,
+        "The share of the trials, in (0, 1), that goes from one of --rungs on to the "
+        "next, rounded up.",
+    )
+    range_test: bool = setting(
+        False,
+        "With --study=sweep: find where a sweep of --learning_rate should look. Over "
+        "100 steps it rises from a hundredth of --learning_rate to its hundredfold; the "
+        "page shows the loss and suggests a range. Without --sweep that is all.",
+    )
+    presets: tuple[str, ...] = setting(
+        (),
+        "The models of a ladder, separated by commas, the smallest first; each as "
+        "--preset takes it.",
     )
 
     def __post_init__(self) -> None:
@@ -78,6 +126,113 @@ class StudyConfig(ExperimentConfig):
             )
         for seed in self.run_seeds:
             self.run(0, num_train_examples=0, seed=seed)
+        self._refuse_settings_of_other_kinds()
+        if self.study == "sweep":
+            self._check_sweep()
+        if self.study == "ladder":
+            self._check_ladder()
+
+    def _refuse_settings_of_other_kinds(self) -> None:
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, study in _OF_A_KIND.items():
+            value = getattr(self, name)
+            if value != defaults[name] and self.study != study:
+                raise ValueError(
+                    message(
+                        f"--{name} is for --study={study}",
+                        received=f"--study={self.study}",
+                        mend=f"give --study={study}, or leave --{name} out",
+                    )
+                )
+
+    def _check_sweep(self) -> None:
+        if not (self.sweep or self.range_test):
+            raise ValueError(
+                message(
+                    "a sweep must be told what to try",
+                    received="no --sweep",
+                    mend="give --sweep=learning_rate=log:1e-5:2e-4, or --range_test to "
+                    "find where to look",
+                )
+            )
+        if self.num_trials < 2:
+            raise ValueError(
+                message("--num_trials must be at least 2", received=self.num_trials)
+            )
+        if not 0 < self.keep_fraction < 1:
+            raise ValueError(
+                message(
+                    "--keep_fraction must be above 0 and below 1",
+                    received=self.keep_fraction,
+                )
+            )
+        if not self.rung_shares:
+            raise ValueError(
+                message(
+                    "--rungs must be ascending shares above 0, the last one 1",
+                    received=",".join(self.rungs),
+                    mend="write them as in --rungs=0.25,0.5,1",
+                )
+            )
+        self._require_validation("a sweep")
+        for axis in self.axes:
+            for value in axis.values:
+                self._refuse_value(axis.name, value)
+
+    def _check_ladder(self) -> None:
+        if len(set(self.presets)) < max(len(self.presets), 2):
+            different = ",".join(dict.fromkeys(self.presets))
+            raise ValueError(
+                message(
+                    "--presets must be two different models or more, separated by commas",
+                    received=",".join(self.presets) or "none",
+                    mend=(
+                        f"give --presets={different}"
+                        if "," in different
+                        else "give --presets=bert_tiny_en_uncased,bert_small_en_uncased"
+                    ),
+                )
+            )
+        self._require_validation("a ladder")
+
+    def _require_validation(self, what: str) -> None:
+        if not (self.data.validation_one_in or self.data.validation_dataset):
+            raise ValueError(
+                message(
+                    f"{what} chooses on validation texts, so that test stays fresh",
+                    received="--validation_one_in=0",
+                    mend="set --validation_one_in=10, or give --validation_dataset",
+                )
+            )
+
+    def _refuse_value(self, name: str, value: sweep_space.Value) -> None:
+        run = self.run(0, num_train_examples=0, seed=self.run_seeds[0])
+        try:
+            with_settings(run, {name: value})
+        except ValueError as error:
+            raise ValueError(
+                message(
+                    f"--sweep={name}=... must have values that a run of these settings "
+                    "takes",
+                    received=f"{sweep_space.flag_value(value)}, of which it says: {error}",
+                    mend="change that value, or what it does not go with",
+                )
+            ) from error
+
+    @functools.cached_property
+    def axes(self) -> tuple[sweep_space.Axis, ...]:
+        """What the trials of a sweep differ in."""
+        return sweep_space.parse(self.sweep)
+
+    @property
+    def rung_shares(self) -> tuple[float, ...]:
+        """--rungs as numbers; empty: they are not such shares."""
+        try:
+            shares = tuple(map(float, self.rungs))
+        except ValueError:
+            return ()
+        is_right = shares == tuple(sorted(set(shares))) and shares[:1] > (0.0,)
+        return shares if is_right and shares[-1] == 1 else ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
