@@ -20,10 +20,12 @@ import encodings.aliases
 import json
 import math
 import typing
-from typing import Any, Literal, Mapping, Sequence
+from typing import Any, Literal, Mapping, Sequence, TypeVar
 
 from trainer import json_text
 from trainer.messages import did_you_mean, message
+
+_Experiment = TypeVar("_Experiment", bound="ExperimentConfig")
 
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
@@ -938,14 +940,14 @@ class ExperimentConfig:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "ExperimentConfig":
-        """The config `to_json` wrote.
+    def from_json(cls: type[_Experiment], text: str) -> _Experiment:
+        """The config of this class that `to_json` wrote.
 
         Raises:
           ValueError: the text is no such config.
         """
         try:
-            config: ExperimentConfig = _from_mapping(cls, json_text.parse(text))
+            config: _Experiment = _from_mapping(cls, json_text.parse(text))
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not a saved config: {error}") from error
         return config

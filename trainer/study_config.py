@@ -52,6 +52,13 @@ class StudyConfig(ExperimentConfig):
         "that was stopped continues from here. Required.",
         may_change=True,
     )
+    num_jobs: int = setting(
+        1,
+        "Make this many runs at a time, each in a process of its own on this machine. "
+        "Several machines with a shared STUDY_DIR work on one study, too: start the same "
+        "command on each. Runs give the same whoever makes them.",
+        may_change=True,
+    )
     train_sizes: tuple[str, ...] = setting(
         (),
         "Numbers of training texts for the learning curve, ascending, separated by "
@@ -106,6 +113,10 @@ class StudyConfig(ExperimentConfig):
         # First the study's own: what is wrong with a run, its config says.
         if not self.study_dir:
             raise ValueError(message("--study_dir is required", received="none"))
+        if self.num_jobs < 1:
+            raise ValueError(
+                message("--num_jobs must be at least 1", received=self.num_jobs)
+            )
         sizes = _whole_numbers("train_sizes", self.train_sizes, at_least=1)
         if sizes != tuple(sorted(set(sizes))):
             raise ValueError(
