@@ -44,7 +44,7 @@ FloatArray = npt.NDArray[np.float64]
 _NUM_RESAMPLES = 1000
 _RESAMPLES_AT_ONCE = 50
 # A probability may be rounded to 0.
-_LEAST_PROBABILITY = 1e-12
+LEAST_PROBABILITY = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +166,7 @@ def read(place: storage.Path, label_names: Sequence[str]) -> Answered:
         texts=[(row["file"], row["line"]) for row in rows],
         labels=labels,
         predicted=np.array([numbers[row["answer"]] for row in rows], np.int64),
-        losses=-np.log(np.maximum(right, _LEAST_PROBABILITY)),
+        losses=-np.log(np.maximum(right, LEAST_PROBABILITY)),
     )
 
 

@@ -32,15 +32,24 @@ from trainer.folder_lock import InUse
 from trainer.messages import message
 from trainer.runtime import cluster
 from trainer.runtime.interruptions import TerminationSignal
-from trainer.studies import jobs, learning_curve, study_folder
+from trainer.studies import jobs, ladder, learning_curve, study_folder, sweep
 from trainer.studies.plan import FinishedRun, Kind, PlannedRun
 from trainer.study_config import StudyConfig
 
 _logger = logging.getLogger(__name__)
 
-_KINDS: Mapping[str, Kind] = {"learning_curve": learning_curve.KIND}
+_KINDS: Mapping[str, Kind] = {
+    "learning_curve": learning_curve.KIND,
+    "sweep": sweep.KIND,
+    "ladder": ladder.KIND,
+}
 # How often a process that has nothing to do looks whether it has.
 _LOOK_EVERY_SECS = 1.0
+# Settings of the data that change nothing of the rows that are read.
+_NOT_READ = (
+    *("num_train_examples", "num_eval_examples", "evaluate_test", "max_length"),
+    *("long_text", "max_windows", "window_overlap", "truncation", "num_buckets"),
+)
 
 
 def run(config: StudyConfig, *, load: Load = sources.load) -> str:
@@ -229,13 +238,14 @@ def _refuse_several_workers() -> None:
 
 
 def _read_once(load: Load) -> Load:
-    """The rows are the same for all runs, whatever each draws of them."""
+    """The rows are the same for all runs, whatever each draws or reads of them."""
+    alike = {name: getattr(DataConfig(), name) for name in _NOT_READ}
 
     @functools.cache
     def read(config: DataConfig) -> Sources:
         return load(config)
 
-    return lambda config: read(dataclasses.replace(config, num_train_examples=0))
+    return lambda config: read(dataclasses.replace(config, **alike))
 
 
 def _flagfile(planned: PlannedRun) -> Iterator[str]:

@@ -252,4 +252,4 @@ def _range_test(config: StudyConfig, folder: StudyFolder) -> RangeTest:
     return curve
 
 
-KIND = Kind(plan=sweep_plan.plan, record=record)
+KIND = Kind(plan=sweep_plan.plan, record=record, keeps_diverged=True)

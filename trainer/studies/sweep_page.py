@@ -18,7 +18,7 @@ from trainer import console, templates, wording
 from trainer.evaluation import figures
 from trainer.evaluation.figures import Picture
 from trainer.studies import sweep_answers
-from trainer.studies.sweep_schema import Chosen, RangeTest, SweepStudy, Trial
+from trainer.studies.sweep_schema import Chosen, RangeTest, RungFacts, SweepStudy, Trial
 from trainer.study_config import StudyConfig
 from trainer.sweep_space import flag_value, parse
 
@@ -55,6 +55,7 @@ def render_html(study: SweepStudy) -> str:
         shares=[rung.share for rung in _deepest(study)],
         settings_picture=_settings_picture(study) if study.trials else None,
         range_picture=_range_picture(study.range_test) if study.range_test else None,
+        has_seeds=any(rung.std is not None for rung in _rungs(study)),
         status_words=STATUS_WORDS,
         flagfile=flagfile(study),
     )
@@ -123,8 +124,12 @@ def _in_order(study: SweepStudy) -> list[Trial]:
     return sorted(study.trials, key=key)
 
 
-def _deepest(study: SweepStudy) -> Any:
+def _deepest(study: SweepStudy) -> tuple[RungFacts, ...]:
     return max((trial.rungs for trial in study.trials), key=len, default=())
+
+
+def _rungs(study: SweepStudy) -> list[RungFacts]:
+    return [rung for trial in study.trials for rung in trial.rungs]
 
 
 def _settings_picture(study: SweepStudy) -> Picture:

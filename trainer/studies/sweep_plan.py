@@ -24,7 +24,7 @@ from trainer.evaluation.metrics import SCORE_SIGNS
 from trainer.evaluation.schema import Report
 from trainer.messages import message
 from trainer.run_folder import RunFolder
-from trainer.studies import choice, sweep_draws, sweep_rungs
+from trainer.studies import choice, study_folder, sweep_draws, sweep_rungs
 from trainer.studies.choice import Candidate, Standing
 from trainer.studies.plan import FinishedRun, PlannedRun
 from trainer.studies.sweep_draws import Settings
@@ -282,8 +282,8 @@ def _num_texts(config: StudyConfig, read: Sources) -> int:
 
 
 def _diverged_in(config: StudyConfig) -> Callable[[int], bool]:
-    runs = storage.path(config.study_dir) / "runs"
-    return lambda number: (runs / f"{number:03}.diverged").is_file()
+    folder = study_folder.at(config.study_dir)
+    return lambda number: folder.why_diverged(number) is not None
 
 
 def flagfile(config: ExperimentConfig) -> str:
