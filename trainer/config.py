@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import encodings.aliases
+import functools
 import json
 import math
 import typing
@@ -122,9 +123,15 @@ def label_pair(entry: str) -> tuple[str, str]:
     return (label.strip(), name.strip()) if equals else (name.strip(), name.strip())
 
 
+@functools.cache
+def _hints(config_class: type) -> Mapping[str, Any]:
+    """The types of the fields: a study makes many configs."""
+    return typing.get_type_hints(config_class)
+
+
 def _require_choices(config: Any) -> None:
     """Raises ValueError when a `Literal` field holds none of its choices."""
-    for name, hint in typing.get_type_hints(type(config)).items():
+    for name, hint in _hints(type(config)).items():
         if typing.get_origin(hint) is Literal:
             value, choices = getattr(config, name), typing.get_args(hint)
             _require(
@@ -1121,9 +1128,10 @@ class AuditConfig:
         _require(bool(self.data.dataset), "--dataset is required", received="none")
 
 
-def sections(config_class: type) -> dict[str, type]:
+@functools.cache
+def sections(config_class: type) -> Mapping[str, type]:
     """The nested dataclasses of a config class, by field name."""
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     return {
         field.name: hints[field.name]
         for field in dataclasses.fields(config_class)

@@ -18,6 +18,8 @@ METRICS = {
     "mcc": "MCC",
     "loss": "loss",
 }
+# Of these an interval of a difference is wider than 5 points, if a tenth is discordant.
+_FEW_TEXTS = 150
 # Those that are told in percent.
 _FRACTIONS = ("accuracy", "f1_macro")
 
@@ -134,6 +136,12 @@ def _doubts(study: SweepStudy) -> Iterator[str]:
                 "Each trial had one seed: other first weights and another order would "
                 "rank near ones otherwise. --seeds=0,1,2 trains the last ones with each."
             )
+    if (study.num_validation_examples or 0) < _FEW_TEXTS:
+        yield (
+            f"{study.num_validation_examples} validation texts tell little apart: with "
+            "more of them (--validation_one_in, --validation_dataset) fewer trials would "
+            "count as good as the best."
+        )
     yield (
         "The best of many is the best by luck, too: what the trials came to on validation "
         "is more than they would on new texts."

@@ -2,7 +2,7 @@
 
     plan(config, sources, finished)     # as far as the finished ones tell
     sweep = follow(config, num_texts=1000, finished=finished)
-    sweep.winner, sweep.standings[3].behind
+    sweep.winner, runs_of(config, sweep)[-1].name
 
 A trial is a function of (space, seed, number): `sweep_draws.py`. Who goes on from one
 share of the texts to the next: `sweep_rungs.py`. Who wins: `choice.py`. No trial
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from trainer import storage, wording
 from trainer.config import ExperimentConfig, with_settings
@@ -95,7 +95,12 @@ def plan(
     """
     if not config.axes:
         return ()
-    sweep = follow(config, num_texts=_num_texts(config, read), finished=finished)
+    num_texts = _num_texts(config, read)
+    return runs_of(config, follow(config, num_texts=num_texts, finished=finished))
+
+
+def runs_of(config: StudyConfig, sweep: Sweep) -> tuple[PlannedRun, ...]:
+    """The runs that are known so far, by number."""
     planned = [
         _trial_run(config, sweep, rung, trial, seed)
         for rung, entrants in enumerate(sweep.entrants)
@@ -118,16 +123,14 @@ def follow(
     *,
     num_texts: int,
     finished: Sequence[FinishedRun],
-    has_diverged: Callable[[int], bool] | None = None,
 ) -> Sweep:
-    """How far the sweep is.
+    """How far the sweep is; runs that diverged are those that the folder names.
 
     Args:
       num_texts: to train on at most.
       finished: in any order.
-      has_diverged: of a run's number; None: as the study's folder says.
     """
-    diverged = has_diverged or _diverged_in(config)
+    folder = study_folder.at(config.study_dir)
     trials = sweep_draws.draw(
         config.axes, num_trials=config.num_trials, seed=config.training.seed
     )
@@ -147,7 +150,8 @@ def follow(
             for trial in entrants[index]
             for number in sweep.run_numbers(index, trial)
         ]
-        if not all(number in runs or diverged(number) for number in numbers):
+        if not all(number in runs or folder.why_diverged(number) is not None
+            for number in numbers):
             return sweep
         through = {
             trial: made
@@ -279,11 +283,6 @@ def _num_texts(config: StudyConfig, read: Sources) -> int:
     )
     available = len(parts["train"])
     return min(config.data.num_train_examples or available, available)
-
-
-def _diverged_in(config: StudyConfig) -> Callable[[int], bool]:
-    folder = study_folder.at(config.study_dir)
-    return lambda number: folder.why_diverged(number) is not None
 
 
 def flagfile(config: ExperimentConfig) -> str:
