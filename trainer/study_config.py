@@ -5,6 +5,7 @@
     )
     config.sizes, config.run_seeds          # (), (0,)
     config.run(3, num_train_examples=1000, seed=0).model_dir    # "studies/a/runs/003"
+    config.run(0, num_folds=5, fold=0)      # any setting of a run, by its name
 
 All flags of a run are flags of a study, so that one flagfile serves both.
 """
@@ -12,12 +13,13 @@ All flags of a run are flags of a study, so that one flagfile serves both.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
-from trainer.config import ExperimentConfig, setting
+from trainer.config import ExperimentConfig, sections, setting
 from trainer.messages import message
 
-StudyName = Literal["learning_curve"]
+StudyName = Literal["learning_curve", "folds", "seeds"]
+ExportFolds = Literal["none", "final"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,9 @@ class StudyConfig(ExperimentConfig):
     study: StudyName = setting(
         "learning_curve",
         "Which runs to make. `learning_curve`: the same run on growing shares of the "
-        "training texts, each within the next, measured on the same held-out texts.",
+        "training texts, each within the next, measured on the same held-out texts. "
+        "`folds`: cross-validation, each text held out once (--num_folds; --fold=3 makes "
+        "that run alone). `seeds`: the same run with several --seeds.",
     )
     study_dir: str = setting(
         "",
@@ -48,6 +52,13 @@ class StudyConfig(ExperimentConfig):
         "command on each. Runs give the same whoever makes them.",
         may_change=True,
     )
+    export_folds: ExportFolds = setting(
+        "none",
+        "What a study of folds exports besides each fold's own model: `none`, nothing; "
+        "`final`, a model of one more run, trained on all texts for as many epochs as "
+        "were best in the median fold, its temperature, thresholds and abstaining fitted "
+        "on the answers to the texts of all folds together.",
+    )
     train_sizes: tuple[str, ...] = setting(
         (),
         "Numbers of training texts for the learning curve, ascending, separated by "
@@ -56,8 +67,9 @@ class StudyConfig(ExperimentConfig):
     )
     seeds: tuple[str, ...] = setting(
         (),
-        "Seeds, separated by commas; every size is run with each. A seed stands for "
-        "another draw of the training texts, another order and other first weights, so "
+        "Seeds, separated by commas, for --study=seeds and --study=learning_curve, whose "
+        "every size is run with each. A seed stands for another draw of the training "
+        "texts (where not all are used), another order and other first weights, so "
         "several show how far a result depends on these. Empty: --seed alone.",
     )
 
@@ -87,8 +99,45 @@ class StudyConfig(ExperimentConfig):
                     mend=f"give --seeds={','.join(map(str, dict.fromkeys(seeds)))}",
                 )
             )
+        self._check_kind()
         for seed in self.run_seeds:
-            self.run(0, num_train_examples=0, seed=seed)
+            self.run(0, seed=seed, fold=0 if self.study == "folds" else self.data.fold)
+
+    def _check_kind(self) -> None:
+        """Raises ValueError for settings that the kind of study cannot use, or lacks."""
+        unused = [
+            f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+            for name, value, kinds in (
+                ("train_sizes", self.train_sizes, ("learning_curve",)),
+                ("seeds", self.seeds, ("learning_curve", "seeds")),
+                ("export_folds", self.export_folds, ("folds",)),
+            )
+            if self.study not in kinds and value not in ((), "none")
+        ]
+        if unused:
+            raise ValueError(
+                message(
+                    f"--study={self.study} must be given what it uses",
+                    received=", ".join(unused),
+                    mend="leave that out, or name another --study",
+                )
+            )
+        if self.study == "folds" and not self.data.num_folds:
+            raise ValueError(
+                message(
+                    "--study=folds needs --num_folds",
+                    received="num_folds=0",
+                    mend="give --num_folds=5",
+                )
+            )
+        if self.study == "seeds" and len(self.seeds) < 2:
+            raise ValueError(
+                message(
+                    "--study=seeds needs two --seeds or more",
+                    received=",".join(self.seeds) or "none",
+                    mend="give --seeds=0,1,2",
+                )
+            )
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -100,35 +149,43 @@ class StudyConfig(ExperimentConfig):
         """The seeds of the runs, at least one."""
         return tuple(map(int, self.seeds)) or (self.training.seed,)
 
-    def run(
-        self, number: int, *, num_train_examples: int, seed: int
-    ) -> ExperimentConfig:
+    @property
+    def only_run(self) -> int | None:
+        """The run that --fold names, to be made alone; None: all are made."""
+        is_named = self.study == "folds" and self.data.fold >= 0
+        return self.data.fold if is_named else None
+
+    @property
+    def shared(self) -> StudyConfig:
+        """What processes have in common that work on one study."""
+        if self.only_run is None:
+            return self
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, fold=-1))
+
+    def run(self, number: int, **changes: Any) -> ExperimentConfig:
         """The config of a run: what `trainer.main` would take to make it alone.
 
         Args:
           number: of the run within the study, from 0.
-          num_train_examples: 0: all of them.
-          seed: of everything random.
+          changes: settings of a run by name, whatever section they are in; the others
+            are the study's.
 
         Raises:
           ValueError: the settings do not go together.
         """
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(ExperimentConfig)
-        }
-        return ExperimentConfig(
-            **values
-            | {
-                "model_dir": f"{self.study_dir.rstrip('/')}/runs/{number:03}",
-                "data": dataclasses.replace(
-                    self.data, num_train_examples=num_train_examples
-                ),
-                "training": dataclasses.replace(self.training, seed=seed),
-                # A shared folder would serve what the last run of a study exported.
-                "serving": dataclasses.replace(self.serving, export_dir=""),
-            }
-        )
+        # A shared folder would serve what the last run of a study exported.
+        changes = {"export_dir": ""} | changes
+        values: dict[str, Any] = {}
+        nested = sections(ExperimentConfig)
+        for field in dataclasses.fields(ExperimentConfig):
+            value = getattr(self, field.name)
+            if field.name in nested:
+                names = {each.name for each in dataclasses.fields(nested[field.name])}
+                own = {name: changes.pop(name) for name in names & changes.keys()}
+                value = dataclasses.replace(value, **own)
+            values[field.name] = value
+        folder = f"{self.study_dir.rstrip('/')}/runs/{number:03}"
+        return ExperimentConfig(**values | {"model_dir": folder} | changes)
 
 
 def _whole_numbers(
