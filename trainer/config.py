@@ -885,7 +885,7 @@ class ServingConfig:
             and 0 < temperature < math.inf
             and 0 <= score <= 1
             and all(threshold > 0 for threshold in thresholds)
-            and abs(sum(thresholds) - 1) < 1e-6
+            and abs(sum(thresholds) - 1) < 1e-3
         )
         return numbers if is_fit else ()
 

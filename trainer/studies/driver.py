@@ -16,6 +16,7 @@ its time. All of them find the same results, and whoever comes to the end writes
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -31,13 +32,17 @@ from trainer.folder_lock import InUse
 from trainer.messages import message
 from trainer.runtime import cluster
 from trainer.runtime.interruptions import TerminationSignal
-from trainer.studies import jobs, learning_curve, study_folder
+from trainer.studies import folds, jobs, learning_curve, seeds, study_folder
 from trainer.studies.plan import FinishedRun, Kind, PlannedRun
 from trainer.study_config import StudyConfig
 
 _logger = logging.getLogger(__name__)
 
-_KINDS: Mapping[str, Kind] = {"learning_curve": learning_curve.KIND}
+_KINDS: Mapping[str, Kind] = {
+    "learning_curve": learning_curve.KIND,
+    "folds": folds.KIND,
+    "seeds": seeds.KIND,
+}
 # Settings of the data that come into play when the rows have been read.
 _OF_READ_ROWS = (
     *("num_train_examples", "num_eval_examples", "test_one_in", "validation_one_in"),
@@ -140,7 +145,8 @@ class _Work:
         """Sees what other processes have finished, and says how far all is."""
         for run in self.unfinished():
             folder = self._folder.run(run.number)
-            if folder.is_finished:
+            # One that is published again has no report for a moment.
+            with contextlib.suppress(FileNotFoundError):
                 self._keep(run, run_folder.read_json(folder.report))
         self._plan()
         if to_do := self.to_do():
