@@ -160,7 +160,11 @@ LEARNING_RATE = "--sweep=learning_rate=log:1e-5:2e-4"
             ["--validation_one_in=10"],
         ),
         (["--study=ladder"], "two different models or more", ["--presets=a,b"]),
-        (["--study=ladder", "--presets=a,b,a"], "give --presets=a,b", ["--presets=a,b"]),
+        (
+            ["--study=ladder", "--presets=a,b,a"],
+            "give --presets=a,b",
+            ["--presets=a,b"],
+        ),
         (
             ["--study=ladder", "--presets=a,b", "--validation_one_in=0"],
             "a ladder chooses on validation",

@@ -239,6 +239,19 @@ class DataConfig:
         "The validation split is one in this many of the texts that are not in the "
         "test split, chosen the same way. 0: no validation split.",
     )
+    num_folds: int = setting(
+        0,
+        "Deal the training texts out into this many folds, by a hash of the text within "
+        "each label (or of the group, see --group_field): the test split is then "
+        "--fold, validation a share of the other folds, and a test set that the data "
+        "set brings along is left out. All folds are `trainer.study --study=folds`. 0: "
+        "no folds.",
+    )
+    fold: int = setting(
+        -1,
+        "The fold that is held out for test, from 0, for --num_folds. -1: none is named; "
+        "in a study of folds, one after the other.",
+    )
     num_train_examples: int = setting(
         0,
         "Train on this many examples, drawn by --seed in the proportions of the "
@@ -327,6 +340,21 @@ class DataConfig:
                 f"--{name} must be 0 (no such split) or at least 2",
                 received=f"{name}={value}",
             )
+        _require(
+            self.num_folds == 0 or self.num_folds >= 2,
+            "--num_folds must be 0 (no folds) or at least 2",
+            received=f"num_folds={self.num_folds}",
+        )
+        _require(
+            self.fold == -1 or 0 <= self.fold < self.num_folds,
+            (
+                f"--fold must be from 0 to {self.num_folds - 1}, the last of --num_folds"
+                if self.num_folds
+                else "--fold is for --num_folds"
+            ),
+            received=f"fold={self.fold}, num_folds={self.num_folds}",
+            mend="" if self.num_folds else "give --num_folds=5, or leave --fold out",
+        )
         _require(
             self.max_length >= 3,
             "--max_length must be at least 3: [CLS], one token, [SEP]",
@@ -818,6 +846,14 @@ class ServingConfig:
         "never.",
         may_change=True,
     )
+    given_decision: tuple[str, ...] = setting(
+        (),
+        "Choose labels by this decision instead of fitting one: the temperature, the "
+        "score below which to abstain, and each class's threshold (which sum to 1), "
+        "separated by commas. A study of folds fits it on texts that were held out, and "
+        "writes it into the flagfile of its final run. Empty: fit it on validation.",
+        may_change=True,
+    )
     max_serving_batch_size: int = setting(
         32,
         "Largest batch that a model server shall make of waiting requests; in the "
@@ -839,6 +875,38 @@ class ServingConfig:
         for name in ("max_accuracy_drop", "abstain_accuracy"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"--{name} must be in [0, 1]", received=value)
+        _require(
+            not self.given_decision or bool(self.decision_numbers),
+            "--given_decision must be a temperature above 0, a score in [0, 1], and "
+            "thresholds above 0, which sum to 1, of two classes or more",
+            received=",".join(self.given_decision),
+        )
+        _require(
+            not self.given_decision
+            or (self.decision_metric, self.abstain_accuracy) == ("none", 0),
+            "--given_decision stands for all that --decision_metric and "
+            "--abstain_accuracy would fit",
+            received=f"decision_metric={self.decision_metric}, "
+            f"abstain_accuracy={self.abstain_accuracy} beside it",
+            mend="leave these out, or --given_decision",
+        )
+
+    @property
+    def decision_numbers(self) -> tuple[float, ...]:
+        """Those of --given_decision; empty: there is none, or they are none."""
+        try:
+            numbers = tuple(map(float, self.given_decision))
+        except ValueError:
+            return ()
+        temperature, score, *thresholds = (*numbers, 0.0, 0.0)[: max(2, len(numbers))]
+        is_fit = (
+            len(thresholds) >= 2
+            and 0 < temperature < math.inf
+            and 0 <= score <= 1
+            and all(threshold > 0 for threshold in thresholds)
+            and abs(sum(thresholds) - 1) < 1e-3
+        )
+        return numbers if is_fit else ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -894,6 +962,12 @@ class ExperimentConfig:
         ):
             _require(bool(value), f"--{name} is required", received="none")
         _require_at_least(self, 0, "num_bootstrap_resamples", "num_before_examples")
+        _require(
+            not self.data.num_folds or self.data.fold >= 0,
+            "a run with --num_folds must be told which fold to hold out",
+            received=f"num_folds={self.data.num_folds} without --fold",
+            mend="give --fold=0, or make all folds with trainer.study --study=folds",
+        )
         _require(
             set(self.baselines) <= set(BASELINES)
             and len(set(self.baselines)) == len(self.baselines),
@@ -1147,28 +1221,6 @@ def settings(config: Any) -> dict[str, Any]:
         value = getattr(config, field.name)
         values |= settings(value) if field.name in nested else {field.name: value}
     return values
-
-
-def with_settings(config: Any, values: Mapping[str, Any]) -> Any:
-    """The same config but for some settings, which may be of its sections.
-
-    Args:
-      values: by setting name, as `settings` has them; other names are left alone.
-
-    Raises:
-      ValueError: the settings do not go together.
-    """
-    nested = sections(type(config))
-    changes = {
-        field.name: (
-            with_settings(getattr(config, field.name), values)
-            if field.name in nested
-            else values[field.name]
-        )
-        for field in dataclasses.fields(config)
-        if field.name in nested or field.name in values
-    }
-    return dataclasses.replace(config, **changes)
 
 
 def differences(

@@ -5,6 +5,7 @@
     )
     config.sizes, config.run_seeds          # (), (0,)
     config.run(3, num_train_examples=1000, seed=0).model_dir    # "studies/a/runs/003"
+    config.run(0, num_folds=5, fold=0)      # any setting of a run, by its name
 
 All flags of a run are flags of a study, so that one flagfile serves both.
 """
@@ -13,20 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 from trainer import sweep_space
-from trainer.config import ExperimentConfig, setting, with_settings
+from trainer.config import ExperimentConfig, sections, setting
 from trainer.messages import message
 
-StudyName = Literal["learning_curve", "sweep", "ladder"]
-# Settings of one kind of study, and of which.
-_OF_A_KIND = {
-    "sweep": "sweep",
-    "rungs": "sweep",
-    "range_test": "sweep",
-    "presets": "ladder",
-}
+StudyName = Literal["learning_curve", "folds", "seeds", "sweep", "ladder"]
+ExportFolds = Literal["none", "final"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,8 +38,10 @@ class StudyConfig(ExperimentConfig):
         "learning_curve",
         "Which runs to make. `learning_curve`: the same run on growing shares of the "
         "training texts, each within the next, measured on the same held-out texts. "
-        "`sweep`: trials of the settings of --sweep, chosen on validation. `ladder`: the "
-        "models of --presets, all else equal, with the simple baselines.",
+        "`folds`: cross-validation, each text held out once (--num_folds; --fold=3 makes "
+        "that run alone). `seeds`: the same run with several --seeds. `sweep`: trials of "
+        "the settings of --sweep, chosen on validation. `ladder`: the models of "
+        "--presets, all else equal, with the simple baselines.",
     )
     study_dir: str = setting(
         "",
@@ -59,6 +56,13 @@ class StudyConfig(ExperimentConfig):
         "command on each. Runs give the same whoever makes them.",
         may_change=True,
     )
+    export_folds: ExportFolds = setting(
+        "none",
+        "What a study of folds exports besides each fold's own model: `none`, nothing; "
+        "`final`, a model of one more run, trained on all texts for as many epochs as "
+        "were best in the median fold, its temperature, thresholds and abstaining fitted "
+        "on the answers to the texts of all folds together.",
+    )
     train_sizes: tuple[str, ...] = setting(
         (),
         "Numbers of training texts for the learning curve, ascending, separated by "
@@ -67,8 +71,10 @@ class StudyConfig(ExperimentConfig):
     )
     seeds: tuple[str, ...] = setting(
         (),
-        "Seeds, separated by commas; every size is run with each. A seed stands for "
-        "another draw of the training texts, another order and other first weights, so "
+        "Seeds, separated by commas, for --study=seeds and --study=learning_curve, whose "
+        "every size is run with each, as are the last trials of a sweep and all models of "
+        "a ladder. A seed stands for another draw of the training "
+        "texts (where not all are used), another order and other first weights, so "
         "several show how far a result depends on these. Empty: --seed alone.",
     )
 
@@ -135,26 +141,53 @@ class StudyConfig(ExperimentConfig):
                     mend=f"give --seeds={','.join(map(str, dict.fromkeys(seeds)))}",
                 )
             )
+        self._check_kind()
         for seed in self.run_seeds:
-            self.run(0, num_train_examples=0, seed=seed)
-        self._refuse_settings_of_other_kinds()
+            self.run(0, seed=seed, fold=0 if self.study == "folds" else self.data.fold)
         if self.study == "sweep":
             self._check_sweep()
         if self.study == "ladder":
             self._check_ladder()
 
-    def _refuse_settings_of_other_kinds(self) -> None:
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name, study in _OF_A_KIND.items():
-            value = getattr(self, name)
-            if value != defaults[name] and self.study != study:
-                raise ValueError(
-                    message(
-                        f"--{name} is for --study={study}",
-                        received=f"--study={self.study}",
-                        mend=f"give --study={study}, or leave --{name} out",
-                    )
+    def _check_kind(self) -> None:
+        """Raises ValueError for settings that the kind of study cannot use, or lacks."""
+        unused = [
+            f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+            for name, value, kinds in (
+                ("train_sizes", self.train_sizes, ("learning_curve",)),
+                ("seeds", self.seeds, ("learning_curve", "seeds", "sweep", "ladder")),
+                ("export_folds", self.export_folds, ("folds",)),
+                ("sweep", self.sweep, ("sweep",)),
+                ("rungs", self.rungs, ("sweep",)),
+                ("range_test", self.range_test, ("sweep",)),
+                ("presets", self.presets, ("ladder",)),
+            )
+            if self.study not in kinds and value not in ((), "none", ("1",), False)
+        ]
+        if unused:
+            raise ValueError(
+                message(
+                    f"--study={self.study} must be given what it uses",
+                    received=", ".join(unused),
+                    mend="leave that out, or name another --study",
                 )
+            )
+        if self.study == "folds" and not self.data.num_folds:
+            raise ValueError(
+                message(
+                    "--study=folds needs --num_folds",
+                    received="num_folds=0",
+                    mend="give --num_folds=5",
+                )
+            )
+        if self.study == "seeds" and len(self.seeds) < 2:
+            raise ValueError(
+                message(
+                    "--study=seeds needs two --seeds or more",
+                    received=",".join(self.seeds) or "none",
+                    mend="give --seeds=0,1,2",
+                )
+            )
 
     def _check_sweep(self) -> None:
         if not (self.sweep or self.range_test):
@@ -217,9 +250,8 @@ class StudyConfig(ExperimentConfig):
             )
 
     def _refuse_value(self, name: str, value: sweep_space.Value) -> None:
-        run = self.run(0, num_train_examples=0, seed=self.run_seeds[0])
         try:
-            with_settings(run, {name: value})
+            self.run(0, **{name: value})
         except ValueError as error:
             raise ValueError(
                 message(
@@ -255,35 +287,43 @@ class StudyConfig(ExperimentConfig):
         """The seeds of the runs, at least one."""
         return tuple(map(int, self.seeds)) or (self.training.seed,)
 
-    def run(
-        self, number: int, *, num_train_examples: int, seed: int
-    ) -> ExperimentConfig:
+    @property
+    def only_run(self) -> int | None:
+        """The run that --fold names, to be made alone; None: all are made."""
+        is_named = self.study == "folds" and self.data.fold >= 0
+        return self.data.fold if is_named else None
+
+    @property
+    def shared(self) -> StudyConfig:
+        """What processes have in common that work on one study."""
+        if self.only_run is None:
+            return self
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, fold=-1))
+
+    def run(self, number: int, **changes: Any) -> ExperimentConfig:
         """The config of a run: what `trainer.main` would take to make it alone.
 
         Args:
           number: of the run within the study, from 0.
-          num_train_examples: 0: all of them.
-          seed: of everything random.
+          changes: settings of a run by name, whatever section they are in; the others
+            are the study's.
 
         Raises:
           ValueError: the settings do not go together.
         """
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(ExperimentConfig)
-        }
-        return ExperimentConfig(
-            **values
-            | {
-                "model_dir": f"{self.study_dir.rstrip('/')}/runs/{number:03}",
-                "data": dataclasses.replace(
-                    self.data, num_train_examples=num_train_examples
-                ),
-                "training": dataclasses.replace(self.training, seed=seed),
-                # A shared folder would serve what the last run of a study exported.
-                "serving": dataclasses.replace(self.serving, export_dir=""),
-            }
-        )
+        # A shared folder would serve what the last run of a study exported.
+        changes = {"export_dir": ""} | changes
+        values: dict[str, Any] = {}
+        nested = sections(ExperimentConfig)
+        for field in dataclasses.fields(ExperimentConfig):
+            value = getattr(self, field.name)
+            if field.name in nested:
+                names = {each.name for each in dataclasses.fields(nested[field.name])}
+                own = {name: changes.pop(name) for name in names & changes.keys()}
+                value = dataclasses.replace(value, **own)
+            values[field.name] = value
+        folder = f"{self.study_dir.rstrip('/')}/runs/{number:03}"
+        return ExperimentConfig(**values | {"model_dir": folder} | changes)
 
 
 def _whole_numbers(

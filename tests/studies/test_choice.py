@@ -123,7 +123,8 @@ def test_answers_are_read(tmp_path: pathlib.Path) -> None:
     ]
     place.write_text(
         "".join(
-            json.dumps({**row, "probabilities": [0.75, 0.25]}, ensure_ascii=False) + "\n"
+            json.dumps({**row, "probabilities": [0.75, 0.25]}, ensure_ascii=False)
+            + "\n"
             for row in rows
         )
     )

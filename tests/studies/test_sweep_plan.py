@@ -235,7 +235,10 @@ def test_the_setting_that_matters_is_found(tmp_path: pathlib.Path) -> None:
         rungs=("1",),
     )
     study = results_of(config)
-    assert [effect.name for effect in study.effects] == ["learning_rate", "weight_decay"]
+    assert [effect.name for effect in study.effects] == [
+        "learning_rate",
+        "weight_decay",
+    ]
     assert study.effects[0].importance > 5 * study.effects[1].importance
 
 

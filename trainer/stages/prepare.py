@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
-from trainer.data.sources import Load
+from trainer.data.sources import Load, Sources
 from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
@@ -135,6 +135,11 @@ def run(run: Run) -> Material:
         material = make_material(
             run.config.data, run.config.training, preset, load=run.load
         )
+    if run.config.serving.given_decision:
+        # Refused before the training, if at all.
+        run.task.given_decision(
+            run.config.serving.decision_numbers, num_classes=len(material.label_names)
+        )
     for line in (*run.runtime.reasons, *_summary(material)):
         _logger.info("%s", line)
     _refuse_differences(run, material)
@@ -211,12 +216,21 @@ def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> T
     """
     read = load(config)
     pool, parts = splits.make_splits(read, config=config, seed=seed)
-    notes = [*read.facts["notes"], *splits.notes(parts)]
+    notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
     texts = Texts(read.label_names, pool, parts, {**read.facts, "notes": notes})
     # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()
     return texts
+
+
+def _fold_notes(config: DataConfig, read: Sources) -> Iterator[str]:
+    """What a reader should know of the test split of a fold."""
+    if not config.num_folds:
+        return
+    yield f"test is fold {config.fold} of {config.num_folds} (from 0)"
+    if "test" in read.splits:
+        yield "the test set that the data set brings along is left out: it is no fold"
 
 
 def make_encoder(config: DataConfig, preset: Preset) -> TextEncoder:

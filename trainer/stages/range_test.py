@@ -8,6 +8,7 @@ taken for a run, or resumed as one. What the losses say is told by others.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from typing import Any
@@ -16,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from trainer import storage
-from trainer.config import ExperimentConfig, with_settings
+from trainer.config import ExperimentConfig
 from trainer.data.sources import Load
 from trainer.run_folder import RunFolder
 from trainer.runtime.interruptions import Preempted
@@ -89,13 +90,13 @@ def _long_enough(
 ) -> ExperimentConfig:
     """Of no more texts than there are steps for; each epoch has a step at least."""
     most = num_steps * config.training.global_batch_size
-    return with_settings(
+    return dataclasses.replace(
         config,
-        {
-            "model_dir": folder,
-            "export_dir": "",
-            "evaluate_test": False,
-            "num_train_examples": min(config.data.num_train_examples or most, most),
-            "num_train_epochs": num_steps,
-        },
+        model_dir=folder,
+        data=dataclasses.replace(
+            config.data,
+            evaluate_test=False,
+            num_train_examples=min(config.data.num_train_examples or most, most),
+        ),
+        training=dataclasses.replace(config.training, num_train_epochs=num_steps),
     )

@@ -126,7 +126,9 @@ def rank(
                 _tango(candidates[best].answered[0], candidate.answered[0])
                 if resampled is None
                 else _normal(
-                    behind, float((resampled[:, best] - resampled[:, index]).std()), spread
+                    behind,
+                    float((resampled[:, best] - resampled[:, index]).std()),
+                    spread,
                 )
             )
         seeds = values[index].tolist()

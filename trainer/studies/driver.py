@@ -16,8 +16,8 @@ its time. All of them find the same results, and whoever comes to the end writes
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import logging
 import os
 import time
@@ -32,7 +32,15 @@ from trainer.folder_lock import InUse
 from trainer.messages import message
 from trainer.runtime import cluster
 from trainer.runtime.interruptions import TerminationSignal
-from trainer.studies import jobs, ladder, learning_curve, study_folder, sweep
+from trainer.studies import (
+    folds,
+    jobs,
+    ladder,
+    learning_curve,
+    seeds,
+    study_folder,
+    sweep,
+)
 from trainer.studies.plan import FinishedRun, Kind, PlannedRun
 from trainer.study_config import StudyConfig
 
@@ -40,16 +48,19 @@ _logger = logging.getLogger(__name__)
 
 _KINDS: Mapping[str, Kind] = {
     "learning_curve": learning_curve.KIND,
+    "folds": folds.KIND,
+    "seeds": seeds.KIND,
     "sweep": sweep.KIND,
     "ladder": ladder.KIND,
 }
+# Settings of the data that come into play when the rows have been read.
+_OF_READ_ROWS = (
+    *("num_train_examples", "num_eval_examples", "test_one_in", "validation_one_in"),
+    *("num_folds", "fold", "max_length", "long_text", "max_windows", "window_overlap"),
+    *("truncation", "num_buckets", "cache_dir", "max_cache_gb", "evaluate_test"),
+)
 # How often a process that has nothing to do looks whether it has.
 _LOOK_EVERY_SECS = 1.0
-# Settings of the data that change nothing of the rows that are read.
-_NOT_READ = (
-    *("num_train_examples", "num_eval_examples", "evaluate_test", "max_length"),
-    *("long_text", "max_windows", "window_overlap", "truncation", "num_buckets"),
-)
 
 
 def run(config: StudyConfig, *, load: Load = sources.load) -> str:
@@ -75,7 +86,8 @@ def run(config: StudyConfig, *, load: Load = sources.load) -> str:
                 for _ in under_way:
                     work.look()
         work.make_runs()
-        return work.recorded()
+        work.look()
+        return work.so_far() if work.unfinished() else work.recorded()
 
 
 def make_runs(config: StudyConfig) -> None:
@@ -111,14 +123,19 @@ class _Work:
         with self._folder.in_turn():
             # Another process may have made it one meanwhile.
             self._refuse_another_study()
-            storage.write_text(self._folder.config, self._config.to_json())
+            storage.write_text(self._folder.config, self._config.shared.to_json())
 
     def _refuse_another_study(self) -> None:
         run_folder.refuse_other_settings(
-            self._folder.config, self._config, flag="study_dir", holds="study"
+            self._folder.config, self._config.shared, flag="study_dir", holds="study"
         )
 
     def to_do(self) -> list[PlannedRun]:
+        """Those of `unfinished` that this process may make."""
+        only = self._config.only_run
+        return [run for run in self.unfinished() if only in (None, run.number)]
+
+    def unfinished(self) -> list[PlannedRun]:
         """The planned runs of which no results are seen yet, those in work included."""
         return [
             run
@@ -136,22 +153,33 @@ class _Work:
 
     def look(self) -> None:
         """Sees what other processes have finished, and says how far all is."""
-        for run in self.to_do():
+        for run in self.unfinished():
             folder = self._folder.run(run.number)
-            if folder.is_finished:
+            # One that is published again has no report for a moment.
+            with contextlib.suppress(FileNotFoundError):
                 self._keep(run, run_folder.read_json(folder.report))
         self._plan()
         if to_do := self.to_do():
             self._say_who_works(to_do)
 
+    def so_far(self) -> str:
+        """Of a process that was to make one run: what is left to others."""
+        numbers = ", ".join(f"{run.number:03}" for run in self.unfinished())
+        return (
+            f"Run {self._config.only_run:03} is finished. The study is finished with runs "
+            f"{numbers}; whoever makes the last one writes {self._folder.results}\n"
+        )
+
     def recorded(self) -> str:
         """Writes the results, and returns the closing table."""
         with self._folder.in_turn():
-            return self._kind.record(self._config, self._folder, self._all_finished())
+            return self._kind.record(
+                self._config.shared, self._folder, self._all_finished()
+            )
 
     def _plan(self) -> None:
         rows = self._load(self._config.data)
-        self._planned = self._kind.plan(self._config, rows, self._all_finished())
+        self._planned = self._kind.plan(self._config.shared, rows, self._all_finished())
 
     def _all_finished(self) -> list[FinishedRun]:
         return [self._finished[number] for number in sorted(self._finished)]
@@ -238,14 +266,21 @@ def _refuse_several_workers() -> None:
 
 
 def _read_once(load: Load) -> Load:
-    """The rows are the same for all runs, whatever each draws or reads of them."""
-    alike = {name: getattr(DataConfig(), name) for name in _NOT_READ}
+    """The rows are the same for all runs, whatever each makes of them."""
+    known: dict[DataConfig, Sources] = {}
 
-    @functools.cache
     def read(config: DataConfig) -> Sources:
-        return load(config)
+        defaults = {
+            field.name: field.default
+            for field in dataclasses.fields(config)
+            if field.name in _OF_READ_ROWS
+        }
+        what = dataclasses.replace(config, **defaults)
+        if what not in known:
+            known[what] = load(config)
+        return known[what]
 
-    return lambda config: read(dataclasses.replace(config, **alike))
+    return read
 
 
 def _flagfile(planned: PlannedRun) -> Iterator[str]:

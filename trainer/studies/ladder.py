@@ -17,7 +17,6 @@ from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 import numpy as np
 
 from trainer import run_folder, storage
-from trainer.config import with_settings
 from trainer.data.sources import Sources
 from trainer.evaluation.schema import Interval, Report
 from trainer.modeling import presets
@@ -70,14 +69,7 @@ def plan(
         PlannedRun(
             number=number,
             name=f"{preset}, seed {seed}",
-            config=with_settings(
-                config.run(
-                    number,
-                    num_train_examples=config.data.num_train_examples,
-                    seed=seed,
-                ),
-                {"preset": preset, **_RUN_SETTINGS},
-            ),
+            config=config.run(number, preset=preset, seed=seed, **_RUN_SETTINGS),
         )
         for number, (preset, seed) in enumerate(_runs(config))
     ]
@@ -87,16 +79,11 @@ def plan(
         _, winner, _ = _chosen(config, contestants)
         preset = contestants[winner].preset
         number = len(planned)
-        base = config.run(
-            number,
-            num_train_examples=config.data.num_train_examples,
-            seed=config.run_seeds[0],
-        )
         planned.append(
             PlannedRun(
                 number=number,
                 name=f"the chosen model, {preset}, on test",
-                config=with_settings(base, {"preset": preset}),
+                config=config.run(number, preset=preset, seed=config.run_seeds[0]),
             )
         )
     return tuple(planned)
@@ -118,9 +105,7 @@ def _contestants(
         parameters = float(runs[0].report.training.num_parameters)
         answered = tuple(map(sweep_plan.answered, runs))
         cost = (parameters, float(_KINDS.index("fine_tuned")))
-        found.append(
-            _Contestant("fine_tuned", preset, Candidate(answered, cost), runs)
-        )
+        found.append(_Contestant("fine_tuned", preset, Candidate(answered, cost), runs))
         for kind in runs[0].report.baselines:
             # Those without an encoder are the same beside every preset.
             if kind != "frozen" and index:
@@ -249,7 +234,9 @@ def _model(
 ) -> Model:
     reports = [run.report for run in contestant.runs]
     is_tuned = contestant.kind == "fine_tuned"
-    baselines = [] if is_tuned else [each.baselines[contestant.kind] for each in reports]
+    baselines = (
+        [] if is_tuned else [each.baselines[contestant.kind] for each in reports]
+    )
     export = reports[0].export if is_tuned else None
     formats = export.formats[0] if export else None
     memory = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trainer import console
 from trainer.evaluation import figures
 from trainer.evaluation.figures import Picture
-from trainer.studies import sweep_answers, sweep_page
+from trainer.studies import page_parts, sweep_answers, sweep_page
 from trainer.studies.sweep_page import BLUE, COLUMNS, GREY, ORANGE, STATUS_WORDS
 from trainer.studies.sweep_schema import LadderStudy, Model
 
@@ -35,7 +35,7 @@ def render_html(study: LadderStudy) -> str:
             metric=sweep_answers.METRICS[study.metric],
             picture=_picture(study),
             status_words={**STATUS_WORDS, "winner": "the smallest not shown worse"},
-            flagfile=sweep_page.flagfile(study),
+            flagfile=page_parts.flagfile(study.config),
         )
     )
 
@@ -112,6 +112,4 @@ def _draw(figure: MatplotlibFigure, study: LadderStudy) -> None:
             fontsize=9,
         )
     axes.set_xscale("log")
-    axes.set(
-        xlabel="training, seconds", ylabel=sweep_answers.METRICS[study.metric]
-    )
+    axes.set(xlabel="training, seconds", ylabel=sweep_answers.METRICS[study.metric])

@@ -15,6 +15,7 @@ moments, to write what all of them write.
 | `runs/NNN.flags` | what `trainer.main` takes to make that run alone |
 | `runs/NNN.diverged` | why there is no such run: the training diverged |
 | `study.json`, `study.html`, `study.txt` | the results |
+| `out_of_fold.parquet` | the answers to the texts of all folds (`out_of_fold.py`) |
 | `learning_curve.png` | the picture of them, for pages that show no SVG |
 | `.lock` | who writes these now |
 """
@@ -61,6 +62,11 @@ class StudyFolder:
     def summary(self) -> storage.Path:
         """The closing table."""
         return self.path / "study.txt"
+
+    @property
+    def out_of_fold(self) -> storage.Path:
+        """The answers of a study of folds to all texts."""
+        return self.path / "out_of_fold.parquet"
 
     @property
     def picture(self) -> storage.Path:

@@ -58,9 +58,7 @@ def record(
     ranged = _range_test(config, folder) if config.range_test else None
     study = results(config, finished, ranged)
     if study.flagfile is not None:
-        (winner,) = (
-            run for run in finished if run.planned.number == study.chosen_run
-        )
+        (winner,) = (run for run in finished if run.planned.number == study.chosen_run)
         text = sweep_plan.flagfile(winner.planned.config)
         storage.write_text(folder.path / study.flagfile, text)
     table = f"{sweep_page.summary(study)}\n{'Report':<12}{folder.page}\n"
@@ -235,13 +233,8 @@ def _range_test(config: StudyConfig, folder: StudyFolder) -> RangeTest:
         content: Mapping[str, Any] = json_text.parse(place.read_text(encoding="utf-8"))
         return reports.from_mapping(RangeTest, content)
     rate = config.optimizer.learning_rate
-    run = config.run(
-        0,
-        num_train_examples=config.data.num_train_examples,
-        seed=config.run_seeds[0],
-    )
     rates, losses = range_test.run(
-        run,
+        config.run(0, seed=config.run_seeds[0]),
         low=rate / _RANGE_FACTOR,
         high=rate * _RANGE_FACTOR,
         num_steps=_RANGE_TEST_STEPS,

@@ -1,7 +1,7 @@
 """What a sweep says, in sentences: what was chosen, why, and with what doubt.
 
-    for sentence in sentences(study, is_same=True):
-        print(sentence)
+for sentence in sentences(study, is_same=True):
+    print(sentence)
 """
 
 from __future__ import annotations
@@ -113,8 +113,10 @@ def _why(study: SweepStudy, winner: Trial) -> Iterator[str]:
     )
     costs = [trial.cost or 0.0 for trial in good]
     if winner.number == best.number:
-        cheaper = "none of them is cheaper to train" if len(set(costs)) > 1 else (
-            "all of them cost the same to train"
+        cheaper = (
+            "none of them is cheaper to train"
+            if len(set(costs)) > 1
+            else ("all of them cost the same to train")
         )
         yield f"It is taken because {cheaper}."
         return

@@ -10,16 +10,15 @@ The page holds everything itself, in the style of a run's report; its words are 
 from __future__ import annotations
 
 import math
-import pathlib
 import textwrap
 from typing import TYPE_CHECKING, Any, Mapping
 
-from trainer import console, templates, wording
+import jinja2
+
 from trainer.evaluation import figures
 from trainer.evaluation.figures import Picture
-from trainer.studies import sweep_answers
+from trainer.studies import page_parts, sweep_answers
 from trainer.studies.sweep_schema import Chosen, RangeTest, RungFacts, SweepStudy, Trial
-from trainer.study_config import StudyConfig
 from trainer.sweep_space import flag_value, parse
 
 if TYPE_CHECKING:
@@ -47,41 +46,37 @@ _PER_ROW = 2
 
 def render_html(study: SweepStudy) -> str:
     """The page of a sweep, one HTML file that needs no other."""
-    return environment(study).get_template("sweep.html.jinja").render(
-        study=study,
-        metric=sweep_answers.METRICS[study.metric],
-        rows=_in_order(study),
-        names=[axis.name for axis in parse(study.config["sweep"])],
-        shares=[rung.share for rung in _deepest(study)],
-        settings_picture=_settings_picture(study) if study.trials else None,
-        range_picture=_range_picture(study.range_test) if study.range_test else None,
-        has_seeds=any(rung.std is not None for rung in _rungs(study)),
-        status_words=STATUS_WORDS,
-        flagfile=flagfile(study),
+    return (
+        environment(study)
+        .get_template("sweep.html.jinja")
+        .render(
+            study=study,
+            metric=sweep_answers.METRICS[study.metric],
+            rows=_in_order(study),
+            names=[axis.name for axis in parse(study.config["sweep"])],
+            shares=[rung.share for rung in _deepest(study)],
+            settings_picture=_settings_picture(study) if study.trials else None,
+            range_picture=(
+                _range_picture(study.range_test) if study.range_test else None
+            ),
+            has_seeds=any(rung.std is not None for rung in _rungs(study)),
+            status_words=STATUS_WORDS,
+            flagfile=page_parts.flagfile(study.config),
+        )
     )
 
 
-def environment(study: Chosen) -> Any:
+def environment(study: Chosen) -> jinja2.Environment:
     """Templates of the page, with the filters that both kinds of page have."""
-    here = pathlib.Path(__file__).parent
-    made = templates.environment(here, here.parent / "evaluation", autoescape=True)
+    made = page_parts.templates_of_studies()
     made.filters.update(
         value=lambda number: sweep_answers.shown(number, study.metric),
         behind=lambda each: sweep_answers.difference(
             each.behind, each.behind_interval_95, study.metric
         ),
-        duration=console.duration,
         flag=flag_value,
     )
     return made
-
-
-def flagfile(study: Chosen) -> str:
-    """The settings of the study, as `trainer.study` takes them."""
-    lines = wording.flag_lines(
-        study.config, all_of_them=False, config_class=StudyConfig
-    )
-    return "\n".join(lines)
 
 
 def summary(study: SweepStudy) -> str:

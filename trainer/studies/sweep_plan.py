@@ -17,7 +17,7 @@ import statistics
 from typing import Any, Mapping, Sequence
 
 from trainer import storage, wording
-from trainer.config import ExperimentConfig, with_settings
+from trainer.config import ExperimentConfig
 from trainer.data import splits
 from trainer.data.sources import Sources
 from trainer.evaluation.metrics import SCORE_SIGNS
@@ -40,6 +40,7 @@ TRIAL_SETTINGS: Mapping[str, Any] = {
     # Thresholds fitted on the texts that trials are compared on would flatter them.
     "decision_metric": "none",
     "abstain_accuracy": 0.0,
+    "given_decision": (),
 }
 
 
@@ -150,8 +151,10 @@ def follow(
             for trial in entrants[index]
             for number in sweep.run_numbers(index, trial)
         ]
-        if not all(number in runs or folder.why_diverged(number) is not None
-            for number in numbers):
+        if not all(
+            number in runs or folder.why_diverged(number) is not None
+            for number in numbers
+        ):
             return sweep
         through = {
             trial: made
@@ -234,31 +237,32 @@ def _trial_run(
 ) -> PlannedRun:
     of_rung = sweep.rungs[rung]
     number = of_rung.run_number(sweep.entrants[rung].index(trial), seed)
-    base = config.run(number, num_train_examples=of_rung.size, seed=seed)
+    settings = {**sweep.trials[trial], **TRIAL_SETTINGS}
     return PlannedRun(
         number=number,
         name=f"trial {trial} on {of_rung.size:,} texts, seed {seed}: "
         f"{in_words(sweep.trials[trial])}",
-        config=_with(base, {**sweep.trials[trial], **TRIAL_SETTINGS}, trial),
+        config=_run(
+            config,
+            number,
+            trial,
+            {**settings, "num_train_examples": of_rung.size, "seed": seed},
+        ),
     )
 
 
 def winner_config(config: StudyConfig, sweep: Sweep) -> ExperimentConfig:
     """The winner's run, in its place within the study: as the base, all is done."""
     trial = sweep.winner or 0
-    base = config.run(
-        sweep.winner_run,
-        num_train_examples=config.data.num_train_examples,
-        seed=config.run_seeds[0],
-    )
-    return _with(base, sweep.trials[trial], trial)
+    settings = {**sweep.trials[trial], "seed": config.run_seeds[0]}
+    return _run(config, sweep.winner_run, trial, settings)
 
 
-def _with(
-    base: ExperimentConfig, changes: Mapping[str, Any], trial: int
+def _run(
+    config: StudyConfig, number: int, trial: int, settings: Settings
 ) -> ExperimentConfig:
     try:
-        made: ExperimentConfig = with_settings(base, changes)
+        return config.run(number, **settings)
     except ValueError as error:
         raise ValueError(
             message(
@@ -267,7 +271,6 @@ def _with(
                 mend="change --sweep, or what it does not go with",
             )
         ) from error
-    return made
 
 
 def in_words(settings: Settings) -> str:
