@@ -126,9 +126,14 @@ LEARNING_RATE = "--sweep=learning_rate=log:1e-5:2e-4"
     [
         (["--study=sweep"], "must be told what to try", [LEARNING_RATE]),
         (["--study=sweep"], "must be told what to try", ["--range_test"]),
-        ([LEARNING_RATE], "--sweep is for --study=sweep", ["--study=sweep"]),
-        (["--range_test"], "--range_test is for --study=sweep", ["--study=sweep"]),
-        (["--presets=a,b"], "is for --study=ladder", ["--study=ladder"]),
+        ([LEARNING_RATE], "must be given what it uses", ["--study=sweep"]),
+        (["--range_test"], "must be given what it uses", ["--study=sweep"]),
+        (["--presets=a,b"], "must be given what it uses", ["--study=ladder"]),
+        (
+            ["--study=sweep", LEARNING_RATE, "--presets=a,b"],
+            "must be given what it uses. Received: --presets=a,b",
+            ["--presets="],
+        ),
         (
             ["--study=sweep", LEARNING_RATE, "--rungs=0.5,0.25,1"],
             "--rungs must be ascending shares",

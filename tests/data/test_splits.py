@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pathlib
 from typing import Any, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests import tiny
 from trainer.data import places
 from trainer.config import DataConfig
 from trainer.data import duplicates, sources, splits

@@ -17,7 +17,7 @@ import pytest
 from tests import processes
 from tests.evaluation.tiny_report import TIMING, tiny_report
 from tests.test_experiment import assert_equal_weights, make_config
-from trainer import exit_codes, folder_lock, storage
+from trainer import exit_codes
 from trainer.config import DataConfig, ExperimentConfig, ModelConfig, settings
 from trainer.studies import driver
 from trainer.studies.plan import FinishedRun, PlannedRun

@@ -16,7 +16,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, settings
+from trainer.config import DataConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
 from trainer.data.sources import Load, Sources
 from trainer.data.class_weights import class_weights
@@ -263,7 +263,10 @@ def _refuse_differences(run: Run, material: Material) -> None:
     """Raises ValueError on all workers where one has other settings or data."""
     if run.runtime.cluster is None:
         return
-    values = _settings_in_words(run.config) | {
+    # In words, in which workers' settings can be compared.
+    values = {
+        f"--{name}": repr(value) for name, value in settings(run.config).items()
+    } | {
         f"the {name} split": fingerprint
         for name, fingerprint in material.fingerprint.items()
     }
@@ -272,10 +275,6 @@ def _refuse_differences(run: Run, material: Material) -> None:
         "all workers to prepare the data", patiently=True
     ):
         agreement.refuse_differences(run.runtime.strategy, run.runtime.cluster, values)
-
-
-def _settings_in_words(config: ExperimentConfig) -> dict[str, str]:
-    return {f"--{name}": repr(value) for name, value in settings(config).items()}
 
 
 def _summary(material: Material) -> list[str]:

@@ -60,10 +60,20 @@ def run(
         for step in range(num_steps)
     ]
     losses: list[float] = []
+    # Of no more texts than there are steps for; each epoch has a step at least.
+    most = num_steps * config.training.global_batch_size
+    data = dataclasses.replace(
+        config.data,
+        evaluate_test=False,
+        num_train_examples=min(config.data.num_train_examples or most, most),
+    )
+    training = dataclasses.replace(config.training, num_train_epochs=num_steps)
     with (
         storage.scratch("trainer-range-test") as folder,
         context.started(
-            _long_enough(config, num_steps, str(folder)),
+            dataclasses.replace(
+                config, model_dir=str(folder), data=data, training=training
+            ),
             RunFolder(storage.path(str(folder))),
             load,
         ) as run,
@@ -83,20 +93,3 @@ def run(
             if step % 10 == 0:
                 _logger.info("learning rate %.3g: loss %.4f", rates[step], loss)
     return rates[: len(losses)], losses
-
-
-def _long_enough(
-    config: ExperimentConfig, num_steps: int, folder: str
-) -> ExperimentConfig:
-    """Of no more texts than there are steps for; each epoch has a step at least."""
-    most = num_steps * config.training.global_batch_size
-    return dataclasses.replace(
-        config,
-        model_dir=folder,
-        data=dataclasses.replace(
-            config.data,
-            evaluate_test=False,
-            num_train_examples=min(config.data.num_train_examples or most, most),
-        ),
-        training=dataclasses.replace(config.training, num_train_epochs=num_steps),
-    )

@@ -112,7 +112,7 @@ def rank(
         ]
     )
     means = values.mean(axis=1)
-    best = int((sign * means).argmax())
+    best = max(range(len(means)), key=lambda index: sign * means[index])
     spread = _seed_spread(values)
     resampled = None
     if metric != "accuracy" or values.shape[1] > 1:

@@ -174,9 +174,7 @@ def record(
     """Writes the results, and returns the closing table."""
     study = results(config, finished)
     last = max(finished, key=lambda run: run.planned.number)
-    storage.write_text(
-        folder.path / WINNER_FLAGS, sweep_plan.flagfile(last.planned.config)
-    )
+    storage.write_text(folder.path / WINNER_FLAGS, sweep_plan.flagfile(last.planned))
     table = (
         f"{ladder_page.summary(study)}\n{'Report':<12}{folder.page}\n"
         f"{'Winner':<12}{folder.path / WINNER_FLAGS}\n"

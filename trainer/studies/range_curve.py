@@ -22,8 +22,9 @@ from trainer.studies.sweep_schema import RangeTest
 _SMOOTHING = 0.9
 _BELOW_LOWEST = 3.0
 _RANGE = 10.0
-# A loss that has not fallen by so many standard errors of its noise has not fallen.
-_ERRORS = 3.0
+# A loss that has not fallen by so many standard errors of its noise has not fallen: the
+# lowest of many is low by luck, too.
+_ERRORS = 4.0
 _MIN_STEPS = 10
 _DOUBT = (
     "It is a hint, not a result: the steps build on each other, so that a loss late in "
@@ -46,7 +47,7 @@ def suggest(learning_rates: Sequence[float], losses: Sequence[float]) -> RangeTe
         found = "Nothing is suggested: the training came apart within its first steps."
     else:
         lowest = int(smoothed.argmin())
-        fallen = float(smoothed[: _MIN_STEPS // 2].mean() - smoothed[lowest])
+        fallen = float(values[:_MIN_STEPS].mean() - smoothed[lowest])
         if fallen <= _ERRORS * _noise(values):
             found = (
                 "Nothing is suggested: the loss has not fallen by more than its noise at "
@@ -87,13 +88,15 @@ def smooth(losses: Sequence[float]) -> list[float]:
 
 
 def _noise(losses: np.ndarray) -> float:
-    """The standard error of a smoothed loss, from neighbouring losses' differences.
+    """The standard error of a fall from the first losses' mean to a smoothed loss.
 
-    Of a smoothing by b, the variance is (1 - b) / (1 + b) of a loss's own.
+    A loss's own error is that of neighbours' differences; of its smoothing by b the
+    variance is (1 - b) / (1 + b) times as large.
     """
     first = np.diff(losses[: len(losses) // 2])
     of_one = float(np.sqrt((first**2).mean() / 2))
-    return of_one * math.sqrt((1 - _SMOOTHING) / (1 + _SMOOTHING))
+    smoothed = (1 - _SMOOTHING) / (1 + _SMOOTHING)
+    return of_one * math.sqrt(1 / _MIN_STEPS + smoothed)
 
 
 def _rounded(rate: float) -> float:

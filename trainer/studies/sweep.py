@@ -59,7 +59,7 @@ def record(
     study = results(config, finished, ranged)
     if study.flagfile is not None:
         (winner,) = (run for run in finished if run.planned.number == study.chosen_run)
-        text = sweep_plan.flagfile(winner.planned.config)
+        text = sweep_plan.flagfile(winner.planned)
         storage.write_text(folder.path / study.flagfile, text)
     table = f"{sweep_page.summary(study)}\n{'Report':<12}{folder.page}\n"
     if study.flagfile is not None:
@@ -81,27 +81,8 @@ def results(
     Raises:
       FloatingPointError: every trial diverged.
     """
-    metric = config.training.best_metric
-    common: dict[str, Any] = dict(
-        study="sweep", metric=metric, config=dataclasses.asdict(config)
-    )
     if not config.axes:
-        return SweepStudy(
-            title=f"Range test: {config.model.preset} on {config.data.dataset}",
-            answers=ranged.sentences if ranged else (),
-            split=None,
-            num_examples=None,
-            num_validation_examples=None,
-            **dict.fromkeys(("mean", "std", "interval_95", "chosen_run", "flagfile")),
-            runs=(),
-            environment=environment.facts(()),
-            winner=None,
-            trials=(),
-            effects=(),
-            no_effects=None,
-            range_test=ranged,
-            **common,
-        )
+        return _range_alone(config, ranged)
     sizes = [run.planned.num_train_examples for run in finished]
     sweep = sweep_plan.follow(
         config, num_texts=max(sizes, default=1), finished=finished
@@ -111,14 +92,17 @@ def results(
             "every trial of the last rung diverged: sweep lower learning rates, with "
             "another --study_dir"
         )
+    metric = config.training.best_metric
     chosen = sweep.runs[sweep.winner_run]
     split = "test" if "test" in chosen.report.after else "validation"
     after = chosen.report.after[split]
     trials = tuple(_trial(sweep, trial, metric) for trial in range(len(sweep.trials)))
     effects, no_effects = _effects(config, sweep, trials)
     study = SweepStudy(
+        study=config.study,
         title=f"Sweep: {chosen.report.title}",
         answers=(),
+        metric=metric,
         split=split,
         num_examples=after.num_examples,
         num_validation_examples=chosen.report.after["validation"].num_examples,
@@ -128,17 +112,43 @@ def results(
         chosen_run=chosen.planned.number,
         flagfile=WINNER_FLAGS,
         runs=tuple(choice_run(run, metric) for run in finished),
+        config=dataclasses.asdict(config),
         environment=chosen.report.environment,
         winner=sweep.winner,
         trials=trials,
         effects=effects,
         no_effects=no_effects,
         range_test=ranged,
-        **common,
     )
     return dataclasses.replace(
         study,
         answers=sweep_answers.sentences(study, is_same=_is_same_training(sweep)),
+    )
+
+
+def _range_alone(config: StudyConfig, ranged: RangeTest | None) -> SweepStudy:
+    """Of a study that sweeps nothing."""
+    return SweepStudy(
+        study=config.study,
+        title=f"Range test: {config.model.preset} on {config.data.dataset}",
+        answers=ranged.sentences if ranged else (),
+        metric=config.training.best_metric,
+        split=None,
+        num_examples=None,
+        num_validation_examples=None,
+        mean=None,
+        std=None,
+        interval_95=None,
+        chosen_run=None,
+        flagfile=None,
+        runs=(),
+        config=dataclasses.asdict(config),
+        environment=environment.facts(()),
+        winner=None,
+        trials=(),
+        effects=(),
+        no_effects=None,
+        range_test=ranged,
     )
 
 

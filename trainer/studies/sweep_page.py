@@ -39,7 +39,6 @@ _COLORS: Mapping[str, str] = {
     "winner": ORANGE,
     "as_good": BLUE,
     "behind": BLUE,
-    "left_out": GREY,
 }
 _PER_ROW = 2
 
@@ -156,16 +155,15 @@ def _draw_settings(
         is_list = axis.scale == "choices"
         for trial in known:
             value = trial.settings[axis.name]
+            color = _COLORS.get(trial.status, GREY)
             plot.plot(
                 [axis.values.index(value) if is_list else value],
                 [trial.rungs[0].value or 0.0],
                 marker="*" if trial.status == "winner" else "o",
                 markersize=11 if trial.status == "winner" else 5,
                 # Those that went on are filled.
-                markerfacecolor=(
-                    _COLORS[trial.status] if len(trial.rungs) > 1 else "none"
-                ),
-                color=_COLORS.get(trial.status, GREY),
+                markerfacecolor=(color if len(trial.rungs) > 1 else "none"),
+                color=color,
                 linestyle="none",
             )
         plot.set_xlabel(axis.name)

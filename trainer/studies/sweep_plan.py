@@ -288,7 +288,8 @@ def _num_texts(config: StudyConfig, read: Sources) -> int:
     return min(config.data.num_train_examples or available, available)
 
 
-def flagfile(config: ExperimentConfig) -> str:
+def flagfile(planned: PlannedRun) -> str:
     """A run's settings as `trainer.main --flagfile` takes them."""
-    lines = wording.flag_lines(dataclasses.asdict(config), all_of_them=False)
+    config = dataclasses.asdict(planned.config)
+    lines = wording.flag_lines(config, all_of_them=False)
     return "".join(f"{line}\n" for line in lines)
