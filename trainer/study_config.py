@@ -130,6 +130,15 @@ class StudyConfig(ExperimentConfig):
                     mend="give --num_folds=5",
                 )
             )
+        if self.study == "folds" and self.data.num_eval_examples:
+            raise ValueError(
+                message(
+                    "--study=folds measures every text: --num_eval_examples must be 0",
+                    received=f"num_eval_examples={self.data.num_eval_examples}",
+                    mend="leave it out; --num_train_examples shortens the runs, and "
+                    "--num_before_examples the evaluation before training",
+                )
+            )
         if self.study == "seeds" and len(self.seeds) < 2:
             raise ValueError(
                 message(
