@@ -157,6 +157,24 @@ def _require_encoding(name: str) -> None:
         raise ValueError(message(rule, received=repr(name), mend=mend)) from None
 
 
+def _require_folds(num_folds: int, fold: int) -> None:
+    _require(
+        num_folds == 0 or num_folds >= 2,
+        "--num_folds must be 0 (no folds) or at least 2",
+        received=f"num_folds={num_folds}",
+    )
+    _require(
+        fold == -1 or 0 <= fold < num_folds,
+        (
+            f"--fold must be from 0 to {num_folds - 1}, the last of --num_folds"
+            if num_folds
+            else "--fold is for --num_folds"
+        ),
+        received=f"fold={fold}, num_folds={num_folds}",
+        mend="" if num_folds else "give --num_folds=5, or leave --fold out",
+    )
+
+
 def _require_columns(names: tuple[str, ...]) -> None:
     _require(
         all(map(str.strip, names)) and len(set(names)) == len(names),
@@ -327,21 +345,7 @@ class DataConfig:
                 f"--{name} must be 0 (no such split) or at least 2",
                 received=f"{name}={value}",
             )
-        _require(
-            self.num_folds == 0 or self.num_folds >= 2,
-            "--num_folds must be 0 (no folds) or at least 2",
-            received=f"num_folds={self.num_folds}",
-        )
-        _require(
-            self.fold == -1 or 0 <= self.fold < self.num_folds,
-            (
-                f"--fold must be from 0 to {self.num_folds - 1}, the last of --num_folds"
-                if self.num_folds
-                else "--fold is for --num_folds"
-            ),
-            received=f"fold={self.fold}, num_folds={self.num_folds}",
-            mend="" if self.num_folds else "give --num_folds=5, or leave --fold out",
-        )
+        _require_folds(self.num_folds, self.fold)
         _require(
             self.max_length >= 3,
             "--max_length must be at least 3: [CLS], one token, [SEP]",
@@ -962,6 +966,17 @@ class ExperimentConfig:
             f" --max_windows, with windows), that is at least {least}, or be 0",
             received=f"tokens_per_batch={budget}, max_length={self.data.max_length}",
         )
+        self._require_validation()
+        _require(
+            self.model.pooling == "first"
+            or "huggingface" not in self.serving.export_formats,
+            "--export_formats=huggingface needs --pooling=first: transformers'"
+            " classifier reads the first token",
+            received=f"pooling={self.model.pooling}",
+        )
+
+    def _require_validation(self) -> None:
+        """Raises ValueError where a setting needs a split that there is not."""
         has_validation = self.data.validation_one_in or self.data.validation_dataset
         _require(
             bool(has_validation) or not self.training.early_stopping_patience,
@@ -980,13 +995,6 @@ class ExperimentConfig:
                 " --validation_dataset",
                 received=f"{name}={value}, validation_one_in=0",
             )
-        _require(
-            self.model.pooling == "first"
-            or "huggingface" not in self.serving.export_formats,
-            "--export_formats=huggingface needs --pooling=first: transformers'"
-            " classifier reads the first token",
-            received=f"pooling={self.model.pooling}",
-        )
         _require(
             bool(has_validation) or not self.training.eval_every_steps,
             "--eval_every_steps needs a validation split: set --validation_one_in or"

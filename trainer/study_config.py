@@ -36,8 +36,8 @@ class StudyConfig(ExperimentConfig):
         "learning_curve",
         "Which runs to make. `learning_curve`: the same run on growing shares of the "
         "training texts, each within the next, measured on the same held-out texts. "
-        "`folds`: cross-validation, each text held out once (--num_folds; --fold=3 makes "
-        "that run alone). `seeds`: the same run with several --seeds.",
+        "`folds`: cross-validation, each text held out once, whatever --num_eval_examples "
+        "says (--num_folds; --fold=3 makes that run alone). `seeds`: the same run with several --seeds.",
     )
     study_dir: str = setting(
         "",
@@ -128,15 +128,6 @@ class StudyConfig(ExperimentConfig):
                     "--study=folds needs --num_folds",
                     received="num_folds=0",
                     mend="give --num_folds=5",
-                )
-            )
-        if self.study == "folds" and self.data.num_eval_examples:
-            raise ValueError(
-                message(
-                    "--study=folds measures every text: --num_eval_examples must be 0",
-                    received=f"num_eval_examples={self.data.num_eval_examples}",
-                    mend="leave it out; --num_train_examples shortens the runs, and "
-                    "--num_before_examples the evaluation before training",
                 )
             )
         if self.study == "seeds" and len(self.seeds) < 2:
