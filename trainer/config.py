@@ -51,6 +51,7 @@ GUIDE_SENTENCES = (
     "The movie was terrible and boring.",
 )
 DEFAULT_WARMUP_FRACTION = 0.1
+TRACKERS = ("tensorboard", "mlflow")
 BASELINES = ("commonest", "tfidf", "frozen")
 EXPORT_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
@@ -927,6 +928,15 @@ class ExperimentConfig:
         "pass over all texts. Empty: none.",
         may_change=True,
     )
+    trackers: tuple[str, ...] = setting(
+        (),
+        "Where to compare finished runs, separated by commas: `tensorboard`, settings and "
+        "metrics as HParams (tensorboard --logdir of the folder above the runs, or of a "
+        "study); `mlflow`, settings, metrics, report and the path of the model, in "
+        "./mlruns or where MLFLOW_TRACKING_URI says (needs mlflow-skinny). One that fails "
+        "costs a warning. Empty: nowhere.",
+        may_change=True,
+    )
     num_before_examples: int = setting(
         200,
         "Evaluate the weights as they came on at most this many texts of each held-out "
@@ -958,6 +968,11 @@ class ExperimentConfig:
             and len(set(self.baselines)) == len(self.baselines),
             f"--baselines must be any of {', '.join(BASELINES)}, separated by commas",
             received=",".join(self.baselines),
+        )
+        _require(
+            set(self.trackers) <= set(TRACKERS),
+            f"--trackers must be any of {', '.join(TRACKERS)}, separated by commas",
+            received=",".join(self.trackers),
         )
         budget, least = self.training.tokens_per_batch, 8 * self.data.max_text_length
         _require(

@@ -141,6 +141,14 @@ def test_fewer_texts_of_a_label_than_folds_are_named() -> None:
     splits.folds_of(sources(TEXTS, LABELS), config(num_folds=7))
 
 
+def test_a_fold_that_leaves_no_validation_is_named_before_any_run() -> None:
+    read = sources(TEXTS[:60], LABELS[:30] + [1] * 30)
+    with pytest.raises(ValueError, match="validation split must have") as caught:
+        splits.folds_of(read, config(validation_one_in=1000))
+    assert "--num_folds=5 --fold=0 and --validation_one_in=1000" in str(caught.value)
+    splits.folds_of(read, config(validation_one_in=0))
+
+
 @pytest.mark.parametrize(
     ("groups", "rule", "mend"),
     [

@@ -35,7 +35,11 @@ def make_folds(folder: pathlib.Path, preset: str, **changes: Any) -> StudyConfig
         folder,
         preset,
         study="folds",
-        data={"num_folds": NUM_FOLDS, "num_eval_examples": 0},
+        data={
+            "num_folds": NUM_FOLDS,
+            "num_eval_examples": 0,
+            "validation_one_in": 4,
+        },
         training={"num_train_epochs": 2},
         **{"export_folds": "final"} | changes,
     )
