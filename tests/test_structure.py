@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     ("training", "evaluation"),
     ("tasks",),
-    ("serving", "baselines"),
+    ("serving", "baselines", "trackers"),
     ("run_folder", "flags"),
     ("stages",),
     ("experiment",),

@@ -52,6 +52,7 @@ GUIDE_SENTENCES = (
     "The movie was terrible and boring.",
 )
 DEFAULT_WARMUP_FRACTION = 0.1
+TRACKERS = ("tensorboard", "mlflow")
 BASELINES = ("commonest", "tfidf", "frozen")
 EXPORT_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
@@ -162,6 +163,24 @@ def _require_encoding(name: str) -> None:
         mend = f"give one that Python knows{did_you_mean(name, known)}, or auto"
         rule = "--encoding must be an encoding of text"
         raise ValueError(message(rule, received=repr(name), mend=mend)) from None
+
+
+def _require_folds(num_folds: int, fold: int) -> None:
+    _require(
+        num_folds == 0 or num_folds >= 2,
+        "--num_folds must be 0 (no folds) or at least 2",
+        received=f"num_folds={num_folds}",
+    )
+    _require(
+        fold == -1 or 0 <= fold < num_folds,
+        (
+            f"--fold must be from 0 to {num_folds - 1}, the last of --num_folds"
+            if num_folds
+            else "--fold is for --num_folds"
+        ),
+        received=f"fold={fold}, num_folds={num_folds}",
+        mend="" if num_folds else "give --num_folds=5, or leave --fold out",
+    )
 
 
 def _require_columns(names: tuple[str, ...]) -> None:
@@ -340,21 +359,7 @@ class DataConfig:
                 f"--{name} must be 0 (no such split) or at least 2",
                 received=f"{name}={value}",
             )
-        _require(
-            self.num_folds == 0 or self.num_folds >= 2,
-            "--num_folds must be 0 (no folds) or at least 2",
-            received=f"num_folds={self.num_folds}",
-        )
-        _require(
-            self.fold == -1 or 0 <= self.fold < self.num_folds,
-            (
-                f"--fold must be from 0 to {self.num_folds - 1}, the last of --num_folds"
-                if self.num_folds
-                else "--fold is for --num_folds"
-            ),
-            received=f"fold={self.fold}, num_folds={self.num_folds}",
-            mend="" if self.num_folds else "give --num_folds=5, or leave --fold out",
-        )
+        _require_folds(self.num_folds, self.fold)
         _require(
             self.max_length >= 3,
             "--max_length must be at least 3: [CLS], one token, [SEP]",
@@ -942,6 +947,15 @@ class ExperimentConfig:
         "pass over all texts. Empty: none.",
         may_change=True,
     )
+    trackers: tuple[str, ...] = setting(
+        (),
+        "Where to compare finished runs, separated by commas: `tensorboard`, settings and "
+        "metrics as HParams (tensorboard --logdir of the folder above the runs, or of a "
+        "study); `mlflow`, settings, metrics, report and the path of the model, in "
+        "./mlruns or where MLFLOW_TRACKING_URI says (needs mlflow-skinny). One that fails "
+        "costs a warning. Empty: nowhere.",
+        may_change=True,
+    )
     num_before_examples: int = setting(
         200,
         "Evaluate the weights as they came on at most this many texts of each held-out "
@@ -974,6 +988,11 @@ class ExperimentConfig:
             f"--baselines must be any of {', '.join(BASELINES)}, separated by commas",
             received=",".join(self.baselines),
         )
+        _require(
+            set(self.trackers) <= set(TRACKERS),
+            f"--trackers must be any of {', '.join(TRACKERS)}, separated by commas",
+            received=",".join(self.trackers),
+        )
         budget, least = self.training.tokens_per_batch, 8 * self.data.max_text_length
         _require(
             budget == 0 or budget >= least,
@@ -981,6 +1000,17 @@ class ExperimentConfig:
             f" --max_windows, with windows), that is at least {least}, or be 0",
             received=f"tokens_per_batch={budget}, max_length={self.data.max_length}",
         )
+        self._require_validation()
+        _require(
+            self.model.pooling == "first"
+            or "huggingface" not in self.serving.export_formats,
+            "--export_formats=huggingface needs --pooling=first: transformers'"
+            " classifier reads the first token",
+            received=f"pooling={self.model.pooling}",
+        )
+
+    def _require_validation(self) -> None:
+        """Raises ValueError where a setting needs a split that there is not."""
         has_validation = self.data.validation_one_in or self.data.validation_dataset
         _require(
             bool(has_validation) or not self.training.early_stopping_patience,
@@ -999,13 +1029,6 @@ class ExperimentConfig:
                 " --validation_dataset",
                 received=f"{name}={value}, validation_one_in=0",
             )
-        _require(
-            self.model.pooling == "first"
-            or "huggingface" not in self.serving.export_formats,
-            "--export_formats=huggingface needs --pooling=first: transformers'"
-            " classifier reads the first token",
-            received=f"pooling={self.model.pooling}",
-        )
         _require(
             bool(has_validation) or not self.training.eval_every_steps,
             "--eval_every_steps needs a validation split: set --validation_one_in or"

@@ -38,10 +38,11 @@ class StudyConfig(ExperimentConfig):
         "learning_curve",
         "Which runs to make. `learning_curve`: the same run on growing shares of the "
         "training texts, each within the next, measured on the same held-out texts. "
-        "`folds`: cross-validation, each text held out once (--num_folds; --fold=3 makes "
-        "that run alone). `seeds`: the same run with several --seeds. `sweep`: trials of "
-        "the settings of --sweep, chosen on validation. `ladder`: the models of "
-        "--presets, all else equal, with the simple baselines.",
+        "`folds`: cross-validation, each text held out once, whatever --num_eval_examples "
+        "says (--num_folds; --fold=3 makes that run alone). `seeds`: the same run with "
+        "several --seeds. `sweep`: trials of the settings of --sweep, chosen on "
+        "validation. `ladder`: the models of --presets, all else equal, with the simple "
+        "baselines.",
     )
     study_dir: str = setting(
         "",

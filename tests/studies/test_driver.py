@@ -8,63 +8,19 @@ import logging
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from tests import processes
 from tests.evaluation.tiny_report import TIMING, tiny_report
-from tests.test_experiment import assert_equal_weights, make_config
+from tests.studies.tiny_runs import make_study, results, start
+from tests.test_experiment import assert_equal_weights
 from trainer import exit_codes
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, settings
+from trainer.config import DataConfig, ExperimentConfig, ModelConfig
 from trainer.studies import driver
 from trainer.studies.plan import FinishedRun, PlannedRun
 from trainer.study_config import StudyConfig
-
-
-def make_study(folder: pathlib.Path, preset: str, **changes: Any) -> StudyConfig:
-    """Two short runs on a CSV of tiny reviews."""
-    base = make_config(
-        folder,
-        preset,
-        data={"max_length": 16, "num_buckets": 1, "num_eval_examples": 20},
-        training={"num_train_epochs": 3, "save_every_steps": 2},
-        baselines=("commonest",),
-    )
-    values = {
-        field.name: getattr(base, field.name) for field in dataclasses.fields(base)
-    }
-    defaults = {"study_dir": str(folder / "study"), "train_sizes": ("16", "40")}
-    return StudyConfig(**values | defaults | changes)
-
-
-def command(config: StudyConfig) -> list[str]:
-    """The command line of a study, every setting a flag."""
-    flags = [
-        f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
-        for name, value in settings(config).items()
-        if name != "sample_texts"
-    ]
-    return [sys.executable, "-m", "trainer.study", *flags]
-
-
-def start(config: StudyConfig) -> processes.Process:
-    return subprocess.Popen(
-        command(config), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def results(config: StudyConfig) -> Any:
-    """study.json without what depends on clock and folder."""
-    study = json.loads((pathlib.Path(config.study_dir) / "study.json").read_text())
-    del study["config"], study["environment"], study["title"]
-    for run in study["runs"]:
-        assert run.pop("secs") > 0
-        for comparison in run["comparisons"].values():
-            comparison.pop("cost_ratio")
-    return study
 
 
 @pytest.fixture(scope="module")

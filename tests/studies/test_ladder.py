@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.evaluation.tiny_report import export_facts, tiny_report
-from tests.studies.test_driver import make_study
+from tests.studies.tiny_runs import make_study
 from trainer.studies import driver, ladder, ladder_page
 from trainer.studies.choice import Candidate, Standing
 from trainer.studies.plan import FinishedRun, PlannedRun

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import processes
-from tests.studies.test_driver import make_study, start
+from tests.studies.tiny_runs import make_study, start
 from tests.test_experiment import assert_equal_weights
 from tests.test_flags import parse as parse_run
 from trainer import experiment

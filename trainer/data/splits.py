@@ -157,10 +157,18 @@ def folds_of(sources: Sources, config: DataConfig) -> np.ndarray:
     """The fold of each row of the training source: int64 [n].
 
     Raises:
-      ValueError: there are too few texts of a label, or groups.
+      ValueError: there are too few texts of a label, or groups, or a fold leaves no
+        text for validation.
     """
+    sources = without_test(sources)
     train = sources.splits["train"]
-    return _folds(train, _hashed(train), config)
+    hashed = _hashed(train)
+    for fold in range(config.num_folds):
+        of_fold = dataclasses.replace(config, fold=fold)
+        for name, is_chosen in _shares_of_fold(sources, hashed, of_fold).items():
+            if not is_chosen.any():
+                raise ValueError(_empty_split(name, len(train), of_fold))
+    return _folds(train, hashed, config)
 
 
 def _folds(train: TextDataset, hashed: _Hashed, config: DataConfig) -> np.ndarray:
@@ -250,8 +258,12 @@ def _empty_split(name: str, num_texts: int, config: DataConfig) -> str:
     return message(
         f"the {name} split must have at least one text",
         received=f"none of the {num_texts} in the data set, shared out with "
-        f"--test_one_in={config.test_one_in} and "
-        f"--validation_one_in={config.validation_one_in}, the first "
+        + (
+            f"--num_folds={config.num_folds} --fold={config.fold} and "
+            if config.num_folds
+            else f"--test_one_in={config.test_one_in} and "
+        )
+        + f"--validation_one_in={config.validation_one_in}, the first "
         f"{MIN_TRAIN_TEXTS} texts of each label being for training",
         mend=f"add {unit}, change the shares, or set the share to 0 to go without that "
         "split",

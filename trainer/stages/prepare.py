@@ -16,6 +16,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from trainer import trackers
 from trainer.config import DataConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
 from trainer.data.sources import Load, Sources
@@ -130,6 +131,7 @@ def run(run: Run) -> Material:
       ValueError: the data cannot be used, or workers differ; the message says where.
     """
     formats.check_installed(run.config.serving.export_formats)
+    trackers.check_installed(run.config.trackers)
     with run.runtime.watchdog.working("reading and tokenizing the texts"):
         preset = presets.load_preset(run.config.model.preset)
         material = make_material(

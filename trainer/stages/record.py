@@ -26,7 +26,7 @@ import statistics
 import sys
 from typing import Any, Mapping, Sequence
 
-from trainer import environment, run_folder, storage
+from trainer import environment, run_folder, storage, trackers, wording
 from trainer.config import ExperimentConfig, ServingConfig, settings
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
@@ -41,6 +41,7 @@ from trainer.stages.measure import After, Before
 from trainer.stages.prepare import Material
 from trainer.stages.publish import Exported, title
 from trainer.stages.train import Trained
+from trainer.trackers import TrackedRun
 
 _logger = logging.getLogger(__name__)
 
@@ -123,9 +124,36 @@ def run(
     """
     if run.folder.is_finished:
         predictions.write(run.folder, material, after)
-    _write(run.folder, _published(run, report, exported))
+    published = _published(run, report, exported)
+    _write(run.folder, published)
+    trackers.record(run.config.trackers, _tracked(run, published))
     run.runtime.wait_for_all()
     return read(run.folder)
+
+
+def _tracked(run: Run, report: schema.Report) -> TrackedRun:
+    return TrackedRun(
+        name=str(run.folder),
+        settings={
+            name: ",".join(value) if isinstance(value, tuple) else value
+            for name, value in settings(run.config).items()
+            if not wording.fields()[name].metadata["may_change"]
+        },
+        metrics={
+            f"{split}_{name}": getattr(evaluation, name)
+            for split, evaluation in report.after.items()
+            for name in ("accuracy", "f1_macro", "mcc", "loss")
+        }
+        | {
+            f"{split}_accuracy_{name}": scores.accuracy
+            for name, baseline in report.baselines.items()
+            for split in ("validation", "test")
+            if (scores := getattr(baseline, split)) is not None
+        },
+        logs=run.folder.logs,
+        files=(run.folder.report_page, run.folder.report),
+        saved_model=str(report.paths.saved_model),
+    )
 
 
 def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Report:

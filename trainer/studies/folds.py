@@ -11,6 +11,7 @@ decision that was fitted out of fold, and nothing held out to be measured on.
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 from typing import Iterator, Sequence
@@ -23,6 +24,8 @@ from trainer.studies.plan import FinishedRun, Kind, PlannedRun
 from trainer.studies.schema import Estimate, FinalFacts, RepeatedStudy
 from trainer.studies.study_folder import StudyFolder
 from trainer.study_config import StudyConfig
+
+_logger = logging.getLogger(__name__)
 
 # Of a flagfile's numbers, so that two machines write the same ones.
 _DIGITS = 6
@@ -38,12 +41,17 @@ def plan(
     """
     num_folds = config.data.num_folds
     if not finished:
+        if config.data.num_eval_examples:
+            _logger.warning(
+                "--num_eval_examples=%d is not used: each text of each fold is measured",
+                config.data.num_eval_examples,
+            )
         splits.folds_of(read, config.data)
     folds = tuple(
         PlannedRun(
             number=fold,
             name=f"fold {fold} of {num_folds}",
-            config=config.run(fold, fold=fold),
+            config=config.run(fold, fold=fold, num_eval_examples=0),
         )
         for fold in range(num_folds)
     )

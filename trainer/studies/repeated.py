@@ -9,8 +9,9 @@ The page and the table are made in `repeated_page.py`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 from trainer import storage
 from trainer.evaluation.schema import BaselineScores, SplitEvaluation
@@ -29,7 +30,13 @@ from trainer.study_config import StudyConfig
 
 FINE_TUNED = "fine_tuned"
 METRIC = "accuracy"
-_METRICS = (METRIC, "f1_macro", "mcc", "loss")
+# With their ranges, which an interval of few runs may leave.
+_METRICS: Mapping[str, tuple[float, float]] = {
+    METRIC: (0.0, 1.0),
+    "f1_macro": (0.0, 1.0),
+    "mcc": (-1.0, 1.0),
+    "loss": (0.0, math.inf),
+}
 # In the order in which they are shown.
 _BASELINES = ("tfidf", "frozen", "commonest")
 
@@ -125,8 +132,16 @@ def _estimates(
     scores: Sequence[SplitEvaluation | BaselineScores], estimate: Estimator
 ) -> dict[str, Estimate]:
     return {
-        name: estimate([getattr(each, name) for each in scores]) for name in _METRICS
+        name: _within(estimate([getattr(each, name) for each in scores]), *ends)
+        for name, ends in _METRICS.items()
     }
+
+
+def _within(estimate: Estimate, least: float, most: float) -> Estimate:
+    if estimate.interval_95 is None:
+        return estimate
+    low, high = estimate.interval_95
+    return dataclasses.replace(estimate, interval_95=(max(low, least), min(high, most)))
 
 
 def mean_difference(study: RepeatedStudy, baseline: str) -> tuple[float, float, float]:

@@ -79,7 +79,7 @@ def summary(study: RepeatedStudy) -> str:
 
 
 def _row(first: str, cells: list[str]) -> str:
-    return (f"{first:<10}  " + "".join(f"{cell:<28}" for cell in cells)).rstrip()
+    return (f"{first:<10}  " + "".join(f"{cell:<30}" for cell in cells)).rstrip()
 
 
 def _shown(metric: str, estimate: Estimate) -> str:

@@ -47,7 +47,7 @@ class Estimate:
     Attributes:
       values: of each run, by number.
       std: over the runs (n - 1); None of a single one.
-      interval_95: of the mean; likewise. It may leave the metric's range.
+      interval_95: of the mean, within the metric's range; likewise.
     """
 
     values: tuple[float, ...]
