@@ -55,8 +55,11 @@ RUN_BY = {
     "--verify": "test_own_data_then_predict_and_serve",
     "-m trainer.serve": "test_own_data_then_predict_and_serve",
     "curl": "test_own_data_then_predict_and_serve",
-    "-m trainer.study": "tests/studies/test_driver.py::"
+    "--study=learning_curve": "tests/studies/test_driver.py::"
     "test_a_stopped_study_continues_where_it_was",
+    "--study=folds": "tests/studies/test_folds.py::"
+    "test_two_processes_make_each_run_once",
+    "--study=seeds": "tests/studies/test_seeds.py::test_it_says_how_much_is_luck",
     "scripts.benchmarks.benchmark": "tests/test_benchmark.py::test_it_runs",
     "scripts.benchmarks.measure_scaling": "tests/test_measure_scaling.py::test_it_runs",
 }

@@ -348,7 +348,7 @@ def test_help() -> None:
         (PredictConfig, "--batch_size: default 32"),
         (ServeConfig, "--port: default 8501"),
         (StudyConfig, "--study_dir: required"),
-        (StudyConfig, "--study=learning_curve: default learning_curve"),
+        (StudyConfig, "--num_jobs: default 1"),
         (StudyConfig, "--seeds: by default --seed alone"),
     ],
 )

@@ -75,6 +75,18 @@ def test_it_is_read_back() -> None:
         (["--seeds=a"], "whole numbers of at least 0", []),
         (["--seeds=2147483648"], "--seed must be below 2147483648", ["--seeds=0"]),
         (["--max_length=2"], "--max_length must be at least 3", []),
+        (["--num_jobs=0"], "--num_jobs must be at least 1", ["--num_jobs=1"]),
+        (["--export_folds=final"], "must be given what it uses", []),
+        (["--study=folds"], "needs --num_folds", ["--study=folds --num_folds=5"]),
+        (["--study=folds", "--num_folds=5", "--seeds=0,1"], "what it uses", []),
+        (
+            ["--study=folds", "--num_folds=5", "--fold=5"],
+            "--fold must be from 0 to 4",
+            [],
+        ),
+        (["--study=seeds"], "two --seeds or more", ["--study=seeds --seeds=0,1,2"]),
+        (["--study=seeds", "--seeds=4"], "two --seeds or more", []),
+        (["--num_folds=5"], "must be told which fold", ["--num_folds=5 --fold=0"]),
         (
             ["--early_stopping_patience=2", "--validation_one_in=0"],
             "needs a validation split",
@@ -88,8 +100,25 @@ def test_mistakes_are_named(arguments: list[str], rule: str, mended: list[str]) 
         parse(*REQUIRED, *arguments)
     for flag in mended:
         if "give --" in str(caught.value):
-            assert f"give {flag}" in str(caught.value)
-        parse(*REQUIRED, flag)
+            # Of several flags the last one mends.
+            assert f"give {flag.split()[-1]}" in str(caught.value)
+        parse(*REQUIRED, *flag.split())
+
+
+def test_processes_that_make_one_fold_each_share_the_study() -> None:
+    folds = [*REQUIRED, "--study=folds", "--num_folds=5"]
+    every, one = parse(*folds), parse(*folds, "--fold=3")
+    assert (every.only_run, one.only_run) == (None, 3)
+    assert one.shared == every.shared == every
+
+
+def test_a_setting_of_any_section_is_changed_by_its_name() -> None:
+    config = parse(*REQUIRED, "--export_dir=/models/a")
+    run = config.run(2, learning_rate=1e-3, num_folds=5, fold=2, baselines=("tfidf",))
+    assert run.optimizer.learning_rate == 1e-3
+    assert (run.data.num_folds, run.data.fold) == (5, 2)
+    assert run.baselines == ("tfidf",)
+    assert run.serving.export_dir == ""
 
 
 @pytest.mark.parametrize("missing", REQUIRED)

@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import dataclasses
 import encodings.aliases
+import functools
 import json
 import math
 import typing
-from typing import Any, Literal, Mapping, Sequence
+from typing import Any, Literal, Mapping, Sequence, TypeVar
 
 from trainer import json_text
 from trainer.messages import did_you_mean, message
+
+_Experiment = TypeVar("_Experiment", bound="ExperimentConfig")
 
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
@@ -49,6 +52,7 @@ GUIDE_SENTENCES = (
     "The movie was terrible and boring.",
 )
 DEFAULT_WARMUP_FRACTION = 0.1
+TRACKERS = ("tensorboard", "mlflow")
 BASELINES = ("commonest", "tfidf", "frozen")
 EXPORT_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
 # What keeps an accelerator busy that only predicts.
@@ -120,9 +124,15 @@ def label_pair(entry: str) -> tuple[str, str]:
     return (label.strip(), name.strip()) if equals else (name.strip(), name.strip())
 
 
+@functools.cache
+def _hints(config_class: type) -> Mapping[str, Any]:
+    """The types of the fields: a study makes many configs."""
+    return typing.get_type_hints(config_class)
+
+
 def _require_choices(config: Any) -> None:
     """Raises ValueError when a `Literal` field holds none of its choices."""
-    for name, hint in typing.get_type_hints(type(config)).items():
+    for name, hint in _hints(type(config)).items():
         if typing.get_origin(hint) is Literal:
             value, choices = getattr(config, name), typing.get_args(hint)
             _require(
@@ -153,6 +163,24 @@ def _require_encoding(name: str) -> None:
         mend = f"give one that Python knows{did_you_mean(name, known)}, or auto"
         rule = "--encoding must be an encoding of text"
         raise ValueError(message(rule, received=repr(name), mend=mend)) from None
+
+
+def _require_folds(num_folds: int, fold: int) -> None:
+    _require(
+        num_folds == 0 or num_folds >= 2,
+        "--num_folds must be 0 (no folds) or at least 2",
+        received=f"num_folds={num_folds}",
+    )
+    _require(
+        fold == -1 or 0 <= fold < num_folds,
+        (
+            f"--fold must be from 0 to {num_folds - 1}, the last of --num_folds"
+            if num_folds
+            else "--fold is for --num_folds"
+        ),
+        received=f"fold={fold}, num_folds={num_folds}",
+        mend="" if num_folds else "give --num_folds=5, or leave --fold out",
+    )
 
 
 def _require_columns(names: tuple[str, ...]) -> None:
@@ -230,6 +258,19 @@ class DataConfig:
         "The validation split is one in this many of the texts that are not in the "
         "test split, chosen the same way. 0: no validation split.",
     )
+    num_folds: int = setting(
+        0,
+        "Deal the training texts out into this many folds, by a hash of the text within "
+        "each label (or of the group, see --group_field): the test split is then "
+        "--fold, validation a share of the other folds, and a test set that the data "
+        "set brings along is left out. All folds are `trainer.study --study=folds`. 0: "
+        "no folds.",
+    )
+    fold: int = setting(
+        -1,
+        "The fold that is held out for test, from 0, for --num_folds. -1: none is named; "
+        "in a study of folds, one after the other.",
+    )
     num_train_examples: int = setting(
         0,
         "Train on this many examples, drawn by --seed in the proportions of the "
@@ -239,6 +280,12 @@ class DataConfig:
         0,
         "Evaluate on at most this many examples of validation and of test, each "
         "drawn by --seed in the proportions of the labels. 0: all of them.",
+    )
+    evaluate_test: bool = setting(
+        True,
+        "Answer the test texts at the end. `false`: they are split off as ever, but "
+        "neither trained on nor answered, so that they are fresh when the choice among "
+        "many runs is made; results are quoted on validation.",
     )
     max_length: int = setting(
         512,
@@ -312,6 +359,7 @@ class DataConfig:
                 f"--{name} must be 0 (no such split) or at least 2",
                 received=f"{name}={value}",
             )
+        _require_folds(self.num_folds, self.fold)
         _require(
             self.max_length >= 3,
             "--max_length must be at least 3: [CLS], one token, [SEP]",
@@ -745,6 +793,12 @@ class RuntimeConfig:
 class ServingConfig:
     """What is exported, and how the exported model decides."""
 
+    export: bool = setting(
+        True,
+        "Export the trained model. `false`: the run ends with its report and its "
+        "checkpoints; started again without this flag, it exports its best weights.",
+        may_change=True,
+    )
     export_dir: str = setting(
         "",
         "Folder of the exported versions, 1, 2, ..., as a model server takes it."
@@ -797,6 +851,14 @@ class ServingConfig:
         "never.",
         may_change=True,
     )
+    given_decision: tuple[str, ...] = setting(
+        (),
+        "Choose labels by this decision instead of fitting one: the temperature, the "
+        "score below which to abstain, and each class's threshold (which sum to 1), "
+        "separated by commas. A study of folds fits it on texts that were held out, and "
+        "writes it into the flagfile of its final run. Empty: fit it on validation.",
+        may_change=True,
+    )
     max_serving_batch_size: int = setting(
         32,
         "Largest batch that a model server shall make of waiting requests; in the "
@@ -818,6 +880,38 @@ class ServingConfig:
         for name in ("max_accuracy_drop", "abstain_accuracy"):
             value = getattr(self, name)
             _require(0 <= value <= 1, f"--{name} must be in [0, 1]", received=value)
+        _require(
+            not self.given_decision or bool(self.decision_numbers),
+            "--given_decision must be a temperature above 0, a score in [0, 1], and "
+            "thresholds above 0, which sum to 1, of two classes or more",
+            received=",".join(self.given_decision),
+        )
+        _require(
+            not self.given_decision
+            or (self.decision_metric, self.abstain_accuracy) == ("none", 0),
+            "--given_decision stands for all that --decision_metric and "
+            "--abstain_accuracy would fit",
+            received=f"decision_metric={self.decision_metric}, "
+            f"abstain_accuracy={self.abstain_accuracy} beside it",
+            mend="leave these out, or --given_decision",
+        )
+
+    @property
+    def decision_numbers(self) -> tuple[float, ...]:
+        """Those of --given_decision; empty: there is none, or they are none."""
+        try:
+            numbers = tuple(map(float, self.given_decision))
+        except ValueError:
+            return ()
+        temperature, score, *thresholds = (*numbers, 0.0, 0.0)[: max(2, len(numbers))]
+        is_fit = (
+            len(thresholds) >= 2
+            and 0 < temperature < math.inf
+            and 0 <= score <= 1
+            and all(threshold > 0 for threshold in thresholds)
+            and abs(sum(thresholds) - 1) < 1e-3
+        )
+        return numbers if is_fit else ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -853,6 +947,15 @@ class ExperimentConfig:
         "pass over all texts. Empty: none.",
         may_change=True,
     )
+    trackers: tuple[str, ...] = setting(
+        (),
+        "Where to compare finished runs, separated by commas: `tensorboard`, settings and "
+        "metrics as HParams (tensorboard --logdir of the folder above the runs, or of a "
+        "study); `mlflow`, settings, metrics, report and the path of the model, in "
+        "./mlruns or where MLFLOW_TRACKING_URI says (needs mlflow-skinny). One that fails "
+        "costs a warning. Empty: nowhere.",
+        may_change=True,
+    )
     num_before_examples: int = setting(
         200,
         "Evaluate the weights as they came on at most this many texts of each held-out "
@@ -874,10 +977,21 @@ class ExperimentConfig:
             _require(bool(value), f"--{name} is required", received="none")
         _require_at_least(self, 0, "num_bootstrap_resamples", "num_before_examples")
         _require(
+            not self.data.num_folds or self.data.fold >= 0,
+            "a run with --num_folds must be told which fold to hold out",
+            received=f"num_folds={self.data.num_folds} without --fold",
+            mend="give --fold=0, or make all folds with trainer.study --study=folds",
+        )
+        _require(
             set(self.baselines) <= set(BASELINES)
             and len(set(self.baselines)) == len(self.baselines),
             f"--baselines must be any of {', '.join(BASELINES)}, separated by commas",
             received=",".join(self.baselines),
+        )
+        _require(
+            set(self.trackers) <= set(TRACKERS),
+            f"--trackers must be any of {', '.join(TRACKERS)}, separated by commas",
+            received=",".join(self.trackers),
         )
         budget, least = self.training.tokens_per_batch, 8 * self.data.max_text_length
         _require(
@@ -886,6 +1000,17 @@ class ExperimentConfig:
             f" --max_windows, with windows), that is at least {least}, or be 0",
             received=f"tokens_per_batch={budget}, max_length={self.data.max_length}",
         )
+        self._require_validation()
+        _require(
+            self.model.pooling == "first"
+            or "huggingface" not in self.serving.export_formats,
+            "--export_formats=huggingface needs --pooling=first: transformers'"
+            " classifier reads the first token",
+            received=f"pooling={self.model.pooling}",
+        )
+
+    def _require_validation(self) -> None:
+        """Raises ValueError where a setting needs a split that there is not."""
         has_validation = self.data.validation_one_in or self.data.validation_dataset
         _require(
             bool(has_validation) or not self.training.early_stopping_patience,
@@ -905,13 +1030,6 @@ class ExperimentConfig:
                 received=f"{name}={value}, validation_one_in=0",
             )
         _require(
-            self.model.pooling == "first"
-            or "huggingface" not in self.serving.export_formats,
-            "--export_formats=huggingface needs --pooling=first: transformers'"
-            " classifier reads the first token",
-            received=f"pooling={self.model.pooling}",
-        )
-        _require(
             bool(has_validation) or not self.training.eval_every_steps,
             "--eval_every_steps needs a validation split: set --validation_one_in or"
             " --validation_dataset",
@@ -926,14 +1044,14 @@ class ExperimentConfig:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "ExperimentConfig":
-        """The config `to_json` wrote.
+    def from_json(cls: type[_Experiment], text: str) -> _Experiment:
+        """The config of this class that `to_json` wrote.
 
         Raises:
           ValueError: the text is no such config.
         """
         try:
-            config: ExperimentConfig = _from_mapping(cls, json_text.parse(text))
+            config: _Experiment = _from_mapping(cls, json_text.parse(text))
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not a saved config: {error}") from error
         return config
@@ -1107,9 +1225,10 @@ class AuditConfig:
         _require(bool(self.data.dataset), "--dataset is required", received="none")
 
 
-def sections(config_class: type) -> dict[str, type]:
+@functools.cache
+def sections(config_class: type) -> Mapping[str, type]:
     """The nested dataclasses of a config class, by field name."""
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class)
     return {
         field.name: hints[field.name]
         for field in dataclasses.fields(config_class)

@@ -2,6 +2,8 @@
 
     with folder_lock.held(storage.path("runs/a"), flag="model_dir"):
         ...     # a second process that comes here is refused, and told who is in it
+    with folder_lock.held_in_turn(storage.path("studies/a"), flag="study_dir"):
+        ...     # a second process waits for the first
 
 On a disk the kernel holds the lock, and lets go of it with the process, however that
 ends: also on NFS and other file systems that have locks between machines. Elsewhere
@@ -35,8 +37,13 @@ FILE_NAME = ".lock"
 _RENEW_SECS = 10.0
 _DEAD_SECS = 45.0
 _POLL_SECS = 1.0
+_TURN_SECS = 0.2
 
 _logger = logging.getLogger(__name__)
+
+
+class InUse(ValueError):
+    """Another process is in the folder; the message names it."""
 
 
 @contextlib.contextmanager
@@ -47,7 +54,8 @@ def held(folder: storage.Path, *, flag: str) -> Iterator[None]:
       flag: the setting that names the folder, for the message.
 
     Raises:
-      ValueError: another process is in it.
+      InUse: another process is in it.
+      ValueError: the folder cannot be written.
     """
     if isinstance(folder, pathlib.Path):
         with _locked(folder, flag):
@@ -55,6 +63,46 @@ def held(folder: storage.Path, *, flag: str) -> Iterator[None]:
     else:
         with _leased(folder, flag, renew_secs=_RENEW_SECS, dead_secs=_DEAD_SECS):
             yield
+
+
+@contextlib.contextmanager
+def held_in_turn(folder: storage.Path, *, flag: str) -> Iterator[None]:
+    """As `held`, but waits until no other process is in the folder.
+
+    For what takes moments, such as writing a file that several processes write.
+    """
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(folder, flag=flag))
+            except InUse:
+                time.sleep(_TURN_SECS)
+                continue
+            yield
+            return
+
+
+def is_held(folder: storage.Path) -> bool:
+    """Whether a process is in the folder, as far as a look without waiting tells.
+
+    False where there are no locks but leases, of which one that is left over is told
+    from one that is renewed by waiting alone.
+    """
+    if not isinstance(folder, pathlib.Path):
+        return False
+    try:
+        stream = open(folder / FILE_NAME, "rb")
+    except OSError:
+        return False
+    with stream:
+        try:
+            # Shared, so that those who look do not see each other.
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 @contextlib.contextmanager
@@ -101,7 +149,7 @@ def _lock(stream: TextIO, folder: pathlib.Path, flag: str) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.seek(0)
-        raise ValueError(_refusal(folder, flag, stream.read().strip())) from None
+        raise InUse(_refusal(folder, flag, stream.read().strip())) from None
     except OSError as error:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise
@@ -141,7 +189,7 @@ def _leased(
     _write_lease(place, token, 0)
     # Two processes that saw the same dead owner: the last one to write stays.
     if (winner := _read_lease(place)).get("token") != token:
-        raise ValueError(_refusal(folder, flag, str(winner.get("owner", ""))))
+        raise InUse(_refusal(folder, flag, str(winner.get("owner", ""))))
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
     try:
@@ -176,7 +224,7 @@ def _wait_for_a_dead_owner(
         if not now:
             return
         if now != first:
-            raise ValueError(_refusal(folder, flag, str(now.get("owner", ""))))
+            raise InUse(_refusal(folder, flag, str(now.get("owner", ""))))
 
 
 def _write_lease(place: storage.Path, token: str, count: int) -> None:

@@ -5,6 +5,7 @@
     )
     config.sizes, config.run_seeds          # (), (0,)
     config.run(3, num_train_examples=1000, seed=0).model_dir    # "studies/a/runs/003"
+    config.run(0, num_folds=5, fold=0)      # any setting of a run, by its name
 
 All flags of a run are flags of a study, so that one flagfile serves both.
 """
@@ -12,12 +13,15 @@ All flags of a run are flags of a study, so that one flagfile serves both.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import functools
+from typing import Any, Literal
 
-from trainer.config import ExperimentConfig, setting
+from trainer import sweep_space
+from trainer.config import ExperimentConfig, sections, setting
 from trainer.messages import message
 
-StudyName = Literal["learning_curve"]
+StudyName = Literal["learning_curve", "folds", "seeds", "sweep", "ladder"]
+ExportFolds = Literal["none", "final"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,13 +37,32 @@ class StudyConfig(ExperimentConfig):
     study: StudyName = setting(
         "learning_curve",
         "Which runs to make. `learning_curve`: the same run on growing shares of the "
-        "training texts, each within the next, measured on the same held-out texts.",
+        "training texts, each within the next, measured on the same held-out texts. "
+        "`folds`: cross-validation, each text held out once, whatever --num_eval_examples "
+        "says (--num_folds; --fold=3 makes that run alone). `seeds`: the same run with "
+        "several --seeds. `sweep`: trials of the settings of --sweep, chosen on "
+        "validation. `ladder`: the models of --presets, all else equal, with the simple "
+        "baselines.",
     )
     study_dir: str = setting(
         "",
         "Folder of the study: its runs, study.json, study.html and the picture. A study "
         "that was stopped continues from here. Required.",
         may_change=True,
+    )
+    num_jobs: int = setting(
+        1,
+        "Make this many runs at a time, each in a process of its own on this machine. "
+        "Several machines with a shared STUDY_DIR work on one study, too: start the same "
+        "command on each. Runs give the same whoever makes them.",
+        may_change=True,
+    )
+    export_folds: ExportFolds = setting(
+        "none",
+        "What a study of folds exports besides each fold's own model: `none`, nothing; "
+        "`final`, a model of one more run, trained on all texts for as many epochs as "
+        "were best in the median fold, its temperature, thresholds and abstaining fitted "
+        "on the answers to the texts of all folds together.",
     )
     train_sizes: tuple[str, ...] = setting(
         (),
@@ -49,15 +72,58 @@ class StudyConfig(ExperimentConfig):
     )
     seeds: tuple[str, ...] = setting(
         (),
-        "Seeds, separated by commas; every size is run with each. A seed stands for "
-        "another draw of the training texts, another order and other first weights, so "
+        "Seeds, separated by commas, for --study=seeds and --study=learning_curve, whose "
+        "every size is run with each, as are the last trials of a sweep and all models of "
+        "a ladder. A seed stands for another draw of the training "
+        "texts (where not all are used), another order and other first weights, so "
         "several show how far a result depends on these. Empty: --seed alone.",
+    )
+
+    sweep: tuple[str, ...] = setting(
+        (),
+        "A setting that the trials of a sweep differ in, as NAME=VALUES; may be given "
+        "several times. VALUES are log:LOW:HIGH (rates), linear:LOW:HIGH (whole numbers "
+        "stay whole) or a list separated by commas: learning_rate=log:1e-5:2e-4, "
+        "num_train_epochs=2,3,4.",
+        repeated=True,
+    )
+    num_trials: int = setting(
+        16,
+        "How many different settings a sweep tries, drawn by Sobol's sequence and "
+        "--seed. A study with more of them begins with the same ones.",
+    )
+    rungs: tuple[str, ...] = setting(
+        ("1",),
+        "Shares of the training texts, ascending, separated by commas, the last one 1: "
+        "as in 0.25,0.5,1. All trials train on the first share, each with its whole "
+        "schedule; the best --keep_fraction of them on the next, and so on. "
+        "1: all trials train on all texts.",
+    )
+    keep_fraction: float = setting(
+        0.5,
+        "The share of the trials, in (0, 1), that goes from one of --rungs on to the "
+        "next, rounded up.",
+    )
+    range_test: bool = setting(
+        False,
+        "With --study=sweep: find where a sweep of --learning_rate should look. Over "
+        "100 steps it rises from a hundredth of --learning_rate to its hundredfold; the "
+        "page shows the loss and suggests a range. Without --sweep that is all.",
+    )
+    presets: tuple[str, ...] = setting(
+        (),
+        "The models of a ladder, separated by commas, the smallest first; each as "
+        "--preset takes it.",
     )
 
     def __post_init__(self) -> None:
         # First the study's own: what is wrong with a run, its config says.
         if not self.study_dir:
             raise ValueError(message("--study_dir is required", received="none"))
+        if self.num_jobs < 1:
+            raise ValueError(
+                message("--num_jobs must be at least 1", received=self.num_jobs)
+            )
         sizes = _whole_numbers("train_sizes", self.train_sizes, at_least=1)
         if sizes != tuple(sorted(set(sizes))):
             raise ValueError(
@@ -76,8 +142,141 @@ class StudyConfig(ExperimentConfig):
                     mend=f"give --seeds={','.join(map(str, dict.fromkeys(seeds)))}",
                 )
             )
+        self._check_kind()
         for seed in self.run_seeds:
-            self.run(0, num_train_examples=0, seed=seed)
+            self.run(0, seed=seed, fold=0 if self.study == "folds" else self.data.fold)
+        if self.study == "sweep":
+            self._check_sweep()
+        if self.study == "ladder":
+            self._check_ladder()
+
+    def _check_kind(self) -> None:
+        """Raises ValueError for settings that the kind of study cannot use, or lacks."""
+        unused = [
+            f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+            for name, value, kinds in (
+                ("train_sizes", self.train_sizes, ("learning_curve",)),
+                ("seeds", self.seeds, ("learning_curve", "seeds", "sweep", "ladder")),
+                ("export_folds", self.export_folds, ("folds",)),
+                ("sweep", self.sweep, ("sweep",)),
+                ("rungs", self.rungs, ("sweep",)),
+                ("range_test", self.range_test, ("sweep",)),
+                ("presets", self.presets, ("ladder",)),
+            )
+            if self.study not in kinds and value not in ((), "none", ("1",), False)
+        ]
+        if unused:
+            raise ValueError(
+                message(
+                    f"--study={self.study} must be given what it uses",
+                    received=", ".join(unused),
+                    mend="leave that out, or name another --study",
+                )
+            )
+        if self.study == "folds" and not self.data.num_folds:
+            raise ValueError(
+                message(
+                    "--study=folds needs --num_folds",
+                    received="num_folds=0",
+                    mend="give --num_folds=5",
+                )
+            )
+        if self.study == "seeds" and len(self.seeds) < 2:
+            raise ValueError(
+                message(
+                    "--study=seeds needs two --seeds or more",
+                    received=",".join(self.seeds) or "none",
+                    mend="give --seeds=0,1,2",
+                )
+            )
+
+    def _check_sweep(self) -> None:
+        if not (self.sweep or self.range_test):
+            raise ValueError(
+                message(
+                    "a sweep must be told what to try",
+                    received="no --sweep",
+                    mend="give --sweep=learning_rate=log:1e-5:2e-4, or --range_test to "
+                    "find where to look",
+                )
+            )
+        if self.num_trials < 2:
+            raise ValueError(
+                message("--num_trials must be at least 2", received=self.num_trials)
+            )
+        if not 0 < self.keep_fraction < 1:
+            raise ValueError(
+                message(
+                    "--keep_fraction must be above 0 and below 1",
+                    received=self.keep_fraction,
+                )
+            )
+        if not self.rung_shares:
+            raise ValueError(
+                message(
+                    "--rungs must be ascending shares above 0, the last one 1",
+                    received=",".join(self.rungs),
+                    mend="write them as in --rungs=0.25,0.5,1",
+                )
+            )
+        self._require_validation("a sweep")
+        for axis in self.axes:
+            for value in axis.values:
+                self._refuse_value(axis.name, value)
+
+    def _check_ladder(self) -> None:
+        if len(set(self.presets)) < max(len(self.presets), 2):
+            different = ",".join(dict.fromkeys(self.presets))
+            raise ValueError(
+                message(
+                    "--presets must be two different models or more, separated by commas",
+                    received=",".join(self.presets) or "none",
+                    mend=(
+                        f"give --presets={different}"
+                        if "," in different
+                        else "give --presets=bert_tiny_en_uncased,bert_small_en_uncased"
+                    ),
+                )
+            )
+        self._require_validation("a ladder")
+
+    def _require_validation(self, what: str) -> None:
+        if not (self.data.validation_one_in or self.data.validation_dataset):
+            raise ValueError(
+                message(
+                    f"{what} chooses on validation texts, so that test stays fresh",
+                    received="--validation_one_in=0",
+                    mend="set --validation_one_in=10, or give --validation_dataset",
+                )
+            )
+
+    def _refuse_value(self, name: str, value: sweep_space.Value) -> None:
+        try:
+            self.run(0, **{name: value})
+        except ValueError as error:
+            raise ValueError(
+                message(
+                    f"--sweep={name}=... must have values that a run of these settings "
+                    "takes",
+                    received=f"{sweep_space.flag_value(value)}, of which it says: {error}",
+                    mend="change that value, or what it does not go with",
+                )
+            ) from error
+
+    @functools.cached_property
+    def axes(self) -> tuple[sweep_space.Axis, ...]:
+        """What the trials of a sweep differ in."""
+        return sweep_space.parse(self.sweep)
+
+    @property
+    def rung_shares(self) -> tuple[float, ...]:
+        """--rungs as numbers; empty: they are not such shares."""
+        try:
+            shares = tuple(map(float, self.rungs))
+        except ValueError:
+            return ()
+        is_right = shares == tuple(sorted(set(shares))) and shares[:1] > (0.0,)
+        return shares if is_right and shares[-1] == 1 else ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -89,35 +288,43 @@ class StudyConfig(ExperimentConfig):
         """The seeds of the runs, at least one."""
         return tuple(map(int, self.seeds)) or (self.training.seed,)
 
-    def run(
-        self, number: int, *, num_train_examples: int, seed: int
-    ) -> ExperimentConfig:
+    @property
+    def only_run(self) -> int | None:
+        """The run that --fold names, to be made alone; None: all are made."""
+        is_named = self.study == "folds" and self.data.fold >= 0
+        return self.data.fold if is_named else None
+
+    @property
+    def shared(self) -> StudyConfig:
+        """What processes have in common that work on one study."""
+        if self.only_run is None:
+            return self
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, fold=-1))
+
+    def run(self, number: int, **changes: Any) -> ExperimentConfig:
         """The config of a run: what `trainer.main` would take to make it alone.
 
         Args:
           number: of the run within the study, from 0.
-          num_train_examples: 0: all of them.
-          seed: of everything random.
+          changes: settings of a run by name, whatever section they are in; the others
+            are the study's.
 
         Raises:
           ValueError: the settings do not go together.
         """
-        values = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(ExperimentConfig)
-        }
-        return ExperimentConfig(
-            **values
-            | {
-                "model_dir": f"{self.study_dir.rstrip('/')}/runs/{number:03}",
-                "data": dataclasses.replace(
-                    self.data, num_train_examples=num_train_examples
-                ),
-                "training": dataclasses.replace(self.training, seed=seed),
-                # A shared folder would serve what the last run of a study exported.
-                "serving": dataclasses.replace(self.serving, export_dir=""),
-            }
-        )
+        # A shared folder would serve what the last run of a study exported.
+        changes = {"export_dir": ""} | changes
+        values: dict[str, Any] = {}
+        nested = sections(ExperimentConfig)
+        for field in dataclasses.fields(ExperimentConfig):
+            value = getattr(self, field.name)
+            if field.name in nested:
+                names = {each.name for each in dataclasses.fields(nested[field.name])}
+                own = {name: changes.pop(name) for name in names & changes.keys()}
+                value = dataclasses.replace(value, **own)
+            values[field.name] = value
+        folder = f"{self.study_dir.rstrip('/')}/runs/{number:03}"
+        return ExperimentConfig(**values | {"model_dir": folder} | changes)
 
 
 def _whole_numbers(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pathlib
 from typing import Any, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests import tiny
 from trainer.data import places
 from trainer.config import DataConfig
 from trainer.data import duplicates, sources, splits
@@ -505,3 +507,28 @@ def test_movie_reviews() -> None:
     assert facts["num_test_texts_in_train"] == 0
     assert facts["num_copies_left_out"] == 0
     assert sum(s["num_duplicates"] for s in facts["splits"].values()) == 96
+
+
+@pytest.mark.parametrize("brought", [False, True], ids=["shared_out", "brought_along"])
+def test_a_test_split_that_is_not_answered_is_trained_on_neither(
+    tmp_path: pathlib.Path, brought: bool
+) -> None:
+    """The other splits are as they are beside it."""
+    changes: dict[str, Any] = {
+        "dataset": tiny.write_reviews(tmp_path / "a.csv", count=100)
+    }
+    if brought:
+        changes["test_dataset"] = tiny.write_reviews(
+            tmp_path / "b.csv", count=30, seed=1
+        )
+    config = DataConfig(**changes)
+    held_back = dataclasses.replace(config, evaluate_test=False)
+    read = sources.load(config)
+    pool, parts = splits.make_splits(read, config=config, seed=0)
+    other_pool, others = splits.make_splits(read, config=held_back, seed=0)
+    assert set(parts) == {"train", "validation", "test"}
+    assert set(others) == {"train", "validation"}
+    expected = splits.fingerprint(pool, parts)
+    del expected["test"]
+    assert splits.fingerprint(other_pool, others) == expected
+    assert len(other_pool) == len(pool) - len(parts["test"])

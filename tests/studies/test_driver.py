@@ -8,63 +8,19 @@ import logging
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from tests import processes
 from tests.evaluation.tiny_report import TIMING, tiny_report
-from tests.test_experiment import assert_equal_weights, make_config
-from trainer import exit_codes, folder_lock, storage
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig, settings
+from tests.studies.tiny_runs import make_study, results, start
+from tests.test_experiment import assert_equal_weights
+from trainer import exit_codes
+from trainer.config import DataConfig, ExperimentConfig, ModelConfig
 from trainer.studies import driver
 from trainer.studies.plan import FinishedRun, PlannedRun
 from trainer.study_config import StudyConfig
-
-
-def make_study(folder: pathlib.Path, preset: str, **changes: Any) -> StudyConfig:
-    """Two short runs on a CSV of tiny reviews."""
-    base = make_config(
-        folder,
-        preset,
-        data={"max_length": 16, "num_buckets": 1, "num_eval_examples": 20},
-        training={"num_train_epochs": 3, "save_every_steps": 2},
-        baselines=("commonest",),
-    )
-    values = {
-        field.name: getattr(base, field.name) for field in dataclasses.fields(base)
-    }
-    defaults = {"study_dir": str(folder / "study"), "train_sizes": ("16", "40")}
-    return StudyConfig(**values | defaults | changes)
-
-
-def command(config: StudyConfig) -> list[str]:
-    """The command line of a study, every setting a flag."""
-    flags = [
-        f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
-        for name, value in settings(config).items()
-        if name != "sample_texts"
-    ]
-    return [sys.executable, "-m", "trainer.study", *flags]
-
-
-def start(config: StudyConfig) -> processes.Process:
-    return subprocess.Popen(
-        command(config), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def results(config: StudyConfig) -> Any:
-    """study.json without what depends on clock and folder."""
-    study = json.loads((pathlib.Path(config.study_dir) / "study.json").read_text())
-    del study["config"], study["environment"], study["title"]
-    for run in study["runs"]:
-        assert run.pop("secs") > 0
-        for comparison in run["comparisons"].values():
-            comparison.pop("cost_ratio")
-    return study
 
 
 @pytest.fixture(scope="module")
@@ -189,21 +145,15 @@ def test_a_folder_of_a_run_is_refused(undisturbed: StudyConfig) -> None:
         driver.run(dataclasses.replace(undisturbed, study_dir=folder))
 
 
-def test_a_folder_in_use_is_refused(undisturbed: StudyConfig) -> None:
-    with folder_lock.held(storage.path(undisturbed.study_dir), flag="study_dir"):
-        with pytest.raises(ValueError, match="only one process may use --study_dir"):
-            driver.run(undisturbed)
-
-
 def test_several_workers_are_refused(
     undisturbed: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = {"worker": ["localhost:1", "localhost:2"]}
     task = {"type": "worker", "index": 0}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
-    with pytest.raises(ValueError, match="on one machine") as caught:
+    with pytest.raises(ValueError, match="by a single worker") as caught:
         driver.run(undisturbed)
-    assert "names 2 workers; start it" in str(caught.value)
+    assert "names 2 workers; start the same" in str(caught.value)
     assert os.environ.pop("TF_CONFIG")
     driver.run(undisturbed)
 
@@ -224,10 +174,19 @@ def test_time_left_is_by_the_text_and_by_the_run() -> None:
         for number, size in enumerate((100, 300, 1000))
     ]
     assert driver.secs_left([], planned) is None
-    first = FinishedRun(planned[0], dataclasses.replace(tiny_report(), timing=TIMING))
+    report = tiny_report()
+    training = dataclasses.replace(report.training, num_train_examples=100)
+    first = FinishedRun(
+        planned[0], dataclasses.replace(report, timing=TIMING, training=training)
+    )
     others = first.secs - 3600
     assert 0 < others < 300
     assert driver.secs_left([first], planned[1:]) == pytest.approx(
         2 * others + 36 * 1300
     )
     assert driver.secs_left([first], []) == 0
+    # All the texts there are: as many as the largest run so far had.
+    everything = dataclasses.replace(
+        planned[1], config=base.run(1, num_train_examples=0, seed=0)
+    )
+    assert driver.secs_left([first], [everything]) == pytest.approx(others + 3600)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.studies.tiny_study import RISING, TITLES, tiny_study
 from trainer.evaluation.schema import from_mapping
-from trainer.studies import page
+from trainer.studies import page, page_parts
 from trainer.studies.schema import Study
 
 WHOLE = {
@@ -48,7 +48,7 @@ def test_the_page_shows_all_of_a_study_and_needs_no_other_file(study: Study) -> 
     for answer in study.answers:
         assert answer in text
     for name, curve in study.curves.items():
-        assert page._STYLES[name][0][1:] in text
+        assert page_parts.STYLES[name][0][1:] in text
         for point in curve.points:
             assert f"{point.mean:.1%}" in text
     assert "tiny BERT on <reviews>" in text and "--seeds=0,1" in text
@@ -86,4 +86,4 @@ def test_the_json_is_read_back(study: Study) -> None:
 
 
 def test_every_model_has_a_style() -> None:
-    assert page._STYLES.keys() == TITLES.keys()
+    assert page_parts.STYLES.keys() == TITLES.keys()

@@ -9,7 +9,8 @@ from one split into another, and a row added to a file moves no other row. With
 change in this, and the rules themselves, are in `held_out.py`.
 
 Splits that the data set brings along are kept as they are; what they share with others
-is counted. A split is a list of row numbers into one pool: another division of the same
+is counted. With --num_folds the test split is one of the folds of the training source
+(`folds.py`), and none that the data set brings along. A split is a list of row numbers into one pool: another division of the same
 texts, as for a fold, copies nothing and tokenizes nothing again.
 """
 
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import DataConfig
-from trainer.data import draws, groups, held_out, places
+from trainer.data import draws, folds, groups, held_out, places
 from trainer.data.duplicates import content_digests as content_digests
 from trainer.data.duplicates import normalized_digests, numbered
 from trainer.data.held_out import MIN_TRAIN_TEXTS
@@ -118,17 +119,22 @@ def make_splits(
 
     Returns:
       The pool of all texts that a split holds, and the splits: "train" always, and
-      "validation" and "test" where there are any.
+      "validation" and "test" where there are any; "test" only if it is to be answered.
 
     Raises:
       ValueError: no text is left to train on, or a split that was asked for is empty
         and may not be; or a label has a single text where some are to be held out.
     """
+    if config.num_folds:
+        sources = without_test(sources)
     hashed = {name: _hashed(data) for name, data in sources.splits.items()}
     shares, num_left_out = _shares(sources, hashed, config)
     for name, is_chosen in shares.items():
         if not is_chosen.any() and not (may_be_empty and name != "train"):
             raise ValueError(_empty_split(name, len(sources.splits["train"]), config))
+    if not config.evaluate_test:
+        # Split off, so that nothing trains on it, and then not used.
+        shares.pop("test", None)
     drawn = {
         name: _drawn(sources, hashed, name, is_chosen, config=config, seed=seed)
         for name, is_chosen in shares.items()
@@ -139,6 +145,46 @@ def make_splits(
         for name in SPLITS
         if name in shares
     }
+
+
+def without_test(sources: Sources) -> Sources:
+    """The sources but for a test split that they bring along."""
+    splits = {name: data for name, data in sources.splits.items() if name != "test"}
+    return dataclasses.replace(sources, splits=splits)
+
+
+def folds_of(sources: Sources, config: DataConfig) -> np.ndarray:
+    """The fold of each row of the training source: int64 [n].
+
+    Raises:
+      ValueError: there are too few texts of a label, or groups, or a fold leaves no
+        text for validation.
+    """
+    sources = without_test(sources)
+    train = sources.splits["train"]
+    hashed = _hashed(train)
+    for fold in range(config.num_folds):
+        of_fold = dataclasses.replace(config, fold=fold)
+        for name, is_chosen in _shares_of_fold(sources, hashed, of_fold).items():
+            if not is_chosen.any():
+                raise ValueError(_empty_split(name, len(train), of_fold))
+    return _folds(train, hashed, config)
+
+
+def _folds(train: TextDataset, hashed: _Hashed, config: DataConfig) -> np.ndarray:
+    return folds.fold_numbers(
+        _units(hashed),
+        train,
+        num_folds=config.num_folds,
+        group_field=config.group_field,
+    )
+
+
+def _units(hashed: _Hashed) -> np.ndarray:
+    """Digests of what stays together, a group or a text: uint8 [n, 32]."""
+    if hashed.groups is None:
+        return hashed.texts
+    return groups.united(hashed.texts, hashed.groups)
 
 
 def _hashed(data: TextDataset) -> _Hashed:
@@ -160,6 +206,8 @@ def _shares(
       By split, bool [rows of its source]; by split, the number of copies left out.
     """
     brought = {name: np.ones(len(data), bool) for name, data in sources.splits.items()}
+    if config.num_folds:
+        return brought | _shares_of_fold(sources, hashed["train"], config), {}
     one_in = {
         name: number
         for name, number in (
@@ -174,17 +222,35 @@ def _shares(
     held_out.refuse_lone_texts(
         train, of_train.texts, are_labels_found=sources.are_labels_found
     )
-    if of_train.groups is not None:
-        units = groups.united(of_train.texts, of_train.groups)
-    elif sources.split_by == "exact_text":
+    if of_train.groups is None and sources.split_by == "exact_text":
         shared, num_left_out = held_out.by_exact_text(
             of_train.contents, of_train.texts, one_in
         )
         return brought | shared, num_left_out
-    else:
-        units = of_train.texts
+    units = _units(of_train)
     shared = held_out.by_unit(units, of_train.texts, train.labels, one_in)
     return brought | shared, {}
+
+
+def _shares_of_fold(
+    sources: Sources, hashed: _Hashed, config: DataConfig
+) -> dict[str, np.ndarray]:
+    """Test is the fold; validation, if none is brought, a share of all others."""
+    train = sources.splits["train"]
+    is_test = _folds(train, hashed, config) == config.fold
+    shares = {"test": is_test, "train": ~is_test}
+    if config.validation_one_in and "validation" not in sources.splits:
+        rest = np.flatnonzero(~is_test)
+        parts = held_out.by_unit(
+            _units(hashed)[rest],
+            hashed.texts[rest],
+            train.labels[rest],
+            {"validation": config.validation_one_in},
+        )
+        for name, is_chosen in parts.items():
+            shares[name] = np.zeros(len(train), bool)
+            shares[name][rest[is_chosen]] = True
+    return shares
 
 
 def _empty_split(name: str, num_texts: int, config: DataConfig) -> str:
@@ -192,8 +258,12 @@ def _empty_split(name: str, num_texts: int, config: DataConfig) -> str:
     return message(
         f"the {name} split must have at least one text",
         received=f"none of the {num_texts} in the data set, shared out with "
-        f"--test_one_in={config.test_one_in} and "
-        f"--validation_one_in={config.validation_one_in}, the first "
+        + (
+            f"--num_folds={config.num_folds} --fold={config.fold} and "
+            if config.num_folds
+            else f"--test_one_in={config.test_one_in} and "
+        )
+        + f"--validation_one_in={config.validation_one_in}, the first "
         f"{MIN_TRAIN_TEXTS} texts of each label being for training",
         mend=f"add {unit}, change the shares, or set the share to 0 to go without that "
         "split",

@@ -41,6 +41,7 @@ from trainer.evaluation.schema import (
 MISSING = "–"
 # Instead of the exported model.
 UNPUBLISHED = "not yet: no export has passed its checks"
+NOT_WANTED = "none, as --noexport says; the same command without it exports"
 # Instead of an interval.
 TOO_FEW = "too few texts to say"
 SUMMARY_COLUMNS = 100
@@ -101,10 +102,14 @@ def summary_table(report: Report) -> str:
         "SavedModel": report.paths.saved_model,
         "Predict": report.commands.predict,
     }
-    following = [f"{name:<12}{end or UNPUBLISHED}" for name, end in ends.items()]
+    following = [f"{name:<12}{end or _no_export(report)}" for name, end in ends.items()]
     verdict = [textwrap.fill(report.worth, **_WRAPPED), ""] if report.worth else []
     told = _doubt_lines(doubts.beside(report.worth, report.doubts))
     return "\n".join([*rows, "", *verdict, *told, *following]) + "\n"
+
+
+def _no_export(report: Report) -> str:
+    return NOT_WANTED if report.status == "complete" else UNPUBLISHED
 
 
 def _doubt_lines(shown: Sequence[Doubt]) -> list[str]:
@@ -176,7 +181,7 @@ def _context(report: Report) -> dict[str, Any]:
         "report": dataclasses.asdict(report),
         "doubts": doubts.beside(report.worth, report.doubts),
         "headline": headline(report),
-        "unpublished": UNPUBLISHED,
+        "unpublished": _no_export(report),
         "split": split,
         "held_out": dataclasses.asdict(held_out) if held_out else None,
         "metric_tables": _metric_tables(report),

@@ -171,9 +171,13 @@ def build_optimizer(
     *,
     total_steps: int,
     steps_done: np.ndarray | None = None,
+    learning_rate: keras.optimizers.schedules.LearningRateSchedule | None = None,
 ) -> AdamW:
-    """The optimizer of a run of so many steps, which `WarmupSchedule` counts."""
-    schedule = WarmupSchedule(
+    """The optimizer of a run of so many steps, which `WarmupSchedule` counts.
+
+    learning_rate: instead of that schedule.
+    """
+    schedule = learning_rate or WarmupSchedule(
         config.learning_rate,
         total_steps=total_steps,
         num_warmup_steps=num_warmup_steps(config, total_steps=total_steps),

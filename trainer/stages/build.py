@@ -36,6 +36,8 @@ from trainer.training.steps import PredictStep, TrainStep
 
 _logger = logging.getLogger(__name__)
 
+Schedule = keras.optimizers.schedules.LearningRateSchedule
+
 # What XLA took for BERT-base's training step at one length on an H100, from scratch.
 _GPU_COMPILE_SECS = 80.0
 
@@ -82,14 +84,19 @@ class Built:
         }
 
 
-def run(run: Run, material: Material) -> Built:
+def run(
+    run: Run, material: Material, *, learning_rate: Schedule | None = None
+) -> Built:
     """Builds the model and compiles its steps.
+
+    Args:
+      learning_rate: by step; None: as the settings say.
 
     Raises:
       ValueError: model and settings cannot work together.
     """
     with run.runtime.strategy.scope():
-        classifier = make_classifier(run, material)
+        classifier = make_classifier(run, material, learning_rate=learning_rate)
     _refuse_long_windows(run.config.data.max_length, classifier)
     doubts = _doubts(run.config.optimizer, material)
     compiled = _compiled(run, material, classifier)
@@ -133,7 +140,9 @@ def run(run: Run, material: Material) -> Built:
     return built
 
 
-def make_classifier(run: Run, material: Material) -> keras.Model:
+def make_classifier(
+    run: Run, material: Material, *, learning_rate: Schedule | None = None
+) -> keras.Model:
     """The compiled classifier, its optimizer built."""
     classifier = classifiers.build_classifier(
         material.preset,
@@ -146,6 +155,7 @@ def make_classifier(run: Run, material: Material) -> keras.Model:
         run.config.optimizer,
         total_steps=material.plan.nominal_steps,
         steps_done=material.plan.nominal_steps_done(),
+        learning_rate=learning_rate,
     )
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
     classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())

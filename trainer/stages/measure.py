@@ -256,7 +256,9 @@ def _decide(
     labels: Mapping[str, np.ndarray],
     num_classes: int,
 ) -> Decision:
-    """The decision, fitted on validation where there is one."""
+    """The decision: the given one, or one fitted on validation where there is any."""
+    if config.given_decision:
+        return task.given_decision(config.decision_numbers, num_classes=num_classes)
     if "validation" not in logits:
         return task.plain_decision(num_classes)
     decision = task.fit_decision(

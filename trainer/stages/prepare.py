@@ -16,9 +16,10 @@ from typing import Any, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from trainer.config import DataConfig, ExperimentConfig, TrainingConfig, settings
+from trainer import trackers
+from trainer.config import DataConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
-from trainer.data.sources import Load
+from trainer.data.sources import Load, Sources
 from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
@@ -130,10 +131,16 @@ def run(run: Run) -> Material:
       ValueError: the data cannot be used, or workers differ; the message says where.
     """
     formats.check_installed(run.config.serving.export_formats)
+    trackers.check_installed(run.config.trackers)
     with run.runtime.watchdog.working("reading and tokenizing the texts"):
         preset = presets.load_preset(run.config.model.preset)
         material = make_material(
             run.config.data, run.config.training, preset, load=run.load
+        )
+    if run.config.serving.given_decision:
+        # Refused before the training, if at all.
+        run.task.given_decision(
+            run.config.serving.decision_numbers, num_classes=len(material.label_names)
         )
     for line in (*run.runtime.reasons, *_summary(material)):
         _logger.info("%s", line)
@@ -211,12 +218,21 @@ def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> T
     """
     read = load(config)
     pool, parts = splits.make_splits(read, config=config, seed=seed)
-    notes = [*read.facts["notes"], *splits.notes(parts)]
+    notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
     texts = Texts(read.label_names, pool, parts, {**read.facts, "notes": notes})
     # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()
     return texts
+
+
+def _fold_notes(config: DataConfig, read: Sources) -> Iterator[str]:
+    """What a reader should know of the test split of a fold."""
+    if not config.num_folds:
+        return
+    yield f"test is fold {config.fold} of {config.num_folds} (from 0)"
+    if "test" in read.splits:
+        yield "the test set that the data set brings along is left out: it is no fold"
 
 
 def make_encoder(config: DataConfig, preset: Preset) -> TextEncoder:
@@ -249,7 +265,10 @@ def _refuse_differences(run: Run, material: Material) -> None:
     """Raises ValueError on all workers where one has other settings or data."""
     if run.runtime.cluster is None:
         return
-    values = _settings_in_words(run.config) | {
+    # In words, in which workers' settings can be compared.
+    values = {
+        f"--{name}": repr(value) for name, value in settings(run.config).items()
+    } | {
         f"the {name} split": fingerprint
         for name, fingerprint in material.fingerprint.items()
     }
@@ -258,10 +277,6 @@ def _refuse_differences(run: Run, material: Material) -> None:
         "all workers to prepare the data", patiently=True
     ):
         agreement.refuse_differences(run.runtime.strategy, run.runtime.cluster, values)
-
-
-def _settings_in_words(config: ExperimentConfig) -> dict[str, str]:
-    return {f"--{name}": repr(value) for name, value in settings(config).items()}
 
 
 def _summary(material: Material) -> list[str]:

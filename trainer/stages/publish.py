@@ -1,7 +1,7 @@
 """The stage that exports: trained weights become a version that a server takes.
 
     exported = publish.run(run, material, built, after)
-    exported.facts().path
+    exported.facts().path       # with --noexport there are no facts
 
 What is written, and how, is in `trainer/serving`. An export is checked twice before it
 is published: its variables are those of the trained classifier, bit for bit; and its
@@ -59,14 +59,14 @@ class Exported:
     """The version that was published.
 
     Attributes:
-      export: path, version, and what was measured of each format.
+      export: path, version, and what was measured of each format; None with --noexport.
       doubts: of the formats that were not published.
     """
 
-    export: ExportFacts
+    export: ExportFacts | None
     doubts: tuple[Doubt, ...]
 
-    def facts(self) -> ExportFacts:
+    def facts(self) -> ExportFacts | None:
         """The report's `export`."""
         return self.export
 
@@ -83,6 +83,9 @@ def run(
     Raises:
       ValueError: the export does not compute what the classifier does.
     """
+    if not run.config.serving.export:
+        run.stopwatch.lap("export_secs")
+        return Exported(None, ())
     make_classifier = functools.partial(
         _copied_classifier, run.config.model, material, built.classifier
     )

@@ -26,7 +26,7 @@ import statistics
 import sys
 from typing import Any, Mapping, Sequence
 
-from trainer import environment, run_folder, storage
+from trainer import environment, run_folder, storage, trackers, wording
 from trainer.config import ExperimentConfig, ServingConfig, settings
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
@@ -41,6 +41,7 @@ from trainer.stages.measure import After, Before
 from trainer.stages.prepare import Material
 from trainer.stages.publish import Exported, title
 from trainer.stages.train import Trained
+from trainer.trackers import TrackedRun
 
 _logger = logging.getLogger(__name__)
 
@@ -52,13 +53,13 @@ class RunResult:
     Attributes:
       report: the content of report.json.
       report_path: the page to read, report.html.
-      saved_model: the folder of the exported model.
+      saved_model: the folder of the exported model; None: nothing is exported.
       summary: a small table for people, as text.
     """
 
     report: Mapping[str, Any]
     report_path: storage.Path
-    saved_model: storage.Path
+    saved_model: storage.Path | None
     summary: str
 
 
@@ -123,13 +124,41 @@ def run(
     """
     if run.folder.is_finished:
         predictions.write(run.folder, material, after)
-    _write(run.folder, _published(run, report, exported))
+    published = _published(run, report, exported)
+    _write(run.folder, published)
+    trackers.record(run.config.trackers, _tracked(run, published))
     run.runtime.wait_for_all()
     return read(run.folder)
 
 
+def _tracked(run: Run, report: schema.Report) -> TrackedRun:
+    return TrackedRun(
+        name=str(run.folder),
+        settings={
+            name: ",".join(value) if isinstance(value, tuple) else value
+            for name, value in settings(run.config).items()
+            if not wording.fields()[name].metadata["may_change"]
+        },
+        metrics={
+            f"{split}_{name}": getattr(evaluation, name)
+            for split, evaluation in report.after.items()
+            for name in ("accuracy", "f1_macro", "mcc", "loss")
+        }
+        | {
+            f"{split}_accuracy_{name}": scores.accuracy
+            for name, baseline in report.baselines.items()
+            for split in ("validation", "test")
+            if (scores := getattr(baseline, split)) is not None
+        },
+        logs=run.folder.logs,
+        files=(run.folder.report_page, run.folder.report),
+        saved_model=str(report.paths.saved_model),
+    )
+
+
 def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Report:
     export = exported.facts()
+    saved_model = export.path if export else None
     all_doubts = (*report.doubts, *exported.doubts)
     return dataclasses.replace(
         report,
@@ -145,8 +174,10 @@ def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Re
             },
         ),
         export=export,
-        paths=dataclasses.replace(report.paths, saved_model=export.path),
-        commands=schema.Commands(predict=_predict_command(export.path)),
+        paths=dataclasses.replace(report.paths, saved_model=saved_model),
+        commands=schema.Commands(
+            predict=_predict_command(saved_model) if saved_model else None
+        ),
     )
 
 
@@ -204,6 +235,8 @@ def finished(
 
 def _unpublished(recorded: Mapping[str, Any], config: ServingConfig) -> list[str]:
     """The settings, as flags, with which the run was not published yet."""
+    if not config.export:
+        return []
     old = recorded["serving"]
     return [
         f"--{name}={_as_flag(value)}"
@@ -220,10 +253,11 @@ def _as_flag(value: Any) -> str:
 def read(folder: RunFolder) -> RunResult:
     """The results of a finished run."""
     report = run_folder.read_json(folder.report)
+    export = report["export"]
     return RunResult(
         report=report,
         report_path=folder.report_page,
-        saved_model=storage.path(report["export"]["path"]),
+        saved_model=storage.path(export["path"]) if export else None,
         summary=folder.summary.read_text(encoding="utf-8"),
     )
 

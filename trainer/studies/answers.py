@@ -15,7 +15,7 @@ from trainer.evaluation.schema import Comparison, Interval
 from trainer.studies.schema import Curve, Fit, RunFacts
 
 # Always answering the commonest label learns nothing from more texts.
-_NO_RIVALS = ("fine_tuned", "commonest")
+NO_RIVALS = ("fine_tuned", "commonest")
 
 
 def sentences(curves: Mapping[str, Curve], runs: Sequence[RunFacts]) -> tuple[str, ...]:
@@ -38,7 +38,7 @@ def with_interval(value: float, interval: Interval | None) -> str:
     return percent(value) + _ends(interval)
 
 
-def _points(value: float, interval: Interval | None) -> str:
+def points(value: float, interval: Interval | None) -> str:
     """ "1.4 points (0.9 to 2.0)"."""
     return f"{100 * value:.1f} points{_ends(interval)}"
 
@@ -62,14 +62,14 @@ def _next_labels(curves: Mapping[str, Curve]) -> Iterator[str]:
         return
     yield _forecast(fine_tuned.fit, "fine-tuning", is_first=True)
     for name, curve in curves.items():
-        if name not in _NO_RIVALS and curve.fit:
+        if name not in NO_RIVALS and curve.fit:
             yield _forecast(curve.fit, curve.title, is_first=False)
 
 
 def _forecast(fit: Fit, title: str, *, is_first: bool) -> str:
     forecast = fit.forecasts[0]
     accuracy = with_interval(forecast.accuracy, forecast.interval_95)
-    gain = _points(forecast.gain, forecast.gain_interval_95)
+    gain = points(forecast.gain, forecast.gain_interval_95)
     if not is_first:
         return f"{title[:1].upper()}{title[1:]} would come to {accuracy}: {gain} more."
     return (
@@ -81,7 +81,7 @@ def _forecast(fit: Fit, title: str, *, is_first: bool) -> str:
 
 def _rivals(curves: Mapping[str, Curve], runs: Sequence[RunFacts]) -> Iterator[str]:
     for name, curve in curves.items():
-        if name not in _NO_RIVALS:
+        if name not in NO_RIVALS:
             yield f"{_standing(curves['fine_tuned'], curve)}{_at_largest(name, runs)}."
 
 
@@ -133,6 +133,6 @@ def _at_largest(name: str, runs: Sequence[RunFacts]) -> str:
         ends = (-ends[1], -ends[0])
     seeds = f", over {len(found)} seeds" if len(found) > 1 else ""
     return (
-        f"; with {size:,} it answers {_points(abs(mean), ends)} {more} of the texts "
+        f"; with {size:,} it answers {points(abs(mean), ends)} {more} of the texts "
         f"right{seeds}"
     )

@@ -38,8 +38,13 @@ _STEPS = (100, 300)
 _LEAST_RATIO = 1.25
 
 
-def plan(config: StudyConfig, read: Sources) -> tuple[PlannedRun, ...]:
+def plan(
+    config: StudyConfig, read: Sources, finished: Sequence[FinishedRun] = ()
+) -> tuple[PlannedRun, ...]:
     """A run for every size and seed, the smallest sizes first.
+
+    Args:
+      finished: tells nothing of the others.
 
     Raises:
       ValueError: no texts are held out, or a size cannot be.

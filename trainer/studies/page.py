@@ -10,42 +10,25 @@ The page holds everything itself, in the style of a run's report
 
 from __future__ import annotations
 
-import pathlib
 import textwrap
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any
 
-from trainer import console, templates, wording
 from trainer.evaluation import figures
-from trainer.studies import answers, power_law
+from trainer.studies import answers, page_parts, power_law
+from trainer.studies.page_parts import STYLES
 from trainer.studies.schema import Curve, Point, Study
-from trainer.study_config import StudyConfig
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
 _COLUMNS = 100
-# By the name of the model: its name where there is little room, colour and marker. The
-# colours are those of `figures.py`; grey for what learns nothing.
-_STYLES: Mapping[str, tuple[str, str, str]] = {
-    "fine_tuned": ("fine-tuning", "#0072B2", "o"),
-    "tfidf": ("TF-IDF", "#D55E00", "s"),
-    "frozen": ("frozen encoder", "#009E73", "^"),
-    "commonest": ("commonest label", "#767676", "v"),
-}
 _POINTS_OF_DASHES = 40
 
 
 def render_html(study: Study) -> str:
     """The page of a study, one HTML file that needs no other."""
-    here = pathlib.Path(__file__).parent
-    environment = templates.environment(
-        here, here.parent / "evaluation", autoescape=True
-    )
-    environment.filters.update(
-        percent=answers.percent, duration=console.duration, start=_capitalized
-    )
-    template = environment.get_template("study.html.jinja")
+    template = page_parts.templates_of_studies().get_template("study.html.jinja")
     return template.render(
         study=study,
         curves=study.curves,
@@ -56,13 +39,9 @@ def render_html(study: Study) -> str:
             height=3.6,
         ),
         rows=_rows(study),
-        names=[_STYLES[name][0] for name in study.curves],
+        names=[STYLES[name][0] for name in study.curves],
         has_seeds=any(point.std is not None for point in _points_of(study)),
-        flagfile="\n".join(
-            wording.flag_lines(
-                study.config, all_of_them=False, config_class=StudyConfig
-            )
-        ),
+        flagfile=page_parts.flagfile(study.config),
         most_extrapolation=power_law.MOST_EXTRAPOLATION,
     )
 
@@ -74,7 +53,7 @@ def png(study: Study) -> bytes:
 
 def summary(study: Study) -> str:
     """The closing table: accuracy by size and model, and the answers."""
-    titles = [_STYLES[name][0] for name in study.curves]
+    titles = [STYLES[name][0] for name in study.curves]
     lines = [
         f"Accuracy on {study.num_examples:,} {study.split} texts (95% interval)",
         _table_row("Texts", titles),
@@ -104,10 +83,6 @@ def _points_of(study: Study) -> list[Point]:
     return [point for curve in study.curves.values() for point in curve.points]
 
 
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def _alternative(study: Study) -> str:
     ends = [
         f"{curve.title} from {answers.percent(curve.points[0].mean)} to "
@@ -121,7 +96,7 @@ def _alternative(study: Study) -> str:
 def _draw(figure: MatplotlibFigure, study: Study) -> None:
     axes = figure.add_subplot()
     for name, curve in study.curves.items():
-        _draw_curve(axes, curve, *_STYLES[name])
+        _draw_curve(axes, curve, *STYLES[name])
     axes.set_xscale("log")
     sizes = [size for size, _ in _rows(study)]
     furthest = _furthest(study)

@@ -1,12 +1,13 @@
 """What every kind of study is made of: planned runs, finished runs, the kind itself.
 
-    planned = learning_curve.KIND.plan(config, sources)
+    planned = learning_curve.KIND.plan(config, sources, finished)
     planned[2].name, planned[2].config.model_dir    # "1,000 texts, …", "…/runs/002"
 
 A study is a list of ordinary runs. Each is a pure function of the base config, the
 study's settings and its number, so a run gives within the study what it gives alone,
-and a study that was stopped plans the same runs when it continues. A new kind is a
-module with a `Kind`, and its line in `driver.py`.
+and a study that was stopped plans the same runs when it continues. A kind is asked for
+its plan again after each finished run, so that later runs may follow from the results
+of earlier ones. A new kind is a module with a `Kind`, and its line in `driver.py`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class PlannedRun:
 
     @property
     def num_train_examples(self) -> int:
-        """On how many texts it trains."""
+        """On how many texts it trains; 0: all there are."""
         return self.config.data.num_train_examples
 
 
@@ -47,6 +48,11 @@ class FinishedRun:
 
     planned: PlannedRun
     report: Report
+
+    @property
+    def num_train_examples(self) -> int:
+        """On how many texts it was trained."""
+        return self.report.training.num_train_examples
 
     @property
     def secs(self) -> float:
@@ -66,10 +72,21 @@ class Kind:
     """A kind of study.
 
     Attributes:
-      plan: which runs to make, in order. Raises ValueError where the data do not allow
-        what was asked for.
-      record: writes the results of all runs, and returns the closing table.
+      plan: which runs to make, as far as they are known: of the settings, the rows and
+        the runs finished so far, by number. It depends on nothing else, for several
+        processes ask it, each for itself. A run that it named once it names always, and
+        numbers count from 0; with all runs of one batch finished it may name those of
+        the next. The study is finished when all that it names are. Raises ValueError
+        where the data do not allow what was asked for.
+      record: writes the results of all runs, by number, and returns the closing table.
+        Any process may be the one that does, or several in turn.
+      keeps_diverged: whether a run whose training diverges is one of the study's
+        results (`StudyFolder.why_diverged`), and not its end. Such a run is never
+        among the finished ones.
     """
 
-    plan: Callable[[StudyConfig, Sources], tuple[PlannedRun, ...]]
+    plan: Callable[
+        [StudyConfig, Sources, Sequence[FinishedRun]], tuple[PlannedRun, ...]
+    ]
     record: Callable[[StudyConfig, StudyFolder, Sequence[FinishedRun]], str]
+    keeps_diverged: bool = False

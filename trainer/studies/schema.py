@@ -41,6 +41,133 @@ class RunFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A metric over the runs of a study; see `estimates.py`.
+
+    Attributes:
+      values: of each run, by number.
+      std: over the runs (n - 1); None of a single one.
+      interval_95: of the mean, within the metric's range; likewise.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    std: float | None
+    interval_95: Interval | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelEstimates:
+    """A model over the runs of a study.
+
+    Attributes:
+      title: within a sentence.
+      metrics: by name: "accuracy", "f1_macro", "mcc", "loss".
+    """
+
+    title: str
+    metrics: Mapping[str, Estimate]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairedFacts:
+    """The fine-tuned model beside another, on the texts of all folds together.
+
+    Attributes:
+      difference: of accuracies, the fine-tuned model's minus the other's.
+      interval_95, mcnemar_p, verdict: as in a report's `comparisons`; for the texts, and
+        not for what other training texts would change.
+    """
+
+    num_examples: int
+    difference: float
+    interval_95: Interval
+    mcnemar_p: float
+    num_only_model_right: int
+    num_only_baseline_right: int
+    verdict: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutOfFold:
+    """The answers to the texts of all folds, each by the model that held it out.
+
+    Attributes:
+      path: the file that has them, within the study's folder.
+      metrics: by model, as `metrics.classification_metrics` gives them.
+      comparisons: by baseline.
+      decision: temperature, thresholds and abstaining, fitted on all of them.
+      quality: what that decision gives, on the texts that it was fitted on; as a
+        report's `decision` has it for a split.
+    """
+
+    path: str
+    num_examples: int
+    metrics: Mapping[str, Mapping[str, Any]]
+    comparisons: Mapping[str, PairedFacts]
+    decision: Mapping[str, Any]
+    quality: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinalFacts:
+    """The run on all texts, which no text was held out to measure.
+
+    Attributes:
+      num_train_epochs: the median of the folds' best.
+      saved_model: its export.
+    """
+
+    folder: str
+    num_train_examples: int
+    num_train_epochs: int
+    saved_model: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RepeatedStudy:
+    """All that study.json of a study of folds or of seeds holds.
+
+    Attributes:
+      study: "folds" or "seeds".
+      title: of the page.
+      answers: sentences, the most important one first.
+      split: what the runs were measured on.
+      num_examples: held-out texts, those of all folds together.
+      metric: what `mean`, `std` and `interval_95` are of: "accuracy".
+      models: "fine_tuned" always, and the baselines of the runs by name.
+      out_of_fold: None but for folds.
+      final: None where there is no such run.
+      config: the settings of the study.
+      environment: versions and machine, as in a report.
+    """
+
+    study: str
+    title: str
+    answers: tuple[str, ...]
+    split: str
+    num_examples: int
+    metric: str
+    mean: float
+    std: float | None
+    interval_95: Interval | None
+    models: Mapping[str, ModelEstimates]
+    runs: tuple[RunFacts, ...]
+    out_of_fold: OutOfFold | None
+    final: FinalFacts | None
+    config: Mapping[str, Any]
+    environment: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """The content of study.json.
+
+        Raises:
+          ValueError: a number is not finite, for which JSON has no word.
+        """
+        return _to_json(dataclasses.asdict(self))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Point:
     """The accuracy of a model at one size.
 
@@ -145,5 +272,16 @@ class Study:
         Raises:
           ValueError: a number is not finite, for which JSON has no word.
         """
-        content = dataclasses.asdict(self)
-        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        largest = self.curves["fine_tuned"].points[-1]
+        content = {
+            **dataclasses.asdict(self),
+            # As every study has them: of the largest size.
+            "mean": largest.mean,
+            "std": largest.std,
+            "interval_95": largest.interval_95,
+        }
+        return _to_json(content)
+
+
+def _to_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -1,15 +1,23 @@
 """The folder of a study: every name in --study_dir, and whether it is this study's.
 
-    with study_folder.opened("studies/a") as folder:
+    folder = study_folder.at("studies/a")
+    with folder.in_turn():
         storage.write_text(folder.results, text)
+
+Several processes work in it at once, on one machine or on several that share it. What
+keeps them apart is the lock of each run's folder; that of the study's own is taken for
+moments, to write what all of them write.
 
 | name | what it holds |
 |---|---|
 | `config.json` | every setting of the study, from when its runs were planned |
 | `runs/NNN/` | a run, with all that a run leaves (`run_folder.py`) |
+| `runs/NNN.flags` | what `trainer.main` takes to make that run alone |
+| `runs/NNN.diverged` | why there is no such run: the training diverged |
 | `study.json`, `study.html`, `study.txt` | the results |
+| `out_of_fold.parquet` | the answers to the texts of all folds (`out_of_fold.py`) |
 | `learning_curve.png` | the picture of them, for pages that show no SVG |
-| `.lock` | who uses the folder now |
+| `.lock` | who writes these now |
 """
 
 from __future__ import annotations
@@ -19,6 +27,7 @@ import dataclasses
 from typing import Iterator
 
 from trainer import folder_lock, storage
+from trainer.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,19 +64,44 @@ class StudyFolder:
         return self.path / "study.txt"
 
     @property
+    def out_of_fold(self) -> storage.Path:
+        """The answers of a study of folds to all texts."""
+        return self.path / "out_of_fold.parquet"
+
+    @property
     def picture(self) -> storage.Path:
         """The picture of the learning curve."""
         return self.path / "learning_curve.png"
 
+    def run(self, number: int) -> RunFolder:
+        """The folder of a run."""
+        return RunFolder(self.path / "runs" / f"{number:03}")
 
-@contextlib.contextmanager
-def opened(study_dir: str) -> Iterator[StudyFolder]:
-    """The folder of a study, which no other process uses until the block ends.
+    def run_flags(self, number: int) -> storage.Path:
+        """The flagfile of a run."""
+        return self.path / "runs" / f"{number:03}.flags"
 
-    Raises:
-      ValueError: the place cannot be written, or another process uses it.
-    """
-    folder = StudyFolder(storage.path(study_dir))
-    with folder_lock.held(folder.path, flag="study_dir"):
-        storage.remove_leftovers(folder.path)
-        yield folder
+    def diverged(self, number: int) -> storage.Path:
+        """Says of a run that its training diverged, and how."""
+        return self.path / "runs" / f"{number:03}.diverged"
+
+    def why_diverged(self, number: int) -> str | None:
+        """How the training of a run diverged; None: it did not, or was not tried."""
+        place = self.diverged(number)
+        return place.read_text(encoding="utf-8").strip() if place.is_file() else None
+
+    @contextlib.contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Other processes of the study that come here wait until the block ends.
+
+        Raises:
+          ValueError: the place cannot be written.
+        """
+        with folder_lock.held_in_turn(self.path, flag="study_dir"):
+            storage.remove_leftovers(self.path)
+            yield
+
+
+def at(study_dir: str) -> StudyFolder:
+    """The folder of a study; it need not be there."""
+    return StudyFolder(storage.path(study_dir))

@@ -57,6 +57,10 @@ class SingleLabel:
         """The most probable class, never abstaining."""
         return single_label_decision.plain(num_classes)
 
+    def given_decision(self, numbers: Sequence[float], *, num_classes: int) -> Decision:
+        """See `single_label_decision.given`."""
+        return single_label_decision.given(numbers, num_classes=num_classes)
+
     def fit_decision(
         self,
         labels: np.ndarray,

@@ -32,6 +32,8 @@ from trainer.tasks.task import Constants, Outputs
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+# The split of a decision that was fitted elsewhere.
+GIVEN = "given"
 # Where the fit looks. Its prior keeps it away from the ends.
 _TEMPERATURES = (0.01, 100.0)
 # Standard deviation of the temperature's logarithm before a text is seen.
@@ -59,7 +61,8 @@ class Decision:
         is the largest multiple of its threshold. Of two classes, the second is chosen
         from a probability of its threshold on.
       abstain_below: the model abstains where the label's probability is below.
-      split: where it was fitted; None: nowhere, it is what needs no fit.
+      split: where it was fitted; `GIVEN`: by --given_decision; None: nowhere, it is
+        what needs no fit.
       warnings: sentences on what was asked for and cannot be given.
     """
 
@@ -113,6 +116,11 @@ class Decision:
             }
             for row, chosen in zip(probabilities, self.choose(probabilities))
         ]
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What `given` makes the same decision of."""
+        return (self.temperature, self.abstain_below, *self.thresholds)
 
     def with_warning(self, sentence: str) -> Decision:
         """The same decision, with one warning more."""
@@ -186,6 +194,23 @@ class Decision:
 def plain(num_classes: int) -> Decision:
     """No temperature, the most probable class, never abstaining."""
     return Decision(1.0, (1.0 / num_classes,) * num_classes, 0.0, None)
+
+
+def given(numbers: Sequence[float], *, num_classes: int) -> Decision:
+    """The decision of these numbers, as `Decision.numbers` gives them.
+
+    Raises:
+      ValueError: they are for another number of classes.
+    """
+    temperature, abstain_below, *thresholds = numbers
+    if len(thresholds) != num_classes:
+        raise ValueError(
+            message(
+                f"--given_decision must have a threshold for each of {num_classes} classes",
+                received=f"{len(thresholds)} thresholds",
+            )
+        )
+    return Decision(temperature, tuple(thresholds), abstain_below, GIVEN)
 
 
 def fit(

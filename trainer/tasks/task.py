@@ -178,6 +178,13 @@ class Task(Protocol):
     def plain_decision(self, num_classes: int) -> Decision:
         """The decision that needs no fit."""
 
+    def given_decision(self, numbers: Sequence[float], *, num_classes: int) -> Decision:
+        """The decision that the numbers of --given_decision are.
+
+        Raises:
+          ValueError: they are for another number of classes.
+        """
+
     def fit_decision(
         self,
         labels: np.ndarray,

@@ -1,0 +1,260 @@
+"""Tests of trainer/studies/folds.py: real tiny runs, alone, together, killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+from typing import Any, Iterator, Mapping
+
+import numpy as np
+import psutil
+import pyarrow.parquet
+import pytest
+
+from tests import processes, tiny
+from tests.studies.tiny_runs import make_study, results, start
+from tests.test_experiment import assert_equal_weights
+from trainer.config import DataConfig, ExperimentConfig, ModelConfig
+from trainer.stages import prepare
+from trainer.studies import driver
+from trainer.study_config import StudyConfig
+
+NUM_FOLDS, NUM_TEXTS = 3, 60
+
+
+def make_folds(folder: pathlib.Path, preset: str, **changes: Any) -> StudyConfig:
+    """Three folds of few texts, and the final run."""
+    tiny.write_reviews(folder / "reviews.csv", count=NUM_TEXTS)
+    return make_study(
+        folder,
+        preset,
+        study="folds",
+        data={
+            "num_folds": NUM_FOLDS,
+            "num_eval_examples": 0,
+            "validation_one_in": 4,
+        },
+        training={"num_train_epochs": 2},
+        **{"export_folds": "final"} | changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_preset: str
+) -> StudyConfig:
+    """A study that was let alone."""
+    config = make_folds(tmp_path_factory.mktemp("undisturbed"), tiny_preset)
+    driver.run(config)
+    return config
+
+
+def report_of(config: StudyConfig, run: int) -> Any:
+    folder = pathlib.Path(config.study_dir) / "runs" / f"{run:03}"
+    return json.loads((folder / "report.json").read_text())
+
+
+def rows_of(config: StudyConfig) -> list[Mapping[str, Any]]:
+    path = pathlib.Path(config.study_dir) / "out_of_fold.parquet"
+    rows: list[Mapping[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    return rows
+
+
+@pytest.mark.slow
+def test_every_text_has_one_answer_by_a_model_that_never_saw_it(
+    undisturbed: StudyConfig,
+) -> None:
+    rows = rows_of(undisturbed)
+    assert [*rows[0]] == ["file", "line", "label", "fold", "probabilities"]
+    assert len({(row["file"], row["line"]) for row in rows}) == len(rows) == NUM_TEXTS
+    assert {row["fold"] for row in rows} == set(range(NUM_FOLDS))
+    for fold in range(NUM_FOLDS):
+        report = report_of(undisturbed, fold)
+        config = undisturbed.run(fold, fold=fold)
+        texts = prepare.read_texts(config.data, seed=config.training.seed)
+        assert texts.fingerprint() == report["data"]["fingerprint"]
+        pool = texts.pool
+        seen = {
+            pool.digests[row].tobytes()
+            for name in ("train", "validation")
+            for row in texts.splits[name].rows
+        }
+        held_out = {pool.places.of(int(row)): row for row in texts.splits["test"].rows}
+        answered = [row for row in rows if row["fold"] == fold]
+        assert len(answered) == len(held_out)
+        for row in answered:
+            number = held_out[(row["file"], row["line"])]
+            assert pool.digests[number].tobytes() not in seen
+            assert row["label"] == texts.label_names[pool.labels[number]]
+            assert sum(row["probabilities"]) == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_the_results_are_those_of_the_runs(undisturbed: StudyConfig) -> None:
+    folder = pathlib.Path(undisturbed.study_dir)
+    study = json.loads((folder / "study.json").read_text())
+    accuracies = [
+        report_of(undisturbed, fold)["after"]["test"]["accuracy"]
+        for fold in range(NUM_FOLDS)
+    ]
+    assert (study["study"], study["metric"]) == ("folds", "accuracy")
+    assert [run["accuracy"] for run in study["runs"]] == accuracies
+    assert study["mean"] == pytest.approx(np.mean(accuracies))
+    assert study["std"] == pytest.approx(np.std(accuracies, ddof=1))
+    low, high = study["interval_95"]
+    assert low <= study["mean"] <= high
+    pooled = study["out_of_fold"]
+    assert pooled["num_examples"] == study["num_examples"] == NUM_TEXTS
+    sizes = np.bincount([row["fold"] for row in rows_of(undisturbed)])
+    right = np.dot(accuracies, sizes) / NUM_TEXTS
+    assert pooled["metrics"]["fine_tuned"]["accuracy"] == pytest.approx(right)
+    commonest = pooled["metrics"]["commonest"]["accuracy"]
+    assert pooled["comparisons"]["commonest"]["difference"] == pytest.approx(
+        right - commonest
+    )
+    page = (folder / "study.html").read_text(encoding="utf-8")
+    assert study["answers"][0] in page and 'src="data:image' in page
+
+
+@pytest.mark.slow
+def test_the_final_run_learns_from_all_texts_and_decides_as_fitted_out_of_fold(
+    undisturbed: StudyConfig,
+) -> None:
+    study = results(undisturbed)
+    report = report_of(undisturbed, NUM_FOLDS)
+    assert [*report["data"]["splits"]] == ["train"]
+    assert report["training"]["num_train_examples"] == NUM_TEXTS
+    fitted, given = study["out_of_fold"]["decision"], report["decision"]
+    assert given["split"] == "given"
+    for name in ("temperature", "abstain_below", "thresholds"):
+        assert given[name] == pytest.approx(fitted[name], rel=1e-5)
+    assert study["final"]["num_train_examples"] == NUM_TEXTS
+    assert len(study["runs"]) == NUM_FOLDS
+
+
+@pytest.mark.slow
+def test_a_fold_gives_within_the_study_what_it_gives_alone(
+    undisturbed: StudyConfig, tmp_path: pathlib.Path
+) -> None:
+    """By the flagfile that the study left, in a process of its own; to the bit."""
+    within = pathlib.Path(undisturbed.study_dir) / "runs" / "002"
+    flagfile = within.with_suffix(".flags")
+    lines = flagfile.read_text().splitlines()
+    assert {"--num_folds=3", "--fold=2"} <= set(lines)
+    alone = tmp_path / "alone"
+    subprocess.run(
+        [sys.executable, "-m", "trainer.main", f"--flagfile={flagfile}"]
+        + [f"--model_dir={alone}"],
+        check=True,
+        capture_output=True,
+    )
+    assert_equal_weights(within, alone)
+    one, other = (
+        json.loads((path / "report.json").read_text()) for path in (within, alone)
+    )
+    for part in ("before", "after", "training", "decision"):
+        assert one[part] == other[part]
+    predictions = [path / "predictions" / "test.jsonl" for path in (within, alone)]
+    assert predictions[0].read_bytes() == predictions[1].read_bytes()
+
+
+def owner(run: pathlib.Path) -> int | None:
+    """The process that makes a run now."""
+    lock = run / ".lock"
+    found = re.match(r"process (\d+)", lock.read_text()) if lock.is_file() else None
+    return int(found[1]) if found else None
+
+
+def children(process: processes.Process) -> Iterator[psutil.Process]:
+    yield from psutil.Process(process.pid).children()
+
+
+@pytest.mark.slow
+def test_jobs_that_are_killed_leave_the_same_study(
+    undisturbed: StudyConfig, tmp_path: pathlib.Path
+) -> None:
+    """One of two jobs is killed in its run, which the other takes over; then all are."""
+    study_dir = tmp_path / "study"
+    config = dataclasses.replace(undisturbed, study_dir=str(study_dir), num_jobs=2)
+    runs = study_dir / "runs"
+
+    def has_checkpoint(run: str) -> bool:
+        return any((runs / run / "checkpoints").glob("latest/*.index"))
+
+    process = start(config)
+    processes.signal_when(process, lambda: has_checkpoint("001"), 0)
+    victim = owner(runs / "001")
+    assert victim is not None and victim != owner(runs / "000")
+    jobs = list(children(process))
+    assert victim in [job.pid for job in jobs] and len(jobs) == 2
+    os.kill(victim, signal.SIGKILL)
+    processes.kill_when(process, (runs / "000" / "report.json").is_file)
+    psutil.wait_procs(jobs, timeout=60)
+    assert not any(job.is_running() for job in jobs)
+    assert not (runs / "001" / "report.json").exists()
+
+    driver.run(dataclasses.replace(config, num_jobs=1))
+    assert results(config) == results(undisturbed)
+    assert rows_of(config) == rows_of(undisturbed)
+
+
+@pytest.mark.slow
+def test_two_processes_make_each_run_once(
+    undisturbed: StudyConfig, tmp_path: pathlib.Path
+) -> None:
+    """And both come to the end with the same results."""
+    config = dataclasses.replace(undisturbed, study_dir=str(tmp_path / "study"))
+    outputs = processes.finish([start(config), start(config)])
+    made = "".join(outputs).count("INFO evaluating before fine-tuning")
+    assert made == NUM_FOLDS + 1
+    assert all("evaluating before fine-tuning" in output for output in outputs)
+    assert results(config) == results(undisturbed)
+    assert rows_of(config) == rows_of(undisturbed)
+
+
+@pytest.mark.slow
+def test_one_fold_may_be_made_alone(
+    undisturbed: StudyConfig, tmp_path: pathlib.Path
+) -> None:
+    """--fold within a study: here of one that is finished."""
+    data = dataclasses.replace(undisturbed.data, fold=1)
+    table = driver.run(dataclasses.replace(undisturbed, data=data))
+    summary = pathlib.Path(undisturbed.study_dir) / "study.txt"
+    assert table == summary.read_text()
+
+
+def test_another_study_is_refused(tmp_path: pathlib.Path, tiny_preset: str) -> None:
+    config = make_folds(tmp_path, tiny_preset)
+    study_dir = pathlib.Path(config.study_dir)
+    study_dir.mkdir()
+    there = make_study(tmp_path, tiny_preset, study="seeds", seeds=("0", "1"))
+    (study_dir / "config.json").write_text(there.to_json())
+    with pytest.raises(ValueError, match="holds a study with other settings") as caught:
+        driver.run(config)
+    assert "--study: 'seeds' there, 'folds' now" in str(caught.value)
+
+
+def test_more_folds_than_texts_of_a_label_are_refused_before_any_run(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config = make_folds(tmp_path, tiny_preset)
+    data = dataclasses.replace(config.data, num_folds=50)
+    with pytest.raises(ValueError, match="--num_folds=50 different texts"):
+        driver.run(dataclasses.replace(config, data=data))
+    assert not pathlib.Path(config.study_dir).exists()
+
+
+def test_a_run_of_folds_is_told_which() -> None:
+    with pytest.raises(ValueError, match="must be told which fold") as caught:
+        ExperimentConfig(
+            model_dir="a",
+            data=DataConfig(dataset="files:a.csv", num_folds=5),
+            model=ModelConfig(preset="tiny"),
+        )
+    assert "give --fold=0, or make all folds with trainer.study" in str(caught.value)
