@@ -5,8 +5,9 @@
 
 A text's split depends on its normal form alone (`duplicates.py`), so a copy cannot leak
 from one split into another, and a row added to a file moves no other row. With
---group_field it depends on the row's group instead (`groups.py`). What rare labels
-change in this, and the rules themselves, are in `held_out.py`.
+--group_field it depends on the row's group instead (`groups.py`), and with
+--split_near_duplicates=together on the cluster of near-duplicates (`clusters.py`). What
+rare labels change in this, and the rules themselves, are in `held_out.py`.
 
 Splits that the data set brings along are kept as they are; what they share with others
 is counted. A split is a list of row numbers into one pool: another division of the same
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import DataConfig
-from trainer.data import draws, groups, held_out, places
+from trainer.data import clusters, draws, groups, held_out, near_duplicates, places
 from trainer.data.duplicates import content_digests as content_digests
 from trainer.data.duplicates import normalized_digests, numbered
 from trainer.data.held_out import MIN_TRAIN_TEXTS
@@ -174,17 +175,31 @@ def _shares(
     held_out.refuse_lone_texts(
         train, of_train.texts, are_labels_found=sources.are_labels_found
     )
-    if of_train.groups is not None:
-        units = groups.united(of_train.texts, of_train.groups)
-    elif sources.split_by == "exact_text":
+    units = _units(train, of_train, config)
+    if units is None and sources.split_by == "exact_text":
         shared, num_left_out = held_out.by_exact_text(
             of_train.contents, of_train.texts, one_in
         )
         return brought | shared, num_left_out
-    else:
+    if units is None:
         units = of_train.texts
     shared = held_out.by_unit(units, of_train.texts, train.labels, one_in)
     return brought | shared, {}
+
+
+def _units(
+    train: TextDataset, hashed: _Hashed, config: DataConfig
+) -> np.ndarray | None:
+    """What stays together, by the settings: uint8 [n, 32]; None: copies alone."""
+    units = None
+    if config.split_near_duplicates == "together":
+        units = near_duplicates.least_digests(
+            clusters.of_texts(train.texts, hashed.contents, config), hashed.texts
+        )
+    if hashed.groups is not None:
+        texts = hashed.texts if units is None else units
+        units = groups.united(texts, hashed.groups)
+    return units
 
 
 def _empty_split(name: str, num_texts: int, config: DataConfig) -> str:
