@@ -286,9 +286,9 @@ def test_without_the_extra_a_note_says_what_was_left_out(
 
     result = audited(tmp_path, ROWS)
 
-    near, labels, languages = result["left_out"]
+    near, labels = result["left_out"]
     assert near.startswith("near-duplicates: ") and "'.[audit]'" in near
-    assert labels.startswith("wrong labels: ") and languages.startswith("languages: ")
+    assert labels.startswith("wrong labels: ") and "'.[audit]'" in labels
     assert result["suspect_labels"] == result["near_duplicates"] == []
 
 
@@ -346,6 +346,25 @@ def test_strict_ends_with_2_and_corrections_mend_it(tmp_path: pathlib.Path) -> N
     # The result is there all the same.
     assert json.loads((tmp_path / "a.json").read_text())["num_contradictions"] == 1
     assert mended.returncode == 0, mended.stderr
+
+
+def test_the_program_writes_the_page_of_what_it_doubts(tmp_path: pathlib.Path) -> None:
+    rows, _ = with_flips()
+    doubted = audited(tmp_path, rows)["suspect_labels"]
+    output, page = tmp_path / "audit.json", tmp_path / "review.html"
+
+    done = run(
+        tmp_path,
+        "--audit=report",
+        "--audit_model=auto",
+        f"--output={output}",
+        f"--review_page={page}",
+    )
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(output.read_text(encoding="utf-8"))
+    assert result["suspect_labels"] == doubted
+    assert all(each["digest"] in page.read_text("utf-8") for each in doubted)
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,6 @@ def look(
     if checks.languages:
         told = languages(rows, expected=checks.languages)
         found = dataclasses.replace(found, languages=told)
-    elif by_default:
-        left_out.append("languages: name those that are right, as in --languages=en")
     if by_default:
         found = dataclasses.replace(found, domain=domain_facts(rows))
     return dataclasses.replace(found, left_out=tuple(left_out))
