@@ -49,6 +49,10 @@ RUN_BY = {
     "launch_local.py": "test_two_workers_on_one_machine",
     "tests.mistakes": "test_the_mistakes_it_shows_are_what_a_user_sees",
     "--dataset=files:tickets.csv": "test_the_mistakes_it_shows_are_what_a_user_sees",
+    "--review_page=review.html": "tests/stages/test_look.py::"
+    "test_the_program_writes_the_page_of_what_it_doubts",
+    "--corrections=corrections.jsonl": "tests/stages/test_look.py::"
+    "test_strict_ends_with_2_and_corrections_mend_it",
     "--dataset=files:my_reviews.csv": "test_own_data_then_predict_and_serve",
     "--output=answers.jsonl": "test_own_data_then_predict_and_serve",
     "--signature=embed": "test_own_data_then_predict_and_serve",

@@ -42,6 +42,9 @@ DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 BadRows = Literal["error", "skip"]
 Escape = Literal["auto", "doubled", "backslash"]
 BadInputRows = Literal["error", "null"]
+SplitNearDuplicates = Literal["alone", "together"]
+Audit = Literal["off", "report", "strict"]
+AuditModel = Literal["auto", "none", "tfidf"]
 InputFormat = Literal[
     "auto", "text", "csv", "tsv", "jsonl", "parquet", "tfrecord", "fasttext"
 ]
@@ -63,6 +66,8 @@ ACCELERATOR_STEPS_PER_CALL = 4
 # Enough for a curve, and a line every few minutes of a run of hours.
 LOG_LINES_PER_RUN = 50
 MOST_LOGGING_STEPS = 100
+# Of runs of five words: about one word in 28 is another.
+DEFAULT_SIMILARITY = 0.7
 # What a model server answers with when no signature is named.
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -271,6 +276,29 @@ class DataConfig:
         "The fold that is held out for test, from 0, for --num_folds. -1: none is named; "
         "in a study of folds, one after the other.",
     )
+    split_near_duplicates: SplitNearDuplicates = setting(
+        "alone",
+        "What becomes of near-duplicates (--near_duplicate_similarity) when texts are "
+        "held out: `alone`, each text goes by its own hash, so that a test text may "
+        "have its like in training; `together`, texts that hang together go to one "
+        "side, with their copies and groups. A row that is added moves its own cluster "
+        "alone. Needs the extra `audit`; splits that you bring stay as they are.",
+    )
+    near_duplicate_similarity: float = setting(
+        -1.0,
+        "Texts are near-duplicates if they share so much of their runs of five words "
+        "(Jaccard similarity, in (0, 1]); a run then lists them in its report. Needs "
+        "the extra `audit`. 0: they are not looked for. -1: 0.7 in `trainer.audit` and "
+        "for --split_near_duplicates=together, where the extra is installed.",
+    )
+    corrections: str = setting(
+        "",
+        "JSON Lines file of reviewed labels, as the review page of `trainer.audit` "
+        "writes it: by the digest of a text and the label that it had, another label, "
+        "`keep` or `drop`. Applied right after reading; the report, the manifest and "
+        "the model card say how many there were. What each line holds is in "
+        "docs/data_quality.md. Empty: none.",
+    )
     num_train_examples: int = setting(
         0,
         "Train on this many examples, drawn by --seed in the proportions of the "
@@ -360,6 +388,18 @@ class DataConfig:
                 received=f"{name}={value}",
             )
         _require_folds(self.num_folds, self.fold)
+        similarity = self.near_duplicate_similarity
+        _require(
+            similarity in (-1.0, 0.0) or 0.0 < similarity <= 1.0,
+            "--near_duplicate_similarity must be in (0, 1], or 0, or -1",
+            received=similarity,
+        )
+        _require(
+            similarity != 0.0 or self.split_near_duplicates == "alone",
+            "--split_near_duplicates=together needs near-duplicates to look for",
+            received="near_duplicate_similarity=0",
+            mend="set --near_duplicate_similarity=0.7",
+        )
         _require(
             self.max_length >= 3,
             "--max_length must be at least 3: [CLS], one token, [SEP]",
@@ -404,6 +444,12 @@ class DataConfig:
         _require(
             bool(self.cache_dir), "--cache_dir must name a folder", received="none"
         )
+
+    @property
+    def least_similarity(self) -> float:
+        """--near_duplicate_similarity, the sentinel -1 resolved."""
+        wanted = self.near_duplicate_similarity
+        return DEFAULT_SIMILARITY if wanted == -1.0 else wanted
 
     @property
     def kept_fields(self) -> tuple[str, ...]:
@@ -915,6 +961,75 @@ class ServingConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ChecksConfig:
+    """Which looks are taken at the data."""
+
+    audit: Audit = setting(
+        "report",
+        "`report`: copies within and across splits, contradicting labels and odd "
+        "encodings are listed in the report, by file and line; this takes seconds. "
+        "`strict`: the same, and the program ends with exit code 2, before anything is "
+        "trained, where a text is in two splits, a text has two labels, or a class has "
+        "fewer than 10 texts. `off`: neither. Near-duplicates, languages and wrong "
+        "labels take seconds to minutes, and are looked for where their flags ask.",
+        may_change=True,
+    )
+    audit_model: AuditModel = setting(
+        "auto",
+        "Which model looks for wrong labels: `tfidf`, TF-IDF with logistic regression, "
+        "trained on four fifths of the texts to judge the other fifth, five times; a "
+        "minute for 25,000 reviews, and it needs the extra `audit`; `none`. `auto`: "
+        "tfidf in `trainer.audit` where the extra is installed, none in a run.",
+        may_change=True,
+    )
+    out_of_fold: str = setting(
+        "",
+        "Parquet file with the out-of-fold probabilities of a better model, columns "
+        "file, line, label, fold, probabilities, as `--study=folds` writes it: wrong "
+        "labels are looked for by these in place of --audit_model. Empty: none.",
+        may_change=True,
+    )
+    languages: tuple[str, ...] = setting(
+        (),
+        "Languages that the texts should be in, separated by commas, by their codes of "
+        "two letters, as `en,de`: texts in others are counted, with examples. Needs the "
+        "extra `audit`. Empty: not looked at.",
+        may_change=True,
+    )
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        for code in self.languages:
+            _require(
+                len(code) == 2 and code.isascii() and code.islower(),
+                "--languages must be codes of two letters, as in --languages=en,de",
+                received=",".join(self.languages),
+            )
+        _require(
+            not self.out_of_fold or self.audit_model != "tfidf",
+            "--out_of_fold takes the place of --audit_model",
+            received=f"audit_model={self.audit_model}",
+            mend="leave one of the two away",
+        )
+        _require(
+            self.audit != "off" or not self.asked_for,
+            "--audit=off looks at nothing",
+            received=", ".join(self.asked_for),
+            mend="set --audit=report",
+        )
+
+    @property
+    def asked_for(self) -> tuple[str, ...]:
+        """The flags that ask for more than the default looks."""
+        given = {
+            "--audit_model=tfidf": self.audit_model == "tfidf",
+            f"--out_of_fold={self.out_of_fold}": bool(self.out_of_fold),
+            f"--languages={','.join(self.languages)}": bool(self.languages),
+        }
+        return tuple(flag for flag, is_given in given.items() if is_given)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """One run, whole."""
 
@@ -967,6 +1082,7 @@ class ExperimentConfig:
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
     serving: ServingConfig = dataclasses.field(default_factory=ServingConfig)
+    checks: ChecksConfig = dataclasses.field(default_factory=ChecksConfig)
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -1216,13 +1332,32 @@ class AuditConfig:
     """What `python -m trainer.audit` does."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    checks: ChecksConfig = dataclasses.field(default_factory=ChecksConfig)
     output: str = setting(
         "", "JSON file to write the result to. Empty: it is only printed."
+    )
+    review_page: str = setting(
+        "",
+        "HTML file to write a page to, on which a person goes through the labels that "
+        "may be wrong, with a key for each verdict; it gives the file that "
+        "--corrections reads. Needs no network. Empty: none.",
     )
     seed: int = setting(0, "As a run's --seed: it draws --num_train_examples.")
 
     def __post_init__(self) -> None:
         _require(bool(self.data.dataset), "--dataset is required", received="none")
+        _require(
+            self.checks.audit != "off",
+            "--audit must be report or strict for trainer.audit",
+            received="audit=off",
+        )
+        looks = bool(self.checks.out_of_fold) or self.checks.audit_model != "none"
+        _require(
+            looks or not self.review_page,
+            "--review_page needs labels to review",
+            received="audit_model=none",
+            mend="set --audit_model=tfidf",
+        )
 
 
 @functools.cache

@@ -15,6 +15,7 @@ few hundred texts says too little: on validation, or by folds within training.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
 from typing import Any, Callable, Iterator, Mapping, NamedTuple
@@ -126,13 +127,56 @@ def fit(
         takes the place of L-BFGS.
     """
     train = features["train"]
+    fit_one = _solver(train, examples, max_exact_numbers)
+    is_exact = fit_one is _fit_exact
+    rows = np.arange(len(examples.labels["train"]))
+    with _fitting(description) as advance:
+        if "validation" in features:
+            best, model = _by_validation(fit_one, features, examples, rows, advance)
+            how = "validation"
+        else:
+            folds = np.random.default_rng(examples.seed).permutation(rows) % _NUM_FOLDS
+            best, _ = _by_folds(fit_one, train, examples, folds, advance)
+            model = fit_one(train, rows, examples, best, None)
+            how = f"{_NUM_FOLDS} folds within training"
+    solver = "L-BFGS" if is_exact else "averaged stochastic gradient descent"
+    return Chosen(model, {"C": best, "chosen_on": how, "solver": solver})
+
+
+def out_of_fold(
+    features: Any, examples: Examples, folds: np.ndarray, *, description: str
+) -> np.ndarray:
+    """The logits of each training text by a model that was not fitted on its fold.
+
+    The strength is the one with the least loss over all folds: one number of all the
+    texts, which tells next to nothing of any one.
+
+    Args:
+      features: number [n, m], dense or CSR.
+      examples: the labels of "train".
+      folds: int [n], from 0 on.
+      description: what the progress line calls the model.
+
+    Returns:
+      float32 [n, classes]; NaN for a fold without which one label alone is left.
+    """
+    fit_one = _solver(features, examples, MAX_EXACT_NUMBERS)
+    with _fitting(description) as advance:
+        return _by_folds(fit_one, features, examples, folds, advance)[1]
+
+
+def _solver(train: Any, examples: Examples, max_exact_numbers: int) -> _FitOne:
     num_numbers = int(train.nnz if hasattr(train, "nnz") else train.size)
     num_coefficients = num_outputs(examples.num_classes) * train.shape[1]
     is_exact = (
         num_numbers <= max_exact_numbers and num_coefficients <= MAX_EXACT_COEFFICIENTS
     )
-    fit_one = _fit_exact if is_exact else _fit_in_blocks
-    rows = np.arange(len(examples.labels["train"]))
+    return _fit_exact if is_exact else _fit_in_blocks
+
+
+@contextlib.contextmanager
+def _fitting(description: str) -> Iterator[Callable[[int], object]]:
+    """A progress line, and one thread."""
     from threadpoolctl import threadpool_limits
 
     # Threads of the linear algebra gain little here, change the last digits, and on a
@@ -140,15 +184,7 @@ def fit(
     limited = threadpool_limits(1)
     counter = console.counter(f"{description}: fits", unit="fits")
     with limited, counter as advance:
-        if "validation" in features:
-            best, model = _by_validation(fit_one, features, examples, rows, advance)
-            how = "validation"
-        else:
-            best = _by_folds(fit_one, train, examples, rows, advance)
-            model = fit_one(train, rows, examples, best, None)
-            how = f"{_NUM_FOLDS} folds within training"
-    solver = "L-BFGS" if is_exact else "averaged stochastic gradient descent"
-    return Chosen(model, {"C": best, "chosen_on": how, "solver": solver})
+        yield advance
 
 
 def num_outputs(num_classes: int) -> int:
@@ -186,32 +222,40 @@ def _by_folds(
     fit_one: _FitOne,
     train: Any,
     examples: Examples,
-    rows: np.ndarray,
+    folds: np.ndarray,
     advance: Callable[[int], object],
-) -> float:
-    """The strength with the least loss over the folds."""
-    labels = examples.labels["train"]
-    folds = np.random.default_rng(examples.seed).permutation(rows) % _NUM_FOLDS
+) -> tuple[float, np.ndarray]:
+    """The strength with the least loss over the folds, and its logits out of fold.
+
+    Args:
+      folds: int [n], of each training text, from 0 on.
+    """
+    labels, rows = examples.labels["train"], np.arange(len(folds))
     splits = [
         (rows[folds != fold], rows[folds == fold])
         for fold in range(_NUM_FOLDS)
         # Of eight texts, a fold may be empty or leave one label alone to learn.
         if (folds == fold).any() and len(np.unique(labels[folds != fold])) > 1
     ]
-    if not splits:
-        return 1.0
+    logits: dict[float, np.ndarray] = {}
     last: list[Model | None] = [None] * len(splits)
 
     def loss(strength: float) -> float:
         total = 0.0
+        logits[strength] = np.full([len(rows), examples.num_classes], np.nan, "f4")
         for index, (fitted, left_out) in enumerate(splits):
             model = fit_one(train, fitted, examples, strength, last[index])
             last[index] = model
-            total += len(left_out) * _loss(model, train[left_out], labels[left_out])
+            given = model.logits(train[left_out])
+            logits[strength][left_out] = given
+            total += len(left_out) * _loss_of(given, labels[left_out])
             advance(1)
         return total
 
-    return _least(loss)
+    best = _least(loss) if splits else 1.0
+    if not splits:
+        loss(best)
+    return best, logits[best]
 
 
 def _least(loss: Callable[[float], float]) -> float:
@@ -229,7 +273,11 @@ def _least(loss: Callable[[float], float]) -> float:
 
 def _loss(model: Model, features: Any, labels: np.ndarray) -> float:
     """Mean negative log-likelihood, in nats."""
-    log_probabilities = Predictions(model.logits(features)).log_probabilities
+    return _loss_of(model.logits(features), labels)
+
+
+def _loss_of(logits: np.ndarray, labels: np.ndarray) -> float:
+    log_probabilities = Predictions(logits).log_probabilities
     return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
 

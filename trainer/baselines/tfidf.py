@@ -145,6 +145,33 @@ def answers(
     )
 
 
+def out_of_fold(
+    examples: Examples, texts: TextRows, folds: np.ndarray
+) -> np.ndarray | None:
+    """The logits of each text by a model that was fitted on the other folds.
+
+    How often a word occurs is counted over all texts, which tells nothing of labels.
+
+    Args:
+      examples: the labels of the texts, as "train".
+      texts: all of them.
+      folds: int [n], 0 to 4; copies of a text should be of one.
+
+    Returns:
+      float32 [n, classes], see `logistic_regression.out_of_fold`; None if no text has a
+      word.
+    """
+    with storage.scratch("trainer-tfidf") as folder, storage.naming_place(folder):
+        make = _exact if texts.num_bytes <= MAX_EXACT_BYTES else _hashed
+        for unit in _units(texts):
+            made = make(texts, examples.num_classes, unit, folder)
+            if made is not None:
+                return logistic_regression.out_of_fold(
+                    made[0], examples, folds, description="TF-IDF"
+                )
+    return None
+
+
 def _logits(
     chosen: Chosen, transform: Callable[[list[str]], Any], texts: TextRows
 ) -> np.ndarray:

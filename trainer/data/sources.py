@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from trainer import console
 from trainer.config import DataConfig
-from trainer.data import files, folders, packages, tfds
+from trainer.data import corrections, files, folders, packages, tfds
 from trainer.data.bad_rows import BadRows, counted, listed
 from trainer.data.groups import group_name
 from trainer.data.labels import (
@@ -37,6 +37,7 @@ from trainer.data.placeholders import Placeholders
 from trainer.data.places import Places
 from trainer.data.readers.encodings import AUTOMATIC
 from trainer.data.readers.rows import BadRow, Row
+from trainer.data.text_dataset import TextDataset as TextDataset
 from trainer.data.unread import (
     ALL_ROWS,
     SplitBy,
@@ -54,39 +55,6 @@ _ROWS_BETWEEN_LOOKS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
-class TextDataset:
-    """Labelled texts.
-
-    Attributes:
-      texts: large_string [n].
-      labels: int32 [n], positions in `label_names`.
-      label_names: the classes in order.
-      places: where each row comes from.
-      groups: large_string [n], the values of --group_field, empty where it is
-        missing; None without one.
-    """
-
-    texts: pa.ChunkedArray
-    labels: np.ndarray
-    label_names: tuple[str, ...]
-    places: Places
-    groups: pa.ChunkedArray | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def filter(self, is_wanted: np.ndarray) -> TextDataset:
-        """Some rows, in their order, copied chunk by chunk. is_wanted: bool [n]."""
-        return dataclasses.replace(
-            self,
-            texts=self.texts.filter(pa.array(is_wanted)),
-            labels=self.labels[is_wanted],
-            places=self.places.filter(is_wanted),
-            groups=self.groups and self.groups.filter(pa.array(is_wanted)),
-        )
-
-
-@dataclasses.dataclass(frozen=True)
 class Sources:
     """What was read.
 
@@ -96,10 +64,11 @@ class Sources:
       label_names: the classes in order.
       facts: JSON-able. "splits": by split, the source, its files with how each was
         read, the rows used and skipped, the first skipped ones and the blank lines;
-        "notes"; "warnings".
+        "notes"; "warnings"; "corrections", what --corrections changed, or None.
       split_by: what of a training row decides where it is held out.
       are_labels_found: whether the classes are those of the rows, and nobody named
         them.
+      reviewed: SHA-256 of each text whose label a person has reviewed.
     """
 
     splits: Mapping[str, TextDataset]
@@ -107,6 +76,7 @@ class Sources:
     facts: Mapping[str, Any]
     split_by: SplitBy = "normalized_text"
     are_labels_found: bool = True
+    reviewed: frozenset[bytes] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +122,19 @@ def load(config: DataConfig) -> Sources:
     }
     # Of all splits together, so that a user sees them at once.
     _refuse_bad_rows(read, config)
+    return _corrected(
+        _sources(read, labels, [*notes, *more_notes], unread["train"], config), config
+    )
+
+
+def _sources(
+    read: Mapping[str, _ReadSplit],
+    labels: NamedLabels,
+    notes: Sequence[str],
+    unread_train: UnreadSplit,
+    config: DataConfig,
+) -> Sources:
+    """What was read, as it was read."""
     return Sources(
         splits={
             name: TextDataset(
@@ -162,11 +145,44 @@ def load(config: DataConfig) -> Sources:
         label_names=labels.names,
         facts={
             "splits": {name: split.facts for name, split in read.items()},
-            "notes": [*notes, *more_notes],
+            "notes": list(notes),
             "warnings": list(_warnings(read, labels.names)),
+            "corrections": None,
         },
-        split_by=unread["train"].split_by,
-        are_labels_found=not (config.label_names or unread["train"].label_names),
+        split_by=unread_train.split_by,
+        are_labels_found=not (config.label_names or unread_train.label_names),
+    )
+
+
+def _corrected(read: Sources, config: DataConfig) -> Sources:
+    """The same with --corrections applied.
+
+    Raises:
+      ValueError: a correction is none, or does not fit the data.
+    """
+    if not config.corrections:
+        return read
+    reviewed = corrections.read(config.corrections, label_names=read.label_names)
+    splits = reviewed.applied(read.splits)
+    for name, data in splits.items():
+        if not len(data):
+            raise ValueError(
+                message(
+                    f"the {name} set must have rows that can be used",
+                    received=f"all of them dropped by {config.corrections}",
+                    mend="keep some",
+                )
+            )
+    facts = {
+        **read.facts,
+        "splits": {
+            name: {**read.facts["splits"][name], "num_rows": len(data)}
+            for name, data in splits.items()
+        },
+        "corrections": reviewed.facts(),
+    }
+    return dataclasses.replace(
+        read, splits=splits, facts=facts, reviewed=reviewed.digests
     )
 
 

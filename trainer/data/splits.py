@@ -5,13 +5,15 @@
 
 A text's split depends on its normal form alone (`duplicates.py`), so a copy cannot leak
 from one split into another, and a row added to a file moves no other row. With
---group_field it depends on the row's group instead (`groups.py`). What rare labels
-change in this, and the rules themselves, are in `held_out.py`.
+--group_field it depends on the row's group instead (`groups.py`), and with
+--split_near_duplicates=together on the cluster of near-duplicates (`clusters.py`). What
+rare labels change in this, and the rules themselves, are in `held_out.py`.
 
 Splits that the data set brings along are kept as they are; what they share with others
 is counted. With --num_folds the test split is one of the folds of the training source
-(`folds.py`), and none that the data set brings along. A split is a list of row numbers into one pool: another division of the same
-texts, as for a fold, copies nothing and tokenizes nothing again.
+(`folds.py`), and none that the data set brings along. A split is a list of row numbers
+into one pool: another division of the same texts, as for a fold, copies nothing and
+tokenizes nothing again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,15 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import DataConfig
-from trainer.data import draws, folds, groups, held_out, places
+from trainer.data import (
+    clusters,
+    draws,
+    folds,
+    groups,
+    held_out,
+    near_duplicates,
+    places,
+)
 from trainer.data.duplicates import content_digests as content_digests
 from trainer.data.duplicates import normalized_digests, numbered
 from trainer.data.held_out import MIN_TRAIN_TEXTS
@@ -173,18 +183,22 @@ def folds_of(sources: Sources, config: DataConfig) -> np.ndarray:
 
 def _folds(train: TextDataset, hashed: _Hashed, config: DataConfig) -> np.ndarray:
     return folds.fold_numbers(
-        _units(hashed),
+        _units(train, hashed, config),
         train,
         num_folds=config.num_folds,
         group_field=config.group_field,
     )
 
 
-def _units(hashed: _Hashed) -> np.ndarray:
-    """Digests of what stays together, a group or a text: uint8 [n, 32]."""
-    if hashed.groups is None:
-        return hashed.texts
-    return groups.united(hashed.texts, hashed.groups)
+def _units(train: TextDataset, hashed: _Hashed, config: DataConfig) -> np.ndarray:
+    """Digests of what stays together, by the settings: uint8 [n, 32]."""
+    units = hashed.texts
+    if config.split_near_duplicates == "together":
+        clusters_of_texts = clusters.of_texts(train.texts, hashed.contents, config)
+        units = near_duplicates.least_digests(clusters_of_texts, units)
+    if hashed.groups is not None:
+        units = groups.united(units, hashed.groups)
+    return units
 
 
 def _hashed(data: TextDataset) -> _Hashed:
@@ -222,12 +236,13 @@ def _shares(
     held_out.refuse_lone_texts(
         train, of_train.texts, are_labels_found=sources.are_labels_found
     )
-    if of_train.groups is None and sources.split_by == "exact_text":
+    goes_by_text = of_train.groups is None and config.split_near_duplicates == "alone"
+    if goes_by_text and sources.split_by == "exact_text":
         shared, num_left_out = held_out.by_exact_text(
             of_train.contents, of_train.texts, one_in
         )
         return brought | shared, num_left_out
-    units = _units(of_train)
+    units = _units(train, of_train, config)
     shared = held_out.by_unit(units, of_train.texts, train.labels, one_in)
     return brought | shared, {}
 
@@ -237,12 +252,13 @@ def _shares_of_fold(
 ) -> dict[str, np.ndarray]:
     """Test is the fold; validation, if none is brought, a share of all others."""
     train = sources.splits["train"]
+    units = _units(train, hashed, config)
     is_test = _folds(train, hashed, config) == config.fold
     shares = {"test": is_test, "train": ~is_test}
     if config.validation_one_in and "validation" not in sources.splits:
         rest = np.flatnonzero(~is_test)
         parts = held_out.by_unit(
-            _units(hashed)[rest],
+            units[rest],
             hashed.texts[rest],
             train.labels[rest],
             {"validation": config.validation_one_in},

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
+from trainer.data.audit.findings import Findings
 from trainer.data.revealing import RevealingWord
 from trainer.evaluation.schema import BaselineScores, Doubt, SplitEvaluation
 
@@ -27,6 +28,8 @@ _MANY_UNKNOWN = 0.05
 _MANY_CUT = 0.2
 # AdamW's averages and the warmup need some; the guide's run has 375.
 _FEW_STEPS = 50
+# Of short texts a language detector takes about one in a hundred for another's.
+_MANY_IN_OTHER_LANGUAGES = 0.02
 _MAX_NAMED = 5
 
 
@@ -152,6 +155,54 @@ def of_words(words: Sequence[RevealingWord]) -> Iterator[Doubt]:
             message=f"the word {word.word!r} stands in {word.share_of_label:.0%} of the "
             f"texts labelled {word.label}, and hardly in others: does it give the "
             "label away? Then remove it, or the column that it comes from",
+        )
+
+
+def of_findings(findings: Findings) -> Iterator[Doubt]:
+    """Of what an audit found, besides what `of_splits` says of copies and labels."""
+    if findings.num_odd_encodings:
+        first = findings.odd_encodings[0]
+        yield Doubt(
+            kind="odd_encoding",
+            message=f"{_counted(findings.num_odd_encodings, 'text')} with {first.what} "
+            f"or the like (the first is {first.file}:{first.line}): decode the "
+            "source anew, in the encoding that it has",
+        )
+    near = findings.near_duplicates_facts
+    if near and near.num_across:
+        yield Doubt(
+            kind="near_duplicates",
+            message=f"{_counted(near.num_across, 'pair')} of near-duplicates across "
+            "splits: held-out metrics are better than on new texts; "
+            "--split_near_duplicates=together keeps them on one side of splits that "
+            "this program makes",
+        )
+    noise = findings.label_noise
+    if noise and noise.num_suspects:
+        yield Doubt(
+            kind="suspect_labels",
+            message=f"{_counted(noise.num_suspects, 'label')} that may be wrong, by "
+            f"{noise.model}; it estimates {noise.estimated_share:.1%} of all, rather too "
+            "many, for it counts its own sure errors: go through them with "
+            "--review_page of trainer.audit",
+        )
+    languages = findings.languages
+    if languages and languages.other_share > _MANY_IN_OTHER_LANGUAGES:
+        yield Doubt(
+            kind="languages",
+            message=f"{languages.other_share:.1%} of the texts are in other languages "
+            f"than {', '.join(languages.expected)}: look at the examples; remove them, "
+            "or choose a --preset that knows their languages",
+        )
+    domain = findings.domain
+    if domain and domain.is_shown:
+        yield Doubt(
+            kind="different_splits",
+            message="training and test texts can be told apart (area under the ROC "
+            f"curve {domain.auc:.2f}; by chance {max(domain.control_aucs):.2f}) by "
+            f"words like {', '.join(domain.test_words[:5])} (test) and "
+            f"{', '.join(domain.train_words[:5])} (training): is the model to be used "
+            "on texts like those of test?",
         )
 
 

@@ -34,6 +34,7 @@ import typing
 from typing import Any, Callable, Literal, Mapping, TypeVar
 
 from trainer import json_text
+from trainer.data.audit.findings import Findings
 from trainer.messages import message, shown
 
 _T = TypeVar("_T")
@@ -392,6 +393,22 @@ class SourceFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CorrectionsFacts:
+    """What --corrections said, in lines of the file.
+
+    Attributes:
+      sha256: of the file.
+      num_kept: labels that were reviewed and found right.
+    """
+
+    file: str
+    sha256: str
+    num_kept: int
+    num_relabelled: int
+    num_dropped: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SourcesFacts:
     """All that was read.
 
@@ -399,11 +416,13 @@ class SourcesFacts:
       splits: by the split that the rows were read for.
       notes: sentences on how the names of the data set were understood.
       warnings: sentences on what is doubtful in the rows.
+      corrections: None without --corrections.
     """
 
     splits: Mapping[str, SourceFacts]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    corrections: CorrectionsFacts | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -425,6 +444,7 @@ class DataFacts:
       bucket_lengths: padded lengths in tokens, ascending.
       padded_fraction: of all tokens of the training batches, those that only pad.
       longest_text: how many tokens of a text the model reads.
+      findings: of the look at the texts; None with --audit=off.
     """
 
     label_names: tuple[str, ...]
@@ -442,6 +462,7 @@ class DataFacts:
     bucket_lengths: tuple[int, ...]
     padded_fraction: float
     longest_text: int | None = None
+    findings: Findings | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,9 @@
     print(summary(result))
 
 Rows, labels, splits and doubts are those of a run with the same flags, by the same
-code. Only a held-out split without a text is a doubt here, where a run refuses. What needs the preset (unknown words, texts that are cut) is left to the run.
+code. Only a held-out split without a text is a doubt here, where a run refuses. What is
+looked for besides is in `look.py`. What needs the preset (unknown words, texts that are
+cut) is left to the run.
 """
 
 from __future__ import annotations
@@ -17,14 +19,23 @@ import textwrap
 from typing import Any, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from trainer import storage
 from trainer.config import AuditConfig
 from trainer.data import sources, splits
+from trainer.data.audit.findings import Findings
 from trainer.data.revealing import revealing_words
-from trainer.evaluation import doubts
+from trainer.evaluation import doubts, schema
+from trainer.messages import shown
+from trainer.stages import look
+from trainer.stages.look import LookedAt
 
 _COLUMNS = 100
+_PERCENTS = (5, 25, 50, 75, 95, 99)
+_MAX_SUSPECTS = 5
+_MAX_TEXT = 50
 
 
 def audit(config: AuditConfig) -> dict[str, Any]:
@@ -34,7 +45,8 @@ def audit(config: AuditConfig) -> dict[str, Any]:
       JSON-able: `label_names`, in order; `num_rows`, the used ones, and `num_skipped`;
       `settled`, a sentence a file on how it was read; `class_counts`, by label; of each
       of `splits` the number of texts and the `class_counts`; `notes`; `doubts`, each
-      with its `kind` and `message`.
+      with its `kind` and `message`; `corrections`, what --corrections changed; and the
+      keys of `findings.Findings`: `copies`, `near_duplicates`, `suspect_labels` ...
 
     Raises:
       ValueError: a run would refuse the data; the message says where and why.
@@ -51,10 +63,17 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     words = revealing_words(
         pool.texts.take(train), pool.labels[train], label_names=read.label_names
     )
+    findings = look.look(
+        LookedAt(pool, parts, read.label_names, read.reviewed),
+        config.data,
+        config.checks,
+        by_default=True,
+    )
     found = [
         *doubts.of_rows(read.facts),
         *doubts.of_splits(facts),
         *doubts.of_words(words),
+        *doubts.of_findings(findings),
     ]
     sources_facts = read.facts["splits"].values()
     return {
@@ -66,12 +85,34 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         ],
         "class_counts": dict(zip(read.label_names, counts.tolist())),
         "splits": {
-            name: {key: split[key] for key in ("num_examples", "class_counts")}
+            name: {
+                **{key: split[key] for key in ("num_examples", "class_counts")},
+                "character_percentiles": _lengths(pool.texts.take(parts[name].rows)),
+            }
             for name, split in facts["splits"].items()
         },
         "notes": [*read.facts["notes"], *splits.notes(parts)],
+        "corrections": read.facts["corrections"],
         "doubts": [dataclasses.asdict(doubt) for doubt in found],
+        # As it is read back: lists, where the types have tuples.
+        **json.loads(json.dumps(dataclasses.asdict(findings))),
     }
+
+
+def refuse(result: Mapping[str, Any]) -> None:
+    """Raises ValueError where there is what --audit=strict does not allow."""
+    names = {field.name for field in dataclasses.fields(Findings)}
+    found = {name: value for name, value in result.items() if name in names}
+    look.refuse(schema.from_mapping(Findings, found))
+
+
+def _lengths(texts: pa.ChunkedArray) -> dict[str, int]:
+    """Characters of a text, by percent: what a limit of tokens may cut."""
+    if not len(texts):
+        return {}
+    lengths = pc.utf8_length(texts).to_numpy()
+    values = np.percentile(lengths, _PERCENTS, method="inverted_cdf")
+    return {str(p): int(value) for p, value in zip(_PERCENTS, values)}
 
 
 def write(result: Mapping[str, Any], path: str) -> None:
@@ -94,11 +135,25 @@ def summary(result: Mapping[str, Any]) -> str:
             for name, split in result["splits"].items()
         ),
         *_wrapped("Note", result["notes"]),
+        *_wrapped("Not seen", result["left_out"]),
+        *_suspect_lines(result),
         *_wrapped("Doubt", [doubt["message"] for doubt in result["doubts"]]),
     ]
     if not result["doubts"]:
         lines.append("Nothing is doubtful.")
     return "\n".join(lines) + "\n"
+
+
+def _suspect_lines(result: Mapping[str, Any]) -> list[str]:
+    """The first labels that may be wrong."""
+    return _wrapped(
+        "Label?",
+        [
+            f"{each['file']}:{each['line']}: {each['label']}, not {each['suggested']}? "
+            f"({shown(each['text'], limit=_MAX_TEXT)})"
+            for each in result["suspect_labels"][:_MAX_SUSPECTS]
+        ],
+    )
 
 
 def _class_lines(counts: Mapping[str, int]) -> list[str]:

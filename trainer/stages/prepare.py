@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from trainer import trackers
-from trainer.config import DataConfig, TrainingConfig, settings
+from trainer.config import ChecksConfig, DataConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
+from trainer.data.audit.findings import Findings
 from trainer.data.sources import Load, Sources
 from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
@@ -30,7 +31,9 @@ from trainer.modeling import presets
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
 from trainer.serving import formats
+from trainer.stages import look
 from trainer.stages.context import Run
+from trainer.stages.look import LookedAt
 
 _logger = logging.getLogger(__name__)
 
@@ -46,12 +49,14 @@ class Texts:
       pool: all texts.
       splits: "train", and "validation" and "test" where there are any.
       source_facts: of the reading, JSON-able: see `Sources.facts`.
+      reviewed: digests of texts whose label a person has reviewed.
     """
 
     label_names: tuple[str, ...]
     pool: Pool
     splits: Mapping[str, Split]
     source_facts: Mapping[str, Any]
+    reviewed: frozenset[bytes] = frozenset()
 
     def fingerprint(self) -> dict[str, str]:
         """A hash of texts and labels for each split."""
@@ -135,7 +140,11 @@ def run(run: Run) -> Material:
     with run.runtime.watchdog.working("reading and tokenizing the texts"):
         preset = presets.load_preset(run.config.model.preset)
         material = make_material(
-            run.config.data, run.config.training, preset, load=run.load
+            run.config.data,
+            run.config.training,
+            preset,
+            checks=_checks_of_worker(run),
+            load=run.load,
         )
     if run.config.serving.given_decision:
         # Refused before the training, if at all.
@@ -154,6 +163,7 @@ def make_material(
     training: TrainingConfig,
     preset: Preset,
     *,
+    checks: ChecksConfig = ChecksConfig(),
     load: Load = sources.load,
 ) -> Material:
     """Reads, splits and tokenizes the data, and plans the batches.
@@ -162,6 +172,7 @@ def make_material(
       ValueError: the data cannot be used; the message says where and why.
     """
     texts = read_texts(config, seed=training.seed, load=load)
+    findings = look_at(texts, config, checks)
     weights = class_weights(
         training.class_weights,
         texts.pool.labels[texts.splits["train"].rows],
@@ -195,6 +206,7 @@ def make_material(
                 plan.from_step(0), lengths, bucket_lengths
             ),
             "longest_text": encoder.longest_text,
+            "findings": findings,
         },
     )
     return Material(
@@ -219,7 +231,8 @@ def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> T
     read = load(config)
     pool, parts = splits.make_splits(read, config=config, seed=seed)
     notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
-    texts = Texts(read.label_names, pool, parts, {**read.facts, "notes": notes})
+    facts = {**read.facts, "notes": notes}
+    texts = Texts(read.label_names, pool, parts, facts, read.reviewed)
     # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()
@@ -235,6 +248,22 @@ def _fold_notes(config: DataConfig, read: Sources) -> Iterator[str]:
         yield "the test set that the data set brings along is left out: it is no fold"
 
 
+def look_at(texts: Texts, config: DataConfig, checks: ChecksConfig) -> Findings | None:
+    """What --audit finds in the texts of a run; None if it is off.
+
+    Raises:
+      ValueError: there is what --audit=strict does not allow, or what a flag asks for
+        cannot be looked at.
+    """
+    if checks.audit == "off":
+        return None
+    looked_at = LookedAt(texts.pool, texts.splits, texts.label_names, texts.reviewed)
+    findings = look.look(looked_at, config, checks, by_default=False)
+    if checks.audit == "strict":
+        look.refuse(findings)
+    return findings
+
+
 def make_encoder(config: DataConfig, preset: Preset) -> TextEncoder:
     """The tokenizer of a preset, with the config's way with long texts."""
     return TextEncoder(
@@ -246,6 +275,12 @@ def make_encoder(config: DataConfig, preset: Preset) -> TextEncoder:
         max_windows=config.num_windows,
         window_overlap=config.num_shared_tokens,
     )
+
+
+def _checks_of_worker(run: Run) -> ChecksConfig:
+    """What all workers look for, which may refuse; the chief, who reports, the rest."""
+    checks = run.config.checks
+    return checks if run.runtime.is_chief else ChecksConfig(audit=checks.audit)
 
 
 def _plan(
@@ -329,6 +364,8 @@ def _doubts(
     yield from doubts.of_splits(split_facts)
     yield from doubts.of_tokens(split_facts["splits"])
     yield from doubts.of_words(_revealing_words(texts))
+    if facts.findings:
+        yield from doubts.of_findings(facts.findings)
     limits = {name: config.num_eval_examples for name in texts.splits}
     limits["train"] = config.num_train_examples
     yield from doubts.of_draws(split_facts["splits"], limits)

@@ -202,7 +202,10 @@ def _manifest_facts(
     return {
         "title": title(run),
         "config": dataclasses.asdict(run.config),
-        "data": dataclasses.asdict(material.facts()),
+        # The findings quote texts, which need not be anybody's to publish.
+        "data": dataclasses.asdict(
+            dataclasses.replace(material.facts(), findings=None)
+        ),
         "doubts": [dataclasses.asdict(doubt) for doubt in after.doubts],
         "settings_in_words": dict(built.settings_in_words),
         "data_fingerprint": dict(material.fingerprint),

@@ -215,6 +215,8 @@ def finished(
     result = read(folder)
     texts = prepare.read_texts(config.data, seed=config.training.seed, load=load)
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
+    if config.checks.audit == "strict":
+        prepare.look_at(texts, config.data, config.checks)
     changed = _unpublished(result.report["config"], config.serving)
     if not changed:
         _logger.info("%s holds this run, finished: nothing to do", folder)

@@ -1,0 +1,63 @@
+"""Texts that stand in several rows: within a split, across splits, of several labels.
+
+found = copies(rows)
+found[0].splits, found[0].rows
+"""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import numpy as np
+
+from trainer.data.audit.findings import MAX_ROWS, Copies
+from trainer.data.audit.rows import Rows
+
+# Fewer say nothing, whatever they are.
+LEAST_TEXTS = 10
+
+
+def copies(rows: Rows) -> list[Copies]:
+    """All of them: those in several splits first, then those of several labels."""
+    found = list(_copies(rows))
+    found.sort(key=lambda each: (-len(each.splits), -len(each.labels)))
+    return found
+
+
+def small_classes(rows: Rows) -> dict[str, int]:
+    """Classes with few different texts, and how many."""
+    pool = rows.pool
+    pairs = np.unique(np.stack([pool.labels, pool.text_numbers]), axis=1)
+    counts = np.bincount(pairs[0], minlength=len(rows.label_names))
+    return {
+        name: int(count)
+        for name, count in zip(rows.label_names, counts)
+        if count < LEAST_TEXTS
+    }
+
+
+def _copies(rows: Rows) -> Iterator[Copies]:
+    """In the order of their first rows."""
+    pool = rows.pool
+    order = np.argsort(pool.text_numbers, kind="stable")
+    numbers = pool.text_numbers[order]
+    groups = np.split(order, np.flatnonzero(np.diff(numbers)) + 1) if len(order) else []
+    several = [group for group in groups if len(group) > 1]
+    for group in sorted(several, key=lambda group: int(group[0])):
+        is_exact = (pool.digests[group] == pool.digests[group[0]]).all()
+        splits = np.unique(rows.split_numbers[group])
+        yield Copies(
+            kind="exact" if is_exact else "normalized",
+            splits=tuple(rows.split_names[number] for number in splits),
+            labels=tuple(rows.label_names[n] for n in np.unique(pool.labels[group])),
+            num_rows=len(group),
+            rows=tuple(rows.facts(int(row)) for row in _shown(rows, group)),
+        )
+
+
+def _shown(rows: Rows, group: np.ndarray) -> np.ndarray:
+    """Some rows, among them one of each split and of each label."""
+    kinds = np.stack([rows.split_numbers[group], rows.pool.labels[group]])
+    firsts = np.unique(kinds, axis=1, return_index=True)[1]
+    order = np.concatenate([firsts, np.setdiff1d(np.arange(len(group)), firsts)])
+    return np.sort(group[order[:MAX_ROWS]])
