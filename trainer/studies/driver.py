@@ -21,7 +21,7 @@ import dataclasses
 import logging
 import os
 import time
-from typing import Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from trainer import console, experiment, folder_lock, run_folder, storage, wording
 from trainer.config import DataConfig
@@ -270,7 +270,7 @@ def _read_once(load: Load) -> Load:
     known: dict[DataConfig, Sources] = {}
 
     def read(config: DataConfig) -> Sources:
-        defaults = {
+        defaults: dict[str, Any] = {
             field.name: field.default
             for field in dataclasses.fields(config)
             if field.name in _OF_READ_ROWS
