@@ -63,6 +63,11 @@ RUN_BY = {
     "test_a_stopped_study_continues_where_it_was",
     "--study=folds": "tests/studies/test_folds.py::"
     "test_two_processes_make_each_run_once",
+    "--range_test": "tests/studies/test_sweep.py::"
+    "test_a_range_test_leaves_a_curve_and_no_checkpoint",
+    "--sweep=": "tests/studies/test_sweep.py::test_a_killed_sweep_ends_with_the_same_table",
+    "--study=ladder": "tests/studies/test_ladder.py::"
+    "test_the_smallest_that_is_not_shown_to_be_worse",
     "--study=seeds": "tests/studies/test_seeds.py::test_it_says_how_much_is_luck",
     "scripts.benchmarks.benchmark": "tests/test_benchmark.py::test_it_runs",
     "scripts.benchmarks.measure_scaling": "tests/test_measure_scaling.py::test_it_runs",

@@ -469,6 +469,7 @@ def test_predicts_from_the_export(
     """In a new process, from a folder that was moved, with the library's own inputs."""
     _, result = finished
     moved = tmp_path / "moved"
+    assert result.saved_model is not None
     os.rename(result.saved_model, moved)
     try:
         texts, labels = tiny.labelled_sentences(50, seed=99)

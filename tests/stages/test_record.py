@@ -16,6 +16,7 @@ import pytest
 from tests import kills
 from tests.evaluation.tiny_report import export_facts, tiny_report
 from trainer import run_folder, storage
+from trainer.config import ServingConfig
 from trainer.evaluation import schema
 from trainer.run_folder import RunFolder
 from trainer.stages import record
@@ -44,6 +45,40 @@ def small_report(**changes: Any) -> dict[str, Any]:
     )
     content: dict[str, Any] = json.loads(report.to_json())
     return content | changes
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "published"),
+    [
+        ({}, {}, []),
+        ({"export": False}, {}, ["--export=True"]),
+        # What is not wanted need not be made again.
+        ({}, {"export": False}, []),
+        ({"export": False}, {"export": False, "calibrate": False}, []),
+        ({}, {"calibrate": False}, ["--calibrate=False"]),
+    ],
+)
+def test_what_a_finished_run_has_to_publish(
+    before: dict[str, Any], now: dict[str, Any], published: list[str]
+) -> None:
+    recorded = {"serving": dataclasses.asdict(ServingConfig(**before))}
+    assert record._unpublished(recorded, ServingConfig(**now)) == published
+
+
+def test_a_run_without_an_export_is_read_and_says_so(tmp_path: pathlib.Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    report = dataclasses.replace(
+        tiny_report(),
+        status="complete",
+        export=None,
+        paths=dataclasses.replace(tiny_report().paths, saved_model=None),
+        commands=schema.Commands(predict=None),
+    )
+    record._write(run, report)
+    written = record.read(run)
+    assert written.saved_model is None
+    for text in (written.summary, written.report_path.read_text(encoding="utf-8")):
+        assert "none, as --noexport says" in text
 
 
 def test_round_trip(tmp_path: pathlib.Path) -> None:
