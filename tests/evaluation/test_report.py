@@ -837,5 +837,5 @@ def test_what_a_look_found_is_shown_by_file_and_line() -> None:
         "a.csv:7: de:",
     ):
         assert words in page.text, words
-    assert "script" not in page.tags and page.text.count(HOSTILE) == 7
+    assert "script" not in page.tags and page.text.count(HOSTILE) == 6
     assert schema.Report.from_json(told.to_json()) == told
