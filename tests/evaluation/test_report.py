@@ -815,9 +815,7 @@ def test_what_a_look_found_is_shown_by_file_and_line() -> None:
             file="fixed.jsonl", sha256="ab", num_kept=5, num_relabelled=6, num_dropped=0
         ),
     )
-    data = dataclasses.replace(
-        report.data, findings=_findings(HOSTILE), source=source
-    )
+    data = dataclasses.replace(report.data, findings=_findings(HOSTILE), source=source)
 
     told = dataclasses.replace(report, data=data)
     page = _Page(report_lib.render_html(told))
