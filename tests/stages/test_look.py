@@ -415,7 +415,7 @@ def test_a_run_looks_quickly_and_refuses_before_it_trains(
 
     assert nothing is None and findings is not None
     assert findings.num_contradictions == 1
-    assert findings.near_duplicates_facts is findings.label_noise is None
+    assert findings.near_duplicates_facts is None and findings.label_noise is None
     with pytest.raises(ValueError, match="--audit=strict allows"):
         prepare.look_at(texts, config, ChecksConfig(audit="strict"))
 
