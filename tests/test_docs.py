@@ -86,6 +86,7 @@ NOT_RUN = {
     "-m flake8": "scripts/test.sh runs it before the tests",
     "-m mypy": "scripts/test.sh runs it before the tests",
     "-m tests.soak": "kills a real run at random moments, for some 8 minutes",
+    "measure_label_audit": "minutes of a processor of its own; it only measures",
     "measure_step": "minutes of a processor of its own; it only measures",
     "fingerprint_runs.py": "minutes; compares two commits",
     "diff before.json": "compares what fingerprint_runs.py printed",
@@ -307,7 +308,7 @@ def test_every_extra_they_name_is_there() -> None:
     text = "".join(PAGES.values())
     extras = set(re.findall(r"\.\[(\w+)\]|extra\s`(\w+)`", text))
     names = {name for pair in extras for name in pair if name}
-    assert names == {"gcs", "litert", "serve"}
+    assert names == {"audit", "gcs", "litert", "serve"}
     section = (ROOT / "setup.cfg").read_text().partition("[options.extras_require]")[2]
     assert names <= set(re.findall(r"^(\w+) =$", section, re.MULTILINE))
 

@@ -388,18 +388,7 @@ class DataConfig:
                 received=f"{name}={value}",
             )
         _require_folds(self.num_folds, self.fold)
-        similarity = self.near_duplicate_similarity
-        _require(
-            similarity in (-1.0, 0.0) or 0.0 < similarity <= 1.0,
-            "--near_duplicate_similarity must be in (0, 1], or 0, or -1",
-            received=similarity,
-        )
-        _require(
-            similarity != 0.0 or self.split_near_duplicates == "alone",
-            "--split_near_duplicates=together needs near-duplicates to look for",
-            received="near_duplicate_similarity=0",
-            mend="set --near_duplicate_similarity=0.7",
-        )
+        self._require_similarity()
         _require(
             self.max_length >= 3,
             "--max_length must be at least 3: [CLS], one token, [SEP]",
@@ -443,6 +432,20 @@ class DataConfig:
         )
         _require(
             bool(self.cache_dir), "--cache_dir must name a folder", received="none"
+        )
+
+    def _require_similarity(self) -> None:
+        similarity = self.near_duplicate_similarity
+        _require(
+            similarity in (-1.0, 0.0) or 0.0 < similarity <= 1.0,
+            "--near_duplicate_similarity must be in (0, 1], or 0, or -1",
+            received=similarity,
+        )
+        _require(
+            similarity != 0.0 or self.split_near_duplicates == "alone",
+            "--split_near_duplicates=together needs near-duplicates to look for",
+            received="near_duplicate_similarity=0",
+            mend="set --near_duplicate_similarity=0.7",
         )
 
     @property

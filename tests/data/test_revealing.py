@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trainer.data.revealing import revealing_words
+from trainer.data.revealing import revealing_words, words_of_one_label
 
 NAMES = ("ham", "spam")
 RANDOM = np.random.default_rng(0)
@@ -45,4 +45,21 @@ def test_a_label_of_nearly_all_texts_has_none() -> None:
     labels = (np.arange(400) % 20 == 0).astype(int)
     texts = [f"{text} hello" for text in texts_of(400)]
 
+    assert not revealing_words(texts, labels, label_names=NAMES)
+
+
+def test_an_artefact_in_one_text_of_ten_is_shown_and_not_doubted() -> None:
+    labels = np.arange(600) % 2
+    texts = [
+        f"{text} xyzzy" if label and row % 10 == 1 else text
+        for row, (text, label) in enumerate(zip(texts_of(600), labels))
+    ]
+    # Of a hundred such texts one may be of the other label.
+    texts[0] += " xyzzy"
+
+    shown = words_of_one_label(texts, labels, label_names=NAMES)
+
+    assert [(each.word, each.label, each.num_texts) for each in shown] == [
+        ("xyzzy", "spam", 60)
+    ]
     assert not revealing_words(texts, labels, label_names=NAMES)

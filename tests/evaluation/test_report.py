@@ -19,6 +19,7 @@ from tests.evaluation.tiny_report import (
     sample,
     tiny_report,
 )
+from trainer.data.audit import findings
 from trainer.evaluation import figures, schema
 from trainer.evaluation import metrics as metrics_lib
 from trainer.evaluation import report as report_lib
@@ -737,3 +738,102 @@ def test_ties_are_said_beside_the_format() -> None:
     page = report_lib.render_html(dataclasses.replace(whole, export=export))
     assert "3 ties got another label" in page
     assert "ties got another label" not in report_lib.render_html(whole)
+
+
+def _findings(text: str) -> findings.Findings:
+    """One of everything, with a text from strangers in it."""
+    row = findings.RowFacts(file="a.csv", line=3, label=text, split="train")
+    other = dataclasses.replace(row, line=8, split="test", label="good")
+    odd = findings.OddText(what="mojibake", excerpt=text, file="a.csv", line=4)
+    return findings.Findings(
+        num_copies=4321,
+        num_copies_across=1,
+        num_contradictions=1,
+        copies=(
+            findings.Copies(
+                kind="exact",
+                splits=("train", "test"),
+                labels=(text, "good"),
+                num_rows=2,
+                rows=(row, other),
+            ),
+        ),
+        num_odd_encodings=1,
+        odd_encodings=(odd,),
+        small_classes={"rare": 7},
+        near_duplicates_facts=findings.NearDuplicatesFacts(
+            similarity=0.7, num_pairs=399, num_across=68, num_contradicting=13
+        ),
+        near_duplicates=(
+            findings.NearPair(
+                similarity=0.83,
+                file="a.csv",
+                line=5,
+                label=text,
+                split="train",
+                other_file="a.csv",
+                other_line=11,
+                other_label="good",
+                other_split="test",
+            ),
+        ),
+        label_noise=findings.LabelNoise(
+            model="TF-IDF",
+            num_texts=900,
+            accuracy=0.9,
+            num_suspects=1,
+            estimated_share=0.031,
+        ),
+        suspect_labels=(
+            findings.SuspectLabel(
+                file="a.csv",
+                line=6,
+                split="train",
+                digest="ab",
+                label="good",
+                suggested=text,
+                score=0.02,
+                suggested_probability=0.98,
+                text=f"a {text} film",
+            ),
+        ),
+        languages=findings.LanguageFacts(
+            expected=("en",),
+            num_texts=900,
+            counts={"en": 890, "de": 10},
+            other_share=0.011,
+            examples=(dataclasses.replace(odd, what="de", line=7),),
+        ),
+    )
+
+
+def test_what_a_look_found_is_shown_by_file_and_line() -> None:
+    report = _full_report()
+    source = dataclasses.replace(
+        report.data.source,
+        corrections=schema.CorrectionsFacts(
+            file="fixed.jsonl", sha256="ab", num_kept=5, num_relabelled=6, num_dropped=0
+        ),
+    )
+    data = dataclasses.replace(report.data, findings=_findings(HOSTILE), source=source)
+
+    told = dataclasses.replace(report, data=data)
+    page = _Page(report_lib.render_html(told))
+
+    for words in (
+        "fixed.jsonl : 6 changed, 0 texts left out, 5 found right",
+        "Rows whose text stands in another row already 4,321",
+        "of these, in two splits 68",
+        "of these, with two labels 13",
+        "Texts in all labelled rare 7",
+        "a.csv:3 (train,",
+        "a.csv:8 (test,",
+        "a.csv:4: mojibake:",
+        "a.csv:5 (train,",
+        "a.csv:11 (test,",
+        "a.csv:6 (train)",
+        "a.csv:7: de:",
+    ):
+        assert words in page.text, words
+    assert "script" not in page.tags and page.text.count(HOSTILE) == 6
+    assert schema.Report.from_json(told.to_json()) == told

@@ -237,3 +237,22 @@ def test_a_card_of_a_run_without_simple_models() -> None:
         baseline_scores(0.5, confidence_intervals_95={})
     )
     assert "| T | 0.5000 | – | – |" in model_card.render(facts(baselines=plain))
+
+
+def test_reviewed_labels_are_told() -> None:
+    corrections = {
+        "file": "corrections.jsonl",
+        "sha256": "ab",
+        "num_kept": 1200,
+        "num_relabelled": 7,
+        "num_dropped": 2,
+    }
+    data = facts()["data"] | {"source": {"corrections": corrections}}
+
+    told = model_card.render(facts(data=data))
+
+    assert (
+        "Labels reviewed by a person before training (`corrections.jsonl`): 7 changed, 2 "
+        "texts left out, 1,200 found right." in told
+    )
+    assert "reviewed by a person" not in model_card.render(facts())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -17,7 +18,7 @@ import pytest
 
 from tests.data.test_near_duplicates import random_texts, with_changes
 from trainer.config import AuditConfig, ChecksConfig, DataConfig
-from trainer.stages import audit
+from trainer.stages import audit, prepare
 
 Row = tuple[str, str]
 
@@ -398,3 +399,43 @@ def test_strict_names_copies_across_splits(tmp_path: pathlib.Path) -> None:
         ValueError, match=r"a\.jsonl:6 \(.*test\.jsonl:1 \(test.*2 splits"
     ):
         audit.refuse(result)
+
+
+def test_a_run_looks_quickly_and_refuses_before_it_trains(
+    tmp_path: pathlib.Path,
+) -> None:
+    text, label = ROWS[3]
+    rows = [*ROWS, (text, "good" if label == "bad" else "bad")]
+    quick(tmp_path, rows)
+    config = DataConfig(dataset=f"files:{tmp_path}/a.jsonl")
+    texts = prepare.read_texts(config, seed=0)
+
+    findings = prepare.look_at(texts, config, ChecksConfig())
+    nothing = prepare.look_at(texts, config, ChecksConfig(audit="off"))
+
+    assert nothing is None and findings is not None
+    assert findings.num_contradictions == 1
+    assert findings.near_duplicates_facts is None and findings.label_noise is None
+    with pytest.raises(ValueError, match="--audit=strict allows"):
+        prepare.look_at(texts, config, ChecksConfig(audit="strict"))
+
+
+def test_corrected_labels_are_in_the_fingerprint(tmp_path: pathlib.Path) -> None:
+    quick(tmp_path, ROWS)
+    text, label = ROWS[3]
+    line = {
+        "digest": hashlib.sha256(text.encode()).hexdigest(),
+        "label": label,
+        "verdict": "relabel",
+        "new_label": "good" if label == "bad" else "bad",
+    }
+    file = tmp_path / "corrections.jsonl"
+    file.write_text(json.dumps(line), encoding="utf-8")
+    config = DataConfig(dataset=f"files:{tmp_path}/a.jsonl")
+
+    before, after = (
+        prepare.read_texts(each, seed=0).fingerprint()
+        for each in (config, dataclasses.replace(config, corrections=str(file)))
+    )
+
+    assert sum(before[name] != after[name] for name in before) == 1

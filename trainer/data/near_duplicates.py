@@ -245,7 +245,7 @@ class _Joined:
 
     def find(self, rows: np.ndarray) -> np.ndarray:
         """The roots of some rows."""
-        roots = self._parents[rows]
+        roots: np.ndarray = self._parents[rows]
         while ((higher := self._parents[roots]) != roots).any():
             roots = higher
         self._parents[rows] = roots

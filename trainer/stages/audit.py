@@ -26,7 +26,8 @@ from trainer import storage
 from trainer.config import AuditConfig
 from trainer.data import sources, splits
 from trainer.data.audit.findings import Findings
-from trainer.data.revealing import revealing_words
+from trainer.data.splits import Pool
+from trainer.data.revealing import RevealingWord, revealing_words, words_of_one_label
 from trainer.evaluation import doubts, schema
 from trainer.messages import shown
 from trainer.stages import look
@@ -35,6 +36,7 @@ from trainer.stages.look import LookedAt
 _COLUMNS = 100
 _PERCENTS = (5, 25, 50, 75, 95, 99)
 _MAX_SUSPECTS = 5
+_MAX_SHOWN_WORDS = 8
 _MAX_TEXT = 50
 
 
@@ -45,8 +47,9 @@ def audit(config: AuditConfig) -> dict[str, Any]:
       JSON-able: `label_names`, in order; `num_rows`, the used ones, and `num_skipped`;
       `settled`, a sentence a file on how it was read; `class_counts`, by label; of each
       of `splits` the number of texts and the `class_counts`; `notes`; `doubts`, each
-      with its `kind` and `message`; `corrections`, what --corrections changed; and the
-      keys of `findings.Findings`: `copies`, `near_duplicates`, `suspect_labels` ...
+      with its `kind` and `message`; `corrections`, what --corrections changed;
+      `words_of_one_label`, each with its `label` and `num_texts`; and the keys of
+      `findings.Findings`: `copies`, `near_duplicates`, `suspect_labels` and others.
 
     Raises:
       ValueError: a run would refuse the data; the message says where and why.
@@ -59,10 +62,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     counts = np.zeros(len(read.label_names), int)
     for data in read.splits.values():
         counts += np.bincount(data.labels, minlength=len(counts))
-    train = parts["train"].rows
-    words = revealing_words(
-        pool.texts.take(train), pool.labels[train], label_names=read.label_names
-    )
+    words, shown_words = _words(pool, parts["train"].rows, read.label_names)
     findings = look.look(
         LookedAt(pool, parts, read.label_names, read.reviewed),
         config.data,
@@ -93,10 +93,22 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         },
         "notes": [*read.facts["notes"], *splits.notes(parts)],
         "corrections": read.facts["corrections"],
+        "words_of_one_label": [dataclasses.asdict(word) for word in shown_words],
         "doubts": [dataclasses.asdict(doubt) for doubt in found],
         # As it is read back: lists, where the types have tuples.
         **json.loads(json.dumps(dataclasses.asdict(findings))),
     }
+
+
+def _words(
+    pool: Pool, rows: np.ndarray, label_names: tuple[str, ...]
+) -> tuple[list[RevealingWord], list[RevealingWord]]:
+    """The words of the training texts to doubt, and those to show."""
+    texts, labels = pool.texts.take(rows), pool.labels[rows]
+    return (
+        revealing_words(texts, labels, label_names=label_names),
+        words_of_one_label(texts, labels, label_names=label_names),
+    )
 
 
 def refuse(result: Mapping[str, Any]) -> None:
@@ -136,12 +148,24 @@ def summary(result: Mapping[str, Any]) -> str:
         ),
         *_wrapped("Note", result["notes"]),
         *_wrapped("Not seen", result["left_out"]),
+        *_word_lines(result),
         *_suspect_lines(result),
         *_wrapped("Doubt", [doubt["message"] for doubt in result["doubts"]]),
     ]
     if not result["doubts"]:
         lines.append("Nothing is doubtful.")
     return "\n".join(lines) + "\n"
+
+
+def _word_lines(result: Mapping[str, Any]) -> list[str]:
+    """The words that nearly one label alone has: a person tells artefacts."""
+    by_label: dict[str, list[str]] = {}
+    for word in result["words_of_one_label"]:
+        named = by_label.setdefault(word["label"], [])
+        if len(named) < _MAX_SHOWN_WORDS:
+            named.append(f"{word['word']} ({word['num_texts']:,})")
+    lines = [f"only in {label}: {', '.join(each)}" for label, each in by_label.items()]
+    return _wrapped("Words", lines)
 
 
 def _suspect_lines(result: Mapping[str, Any]) -> list[str]:

@@ -179,13 +179,7 @@ def make_material(
         texts.label_names,
     )
     encoder = make_encoder(config, preset)
-    tokens = encode_texts(
-        texts.pool.texts,
-        encoder,
-        digests=texts.pool.digests,
-        cache_dir=config.cache_dir,
-        max_cache_bytes=round(config.max_cache_gb * 1e9),
-    )
+    tokens = _encoded(texts, encoder, config)
     lengths = tokens.lengths[texts.splits["train"].rows]
     bucket_lengths = plans.choose_bucket_lengths(
         lengths,
@@ -274,6 +268,16 @@ def make_encoder(config: DataConfig, preset: Preset) -> TextEncoder:
         truncation=config.truncation,
         max_windows=config.num_windows,
         window_overlap=config.num_shared_tokens,
+    )
+
+
+def _encoded(texts: Texts, encoder: TextEncoder, config: DataConfig) -> TokenizedTexts:
+    return encode_texts(
+        texts.pool.texts,
+        encoder,
+        digests=texts.pool.digests,
+        cache_dir=config.cache_dir,
+        max_cache_bytes=round(config.max_cache_gb * 1e9),
     )
 
 

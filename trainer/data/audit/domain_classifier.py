@@ -64,7 +64,7 @@ def domain_facts(rows: Rows) -> DomainFacts | None:
 def _border(controls: list[float], num_train: int, num_test: int) -> float:
     """What chance hardly reaches."""
     # Of the Mann-Whitney statistic, which the area is.
-    deviation = ((num_train + num_test + 1) / (12 * num_train * num_test)) ** 0.5
+    deviation: float = ((num_train + num_test + 1) / (12 * num_train * num_test)) ** 0.5
     return max(max(controls), 0.5 + _MIN_DEVIATIONS * deviation)
 
 

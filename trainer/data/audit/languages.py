@@ -54,7 +54,7 @@ def languages(rows: Rows, *, expected: tuple[str, ...]) -> LanguageFacts:
             )
         )
     counts: collections.Counter[str] = collections.Counter()
-    examples = []
+    examples: list[OddText] = []
     for row in _some(rows):
         text = rows.text(row)[:_MAX_CHARACTERS]
         if len(_LETTER.findall(text)) < _MIN_LETTERS:
