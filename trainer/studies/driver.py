@@ -153,14 +153,20 @@ class _Work:
 
     def look(self) -> None:
         """Sees what other processes have finished, and says how far all is."""
+        # What is seen may plan more runs, which others may have finished, too.
+        while self._sees_more():
+            self._plan()
+        if to_do := self.to_do():
+            self._say_who_works(to_do)
+
+    def _sees_more(self) -> bool:
+        num_known = len(self._finished)
         for run in self.unfinished():
             folder = self._folder.run(run.number)
             # One that is published again has no report for a moment.
             with contextlib.suppress(FileNotFoundError):
                 self._keep(run, run_folder.read_json(folder.report))
-        self._plan()
-        if to_do := self.to_do():
-            self._say_who_works(to_do)
+        return len(self._finished) > num_known
 
     def so_far(self) -> str:
         """Of a process that was to make one run: what is left to others."""
