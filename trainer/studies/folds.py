@@ -182,8 +182,8 @@ def _answers(study: RepeatedStudy) -> Iterator[str]:
         yield (
             f"The model in {study.final.folder} has learned from all "
             f"{study.final.num_train_examples:,} texts for "
-            f"{_epochs(study.final.num_train_epochs)}. No text was left to measure it on: the folds' models, each of fewer "
-            "texts, say what to expect of it."
+            f"{_epochs(study.final.num_train_epochs)}. No text was left to measure it on: "
+            "the folds' models, each of fewer texts, say what to expect of it."
         )
 
 
