@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from trainer.config import (
+    AuditConfig,
+    ChecksConfig,
     DataConfig,
     ExperimentConfig,
     ModelConfig,
@@ -35,6 +37,7 @@ SECTIONS = {
     "training": TrainingConfig,
     "runtime": RuntimeConfig,
     "serving": ServingConfig,
+    "checks": ChecksConfig,
 }
 # Every setting at a value that is not its default, so that a test can see each of
 # them carried through; what they exclude is in INSTEAD.
@@ -58,6 +61,9 @@ OFF_DEFAULT: dict[str, Any] = dict(
     bad_rows="skip",
     test_one_in=0,
     validation_one_in=3,
+    split_near_duplicates="together",
+    near_duplicate_similarity=0.5,
+    corrections="fixed.jsonl",
     num_train_examples=100,
     num_eval_examples=50,
     max_length=64,
@@ -115,6 +121,10 @@ OFF_DEFAULT: dict[str, Any] = dict(
     num_folds=4,
     fold=2,
     trackers=("tensorboard",),
+    audit="strict",
+    audit_model="none",
+    out_of_fold="out_of_fold.parquet",
+    languages=("en", "de"),
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
 INSTEAD: dict[str, Any] = dict(
@@ -164,6 +174,10 @@ MAY_CHANGE = {
     "given_decision",
     "trackers",
     "max_serving_batch_size",
+    "audit",
+    "audit_model",
+    "out_of_fold",
+    "languages",
 }
 
 
@@ -585,3 +599,36 @@ def test_column_names_that_name_no_columns(names: tuple[str, ...]) -> None:
 def test_a_port_is_one(port: int) -> None:
     with pytest.raises(ValueError, match=f"from 0 to 65535. Received: {port}$"):
         ServeConfig(saved_model="a", port=port)
+
+
+@pytest.mark.parametrize(
+    ("changes", "mend"),
+    [
+        ({"near_duplicate_similarity": 1.5}, {"near_duplicate_similarity": 1.0}),
+        ({"near_duplicate_similarity": -0.5}, {"near_duplicate_similarity": 0.5}),
+        (
+            {"split_near_duplicates": "together", "near_duplicate_similarity": 0.0},
+            {"near_duplicate_similarity": 0.7},
+        ),
+        ({"languages": ("english",)}, {"languages": ("en",)}),
+        ({"audit": "off", "languages": ("en",)}, {"audit": "report"}),
+        ({"audit": "off", "audit_model": "tfidf"}, {"audit": "report"}),
+        ({"audit_model": "tfidf", "out_of_fold": "a.parquet"}, {"out_of_fold": ""}),
+    ],
+)
+def test_looks_that_do_not_go_together(
+    changes: dict[str, Any], mend: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match="--.* Received: "):
+        make_config(**changes)
+    make_config(**changes | mend)
+
+
+def test_what_the_audit_itself_refuses() -> None:
+    data = DataConfig(dataset="files:a.csv")
+    for checks, page in (
+        (ChecksConfig(audit="off"), ""),
+        (ChecksConfig(audit_model="none"), "review.html"),
+    ):
+        with pytest.raises(ValueError, match="--(audit|review_page) "):
+            AuditConfig(data=data, checks=checks, review_page=page)
