@@ -112,6 +112,9 @@ OFF_DEFAULT: dict[str, Any] = dict(
     decision_metric="mcc",
     abstain_accuracy=0.9,
     max_serving_batch_size=3,
+    num_folds=4,
+    fold=2,
+    trackers=("tensorboard",),
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
 INSTEAD: dict[str, Any] = dict(
@@ -120,6 +123,9 @@ INSTEAD: dict[str, Any] = dict(
     num_virtual_devices=1,
     strategy="tpu",
     tpu="grpc://a:1",
+    decision_metric="none",
+    abstain_accuracy=0.0,
+    given_decision=("1.5", "0.2", "0.4", "0.6"),
 )
 # What a run may go on with another value of: nothing that its weights depend on, nor
 # anything that was done with the old value already.
@@ -155,6 +161,8 @@ MAY_CHANGE = {
     "calibrate",
     "decision_metric",
     "abstain_accuracy",
+    "given_decision",
+    "trackers",
     "max_serving_batch_size",
 }
 
@@ -290,6 +298,21 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(decision_metric="mcc", validation_one_in=0),
         ["--decision_metric", "--validation_one_in", "decision_metric=mcc"],
     ),
+    "decision_of_a_class": (
+        dict(given_decision=("1", "0", "1")),
+        ["--given_decision", "two classes or more", "1,0,1"],
+    ),
+    "decision_in_words": (dict(given_decision=("a", "0", ".5", ".5")), ["a,0,.5,.5"]),
+    "decision_of_no_sum": (dict(given_decision=("1", "0", ".5", ".6")), ["sum to 1"]),
+    "decision_twice": (
+        dict(given_decision=("1", "0", ".5", ".5"), decision_metric="mcc"),
+        ["--given_decision stands for", "decision_metric=mcc", "leave these out"],
+    ),
+    "folds_without_a_fold": (
+        dict(num_folds=5),
+        ["which fold", "num_folds=5 without --fold", "give --fold=0"],
+    ),
+    "tracker_of_no_name": (dict(trackers=("wandb",)), ["--trackers", "wandb"]),
     "no_cache": (dict(cache_dir=""), ["--cache_dir"]),
     "dropout_of_all": (dict(dropout=1.0), ["--dropout", "[0, 1)", "dropout=1.0"]),
     "dropout_negative": (dict(dropout=-0.1), ["--dropout", "dropout=-0.1"]),
@@ -432,9 +455,14 @@ def test_json_keeps_every_setting(instead: dict[str, Any]) -> None:
     defaults = leaves(make_config())
     unchanged = {n for n, value in leaves(config).items() if value == defaults[n]}
     assert unchanged == (
-        {"warmup_fraction", "num_virtual_devices"}
+        {
+            "warmup_fraction",
+            "num_virtual_devices",
+            "decision_metric",
+            "abstain_accuracy",
+        }
         if instead
-        else {"num_warmup_steps", "tpu"}
+        else {"num_warmup_steps", "tpu", "given_decision"}
     ), "OFF_DEFAULT lacks a setting: the test would not see it lost"
 
     again = ExperimentConfig.from_json(config.to_json())
@@ -487,11 +515,18 @@ def test_sections() -> None:
     assert sections(DataConfig) == sections(PredictConfig) == {}
 
 
-@pytest.mark.parametrize("name", [*OFF_DEFAULT, "num_warmup_steps", "tpu"])
+@pytest.mark.parametrize(
+    "name", [*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"]
+)
 def test_differences(name: str) -> None:
-    before = make_config()
+    # Of folds one has to be named.
+    together = {
+        "fold": {"num_folds": 4, "fold": 1},
+        "num_folds": {"num_folds": 3, "fold": 2},
+    }
+    before = make_config(**together.get(name, {}))
     value = (INSTEAD | OFF_DEFAULT)[name]
-    after = make_config(**{name: value})
+    after = make_config(**together.get(name, {}) | {name: value})
     expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
     assert differences(before, after) == expected
     assert differences(after, after) == {}

@@ -42,11 +42,37 @@ def test_a_second_process_is_refused_until_the_first_is_killed(
         owner = f"process {process.pid} on {socket.gethostname()} uses it"
         for words in (f"--model_dir={folder}", owner, "wait for its end"):
             assert words in str(caught.value)
+        assert folder_lock.is_held(folder)
         process.send_signal(signal.SIGKILL)
+    assert not folder_lock.is_held(folder)
     assert (folder / folder_lock.FILE_NAME).is_file(), "left behind by the kill"
     with folder_lock.held(folder, flag="model_dir"):
         text = (folder / folder_lock.FILE_NAME).read_text()
         assert text == f"process {os.getpid()} on {socket.gethostname()}\n"
+
+
+def test_a_second_one_may_wait_for_its_turn(tmp_path: pathlib.Path) -> None:
+    """Of four threads, which the lock keeps apart as it does processes."""
+    inside, most = 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most
+        with folder_lock.held_in_turn(tmp_path / "study", flag="study_dir"):
+            inside += 1
+            most = max(most, inside)
+            (tmp_path / "study" / "config.json").write_text("{}")
+            inside -= 1
+
+    threads = [threading.Thread(target=enter) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+    with pytest.raises(KeyError):
+        with folder_lock.held_in_turn(tmp_path / "study", flag="study_dir"):
+            raise KeyError("what the block raises is raised once")
+    assert not folder_lock.is_held(tmp_path / "study")
 
 
 def test_nothing_is_left_of_it(tmp_path: pathlib.Path) -> None:

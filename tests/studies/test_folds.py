@@ -208,12 +208,15 @@ def test_jobs_that_are_killed_leave_the_same_study(
 def test_two_processes_make_each_run_once(
     undisturbed: StudyConfig, tmp_path: pathlib.Path
 ) -> None:
-    """And both come to the end with the same results."""
+    """One of them by two jobs; both come to the end with the same results."""
     config = dataclasses.replace(undisturbed, study_dir=str(tmp_path / "study"))
-    outputs = processes.finish([start(config), start(config)])
+    several = dataclasses.replace(config, num_jobs=2)
+    outputs = processes.finish([start(several), start(config)])
     made = "".join(outputs).count("INFO evaluating before fine-tuning")
     assert made == NUM_FOLDS + 1
-    assert all("evaluating before fine-tuning" in output for output in outputs)
+    assert "[job 1] " in outputs[0] and "[job 2] " in outputs[0]
+    tables = [output[output.index("Mean over 3 folds") :] for output in outputs]
+    assert tables[0] == tables[1]
     assert results(config) == results(undisturbed)
     assert rows_of(config) == rows_of(undisturbed)
 

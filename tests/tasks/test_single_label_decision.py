@@ -302,3 +302,14 @@ def test_margin_is_how_far_the_label_is_ahead() -> None:
     decision = Decision(1.0, (0.8, 0.2), 0.0, None)
     margins = decision.margins([[0.8, 0.2], [0.9, 0.1], [0.5, 0.5]])
     np.testing.assert_allclose(margins, [0.0, 0.625, 1.875], atol=1e-12)
+
+
+def test_a_decision_is_given_by_its_numbers() -> None:
+    labels, logits = draw(400, 3, scale=3.0)
+    fitted = calibration.fit(labels, logits, metric="accuracy", target_accuracy=0.6)
+    given = calibration.given(fitted.numbers, num_classes=3)
+    np.testing.assert_array_equal(given.labels(logits), fitted.labels(logits))
+    assert given.quality(labels, logits) == fitted.quality(labels, logits)
+    assert given.split == calibration.GIVEN
+    with pytest.raises(ValueError, match="each of 2 classes. Received: 3 thresholds"):
+        calibration.given(fitted.numbers, num_classes=2)

@@ -21,7 +21,7 @@ import dataclasses
 import logging
 import os
 import time
-from typing import Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from trainer import console, experiment, folder_lock, run_folder, storage, wording
 from trainer.config import DataConfig
@@ -153,14 +153,20 @@ class _Work:
 
     def look(self) -> None:
         """Sees what other processes have finished, and says how far all is."""
+        # What is seen may plan more runs, which others may have finished, too.
+        while self._sees_more():
+            self._plan()
+        if to_do := self.to_do():
+            self._say_who_works(to_do)
+
+    def _sees_more(self) -> bool:
+        num_known = len(self._finished)
         for run in self.unfinished():
             folder = self._folder.run(run.number)
             # One that is published again has no report for a moment.
             with contextlib.suppress(FileNotFoundError):
                 self._keep(run, run_folder.read_json(folder.report))
-        self._plan()
-        if to_do := self.to_do():
-            self._say_who_works(to_do)
+        return len(self._finished) > num_known
 
     def so_far(self) -> str:
         """Of a process that was to make one run: what is left to others."""
@@ -270,7 +276,7 @@ def _read_once(load: Load) -> Load:
     known: dict[DataConfig, Sources] = {}
 
     def read(config: DataConfig) -> Sources:
-        defaults = {
+        defaults: dict[str, Any] = {
             field.name: field.default
             for field in dataclasses.fields(config)
             if field.name in _OF_READ_ROWS

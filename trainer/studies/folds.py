@@ -77,7 +77,7 @@ def _final(config: StudyConfig, of_folds: Sequence[FinishedRun]) -> PlannedRun:
     number = config.data.num_folds
     return PlannedRun(
         number=number,
-        name=f"all texts, for {num_epochs} epochs",
+        name=f"all texts, for {_epochs(num_epochs)}",
         config=config.run(
             number,
             num_folds=0,
@@ -92,6 +92,10 @@ def _final(config: StudyConfig, of_folds: Sequence[FinishedRun]) -> PlannedRun:
             given_decision=tuple(f"{value:.{_DIGITS}g}" for value in numbers),
         ),
     )
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count != 1 else ''}"
 
 
 def best_epoch(run: FinishedRun) -> int:
@@ -177,9 +181,9 @@ def _answers(study: RepeatedStudy) -> Iterator[str]:
     if study.final is not None:
         yield (
             f"The model in {study.final.folder} has learned from all "
-            f"{study.final.num_train_examples:,} texts for {study.final.num_train_epochs} "
-            "epochs. No text was left to measure it on: the folds' models, each of fewer "
-            "texts, say what to expect of it."
+            f"{study.final.num_train_examples:,} texts for "
+            f"{_epochs(study.final.num_train_epochs)}. No text was left to measure it on: "
+            "the folds' models, each of fewer texts, say what to expect of it."
         )
 
 

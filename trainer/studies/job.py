@@ -42,7 +42,9 @@ def main(_: JobConfig) -> None:
 
 def _end_with_the_parent() -> None:
     """Asks this process to end when standard input does; then makes it."""
-    sys.stdin.buffer.read()
+    # Not by the buffer, whose lock would be held when Python ends before the parent.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_SECS_TO_SAVE)
     os._exit(exit_codes.RESTART)

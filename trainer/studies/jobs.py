@@ -48,16 +48,16 @@ class _Job:
         )
         # Pipes, as was asked for.
         self._stdin = cast(IO[bytes], self.process.stdin)
-        stderr = cast(IO[bytes], self.process.stderr)
-        self._thread = threading.Thread(target=self._relay, args=(stderr,), daemon=True)
+        self._stderr = cast(IO[bytes], self.process.stderr)
+        self._thread = threading.Thread(target=self._relay, daemon=True)
         self._thread.start()
         with contextlib.suppress(BrokenPipeError):  # It has ended: its code says why.
             self._stdin.write(config.to_json().encode())
             self._stdin.write(b"\n")
             self._stdin.flush()
 
-    def _relay(self, stream: IO[bytes]) -> None:
-        for line in stream:
+    def _relay(self) -> None:
+        for line in self._stderr:
             text = line.decode(errors="replace").rstrip("\n")
             if text.startswith(_ERROR):
                 self.error = text.removeprefix(_ERROR)
@@ -65,8 +65,9 @@ class _Job:
                 print(f"[job {self.number}] {text}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Lets go of a process that has ended."""
+        """Lets go of a process that has ended, when all that it said is said."""
         self._thread.join()
+        self._stderr.close()
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()
 
@@ -144,3 +145,4 @@ def _end(jobs: Sequence[_Job]) -> None:
         for job in running:
             job.process.kill()
             job.process.wait()
+            job.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from typing import Callable, Iterator, Mapping, Sequence
+from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
 from trainer import storage
 from trainer.evaluation.schema import BaselineScores, SplitEvaluation
@@ -49,7 +49,7 @@ def results(
     *,
     title: str,
     estimate: Estimator,
-    answers: Callable[[RepeatedStudy], Sequence[str]],
+    answers: Callable[[RepeatedStudy], Iterable[str]],
     out_of_fold: OutOfFold | None = None,
     final: FinalFacts | None = None,
 ) -> RepeatedStudy:

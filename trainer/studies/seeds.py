@@ -55,7 +55,7 @@ def record(
         finished,
         title=f"{len(finished)} seeds",
         estimate=estimates.over_seeds,
-        answers=lambda study: list(_answers(config, study)),
+        answers=lambda study: _answers(config, study),
     )
     return repeated.write(folder, study)
 
