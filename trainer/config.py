@@ -21,7 +21,7 @@ import functools
 import json
 import math
 import typing
-from typing import Any, Literal, Mapping, Sequence, TypeVar
+from typing import Any, Callable, Literal, Mapping, Sequence, TypeVar
 
 from trainer import json_text
 from trainer.messages import did_you_mean, message
@@ -129,10 +129,8 @@ def label_pair(entry: str) -> tuple[str, str]:
     return (label.strip(), name.strip()) if equals else (name.strip(), name.strip())
 
 
-@functools.cache
-def _hints(config_class: type) -> Mapping[str, Any]:
-    """The types of the fields: a study makes many configs."""
-    return typing.get_type_hints(config_class)
+# A study makes many configs, and each asks.
+_hints: Callable[[type], dict[str, Any]] = functools.cache(typing.get_type_hints)
 
 
 def _require_choices(config: Any) -> None:
@@ -1363,8 +1361,7 @@ class AuditConfig:
         )
 
 
-@functools.cache
-def sections(config_class: type) -> Mapping[str, type]:
+def sections(config_class: type) -> dict[str, type]:
     """The nested dataclasses of a config class, by field name."""
     hints = _hints(config_class)
     return {

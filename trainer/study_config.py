@@ -219,7 +219,7 @@ class StudyConfig(ExperimentConfig):
                     mend="write them as in --rungs=0.25,0.5,1",
                 )
             )
-        self._require_validation("a sweep")
+        self._require_validation_texts("a sweep")
         for axis in self.axes:
             for value in axis.values:
                 self._refuse_value(axis.name, value)
@@ -238,9 +238,9 @@ class StudyConfig(ExperimentConfig):
                     ),
                 )
             )
-        self._require_validation("a ladder")
+        self._require_validation_texts("a ladder")
 
-    def _require_validation(self, what: str) -> None:
+    def _require_validation_texts(self, what: str) -> None:
         if not (self.data.validation_one_in or self.data.validation_dataset):
             raise ValueError(
                 message(

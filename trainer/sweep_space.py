@@ -182,7 +182,8 @@ def _hint(name: str) -> Any:
     Raises:
       ValueError: there is none of this name, or no sweep may try it.
     """
-    hints, fields = {}, {}
+    hints: dict[str, Any] = {}
+    fields: dict[str, dataclasses.Field[Any]] = {}
     for config_class in (ExperimentConfig, *sections(ExperimentConfig).values()):
         hints |= typing.get_type_hints(config_class)
         fields |= {field.name: field for field in dataclasses.fields(config_class)}

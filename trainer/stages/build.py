@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import json
 import logging
-from typing import Any, Mapping
+from typing import Any, Mapping, TypeAlias
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ from trainer.training.steps import PredictStep, TrainStep
 
 _logger = logging.getLogger(__name__)
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 # What XLA took for BERT-base's training step at one length on an H100, from scratch.
 _GPU_COMPILE_SECS = 80.0

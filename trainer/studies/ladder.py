@@ -77,13 +77,13 @@ def plan(
     if all(run.number in made for run in planned):
         contestants = _contestants(config, finished)
         _, winner, _ = _chosen(config, contestants)
-        preset = contestants[winner].preset
+        chosen = contestants[winner].preset
         number = len(planned)
         planned.append(
             PlannedRun(
                 number=number,
-                name=f"the chosen model, {preset}, on test",
-                config=config.run(number, preset=preset, seed=config.run_seeds[0]),
+                name=f"the chosen model, {chosen}, on test",
+                config=config.run(number, preset=chosen, seed=config.run_seeds[0]),
             )
         )
     return tuple(planned)
