@@ -114,6 +114,8 @@ OFF_DEFAULT: dict[str, Any] = dict(
     max_serving_batch_size=3,
     num_folds=4,
     fold=2,
+    evaluate_test=False,
+    export=False,
     trackers=("tensorboard",),
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
@@ -133,6 +135,7 @@ MAY_CHANGE = {
     "model_dir",
     "num_bootstrap_resamples",
     "baselines",
+    "export",
     "download",
     "tfds_data_dir",
     "cache_dir",
