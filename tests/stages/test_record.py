@@ -78,7 +78,7 @@ def test_a_run_without_an_export_is_read_and_says_so(tmp_path: pathlib.Path) -> 
     written = record.read(run)
     assert written.saved_model is None
     for text in (written.summary, written.report_path.read_text(encoding="utf-8")):
-        assert "none, as --noexport says" in text
+        assert "none, as --export=false says" in text
 
 
 def test_round_trip(tmp_path: pathlib.Path) -> None:

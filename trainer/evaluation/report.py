@@ -41,7 +41,7 @@ from trainer.evaluation.schema import (
 MISSING = "–"
 # Instead of the exported model.
 UNPUBLISHED = "not yet: no export has passed its checks"
-NOT_WANTED = "none, as --noexport says; the same command without it exports"
+NOT_WANTED = "none, as --export=false says; the same command without it exports"
 # Instead of an interval.
 TOO_FEW = "too few texts to say"
 SUMMARY_COLUMNS = 100

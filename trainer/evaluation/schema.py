@@ -744,7 +744,7 @@ class Report:
       warnings: the sentences of the doubts, and of formats that were not published.
       doubts: what a user should know before trusting the result; shown wherever the
         result is.
-      export: None where the status is "unpublished", and with --noexport.
+      export: None where the status is "unpublished", and with --export=false.
       settings_in_words: by the name of a setting that was left to be chosen: what it
         stood for, "the preset's own (0.1)".
       baselines: by name, of --baselines.

@@ -1,7 +1,7 @@
 """The stage that exports: trained weights become a version that a server takes.
 
     exported = publish.run(run, material, built, after)
-    exported.facts().path       # with --noexport there are no facts
+    exported.facts().path       # with --export=false there are no facts
 
 What is written, and how, is in `trainer/serving`. An export is checked twice before it
 is published: its variables are those of the trained classifier, bit for bit; and its
@@ -59,7 +59,7 @@ class Exported:
     """The version that was published.
 
     Attributes:
-      export: path, version, and what was measured of each format; None with --noexport.
+      export: path, version, and what was measured of each format; None with --export=false.
       doubts: of the formats that were not published.
     """
 
