@@ -53,7 +53,7 @@ def read(config: Any, name: str) -> Any:
     return json.loads((pathlib.Path(config.model_dir) / name).read_text())
 
 
-def frozen_head(config: Any) -> list[np.ndarray]:
+def frozen_head(config: Any) -> list[Any]:
     """What --head_start=frozen would begin with: kernel and bias."""
     kept = read(config, "baselines/frozen.json")
     return [measure.unpacked(part) for part in kept["answers"]["head"]]
