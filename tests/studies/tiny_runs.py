@@ -52,8 +52,10 @@ def command(config: StudyConfig) -> list[str]:
     flags = [
         f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
         for name, value in settings(config).items()
-        if name != "sample_texts"
+        # Of which each value has a flag of its own.
+        if name not in ("sample_texts", "sweep")
     ]
+    flags += [f"--sweep={value}" for value in config.sweep]
     return [sys.executable, "-m", "trainer.study", *flags]
 
 
