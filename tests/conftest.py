@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 from typing import Iterator
 
 import pytest
+from playwright import sync_api as playwright
 
 from trainer import stack
 
@@ -57,3 +59,17 @@ def tiny_hugging_face(tmp_path_factory: pytest.TempPathFactory) -> str:
 def cache_dir(tmp_path: pathlib.Path) -> pathlib.Path:
     """An empty folder for tokenized texts."""
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[playwright.Browser]:
+    """Chromium, without a window."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"none of {', '.join(names)} is installed")
+    with playwright.sync_playwright() as started:
+        # Without a sandbox, for in a container Chromium often may not make one.
+        launched = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield launched
+        launched.close()

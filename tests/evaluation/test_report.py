@@ -740,6 +740,20 @@ def test_ties_are_said_beside_the_format() -> None:
     assert "ties got another label" not in report_lib.render_html(whole)
 
 
+def _suspect(text: str) -> findings.SuspectLabel:
+    return findings.SuspectLabel(
+        file="a.csv",
+        line=6,
+        split="train",
+        digest="ab",
+        label="good",
+        suggested=text,
+        score=0.02,
+        suggested_probability=0.98,
+        text=f"a {text} film",
+    )
+
+
 def _findings(text: str) -> findings.Findings:
     """One of everything, with a text from strangers in it."""
     row = findings.RowFacts(file="a.csv", line=3, label=text, split="train")
@@ -784,19 +798,7 @@ def _findings(text: str) -> findings.Findings:
             num_suspects=1,
             estimated_share=0.031,
         ),
-        suspect_labels=(
-            findings.SuspectLabel(
-                file="a.csv",
-                line=6,
-                split="train",
-                digest="ab",
-                label="good",
-                suggested=text,
-                score=0.02,
-                suggested_probability=0.98,
-                text=f"a {text} film",
-            ),
-        ),
+        suspect_labels=(_suspect(text),),
         languages=findings.LanguageFacts(
             expected=("en",),
             num_texts=900,

@@ -9,7 +9,7 @@ import pathlib
 import re
 import shutil
 import subprocess
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 from playwright import sync_api as playwright
@@ -104,18 +104,6 @@ def test_the_file_by_its_logic_alone(tmp_path: pathlib.Path) -> None:
     """
     done = subprocess.run([node, "-e", script + press], capture_output=True, check=True)
     check(tmp_path, done.stdout.decode())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"none of {', '.join(names)} is installed")
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 def test_the_file_from_a_browser(

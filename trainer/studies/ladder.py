@@ -26,7 +26,7 @@ from trainer.studies import choice, ladder_page, sweep_answers, sweep_plan
 from trainer.studies.choice import Answered, Candidate, Standing
 from trainer.studies.plan import FinishedRun, Kind, PlannedRun
 from trainer.studies.study_folder import StudyFolder
-from trainer.studies.sweep import WINNER_FLAGS, choice_run
+from trainer.studies.sweep import WINNER_FLAGS, chosen_facts
 from trainer.studies.sweep_schema import LadderStudy, Model, Status
 from trainer.study_config import StudyConfig
 from trainer.tasks.single_label import SingleLabel
@@ -195,24 +195,9 @@ def results(config: StudyConfig, finished: Sequence[FinishedRun]) -> LadderStudy
         for number, (contestant, standing) in enumerate(zip(contestants, standings))
     )
     chosen = max(finished, key=lambda run: run.planned.number)
-    split = "test" if "test" in chosen.report.after else "validation"
-    after = chosen.report.after[split]
     study = LadderStudy(
-        study="ladder",
         title=f"Ladder of {len(config.presets)} models on {config.data.dataset}",
-        answers=(),
-        metric=metric,
-        split=split,
-        num_examples=after.num_examples,
-        num_validation_examples=chosen.report.after["validation"].num_examples,
-        mean=sweep_plan.value(chosen.report, metric, split),
-        std=None,
-        interval_95=after.confidence_intervals_95.get(metric),
-        chosen_run=chosen.planned.number,
-        flagfile=WINNER_FLAGS,
-        runs=tuple(choice_run(run, metric) for run in finished),
-        config=dataclasses.asdict(config),
-        environment=chosen.report.environment,
+        **chosen_facts(config, chosen, finished),
         smallest=models[smallest].name,
         winner=models[winner].name,
         models=models,

@@ -164,7 +164,7 @@ class RepeatedStudy:
         Raises:
           ValueError: a number is not finite, for which JSON has no word.
         """
-        return _to_json(dataclasses.asdict(self))
+        return as_json(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -280,8 +280,9 @@ class Study:
             "std": largest.std,
             "interval_95": largest.interval_95,
         }
-        return _to_json(content)
+        return as_json(content)
 
 
-def _to_json(content: Mapping[str, Any]) -> str:
+def as_json(content: Mapping[str, Any]) -> str:
+    """The content of study.json; ValueError where a number is not finite."""
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"

@@ -94,26 +94,11 @@ def results(
         )
     metric = config.training.best_metric
     chosen = sweep.runs[sweep.winner_run]
-    split = "test" if "test" in chosen.report.after else "validation"
-    after = chosen.report.after[split]
     trials = tuple(_trial(sweep, trial, metric) for trial in range(len(sweep.trials)))
     effects, no_effects = _effects(config, sweep, trials)
     study = SweepStudy(
-        study=config.study,
         title=f"Sweep: {chosen.report.title}",
-        answers=(),
-        metric=metric,
-        split=split,
-        num_examples=after.num_examples,
-        num_validation_examples=chosen.report.after["validation"].num_examples,
-        mean=sweep_plan.value(chosen.report, metric, split),
-        std=None,
-        interval_95=after.confidence_intervals_95.get(metric),
-        chosen_run=chosen.planned.number,
-        flagfile=WINNER_FLAGS,
-        runs=tuple(choice_run(run, metric) for run in finished),
-        config=dataclasses.asdict(config),
-        environment=chosen.report.environment,
+        **chosen_facts(config, chosen, finished),
         winner=sweep.winner,
         trials=trials,
         effects=effects,
@@ -152,7 +137,36 @@ def _range_alone(config: StudyConfig, ranged: RangeTest | None) -> SweepStudy:
     )
 
 
-def choice_run(run: FinishedRun, metric: str) -> ChoiceRun:
+def chosen_facts(
+    config: StudyConfig, chosen: FinishedRun, finished: Sequence[FinishedRun]
+) -> dict[str, Any]:
+    """What every study that chooses says of the run of what was chosen.
+
+    Returns:
+      The fields of `Chosen` but for the title; the answers are still to come.
+    """
+    metric = config.training.best_metric
+    split = "test" if "test" in chosen.report.after else "validation"
+    after = chosen.report.after[split]
+    return {
+        "study": config.study,
+        "answers": (),
+        "metric": metric,
+        "split": split,
+        "num_examples": after.num_examples,
+        "num_validation_examples": chosen.report.after["validation"].num_examples,
+        "mean": sweep_plan.value(chosen.report, metric, split),
+        "std": None,
+        "interval_95": after.confidence_intervals_95.get(metric),
+        "chosen_run": chosen.planned.number,
+        "flagfile": WINNER_FLAGS,
+        "runs": tuple(_choice_run(run, metric) for run in finished),
+        "config": dataclasses.asdict(config),
+        "environment": chosen.report.environment,
+    }
+
+
+def _choice_run(run: FinishedRun, metric: str) -> ChoiceRun:
     """What study.json says of a run."""
     return ChoiceRun(
         number=run.planned.number,

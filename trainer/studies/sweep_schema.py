@@ -10,10 +10,10 @@ once, at the end. All else is of the validation texts, by which it was chosen.
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any, Literal, Mapping
 
 from trainer.evaluation.schema import Interval
+from trainer.studies.schema import as_json
 
 Status = Literal["winner", "as_good", "behind", "left_out", "diverged"]
 
@@ -163,8 +163,7 @@ class Chosen:
         Raises:
           ValueError: a number is not finite, for which JSON has no word.
         """
-        content = dataclasses.asdict(self)
-        return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return as_json(dataclasses.asdict(self))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ import logging
 import math
 import pathlib
 import queue
-import shutil
 import signal
 import socket
 import subprocess
@@ -1009,19 +1008,6 @@ def test_a_process_of_its_own(saved_model: pathlib.Path) -> None:
         process.wait()
     assert (process.returncode, output) == (0, "")
     assert "Traceback" not in errors
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"none of {', '.join(names)} is installed")
-    with playwright.sync_playwright() as started:
-        # Without a sandbox, for in a container Chromium often may not make one.
-        launched = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture
