@@ -27,7 +27,7 @@ def main(config: AuditConfig) -> None:
         audit.write(result, config.output)
     if config.review_page:
         review_page.write(result, config.review_page, dataset=config.data.dataset)
-    print(audit.summary(result), end="")
+    print(audit.summary(result, review_page=config.review_page), end="")
     if config.checks.audit == "strict":
         audit.refuse(result)
 

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import pathlib
 import random
+import re
 import subprocess
 import sys
 from typing import Any
@@ -89,6 +90,12 @@ def test_copies_are_named_by_line(tmp_path: pathlib.Path) -> None:
     assert lines(plain["rows"]) == [1, 301] and plain["kind"] == "exact"
     assert (result["num_copies"], result["num_contradictions"]) == (2, 1)
     assert result["num_copies_across"] == 0
+    # What contradicts itself is printed, too; a plain copy is not.
+    (printed,) = re.findall(r"One text +(.*\n(?: {10}.*\n)*)", audit.summary(result))
+    assert re.findall(r":(\d+) \((good|bad), ", printed) == [
+        ("2", other),
+        ("302", flipped),
+    ]
 
 
 def test_copies_across_splits_come_first(tmp_path: pathlib.Path) -> None:
@@ -366,6 +373,7 @@ def test_the_program_writes_the_page_of_what_it_doubts(tmp_path: pathlib.Path) -
     result = json.loads(output.read_text(encoding="utf-8"))
     assert result["suspect_labels"] == doubted
     assert all(each["digest"] in page.read_text("utf-8") for each in doubted)
+    assert f"Review open {page} in" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

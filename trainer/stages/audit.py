@@ -36,6 +36,8 @@ from trainer.stages.look import LookedAt
 _COLUMNS = 100
 _PERCENTS = (5, 25, 50, 75, 95, 99)
 _MAX_SUSPECTS = 5
+# Of a text that stands in many.
+_MAX_ROWS = 4
 _MAX_SHOWN_WORDS = 8
 _MAX_TEXT = 50
 
@@ -135,8 +137,12 @@ def write(result: Mapping[str, Any], path: str) -> None:
     storage.write_text(place, text)
 
 
-def summary(result: Mapping[str, Any]) -> str:
-    """The result for people, in lines of at most 100 columns."""
+def summary(result: Mapping[str, Any], *, review_page: str = "") -> str:
+    """The result for people, in lines of at most 100 columns.
+
+    Args:
+      review_page: where the page to review labels on was written; "": nowhere.
+    """
     skipped = f", {result['num_skipped']:,} skipped" if result["num_skipped"] else ""
     lines = [
         *_wrapped("Read", result["settled"]),
@@ -149,11 +155,17 @@ def summary(result: Mapping[str, Any]) -> str:
         *_wrapped("Note", result["notes"]),
         *_wrapped("Not seen", result["left_out"]),
         *_word_lines(result),
+        *_copy_lines(result),
         *_suspect_lines(result),
         *_wrapped("Doubt", [doubt["message"] for doubt in result["doubts"]]),
     ]
     if not result["doubts"]:
         lines.append("Nothing is doubtful.")
+    if review_page:
+        lines += _wrapped(
+            "Review",
+            [f"open {review_page} in a browser; it gives the file for --corrections"],
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -166,6 +178,25 @@ def _word_lines(result: Mapping[str, Any]) -> list[str]:
             named.append(f"{word['word']} ({word['num_texts']:,})")
     lines = [f"only in {label}: {', '.join(each)}" for label, each in by_label.items()]
     return _wrapped("Words", lines)
+
+
+def _copy_lines(result: Mapping[str, Any]) -> list[str]:
+    """The first texts that stand in several splits, or with several labels."""
+    doubtful = [
+        each
+        for each in result["copies"]
+        if len(each["labels"]) > 1 or len(each["splits"]) > 1
+    ]
+    return _wrapped(
+        "One text",
+        [
+            ", ".join(
+                f"{row['file']}:{row['line']} ({row['label']}, {row['split']})"
+                for row in each["rows"][:_MAX_ROWS]
+            )
+            for each in doubtful[:_MAX_SUSPECTS]
+        ],
+    )
 
 
 def _suspect_lines(result: Mapping[str, Any]) -> list[str]:
