@@ -190,6 +190,7 @@ def test_what_was_reviewed_is_not_listed_again(tmp_path: pathlib.Path) -> None:
 
     assert result["suspect_labels"] == others
     assert result["corrections"]["num_kept"] == 1
+    assert "Reviewed  0 relabelled, 0 dropped, 1 kept, by" in audit.summary(result)
 
 
 def out_of_fold(folder: pathlib.Path, rows: list[Row], **changes: Any) -> str:

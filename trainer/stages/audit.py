@@ -152,6 +152,7 @@ def summary(result: Mapping[str, Any], *, review_page: str = "") -> str:
             f"{'Split':<10}{name}: {split['num_examples']:,} texts"
             for name, split in result["splits"].items()
         ),
+        *_correction_lines(result["corrections"]),
         *_wrapped("Note", result["notes"]),
         *_wrapped("Not seen", result["left_out"]),
         *_word_lines(result),
@@ -167,6 +168,17 @@ def summary(result: Mapping[str, Any], *, review_page: str = "") -> str:
             [f"open {review_page} in a browser; it gives the file for --corrections"],
         )
     return "\n".join(lines) + "\n"
+
+
+def _correction_lines(corrections: Mapping[str, Any] | None) -> list[str]:
+    """What --corrections did."""
+    if not corrections:
+        return []
+    counts = (
+        f"{corrections[f'num_{verdict}']:,} {verdict}"
+        for verdict in ("relabelled", "dropped", "kept")
+    )
+    return _wrapped("Reviewed", [f"{', '.join(counts)}, by {corrections['file']}"])
 
 
 def _word_lines(result: Mapping[str, Any]) -> list[str]:

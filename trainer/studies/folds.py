@@ -171,12 +171,17 @@ def _answers(study: RepeatedStudy) -> Iterator[str]:
     for name, paired in pooled.comparisons.items():
         if name in answers.NO_RIVALS:
             continue
-        more = "more" if paired.difference >= 0 else "fewer"
+        title = study.models[name].title
         low, high = paired.interval_95
+        if not paired.difference:
+            reach = answers.points(high, None)
+            yield f"It answers as many of them right as {title}, give or take {reach}."
+            continue
+        more = "more" if paired.difference > 0 else "fewer"
         ends = (low, high) if paired.difference >= 0 else (-high, -low)
         yield (
             f"It answers {answers.points(abs(paired.difference), ends)} {more} of them "
-            f"right than {study.models[name].title}{_SHOWN[paired.verdict]}."
+            f"right than {title}{_SHOWN[paired.verdict]}."
         )
     if study.final is not None:
         yield (

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 _COLUMNS = 100
+# Between the models' marks of one run, in runs.
+_ASIDE = 0.1
 # What varies between the runs, and where the interval comes from.
 _WORDS = {
     "folds": (
@@ -103,11 +105,13 @@ def _alternative(study: RepeatedStudy) -> str:
 def _draw(figure: MatplotlibFigure, study: RepeatedStudy) -> None:
     axes = figure.add_subplot()
     numbers = [run.number for run in study.runs]
-    for name, model in study.models.items():
+    for position, (name, model) in enumerate(study.models.items()):
         title, color, marker = STYLES[name]
         estimate = model.metrics[study.metric]
+        # Side by side, or one would hide another that is as good.
+        aside = _ASIDE * (position - (len(study.models) - 1) / 2)
         axes.plot(
-            numbers,
+            [number + aside for number in numbers],
             [100 * value for value in estimate.values],
             color=color,
             marker=marker,
