@@ -92,16 +92,15 @@ KEYS = {
         "num_validation_texts_in_train num_test_texts_in_train "
         "num_test_texts_in_validation num_validation_groups_in_train "
         "num_test_groups_in_train num_test_groups_in_validation source fingerprint "
-        "bucket_lengths padded_fraction longest_text"
+        "bucket_lengths padded_fraction longest_text findings"
     ),
     "data.splits.*": (
         "num_examples num_available class_counts num_duplicates num_groups "
         "length_percentiles truncated_fraction unknown_fraction num_unknown_texts "
         "length_histogram"
     ),
-    "doubts[]": "kind message",
     "data.splits.*.length_histogram[]": "lower upper count",
-    "data.source": "splits notes warnings",
+    "data.source": "splits notes warnings corrections",
     "data.source.splits.*": (
         "source files num_rows num_skipped_rows skipped_rows num_blank_lines "
         "num_placeholder_texts placeholder_texts"
@@ -115,9 +114,9 @@ KEYS = {
     "history.validation[]": "step loss accuracy f1_macro mcc",
     "timing": (
         "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
-        "baselines_secs secs_to_first_step train_and_validate_secs evaluate_after_secs export_secs "
-        "train_steps_secs train_examples_per_sec input_wait_fraction "
-        "peak_host_memory_bytes peak_device_memory_bytes"
+        "baselines_secs secs_to_first_step train_and_validate_secs "
+        "evaluate_after_secs export_secs train_steps_secs train_examples_per_sec "
+        "input_wait_fraction peak_host_memory_bytes peak_device_memory_bytes"
     ),
     "export": "path version num_parity_texts parity_max_difference formats",
     "export.formats[]": (

@@ -118,6 +118,7 @@ class _Work:
 
     def begin(self) -> None:
         """Plans the first runs; only then the folder is this study's."""
+        storage.check_writable(self._folder.path, is_file=False)
         self._refuse_another_study()
         self._plan()
         with self._folder.in_turn():
