@@ -167,6 +167,21 @@ def test_vectors_of_another_scale_are_answered_alike() -> None:
     np.testing.assert_allclose(one, other, atol=0.02)
 
 
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_rounding_of_the_vectors_moves_the_head_as_little(num_classes: int) -> None:
+    sizes = {"train": 90, "validation": 60}
+    vectors, examples = drawn(num_classes=num_classes, sizes=sizes, width=60)
+    generator = np.random.default_rng(1)
+    rounded = {
+        name: (each * (1 + 1e-7 * generator.normal(size=each.shape))).astype("f4")
+        for name, each in vectors.items()
+    }
+    kernel, other = (
+        frozen.answers(examples, each).head.kernel for each in (vectors, rounded)
+    )
+    np.testing.assert_allclose(other, kernel, rtol=0, atol=2e-5 * np.abs(kernel).max())
+
+
 def test_the_head_gives_the_answers() -> None:
     vectors, examples = drawn(
         num_classes=3, sizes={"train": 60, "validation": 60, "test": 20}

@@ -81,7 +81,7 @@ def test_workers_equal_one_device(
     outputs = processes.finish(processes.start_workers([config] * num_workers))
     assert_close_weights(one_device, config)
     for one, other in zip(frozen_head(one_device), frozen_head(config), strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-2)
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
     reports = [read(c, "report.json") for c in (one_device, config)]
     for split in ("validation", "test"):
         losses = [report["after"][split]["loss"] for report in reports]

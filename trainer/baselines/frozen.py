@@ -35,6 +35,8 @@ def answers(
             vectors,
             examples,
             description="frozen encoder",
+            # Training may begin from it, on all machines alike.
+            is_settled=True,
         )
         logits = {name: chosen.logits(vectors[name]) for name in examples.held_out}
         settings = chosen.settings
