@@ -1040,6 +1040,13 @@ class ExperimentConfig:
         "stopped resumes from here. Required.",
         may_change=True,
     )
+    dry_run: bool = setting(
+        False,
+        "Only say what the run would take: steps, weights, seconds a step and in all "
+        "(from a rehearsal of a few steps), memory and disk, and the same of the other "
+        "presets on this machine. Leaves plan.json in --model_dir, and nothing else.",
+        may_change=True,
+    )
     sample_texts: tuple[str, ...] = setting(
         (),
         "Texts to try before and after fine-tuning, shown in the report, the model "

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 
-from trainer import run_folder
+from trainer import run_folder, storage
 from trainer.config import ExperimentConfig
 from trainer.data import sources
 from trainer.data.sources import Load
@@ -26,12 +26,14 @@ from trainer.stages import (
     baselines,
     build,
     context,
+    dry_run as dry_runs,
     measure,
     prepare,
     publish,
     record,
     train,
 )
+from trainer.run_folder import RunFolder
 from trainer.stages.record import RunResult
 
 
@@ -58,6 +60,20 @@ def run(config: ExperimentConfig, *, load: Load = sources.load) -> RunResult:
             return result
         with context.started(config, folder, load) as run:
             return _stages(run)
+
+
+def dry_run(config: ExperimentConfig, *, load: Load = sources.load) -> str:
+    """Says what `run` would take, and leaves no more than plan.json.
+
+    Returns:
+      A table.
+
+    Raises:
+      ValueError: something the user gave does not fit; the message says what.
+    """
+    folder = RunFolder(storage.path(config.model_dir))
+    with context.started(config, folder, load) as run:
+        return dry_runs.run(run)
 
 
 def _stages(run: context.Run) -> RunResult:

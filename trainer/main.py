@@ -24,7 +24,10 @@ def main(config: ExperimentConfig) -> None:
     stack.load()
     from trainer import experiment
 
-    print(experiment.run(config, load=load).summary, end="")
+    if config.dry_run:
+        print(experiment.dry_run(config, load=load), end="")
+    else:
+        print(experiment.run(config, load=load).summary, end="")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 
 | name | what it holds |
 |---|---|
+| `plan.json` | what a run would take, by --dry_run; a run has none |
 | `config.json` | every setting of the run, from when all was found in order |
 | `chosen.json` | what was weighed at its start, for a process that resumes it |
 | `before.json` | the evaluation before training, with the data it was made on |
@@ -55,6 +56,11 @@ class RunFolder:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def plan(self) -> storage.Path:
+        """What a run would take."""
+        return self.path / "plan.json"
 
     @property
     def config(self) -> storage.Path:

@@ -120,6 +120,15 @@ class StudyConfig(ExperimentConfig):
         # First the study's own: what is wrong with a run, its config says.
         if not self.study_dir:
             raise ValueError(message("--study_dir is required", received="none"))
+        if self.dry_run:
+            raise ValueError(
+                message(
+                    "--dry_run is of a single run",
+                    received="--dry_run of a study",
+                    mend="give trainer.main one of its runs: the same flags, without the "
+                    "study's own",
+                )
+            )
         if self.num_jobs < 1:
             raise ValueError(
                 message("--num_jobs must be at least 1", received=self.num_jobs)

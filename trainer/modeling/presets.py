@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import logging
+import os
 import pathlib
 import shlex
 import shutil
@@ -28,6 +29,7 @@ import safetensors.numpy
 from trainer import json_text, storage
 from trainer.messages import message
 from trainer.modeling import layers
+from trainer.modeling.size import EncoderSize
 
 _logger = logging.getLogger(__name__)
 
@@ -133,6 +135,55 @@ def load_preset(name: str) -> Preset:
     if any((folder / file).is_file() for file in _HUGGING_FACE_FILES[1:]):
         return _hugging_face_preset(name, folder)
     return _keras_preset(name, handle)
+
+
+def at_hand(preset: Preset) -> dict[str, EncoderSize]:
+    """Other presets that are on this machine, by the name that --preset takes.
+
+    Installed packages with a checkpoint, KerasHub's cache, and what lies in folders
+    beside `preset`; smallest first. No weights are read.
+    """
+    found: dict[str, EncoderSize] = {}
+    for name, folder in _folders_at_hand(preset):
+        if pathlib.Path(preset.handle).absolute() == folder.absolute():
+            continue
+        # Whatever else has a config.json.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found[name] = _size_of(_read_json(folder / "config.json"))
+    found.pop(preset.name, None)
+    return dict(sorted(found.items(), key=lambda each: each[1].num_parameters))
+
+
+def _size_of(config: dict[str, Any]) -> EncoderSize:
+    """Of the config.json of a Hugging Face folder or of a KerasHub preset.
+
+    Raises:
+      KeyError: it is of no BERT.
+    """
+    if "BertBackbone" in str(config.get("class_name", "")):
+        return EncoderSize.of_keras_config(config["config"])
+    if config.get("model_type") != "bert":
+        raise KeyError("model_type")
+    return EncoderSize.of_hugging_face(config)
+
+
+def _folders_at_hand(preset: Preset) -> Iterator[tuple[str, pathlib.Path]]:
+    """Names, as --preset takes them, and folders that may hold a checkpoint."""
+    for distribution in importlib.metadata.distributions():
+        for file in distribution.files or []:
+            if file.name == "model.safetensors":
+                name = distribution.metadata["Name"]
+                folder = pathlib.Path(str(file.locate())).parent
+                yield f"{_PACKAGE_SCHEME}{name}", folder
+                break
+    cache = os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub"
+    hub = pathlib.Path(cache).expanduser() / "models/keras/bert/keras"
+    for version in sorted(hub.glob("*/*/config.json")):
+        yield version.parent.parent.name, version.parent
+    if pathlib.Path(preset.name).expanduser().is_dir():
+        own = pathlib.Path(preset.name).expanduser().absolute()
+        for other in sorted(own.parent.glob("*/config.json")):
+            yield str(other.parent), other.parent
 
 
 def _package_folder(package: str) -> pathlib.Path:

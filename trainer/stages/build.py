@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from trainer import storage
 from trainer.config import DataConfig, OptimizerConfig
-from trainer.data import draws, plans, splits
+from trainer.data import draws, splits
 from trainer.evaluation.schema import Doubt
 from trainer.data.batches import BatchFeeder
 from trainer.data.splits import Pool
@@ -54,7 +54,8 @@ class Built:
       classifier: compiled, its optimizer built.
       feeder: puts training batches on the devices.
       train_step: updates the weights.
-      predict: gives the logits of a batch, in the eyes of the watchdog.
+      predict_step: gives the logits of a batch.
+      predict: the same, in the eyes of the watchdog.
       evaluators: of validation, test and sample texts, where there are any.
       evaluators_before: of the texts that the weights as they came are evaluated on.
       rows_before: int64, where these are in their splits, by split.
@@ -66,6 +67,7 @@ class Built:
     classifier: keras.Model
     feeder: BatchFeeder
     train_step: TrainStep
+    predict_step: PredictStep
     predict: Predict
     evaluators: Mapping[str, Evaluator]
     evaluators_before: Mapping[str, Evaluator]
@@ -95,6 +97,25 @@ def run(
     Raises:
       ValueError: model and settings cannot work together.
     """
+    built = make(run, material, learning_rate=learning_rate)
+    if run.runtime.is_chief:
+        # Only now that all was found in order is the folder this run's.
+        storage.write_text(run.folder.config, run.config.to_json())
+        if built.compiled.reason is not None:
+            chosen = json.dumps(dataclasses.asdict(built.compiled))
+            storage.write_text(run.folder.chosen, chosen)
+    compile_steps(run, material, built)
+    return built
+
+
+def make(
+    run: Run, material: Material, *, learning_rate: Schedule | None = None
+) -> Built:
+    """What `run` gives, nothing of it compiled and nothing written.
+
+    Raises:
+      ValueError: model and settings cannot work together.
+    """
     with run.runtime.strategy.scope():
         classifier = make_classifier(run, material, learning_rate=learning_rate)
     _refuse_long_windows(run.config.data.max_length, classifier)
@@ -115,6 +136,7 @@ def run(
             example_weights=material.example_weights(),
         ),
         train_step=_train_step(run, classifier, compiled),
+        predict_step=predict_step,
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
         evaluators=evaluators,
         evaluators_before=_evaluators_before(run, material, evaluators, rows_before),
@@ -129,14 +151,6 @@ def run(
         compiled=compiled,
     )
     run.stopwatch.lap("build_model_secs")
-    if run.runtime.is_chief:
-        # Only now that all was found in order is the folder this run's.
-        storage.write_text(run.folder.config, run.config.to_json())
-        if compiled.reason is not None:
-            chosen = json.dumps(dataclasses.asdict(compiled))
-            storage.write_text(run.folder.chosen, chosen)
-    _compile(run, material.plan, built, predict_step)
-    run.stopwatch.lap("compile_secs")
     return built
 
 
@@ -350,9 +364,7 @@ def _rows_before(run: Run, material: Material) -> dict[str, np.ndarray]:
     return chosen
 
 
-def _compile(
-    run: Run, plan: plans.TrainingPlan, built: Built, predict_step: PredictStep
-) -> None:
+def compile_steps(run: Run, material: Material, built: Built) -> None:
     """Compiles the steps for all lengths there are, and leaves the weights alone."""
     evaluators = [*built.evaluators.values(), *built.evaluators_before.values()]
     evaluation_plans = [evaluator.plan for evaluator in evaluators]
@@ -360,8 +372,8 @@ def _compile(
     with run.runtime.watchdog.watching("all workers to compile"):
         compilation.compile_steps(
             built.train_step,
-            predict_step,
-            train_feed=built.feeder.rehearsal(plan.from_step(0)),
+            built.predict_step,
+            train_feed=built.feeder.rehearsal(material.plan.from_step(0)),
             predict_feed=built.feeder.rehearsal(*evaluation_plans),
             variables=[
                 *built.classifier.trainable_variables,
@@ -373,6 +385,7 @@ def _compile(
             # A length is compiled once for each replica.
             beat=functools.partial(run.runtime.watchdog.beat, times=num_replicas),
         )
+    run.stopwatch.lap("compile_secs")
 
 
 def _num_parameters(variables: list[keras.Variable]) -> int:
