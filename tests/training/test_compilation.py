@@ -60,7 +60,7 @@ class Steps:
         ]
 
     def compile(
-        self, *, by_running: bool, beat: Callable[[str], None], **settings: float
+        self, *, by_running: bool, beat: Callable[[str], None], **settings: Any
     ) -> None:
         compilation.compile_steps(
             self.train,
