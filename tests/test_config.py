@@ -48,6 +48,10 @@ OFF_DEFAULT: dict[str, Any] = dict(
     baselines=("tfidf",),
     num_before_examples=9,
     head_start="frozen",
+    dry_run=True,
+    lora_rank=4,
+    lora_alpha=8.0,
+    lora_targets=("key",),
     dataset="files:b.csv",
     validation_dataset="files:c.csv",
     test_dataset="files:d.csv",
@@ -138,11 +142,14 @@ INSTEAD: dict[str, Any] = dict(
     decision_metric="none",
     abstain_accuracy=0.0,
     given_decision=("1.5", "0.2", "0.4", "0.6"),
+    lora_rank=0,
+    freeze_layers=2,
 )
 # What a run may go on with another value of: nothing that its weights depend on, nor
 # anything that was done with the old value already.
 MAY_CHANGE = {
     "model_dir",
+    "dry_run",
     "num_bootstrap_resamples",
     "baselines",
     "export",
@@ -477,9 +484,10 @@ def test_json_keeps_every_setting(instead: dict[str, Any]) -> None:
             "num_virtual_devices",
             "decision_metric",
             "abstain_accuracy",
+            "lora_rank",
         }
         if instead
-        else {"num_warmup_steps", "tpu", "given_decision"}
+        else {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
     ), "OFF_DEFAULT lacks a setting: the test would not see it lost"
 
     again = ExperimentConfig.from_json(config.to_json())

@@ -32,6 +32,11 @@ Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
 Pooling = Literal["first", "mean"]
 HeadStart = Literal["random", "frozen"]
+# The kernels of a layer, as modeling/layers.py names them.
+LORA_TARGETS = (
+    *("query", "key", "value", "attention_output"),
+    *("intermediate", "output"),
+)
 Schedule = Literal["linear", "cosine", "constant"]
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 CollectiveCommunication = Literal["auto", "ring", "nccl"]
@@ -499,9 +504,49 @@ class ModelConfig:
     dropout: float = setting(
         -1.0, "Dropout rate in [0, 1) of encoder and head. -1: the preset's own."
     )
+    freeze_layers: int = setting(
+        0,
+        "Leave the embeddings and so many lower layers as they came: less memory and "
+        "time, and less is forgotten. 0: all is trained; -1: the head alone.",
+    )
+    lora_rank: int = setting(
+        0,
+        "Train, instead of the encoder, the product of two small matrices of this rank "
+        "for each kernel of --lora_targets (LoRA, Hu et al. 2021), and the head: a "
+        "fraction of the optimizer's memory, and what the encoder knew stays. It wants "
+        "a larger --learning_rate, such as 1e-3. 0: no LoRA.",
+    )
+    lora_alpha: float = setting(
+        16.0, "LoRA's products are scaled by this number over --lora_rank."
+    )
+    lora_targets: tuple[str, ...] = setting(
+        ("query", "value"),
+        f"Kernels of each layer that LoRA adapts, of {', '.join(LORA_TARGETS)}; "
+        "separated by commas.",
+    )
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        _require_at_least(self, -1, "freeze_layers")
+        _require_at_least(self, 0, "lora_rank")
+        _require(
+            self.lora_alpha > 0,
+            "--lora_alpha must be above 0",
+            received=f"lora_alpha={self.lora_alpha}",
+        )
+        unknown = [name for name in self.lora_targets if name not in LORA_TARGETS]
+        _require(
+            bool(self.lora_targets) and not unknown,
+            f"--lora_targets must be some of {', '.join(LORA_TARGETS)}",
+            received=",".join(unknown) or "none",
+        )
+        _require(
+            not (self.lora_rank and self.freeze_layers),
+            "LoRA leaves all of the encoder as it came, and adapts each layer: "
+            "--freeze_layers has nothing to freeze beside it",
+            received=f"lora_rank={self.lora_rank}, freeze_layers={self.freeze_layers}",
+            mend="give one of the two",
+        )
         _require(
             self.dropout == -1.0 or 0.0 <= self.dropout < 1.0,
             "--dropout must be in [0, 1), or -1",

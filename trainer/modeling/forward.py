@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
-from trainer.modeling import embedding
+from trainer.modeling import embedding, lora
 from trainer.modeling import weights as weights_lib
 from trainer.modeling.attention import Attention
 from trainer.modeling.classifier import MeanPooledBertTextClassifier, mean_of_tokens
@@ -71,6 +71,7 @@ class Forward:
     ) -> None:
         self._classifier = classifier
         self._backbone = classifier.backbone
+        self._factors = lora.factors_of(classifier)
         self._fusion = fusion
         self._rematerialize = rematerialize
         self._window_length = window_length
@@ -247,7 +248,9 @@ class Forward:
     def kernel(self, dense: keras.layers.Layer) -> tf.Tensor:
         """What a layer's inputs are multiplied with: float [in, out]."""
         num_outputs = math.prod(dense.bias.shape)
-        return tf.reshape(_tensor(dense.kernel), [-1, num_outputs])
+        kernel = tf.reshape(_tensor(dense.kernel), [-1, num_outputs])
+        factors = self._factors.get(dense.kernel.path)
+        return kernel if factors is None else kernel + factors.product()
 
     def rows(self, table: keras.Variable, indices: tf.Tensor) -> tf.Tensor:
         """Rows of a table [rows, size] at any indices: float [..., size]."""
@@ -406,5 +409,5 @@ def _rematerialized(
 
 
 def _tensor(variable: Any) -> tf.Tensor:
-    """A Keras variable's value; a tensor made of several (LoRA) as it is."""
+    """A Keras variable's value; a tensor made of several as it is."""
     return tf.convert_to_tensor(getattr(variable, "value", variable))

@@ -9,9 +9,10 @@ path of a variable does.
 
 from __future__ import annotations
 
-from typing import Iterable
+from typing import Iterable, Mapping
 
 import keras
+import numpy as np
 
 from trainer.messages import message
 
@@ -42,22 +43,22 @@ def by_path(model: keras.Model) -> dict[str, keras.Variable]:
     return named
 
 
-def copy(source: keras.Model, target: keras.Model) -> None:
-    """Gives a model of the same architecture the weights of another one.
+def assign(values: Mapping[str, np.ndarray], model: keras.Model) -> None:
+    """Gives a model weights by path.
 
     Raises:
-      ValueError: their paths differ.
+      ValueError: its paths are others.
     """
-    sources, targets = by_path(source), by_path(target)
-    if sources.keys() != targets.keys():
+    targets = by_path(model)
+    if values.keys() != targets.keys():
         raise ValueError(
             message(
                 "a copy must have the variables of its model",
-                received=difference(sources.keys(), targets.keys()),
+                received=difference(values.keys(), targets.keys()),
             )
         )
     for path, variable in targets.items():
-        variable.assign(sources[path].numpy())
+        variable.assign(values[path])
 
 
 def name_of_key(key: str) -> str:

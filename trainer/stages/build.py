@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import storage
-from trainer.config import DataConfig, OptimizerConfig
+from trainer.config import DataConfig, ModelConfig, OptimizerConfig
 from trainer.data import draws, splits
 from trainer.evaluation.schema import Doubt
 from trainer.data.batches import BatchFeeder
@@ -26,7 +26,7 @@ from trainer.data.tokens import TokenizedTexts, encode_few
 from trainer.evaluation.evaluator import Evaluator, Predict, make_evaluator
 from trainer.messages import message
 from trainer.modeling import classifier as classifiers
-from trainer.modeling import optimizers
+from trainer.modeling import freezing, lora, optimizers
 from trainer.modeling.forward import Forward, Fusion
 from trainer.stages import resolve
 from trainer.stages.context import Run
@@ -165,6 +165,7 @@ def make_classifier(
         dropout=run.resolved.dropout,
         seed=run.config.training.seed,
     )
+    _choose_trained(run.config.model, classifier, seed=run.config.training.seed)
     optimizer = optimizers.build_optimizer(
         run.config.optimizer,
         total_steps=material.plan.nominal_steps,
@@ -174,6 +175,19 @@ def make_classifier(
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
     classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())
     return classifier
+
+
+def _choose_trained(config: ModelConfig, classifier: keras.Model, *, seed: int) -> None:
+    """Freezes what shall stay as it came, and adds what is trained instead."""
+    freezing.freeze(classifier, num_layers=config.freeze_layers)
+    if config.lora_rank:
+        lora.add(
+            classifier,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            targets=config.lora_targets,
+            seed=seed,
+        )
 
 
 def _refuse_long_windows(window_length: int, classifier: keras.Model) -> None:

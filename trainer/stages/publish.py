@@ -27,7 +27,7 @@ from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.evaluation.schema import Doubt, ExportFacts
 from trainer.modeling import classifier as classifiers
-from trainer.modeling import weights
+from trainer.modeling import lora, weights
 from trainer.modeling.forward import Forward
 from trainer.runtime import strategies
 from trainer.serving import export as exports
@@ -128,7 +128,7 @@ def _copied_classifier(
             dropout=0.0,
             seed=0,
         )
-    weights.copy(trained, copied)
+    weights.assign(lora.merged(trained), copied)
     return copied
 
 
@@ -157,10 +157,7 @@ def _checks(
         texts=(*texts, *_HOSTILE_TEXTS),
         labels=pool.labels[rows[chosen]],
         probabilities=after.decision.probabilities(logits),
-        weights={
-            path: variable.numpy()
-            for path, variable in weights.by_path(built.classifier).items()
-        },
+        weights=lora.merged(built.classifier),
         precision=run.runtime.precision,
         largest_logit=float(np.abs(after.decision.calibrated(logits)).max()),
     )

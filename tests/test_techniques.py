@@ -1,0 +1,133 @@
+"""Each way to train less of a model: on replicas, after a stop, in what is exported."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.test_experiment import assert_equal_weights, make_config, weights_of
+from trainer import experiment
+from trainer.config import ServingConfig
+from trainer.modeling import classifier as classifiers
+from trainer.modeling import presets
+from trainer.modeling import weights as weights_lib
+from trainer.training.checkpoints import Checkpoints
+
+TECHNIQUES: dict[str, dict[str, dict[str, Any]]] = {
+    "lora": {"model": {"lora_rank": 2, "lora_targets": ("query", "value", "output")}},
+    "frozen layers": {"model": {"freeze_layers": 1}},
+}
+# Of one epoch of thirty steps; what is not trained is tested below.
+SHORT = {"num_train_epochs": 1, "save_every_steps": 7}
+
+
+def technique(name: str, **changes: Any) -> dict[str, Any]:
+    """Changes of `make_config`, one section deep."""
+    result: dict[str, Any] = {"training": SHORT}
+    for section, values in (*TECHNIQUES[name].items(), *changes.items()):
+        result[section] = result.get(section, {}) | values
+    result["model"] = {"dropout": 0.0} | result["model"]
+    return result
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_stopped_it_goes_on_and_moves_nothing_else(
+    name: str, tmp_path: pathlib.Path, tiny_preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = technique(name, model={"dropout": 0.1})
+    whole, stopped = (
+        make_config(
+            tmp_path,
+            tiny_preset,
+            model_dir=str(tmp_path / each),
+            serving=ServingConfig(export=False),
+            **changes,
+        )
+        for each in ("whole", "stopped")
+    )
+    report = experiment.run(whole).report
+    with monkeypatch.context() as patched:
+        save = Checkpoints.save_latest
+
+        def save_and_die(self: Checkpoints) -> None:
+            save(self)
+            raise RuntimeError("killed")
+
+        patched.setattr(Checkpoints, "save_latest", save_and_die)
+        with pytest.raises(RuntimeError, match="killed"):
+            experiment.run(stopped)
+    other = experiment.run(stopped).report
+    assert_equal_weights(tmp_path / "whole", tmp_path / "stopped")
+    assert other["after"] == report["after"]
+    trained = report["training"]["num_trainable_parameters"]
+    assert 0 < trained < report["training"]["num_parameters"]
+
+    # What is not trained is the preset's, to the bit.
+    classifier = classifiers.build_classifier(
+        presets.load_preset(tiny_preset),
+        num_classes=2,
+        pooling="first",
+        dropout=0.0,
+        seed=whole.training.seed,
+    )
+    start = {
+        f"weights/{k}": v.numpy() for k, v in weights_lib.by_path(classifier).items()
+    }
+    end = {
+        weights_lib.name_of_key(key): value
+        for key, value in weights_of(tmp_path / "whole").items()
+    }
+    moments = {key.removeprefix("optimizer/") for key in end if key.startswith("optim")}
+    moved = {key for key in start if (end[key] != start[key]).any()}
+    assert "weights/logits/kernel" in moved
+    if name == "lora":
+        assert moved == {"weights/logits/kernel", "weights/logits/bias"}
+        assert sum("lora" in key for key in end if key.startswith("weights/")) == 12
+    else:
+        assert not any("layer_0" in key or "embedding" in key for key in moved)
+    assert not any("layer_0/" in key for key in moments)
+
+
+@pytest.mark.slow
+def test_two_replicas_are_as_one(tmp_path: pathlib.Path, tiny_preset: str) -> None:
+    results = []
+    for each, runtime in (
+        ("one", {"strategy": "one_device"}),
+        ("two", {"strategy": "mirrored", "num_virtual_devices": 2}),
+    ):
+        config = make_config(
+            tmp_path,
+            tiny_preset,
+            model_dir=str(tmp_path / each),
+            runtime=runtime,
+            serving=ServingConfig(export=False),
+            **technique("lora"),
+        )
+        experiment.run(config)
+        results.append(weights_of(tmp_path / each))
+    one, two = results
+    assert one.keys() == two.keys()
+    assert max(np.abs(one[key] - two[key]).max() for key in one) < 2e-4
+
+
+@pytest.mark.slow
+def test_lora_is_exported_in_all_formats(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """Merged, so that nothing that reads them knows of it."""
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        serving=ServingConfig(export_formats=("float32", "int8", "tokens")),
+        **technique("lora"),
+    )
+    result = experiment.run(config)
+    formats = {each["format"]: each for each in result.report["export"]["formats"]}
+    assert {each["status"] for each in formats.values()} == {"published"}
+    assert formats["float32"]["max_difference"] < 1e-5
+    content = (tmp_path / "run" / "export").rglob("*")
+    assert not any("lora" in path.name for path in content)

@@ -1,0 +1,141 @@
+"""LoRA: kernels learn by the product of two small matrices, the rest stays.
+
+    lora.add(classifier, rank=8, alpha=16, targets=("query", "value"), seed=0)
+    factors = lora.factors_of(classifier)       # {} of a classifier without
+    kernel + factors[path].product()            # what the forward pass reads
+    lora.merged(classifier)                     # all weights by path, as if trained whole
+
+Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models": W + (alpha / r) A B
+with A [in, r] and B [r, out], where W is a kernel of all heads side by side. (KerasHub's
+own `enable_lora` factorizes a kernel's last axis alone: six times the numbers, and the
+heads share a factor.) B begins as zeros; A as PEFT draws it, by seed and path, so that
+workers, folds and a run that starts again begin alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from typing import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.messages import message
+from trainer.modeling import weights as weights_lib
+from trainer.modeling.layers import parts_of
+
+# The classifier's attribute, and the first part of the factors' paths.
+_LAYER = "lora"
+
+
+@dataclasses.dataclass(frozen=True)
+class Factors:
+    """What is added to a kernel.
+
+    Attributes:
+      a: [in, rank].
+      b: [rank, out].
+      scale: alpha / rank.
+    """
+
+    a: keras.Variable
+    b: keras.Variable
+    scale: float
+
+    def product(self) -> tf.Tensor:
+        """float32 [in, out]."""
+        return self.scale * tf.matmul(self.a.value, self.b.value)
+
+
+class _FactorsLayer(keras.layers.Layer):
+    """Holds the factors of all kernels, for Keras to find them."""
+
+    def __init__(self, *, scale: float) -> None:
+        super().__init__(name=_LAYER, dtype="float32")
+        self.scale = scale
+        # By the path of the kernel.
+        self.factors: dict[str, Factors] = {}
+
+    def add_factors(
+        self, place: str, dense: keras.layers.Layer, rank: int, seed: int
+    ) -> None:
+        """Of a kernel; place: the name of its layer and of it there."""
+        num_outputs = math.prod(dense.bias.shape)
+        num_inputs = math.prod(dense.kernel.shape) // num_outputs
+        # PEFT's: uniform, of a variance of 1 / (3 in).
+        limit = 1 / math.sqrt(num_inputs)
+        drawn = np.random.default_rng([seed, zlib.crc32(place.encode())]).uniform(
+            -limit, limit, [num_inputs, rank]
+        )
+        a = self.add_weight(name=f"{place}.a", shape=(num_inputs, rank))
+        a.assign(drawn.astype(np.float32))
+        b = self.add_weight(
+            name=f"{place}.b", shape=(rank, num_outputs), initializer="zeros"
+        )
+        self.factors[dense.kernel.path] = Factors(a, b, self.scale)
+
+
+def add(
+    classifier: keras.Model,
+    *,
+    rank: int,
+    alpha: float,
+    targets: Sequence[str],
+    seed: int,
+) -> None:
+    """Adds factors to kernels of all layers; they and the head alone are trained.
+
+    Args:
+      classifier: not compiled.
+      rank: at most the width of the encoder.
+      targets: as `LayerParts.DENSE` names them.
+      seed: of A.
+
+    Raises:
+      ValueError: the rank is larger than a kernel.
+    """
+    width = int(classifier.backbone.hidden_dim)
+    if rank > width:
+        raise ValueError(
+            message(
+                f"--lora_rank must be at most {width}, the width of the preset",
+                received=rank,
+                mend="at full rank LoRA saves nothing: train without it",
+            )
+        )
+    classifier.backbone.trainable = False
+    layer = _FactorsLayer(scale=alpha / rank)
+    for number, of_backbone in enumerate(classifier.backbone.transformer_layers):
+        parts = parts_of(of_backbone).dense()
+        for name in targets:
+            layer.add_factors(f"layer_{number}.{name}", parts[name], rank, seed)
+    layer.built = True
+    setattr(classifier, _LAYER, layer)
+
+
+def factors_of(classifier: keras.Model) -> dict[str, Factors]:
+    """By the path of the kernel that they are added to; empty: there are none."""
+    layer = getattr(classifier, _LAYER, None)
+    return {} if layer is None else layer.factors
+
+
+def merged(classifier: keras.Model) -> dict[str, np.ndarray]:
+    """All weights by path, the factors' products added to their kernels."""
+    factors = factors_of(classifier)
+    own = {id(each) for pair in factors.values() for each in (pair.a, pair.b)}
+    return {
+        path: _merged(variable, factors.get(path))
+        for path, variable in weights_lib.by_path(classifier).items()
+        if id(variable) not in own
+    }
+
+
+def _merged(variable: keras.Variable, factors: Factors | None) -> np.ndarray:
+    value: np.ndarray = variable.numpy()
+    if factors is None:
+        return value
+    product: np.ndarray = factors.product().numpy()
+    return value + product.reshape(value.shape)
