@@ -137,5 +137,5 @@ def _merged(variable: keras.Variable, factors: Factors | None) -> np.ndarray:
     value: np.ndarray = variable.numpy()
     if factors is None:
         return value
-    product: np.ndarray = factors.product().numpy()
-    return value + product.reshape(value.shape)
+    value = value + factors.product().numpy().reshape(value.shape)
+    return value
