@@ -66,6 +66,8 @@ def make_config(folder: pathlib.Path, preset: str, **changes: Any) -> Experiment
         # What they do is tested in stages/test_baselines.py.
         "baselines": (),
         "num_before_examples": 20,
+        # Half of the time of such a run; who looks at an export asks for one.
+        "serving": ServingConfig(export=False),
     }
     for name, values in changes.items():
         if name in sections:
@@ -102,7 +104,8 @@ def finished(
     tmp_path_factory: pytest.TempPathFactory, tiny_preset: str
 ) -> tuple[ExperimentConfig, Any]:
     """A run that was let alone, and its result."""
-    config = make_config(tmp_path_factory.mktemp("finished"), tiny_preset)
+    folder = tmp_path_factory.mktemp("finished")
+    config = make_config(folder, tiny_preset, serving=ServingConfig())
     return config, experiment.run(config)
 
 
@@ -210,6 +213,7 @@ def test_texts_that_are_given_are_shown_everywhere(
         tiny_preset,
         sample_texts=given,
         training={"num_train_epochs": 1},
+        serving=ServingConfig(),
         **changes,
     )
     report = experiment.run(config).report
@@ -355,7 +359,12 @@ def test_finished_with_other_serving_settings_is_published_again(
     tmp_path: pathlib.Path, tiny_preset: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """From the best weights: nothing is trained."""
-    config = make_config(tmp_path, tiny_preset, training={"num_train_epochs": 2})
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        training={"num_train_epochs": 2},
+        serving=ServingConfig(),
+    )
     first = experiment.run(config)
     changed = processes.replaced(
         config,
@@ -436,7 +445,12 @@ def test_a_refused_export_leaves_a_report(
     tmp_path: pathlib.Path, tiny_preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And no run that is finished: it is published when it is started again."""
-    config = make_config(tmp_path, tiny_preset, training={"num_train_epochs": 1})
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        training={"num_train_epochs": 1},
+        serving=ServingConfig(),
+    )
     roundings = dict.fromkeys(exports.ROUNDINGS, exports.Rounding(-1.0, -1.0))
     with monkeypatch.context() as patch:
         patch.setattr(exports, "ROUNDINGS", roundings)
@@ -701,7 +715,12 @@ def test_whole_run_among_names_that_are_patterns(
     folder = tmp_path / r"runs [1] ?*{a,b}\d"
     preset = folder / "preset"
     shutil.copytree(tiny_preset, preset)
-    config = make_config(folder, str(preset), training={"num_train_epochs": 1})
+    config = make_config(
+        folder,
+        str(preset),
+        training={"num_train_epochs": 1},
+        serving=ServingConfig(),
+    )
     config = dataclasses.replace(
         config, data=dataclasses.replace(config.data, dataset=f"files:{folder}/r*.csv")
     )
@@ -762,7 +781,7 @@ def test_full_disk_ends_with_a_message(
 def test_mirrored_run_equals_one_device(
     dropout: float, tokens_per_batch: int, tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
-    """Through evaluation and export; with dropout the replicas' masks differ."""
+    """Through evaluation; with dropout the replicas' masks differ."""
     results = {}
     for name, runtime in (
         ("one", {"strategy": "one_device"}),
@@ -793,7 +812,10 @@ def test_killed_and_started_again_equals_undisturbed(
     tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
     """SIGKILL before the first checkpoint, between two, and while one is written."""
-    settings: Any = dict(training={"save_every_steps": 7, "eval_every_steps": 13})
+    settings: Any = dict(
+        training={"save_every_steps": 7, "eval_every_steps": 13},
+        serving=ServingConfig(),
+    )
     undisturbed = make_config(
         tmp_path, tiny_preset, model_dir=str(tmp_path / "undisturbed"), **settings
     )

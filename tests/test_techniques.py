@@ -44,7 +44,6 @@ def test_stopped_it_goes_on_and_moves_nothing_else(
             tmp_path,
             tiny_preset,
             model_dir=str(tmp_path / each),
-            serving=ServingConfig(export=False),
             **changes,
         )
         for each in ("whole", "stopped")
@@ -104,7 +103,6 @@ def test_two_replicas_are_as_one(tmp_path: pathlib.Path, tiny_preset: str) -> No
             tiny_preset,
             model_dir=str(tmp_path / each),
             runtime=runtime,
-            serving=ServingConfig(export=False),
             **technique("lora"),
         )
         experiment.run(config)

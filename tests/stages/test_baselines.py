@@ -12,6 +12,7 @@ from tests import tiny
 from tests.test_experiment import make_config
 from tests.training.test_steps import make_classifier, strategy_of, tokens_of
 from trainer import experiment
+from trainer.config import ServingConfig
 from trainer.data import splits
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.modeling.forward import Forward
@@ -67,6 +68,7 @@ def test_report_and_record(
         tiny_preset,
         baselines=("commonest", "tfidf", "frozen"),
         training=dict(num_train_epochs=1),
+        serving=ServingConfig(),
     )
 
     def stop(*_: object) -> None:

@@ -43,25 +43,6 @@ def test_counts_are_those_of_the_run(tmp_path: pathlib.Path, tiny_preset: str) -
     assert "Time " in table and "DOES NOT FIT" not in table
 
 
-def test_the_same_run_is_trained_after_it(
-    tmp_path: pathlib.Path, tiny_preset: str
-) -> None:
-    """Neither weights nor settings have moved."""
-    one, other = (
-        make_config(
-            tmp_path,
-            tiny_preset,
-            model_dir=str(tmp_path / name),
-            training={"num_train_epochs": 1},
-            serving=ServingConfig(export=False),
-        )
-        for name in ("one", "other")
-    )
-    experiment.dry_run(one)
-    after = [experiment.run(config).report["after"] for config in (one, other)]
-    assert after[0] == after[1]
-
-
 def test_what_does_not_fit_is_not_tried_and_the_mend_helps(
     tmp_path: pathlib.Path, tiny_preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +89,7 @@ def test_real_reviews_with_real_weights(tmp_path: pathlib.Path) -> None:
         model={"pooling": "mean"},
         optimizer={"learning_rate": 2e-4},
         training={"num_train_epochs": 1, "global_batch_size": 16},
+        serving=ServingConfig(),
     )
     plan, _ = planned(config)
 

@@ -27,6 +27,8 @@ def make_sweep(folder: pathlib.Path, preset: str, **changes: Any) -> StudyConfig
         "sweep": ("learning_rate=1e-9,1e-2",),
         "num_trials": 2,
         "rungs": ("0.5", "1"),
+        # That of what was chosen; no trial has one.
+        "serving": {"export": True},
     }
     return make_study(folder, preset, **values | changes)
 

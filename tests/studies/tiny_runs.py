@@ -30,7 +30,7 @@ def make_study(folder: pathlib.Path, preset: str, **changes: Any) -> StudyConfig
         name: sections.get(name, {}) | changes.pop(name, {})
         for name in ("data", "training")
     }
-    serving = ServingConfig(**changes.pop("serving", {}))
+    serving = ServingConfig(**{"export": False} | changes.pop("serving", {}))
     fold = of_sections["data"].pop("fold", -1)
     num_folds = of_sections["data"].pop("num_folds", 0)
     base = make_config(
