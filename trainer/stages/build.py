@@ -101,8 +101,8 @@ def run(
     doubts = _doubts(run.config.optimizer, material)
     compiled = _compiled(run, material, classifier)
     rows_before = _rows_before(run, material)
-    evaluators = _evaluators(run, material)
-    predict_step = _predict_step(run, classifier, compiled)
+    evaluators = make_evaluators(run, material)
+    predict_step = make_predict_step(run, classifier, fusion=compiled.fusion)
     built = Built(
         classifier=classifier,
         feeder=BatchFeeder(
@@ -243,24 +243,29 @@ def _train_step(
     )
 
 
-def _predict_step(
-    run: Run, classifier: keras.Model, compiled: resolve.Compiled
+def make_predict_step(
+    run: Run, classifier: keras.Model, *, fusion: Fusion
 ) -> PredictStep:
+    """The step that gives the logits of a batch.
+
+    Args:
+      fusion: what XLA compiles of it.
+    """
     forward = Forward(
         classifier,
-        fusion=compiled.fusion,
+        fusion=fusion,
         window_length=window_length(run.config.data),
         differentiable=False,
     )
     return PredictStep(
         forward,
         run.runtime.strategy,
-        fusion=compiled.fusion,
-        any_length=has_one_graph(run, compiled.fusion),
+        fusion=fusion,
+        any_length=has_one_graph(run, fusion),
     )
 
 
-def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
+def make_evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
     """Evaluators of validation, test and sample texts, where there are any."""
     names = [name for name in HELD_OUT if name in material.splits]
     evaluators = {
