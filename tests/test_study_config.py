@@ -77,6 +77,16 @@ def test_it_is_read_back() -> None:
         (["--max_length=2"], "--max_length must be at least 3", []),
         (["--num_jobs=0"], "--num_jobs must be at least 1", ["--num_jobs=1"]),
         (["--export_folds=final"], "must be given what it uses", []),
+        (["--export_folds=ensemble"], "must be given what it uses", []),
+        (
+            ["--study=folds", "--num_folds=5", "--export_folds=ensemble"]
+            + ["--export_formats=float32,int8,huggingface"],
+            "formats that hold several models",
+            [
+                "--study=folds --num_folds=5 --export_folds=ensemble"
+                " --export_formats=float32,int8"
+            ],
+        ),
         (["--study=folds"], "needs --num_folds", ["--study=folds --num_folds=5"]),
         (["--study=folds", "--num_folds=5", "--seeds=0,1"], "what it uses", []),
         (

@@ -63,6 +63,8 @@ DEFAULT_WARMUP_FRACTION = 0.1
 TRACKERS = ("tensorboard", "mlflow")
 BASELINES = ("commonest", "tfidf", "frozen")
 EXPORT_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
+# Those that hold several models as well as one: a Hugging Face checkpoint is one BERT.
+ENSEMBLE_FORMATS = EXPORT_FORMATS[:-1]
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
 # Saves the host most of its work, and is what it may run ahead of the device: a request

@@ -17,11 +17,11 @@ import functools
 from typing import Any, Literal
 
 from trainer import sweep_space
-from trainer.config import ExperimentConfig, sections, setting
+from trainer.config import ENSEMBLE_FORMATS, ExperimentConfig, sections, setting
 from trainer.messages import message
 
 StudyName = Literal["learning_curve", "folds", "seeds", "sweep", "ladder"]
-ExportFolds = Literal["none", "final"]
+ExportFolds = Literal["none", "final", "ensemble"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,12 @@ class StudyConfig(ExperimentConfig):
         "What a study of folds exports besides each fold's own model: `none`, nothing; "
         "`final`, a model of one more run, trained on all texts for as many epochs as "
         "were best in the median fold, its temperature, thresholds and abstaining fitted "
-        "on the answers to the texts of all folds together.",
+        "on the answers to the texts of all folds together; `ensemble`, one model in "
+        "STUDY_DIR/export that answers by the mean probability of the folds' models, "
+        "with the same temperature, thresholds and abstaining, and is as many times "
+        "larger and slower. With --export=false the folds' own models are not exported; "
+        "this is, all the same. A finished study takes another value.",
+        may_change=True,
     )
     train_sizes: tuple[str, ...] = setting(
         (),
@@ -190,12 +195,28 @@ class StudyConfig(ExperimentConfig):
                     mend="give --num_folds=5",
                 )
             )
+        if self.export_folds == "ensemble":
+            self._check_formats_of_ensemble()
         if self.study == "seeds" and len(self.seeds) < 2:
             raise ValueError(
                 message(
                     "--study=seeds needs two --seeds or more",
                     received=",".join(self.seeds) or "none",
                     mend="give --seeds=0,1,2",
+                )
+            )
+
+    def _check_formats_of_ensemble(self) -> None:
+        formats = self.serving.export_formats
+        kept = [name for name in formats if name in ENSEMBLE_FORMATS]
+        if len(kept) < len(formats):
+            raise ValueError(
+                message(
+                    "--export_folds=ensemble must be given formats that hold several "
+                    f"models: {', '.join(ENSEMBLE_FORMATS)}",
+                    received=f"--export_formats={','.join(formats)}",
+                    mend=f"give --export_formats={','.join(kept)}, or "
+                    "--export_folds=final, which is one model",
                 )
             )
 

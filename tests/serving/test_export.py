@@ -516,7 +516,7 @@ def test_format_that_loses_accuracy_is_refused(
     source: Exportable, checks: export_lib.Checks, tmp_path: pathlib.Path
 ) -> None:
     """One is broken on purpose: bfloat16 gets another head."""
-    make = source.make_classifier
+    (make,) = source.make_classifiers
 
     def broken(policy: str) -> Any:
         model = make(policy)
@@ -525,7 +525,7 @@ def test_format_that_loses_accuracy_is_refused(
             head.kernel.assign(-head.kernel)
         return model
 
-    source = dataclasses.replace(source, make_classifier=broken)
+    source = dataclasses.replace(source, make_classifiers=(broken,))
     names = ("float32", "bfloat16", "huggingface")
     found = publish(source, tmp_path, checks, export_formats=names)
     by_name = {each["format"]: each for each in found["formats"]}

@@ -91,7 +91,7 @@ def make_source(
 ) -> Exportable:
     """What is exported."""
     return Exportable(
-        make_classifier=lambda policy: make_classifier(preset, pooling, policy),
+        make_classifiers=(lambda policy: make_classifier(preset, pooling, policy),),
         preset=load_preset(preset),
         encoder=make_encoder(max_windows=max_windows),
         label_names=LABELS,

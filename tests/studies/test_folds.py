@@ -7,20 +7,27 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import psutil
 import pyarrow.parquet
 import pytest
+import tensorflow as tf
 
 from tests import processes, tiny
+from tests.serving import tiny_export
 from tests.studies.tiny_runs import make_study, results, start
 from tests.test_experiment import assert_equal_weights
 from trainer.config import DataConfig, ExperimentConfig, ModelConfig
+from trainer.modeling import weights
+from trainer.modeling.classifier import build_classifier, model_inputs
+from trainer.modeling.presets import load_preset
+from trainer.serving import manifest, predictor
 from trainer.stages import prepare
 from trainer.studies import driver
 from trainer.study_config import StudyConfig
@@ -136,6 +143,132 @@ def test_the_final_run_learns_from_all_texts_and_decides_as_fitted_out_of_fold(
         assert given[name] == pytest.approx(fitted[name], rel=1e-5)
     assert study["final"]["num_train_examples"] == NUM_TEXTS
     assert len(study["runs"]) == NUM_FOLDS
+
+
+@pytest.fixture(scope="module")
+def with_ensemble(
+    undisturbed: StudyConfig, tmp_path_factory: pytest.TempPathFactory
+) -> StudyConfig:
+    """The same study, asked for an ensemble when all its runs were finished."""
+    study_dir = tmp_path_factory.mktemp("ensemble") / "study"
+    shutil.copytree(undisturbed.study_dir, study_dir)
+    config = dataclasses.replace(
+        undisturbed, study_dir=str(study_dir), export_folds="ensemble"
+    )
+    driver.run(config)
+    return config
+
+
+def mean_of_models(config: StudyConfig, texts: Sequence[str]) -> np.ndarray:
+    """By KerasHub's layers, with the weights in the checkpoints: [texts, classes]."""
+    preset = load_preset(config.model.preset)
+    encoder = prepare.make_encoder(config.data, preset)
+    rows = encoder(tf.constant(list(texts))).token_ids
+    inputs = model_inputs(rows.to_tensor(encoder.pad_id), rows.row_lengths())
+    each = []
+    for fold in range(NUM_FOLDS):
+        model = build_classifier(
+            preset, num_classes=2, pooling=config.model.pooling, dropout=0.0, seed=0
+        )
+        step = report_of(config, fold)["training"]["best_step"]
+        best = pathlib.Path(config.study_dir) / f"runs/{fold:03}/checkpoints/best"
+        reader = tf.train.load_checkpoint(str(best / f"step-{step}"))
+        keys = {
+            weights.name_of_key(key): key for key in reader.get_variable_to_shape_map()
+        }
+        for path, variable in weights.by_path(model).items():
+            variable.assign(reader.get_tensor(keys[f"weights/{path}"]))
+        each.append(tf.nn.softmax(model(inputs)).numpy().astype(np.float64))
+    assert np.abs(each[0] - each[-1]).max() > 0.01
+    mean: np.ndarray = np.mean(each, axis=0)
+    return mean
+
+
+@pytest.mark.slow
+def test_the_ensemble_answers_by_the_mean_of_the_folds_models(
+    with_ensemble: StudyConfig,
+) -> None:
+    study_dir = pathlib.Path(with_ensemble.study_dir)
+    decision = results(with_ensemble)["out_of_fold"]["decision"]
+    texts = ["good", "bad", "", "a dull film " * 20, *tiny.labelled_sentences(20)[0]]
+    cooled = mean_of_models(with_ensemble, texts) ** (1 / decision["temperature"])
+    expected = cooled / cooled.sum(axis=1, keepdims=True)
+    answers = predictor.load(str(study_dir / "export"))(texts)
+    for answer, row in zip(answers, expected, strict=True):
+        assert answer["probabilities"] == pytest.approx(row.tolist(), abs=1e-5)
+        chosen = int((row / decision["thresholds"]).argmax())
+        assert answer["label"] == ("bad", "good")[chosen]
+
+
+@pytest.mark.slow
+def test_the_ensemble_is_an_export_like_any_other(with_ensemble: StudyConfig) -> None:
+    study_dir = pathlib.Path(with_ensemble.study_dir)
+    version = study_dir / "export" / "1"
+    assert (study_dir / "export" / "latest").read_text() == "1\n"
+    assert manifest.verify(version).num_files > 5
+    assert tiny_export.replay(version) > 0
+    content = manifest.read(version)
+    of_a_fold = manifest.read(study_dir / "runs" / "000" / "export" / "1")
+    assert content["signatures"].keys() == of_a_fold["signatures"].keys()
+    assert len(content["ensemble"]) == NUM_FOLDS and content["metrics"] == {}
+    assert content["latency_ms"] > 0
+    card = (version / "MODEL_CARD.md").read_text()
+    assert f"An ensemble of {NUM_FOLDS} such models" in card
+    assert "No texts were held out" in card
+    study = json.loads((study_dir / "study.json").read_text())
+    assert study["ensemble"]["num_models"] == NUM_FOLDS and study["final"] is None
+    assert study["ensemble"]["export"]["path"] == str(version)
+    assert study["ensemble"]["export"]["formats"][0]["bytes"] == content["bytes"]
+    for text in (
+        (study_dir / name).read_text() for name in ("study.html", "study.txt")
+    ):
+        assert "is left to measure it on" in " ".join(text.split())
+        assert str(version) in "".join(text.split())
+
+
+@pytest.mark.slow
+def test_an_ensemble_that_is_published_is_left_alone(
+    with_ensemble: StudyConfig,
+) -> None:
+    """Until something else is to be published, or it is gone."""
+    export = pathlib.Path(with_ensemble.study_dir) / "export"
+    before = (export / "1" / "manifest.json").stat().st_mtime_ns
+    driver.run(with_ensemble)
+    assert [*map(int, filter(str.isdecimal, os.listdir(export)))] == [1]
+    assert (export / "1" / "manifest.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_an_ensemble_that_was_cut_off_is_published_at_the_next_start(
+    with_ensemble: StudyConfig, tmp_path: pathlib.Path
+) -> None:
+    study_dir = tmp_path / "study"
+    export = study_dir / "export"
+    shutil.copytree(with_ensemble.study_dir, study_dir)
+    shutil.rmtree(export)
+    config = dataclasses.replace(with_ensemble, study_dir=str(study_dir))
+    processes.kill_when(start(config), (export / ".1.claimed").is_dir)
+    assert not (export / "latest").exists()
+    driver.run(config)
+    assert sorted(os.listdir(export)) == ["1", "batching_parameters.txt", "latest"]
+    assert manifest.verify(export / "1")
+    texts = tiny.labelled_sentences(5)[0]
+    there = predictor.load(f"{with_ensemble.study_dir}/export")(texts)
+    assert predictor.load(str(export))(texts) == there
+
+
+@pytest.mark.slow
+def test_an_ensemble_of_which_a_model_is_gone_is_refused(
+    with_ensemble: StudyConfig, tmp_path: pathlib.Path
+) -> None:
+    study_dir = tmp_path / "study"
+    shutil.copytree(with_ensemble.study_dir, study_dir)
+    shutil.rmtree(study_dir / "export")
+    shutil.rmtree(study_dir / "runs" / "001" / "checkpoints" / "best")
+    config = dataclasses.replace(with_ensemble, study_dir=str(study_dir))
+    with pytest.raises(ValueError, match="expected the weights that the run chose"):
+        driver.run(config)
+    assert not (study_dir / "export" / "latest").exists()
 
 
 @pytest.mark.slow

@@ -71,6 +71,8 @@ def results(config: StudyConfig) -> Any:
     del study["config"], study["environment"], study["title"]
     if study.get("final"):
         del study["final"]["saved_model"]
+    if study.get("ensemble"):
+        del study["ensemble"]["export"]
     for run in study["runs"]:
         assert run.pop("secs") > 0
         for comparison in run["comparisons"].values():

@@ -37,6 +37,7 @@ _ABSENT: Mapping[str, Any] = {
     "worth": None,
     "baselines": {},
     "comparisons": {},
+    "ensemble": (),
 }
 
 
@@ -57,7 +58,8 @@ def render(facts: Mapping[str, Any]) -> str:
     measured on. And where there are any: `settings_in_words`; `samples`, texts
     that may be shown to everybody, with `label` and `score`; `worth`, the sentence of
     `evaluation/worth.py`, with `baselines` and `comparisons`, by name, the keys of
-    `schema.BaselineFacts` and `schema.Comparison`.
+    `schema.BaselineFacts` and `schema.Comparison`; `ensemble`, of several models a
+    mapping each.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;

@@ -36,7 +36,7 @@ import tensorflow as tf
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from trainer.data.tokens import TextEncoder
-from trainer.modeling.forward import Forward
+from trainer.modeling.ensemble import ServedForward
 from trainer.tasks.task import Decision
 
 Outputs = dict[str, tf.Tensor]
@@ -59,7 +59,7 @@ class TokensModule(tf.Module):
 
     def __init__(
         self,
-        forward: Forward,
+        forward: ServedForward,
         label_names: Sequence[str],
         *,
         window_length: int,
@@ -154,7 +154,7 @@ class ServingModule(TokensModule):
 
     def __init__(
         self,
-        forward: Forward,
+        forward: ServedForward,
         encoder: TextEncoder,
         label_names: Sequence[str],
         *,

@@ -122,8 +122,8 @@ def make(
     doubts = _doubts(run.config.optimizer, material)
     compiled = _compiled(run, material, classifier)
     rows_before = _rows_before(run, material)
-    evaluators = _evaluators(run, material)
-    predict_step = _predict_step(run, classifier, compiled)
+    evaluators = make_evaluators(run, material)
+    predict_step = make_predict_step(run, classifier, fusion=compiled.fusion)
     built = Built(
         classifier=classifier,
         feeder=BatchFeeder(
@@ -165,7 +165,7 @@ def make_classifier(
         dropout=run.resolved.dropout,
         seed=run.config.training.seed,
     )
-    _choose_trained(run.config.model, classifier, seed=run.config.training.seed)
+    choose_trained(run.config.model, classifier, seed=run.config.training.seed)
     optimizer = optimizers.build_optimizer(
         run.config.optimizer,
         total_steps=material.plan.nominal_steps,
@@ -177,7 +177,7 @@ def make_classifier(
     return classifier
 
 
-def _choose_trained(config: ModelConfig, classifier: keras.Model, *, seed: int) -> None:
+def choose_trained(config: ModelConfig, classifier: keras.Model, *, seed: int) -> None:
     """Freezes what shall stay as it came, and adds what is trained instead."""
     freezing.freeze(classifier, num_layers=config.freeze_layers)
     if config.lora_rank:
@@ -271,24 +271,29 @@ def _train_step(
     )
 
 
-def _predict_step(
-    run: Run, classifier: keras.Model, compiled: resolve.Compiled
+def make_predict_step(
+    run: Run, classifier: keras.Model, *, fusion: Fusion
 ) -> PredictStep:
+    """The step that gives the logits of a batch.
+
+    Args:
+      fusion: what XLA compiles of it.
+    """
     forward = Forward(
         classifier,
-        fusion=compiled.fusion,
+        fusion=fusion,
         window_length=window_length(run.config.data),
         differentiable=False,
     )
     return PredictStep(
         forward,
         run.runtime.strategy,
-        fusion=compiled.fusion,
-        any_length=has_one_graph(run, compiled.fusion),
+        fusion=fusion,
+        any_length=has_one_graph(run, fusion),
     )
 
 
-def _evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
+def make_evaluators(run: Run, material: Material) -> dict[str, Evaluator]:
     """Evaluators of validation, test and sample texts, where there are any."""
     names = [name for name in HELD_OUT if name in material.splits]
     evaluators = {

@@ -17,7 +17,7 @@ import numpy as np
 from trainer import run_folder, storage
 from trainer.config import ServingConfig
 from trainer.evaluation import doubts, schema
-from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.evaluator import Evaluator, Predict
 from trainer.evaluation.schema import DecisionFacts, Doubt, Prediction, SplitEvaluation
 from trainer.stages.build import SAMPLES, Built
 from trainer.stages.context import Run
@@ -137,7 +137,7 @@ def _recorded(run: Run, material: Material) -> Before | None:
 
 def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
     _logger.info("evaluating before fine-tuning")
-    logits = _logits(run, material, built.evaluators_before, built)
+    logits = logits_of(run, material, built.evaluators_before, built.predict)
     decision = run.task.plain_decision(len(material.label_names))
     answers = decision.answers(logits.pop(SAMPLES), label_names=material.label_names)
     evaluations = _evaluations(run, material, built.evaluators_before, logits, decision)
@@ -187,13 +187,30 @@ def unpacked(packed: Mapping[str, Any] | None) -> np.ndarray | None:
 
 def _evaluated_after(run: Run, material: Material, built: Built) -> After:
     _logger.info("evaluating after fine-tuning")
-    logits = _logits(run, material, built.evaluators, built)
+    logits = logits_of(run, material, built.evaluators, built.predict)
+    return judged(run, material, built.evaluators, logits, doubts_so_far=built.doubts)
+
+
+def judged(
+    run: Run,
+    material: Material,
+    evaluators: Mapping[str, Evaluator],
+    logits: Mapping[str, np.ndarray],
+    *,
+    doubts_so_far: Sequence[Doubt],
+) -> After:
+    """The decision, and what it gives, of logits that trained weights gave.
+
+    Args:
+      logits: float [n, classes], by evaluator; of the sample texts always.
+    """
+    logits = dict(logits)
     samples = logits.pop(SAMPLES)
-    labels = {name: built.evaluators[name].labels for name in logits}
+    labels = {name: evaluators[name].labels for name in logits}
     decision = _decide(
         run.task, run.config.serving, logits, labels, len(material.label_names)
     )
-    evaluations = _evaluations(run, material, built.evaluators, logits, decision)
+    evaluations = _evaluations(run, material, evaluators, logits, decision)
     found = (*_of_decision(decision), *doubts.of_result(evaluations))
     for doubt in found:
         _logger.warning("%s", doubt.message)
@@ -205,7 +222,7 @@ def _evaluated_after(run: Run, material: Material, built: Built) -> After:
         answers=_predictions(
             decision.answers(samples, label_names=material.label_names)
         ),
-        doubts=(*built.doubts, *found),
+        doubts=(*doubts_so_far, *found),
     )
 
 
@@ -218,15 +235,19 @@ def _predictions(answers: Sequence[Mapping[str, Any]]) -> tuple[Prediction, ...]
     return tuple(schema.from_mapping(Prediction, answer) for answer in answers)
 
 
-def _logits(
-    run: Run, material: Material, evaluators: Mapping[str, Evaluator], built: Built
+def logits_of(
+    run: Run, material: Material, evaluators: Mapping[str, Evaluator], predict: Predict
 ) -> dict[str, np.ndarray]:
-    """The logits of each split and of the sample texts: float32 [n, classes]."""
+    """The logits of each split and of the sample texts: float32 [n, classes].
+
+    Args:
+      evaluators: of these, by name.
+      predict: gives the logits of a batch.
+    """
     no_samples = np.empty([0, len(material.label_names)], np.float32)
     with run.runtime.watchdog.watching("all workers to evaluate"):
         return {SAMPLES: no_samples} | {
-            name: evaluator.logits(built.predict)
-            for name, evaluator in evaluators.items()
+            name: evaluator.logits(predict) for name, evaluator in evaluators.items()
         }
 
 

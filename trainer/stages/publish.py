@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.evaluation.schema import Doubt, ExportFacts
 from trainer.modeling import classifier as classifiers
-from trainer.modeling import lora, weights
+from trainer.modeling import ensemble, lora, weights
 from trainer.modeling.forward import Forward
 from trainer.runtime import strategies
 from trainer.serving import export as exports
@@ -86,11 +86,45 @@ def run(
     if not run.config.serving.export:
         run.stopwatch.lap("export_secs")
         return Exported(None, ())
-    make_classifier = functools.partial(
-        _copied_classifier, run.config.model, material, built.classifier
+    export = publish(
+        run,
+        material,
+        [built.classifier],
+        after,
+        settings_in_words=built.settings_in_words,
+        facts=compared.public_facts(),
+    )
+    run.stopwatch.lap("export_secs")
+    limit = run.config.serving.max_accuracy_drop
+    return Exported(export, tuple(_refusals(export, limit)))
+
+
+def publish(
+    run: Run,
+    material: Material,
+    trained: Sequence[keras.Model],
+    after: After,
+    *,
+    settings_in_words: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> ExportFacts:
+    """Publishes classifiers as one model: the only one, or an ensemble of several.
+
+    Args:
+      trained: with the weights to export.
+      after: of what is exported: of an ensemble, all its logits are the ensemble's.
+      settings_in_words: for the model card.
+      facts: likewise, besides what run and material tell, or instead of it.
+
+    Raises:
+      ValueError: the export does not compute what the classifiers do.
+    """
+    makers = tuple(
+        functools.partial(_copied_classifier, run.config.model, material, each)
+        for each in trained
     )
     exportable = Exportable(
-        make_classifier=make_classifier,
+        make_classifiers=makers,
         preset=material.preset,
         encoder=material.encoder,
         label_names=material.label_names,
@@ -102,13 +136,12 @@ def run(
         exportable,
         run.resolved.export_folder,
         config=run.config.serving,
-        checks=_checks(run, material, built, after, make_classifier("float32")),
-        facts=_manifest_facts(run, material, built, after) | compared.public_facts(),
+        checks=_checks(
+            run, material, trained, after, [make("float32") for make in makers]
+        ),
+        facts={**_manifest_facts(run, material, settings_in_words, after), **facts},
     )
-    run.stopwatch.lap("export_secs")
-    export = schema.from_mapping(ExportFacts, published)
-    limit = run.config.serving.max_accuracy_drop
-    return Exported(export, tuple(_refusals(export, limit)))
+    return schema.from_mapping(ExportFacts, published)
 
 
 def held_out_split(material: Material) -> str:
@@ -133,13 +166,17 @@ def _copied_classifier(
 
 
 def _checks(
-    run: Run, material: Material, built: Built, after: After, copied: keras.Model
+    run: Run,
+    material: Material,
+    trained: Sequence[keras.Model],
+    after: After,
+    copies: Sequence[keras.Model],
 ) -> exports.Checks:
-    """Held-out texts with the trained classifier's logits, and hostile texts.
+    """Held-out texts with the trained classifiers' logits, and hostile texts.
 
-    What a hostile text gives is asked of a copy: of several workers the chief is alone
+    What a hostile text gives is asked of copies: of several workers the chief is alone
     here, and the steps that are compiled need all of them. Where nothing was held out
-    the copy is asked for all.
+    the copies are asked for all.
     """
     split = held_out_split(material)
     rows = material.splits[split].rows
@@ -150,14 +187,16 @@ def _checks(
     texts = pool.texts.take(rows[chosen]).to_pylist()
     has_logits = split in after.logits
     asked = _HOSTILE_TEXTS if has_logits else (*texts, *_HOSTILE_TEXTS)
-    logits = _logits_of_copy(run, material, copied, asked)
+    logits = after.decision.ensemble_logits(
+        [_logits_of_copy(run, material, copied, asked) for copied in copies]
+    )
     if has_logits:
         logits = np.concatenate([after.logits[split][chosen], logits])
     return exports.Checks(
         texts=(*texts, *_HOSTILE_TEXTS),
         labels=pool.labels[rows[chosen]],
         probabilities=after.decision.probabilities(logits),
-        weights=lora.merged(built.classifier),
+        weights=ensemble.named([lora.merged(each) for each in trained]),
         precision=run.runtime.precision,
         largest_logit=float(np.abs(after.decision.calibrated(logits)).max()),
     )
@@ -188,7 +227,7 @@ def _logits_of_copy(
 
 
 def _manifest_facts(
-    run: Run, material: Material, built: Built, after: After
+    run: Run, material: Material, settings_in_words: Mapping[str, str], after: After
 ) -> dict[str, Any]:
     """What manifest and model card say of the run."""
     decision = dataclasses.asdict(after.decision_facts())
@@ -204,7 +243,7 @@ def _manifest_facts(
             dataclasses.replace(material.facts(), findings=None)
         ),
         "doubts": [dataclasses.asdict(doubt) for doubt in after.doubts],
-        "settings_in_words": dict(built.settings_in_words),
+        "settings_in_words": dict(settings_in_words),
         "data_fingerprint": dict(material.fingerprint),
         "metrics": {
             split: {

@@ -178,11 +178,13 @@ class _Work:
         )
 
     def recorded(self) -> str:
-        """Writes the results, and returns the closing table."""
-        with self._folder.in_turn():
-            return self._kind.record(
-                self._config.shared, self._folder, self._all_finished()
-            )
+        """Exports and writes the results, and returns the closing table."""
+        config, folder = self._config.shared, self._folder
+        with folder.in_turn():
+            finished = self._all_finished()
+            if self._kind.export is not None:
+                self._kind.export(config, folder, finished, self._load)
+            return self._kind.record(config, folder, finished)
 
     def _plan(self) -> None:
         rows = self._load(self._config.data)

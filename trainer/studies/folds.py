@@ -6,7 +6,9 @@
 Run NNN holds out fold NNN (`data/folds.py`), and stops by a share of the other folds. It
 is what `trainer.main --num_folds=5 --fold=3` makes alone. With --export_folds=final one
 more run learns from all texts, for as long as was best in the median fold: it has the
-decision that was fitted out of fold, and nothing held out to be measured on.
+decision that was fitted out of fold, and nothing held out to be measured on. With
+--export_folds=ensemble the folds' models are exported as one (`ensemble.py`), by the
+same decision.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 from trainer import storage
+from trainer.config import ExperimentConfig
 from trainer.data import splits
-from trainer.data.sources import Sources
-from trainer.studies import answers, estimates, out_of_fold, repeated
+from trainer.data.sources import Load, Sources
+from trainer.studies import answers, ensemble, estimates, out_of_fold, repeated
 from trainer.studies.plan import FinishedRun, Kind, PlannedRun
 from trainer.studies.schema import Estimate, FinalFacts, RepeatedStudy
 from trainer.studies.study_folder import StudyFolder
@@ -56,7 +59,7 @@ def plan(
         for fold in range(num_folds)
     )
     of_folds = _of_folds(config, finished)
-    if config.export_folds == "none" or len(of_folds) < num_folds:
+    if config.export_folds != "final" or len(of_folds) < num_folds:
         return folds
     return (*folds, _final(config, of_folds))
 
@@ -71,27 +74,34 @@ def _final(config: StudyConfig, of_folds: Sequence[FinishedRun]) -> PlannedRun:
     """The run on all texts."""
     # Of an even number of folds the shorter one of the two in the middle.
     num_epochs = statistics.median_low([best_epoch(run) for run in of_folds])
+    return PlannedRun(
+        number=config.data.num_folds,
+        name=f"all texts, for {_epochs(num_epochs)}",
+        config=_on_all_texts(config, of_folds, num_train_epochs=num_epochs),
+    )
+
+
+def _on_all_texts(
+    config: StudyConfig, of_folds: Sequence[FinishedRun], **changes: Any
+) -> ExperimentConfig:
+    """With nothing held out, and the decision that was fitted out of fold."""
     decision = out_of_fold.gather(of_folds).decision(config.serving)
     facts = decision.facts()
     numbers = (facts["temperature"], facts["abstain_below"], *facts["thresholds"])
-    number = config.data.num_folds
-    return PlannedRun(
-        number=number,
-        name=f"all texts, for {_epochs(num_epochs)}",
-        config=config.run(
-            number,
-            num_folds=0,
-            fold=-1,
-            test_one_in=0,
-            validation_one_in=0,
-            num_train_epochs=num_epochs,
-            early_stopping_patience=0,
-            eval_every_steps=0,
-            decision_metric="none",
-            abstain_accuracy=0.0,
-            given_decision=tuple(f"{value:.{_DIGITS}g}" for value in numbers),
-        ),
-    )
+    settings: dict[str, Any] = {
+        "num_folds": 0,
+        "fold": -1,
+        "test_one_in": 0,
+        "validation_one_in": 0,
+        "early_stopping_patience": 0,
+        "eval_every_steps": 0,
+        "decision_metric": "none",
+        "abstain_accuracy": 0.0,
+        "given_decision": tuple(f"{value:.{_DIGITS}g}" for value in numbers),
+        # It was asked for, whatever is of the folds' own models.
+        "export": True,
+    }
+    return config.run(config.data.num_folds, **settings | changes)
 
 
 def _epochs(count: int) -> str:
@@ -105,6 +115,24 @@ def best_epoch(run: FinishedRun) -> int:
     if training.best_step is None:
         return num_epochs
     return max(1, math.ceil(training.best_step * num_epochs / training.total_steps))
+
+
+def export(
+    config: StudyConfig,
+    folder: StudyFolder,
+    finished: Sequence[FinishedRun],
+    load: Load,
+) -> None:
+    """Publishes the ensemble, if asked for; errors are those of `ensemble.publish`."""
+    if config.export_folds != "ensemble":
+        return
+    of_folds = _of_folds(config, finished)
+    planned = PlannedRun(
+        number=config.data.num_folds,
+        name=f"the ensemble of {len(of_folds)} models",
+        config=_on_all_texts(config, of_folds, model_dir=config.study_dir),
+    )
+    ensemble.publish(planned, folder, of_folds, load=load)
 
 
 def record(
@@ -127,6 +155,9 @@ def record(
             seed=config.training.seed,
         ),
         final=_final_facts(finished[len(of_folds) :]),
+        ensemble=(
+            ensemble.facts(folder) if config.export_folds == "ensemble" else None
+        ),
     )
     return repeated.write(folder, study)
 
@@ -190,8 +221,17 @@ def _answers(study: RepeatedStudy) -> Iterator[str]:
             f"{_epochs(study.final.num_train_epochs)}. No text was left to measure it on: "
             "the folds' models, each of fewer texts, say what to expect of it."
         )
+    if study.ensemble is not None:
+        yield (
+            f"The ensemble in {study.ensemble.export.path} answers by the mean "
+            f"probability of the {study.ensemble.num_models} folds' models. Of the texts "
+            "of the folds none is left to measure it on: all of its models but one were "
+            "trained on each. The figures above, of one model each, say what to expect "
+            "of it. On the same texts the loss of such a mean is at most the models' "
+            "mean loss; of its accuracy nothing is promised."
+        )
 
 
 _SHOWN = {"better": "", "worse": "", "not_shown": ", which may be chance"}
 
-KIND = Kind(plan=plan, record=record)
+KIND = Kind(plan=plan, record=record, export=export)

@@ -16,7 +16,7 @@ import dataclasses
 from typing import Callable, Sequence
 
 from trainer.config import ExperimentConfig
-from trainer.data.sources import Sources
+from trainer.data.sources import Load, Sources
 from trainer.evaluation.schema import Report
 from trainer.studies.study_folder import StudyFolder
 from trainer.study_config import StudyConfig
@@ -78,6 +78,9 @@ class Kind:
         numbers count from 0; with all runs of one batch finished it may name those of
         the next. The study is finished when all that it names are. Raises ValueError
         where the data do not allow what was asked for.
+      export: publishes what is made of all runs together, of all of them by number, or
+        leaves it alone where that was done; one process at a time, before `record`.
+        None: nothing is.
       record: writes the results of all runs, by number, and returns the closing table.
         Any process may be the one that does, or several in turn.
       keeps_diverged: whether a run whose training diverges is one of the study's
@@ -90,3 +93,6 @@ class Kind:
     ]
     record: Callable[[StudyConfig, StudyFolder, Sequence[FinishedRun]], str]
     keeps_diverged: bool = False
+    export: (
+        Callable[[StudyConfig, StudyFolder, Sequence[FinishedRun], Load], None] | None
+    ) = None

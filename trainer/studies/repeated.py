@@ -18,6 +18,7 @@ from trainer.evaluation.schema import BaselineScores, SplitEvaluation
 from trainer.studies import repeated_page
 from trainer.studies.plan import FinishedRun
 from trainer.studies.schema import (
+    EnsembleFacts,
     Estimate,
     FinalFacts,
     ModelEstimates,
@@ -52,6 +53,7 @@ def results(
     answers: Callable[[RepeatedStudy], Iterable[str]],
     out_of_fold: OutOfFold | None = None,
     final: FinalFacts | None = None,
+    ensemble: EnsembleFacts | None = None,
 ) -> RepeatedStudy:
     """What the runs came to.
 
@@ -80,6 +82,7 @@ def results(
         runs=tuple(run_facts(run, split) for run in finished),
         out_of_fold=out_of_fold,
         final=final,
+        ensemble=ensemble,
         config=dataclasses.asdict(config),
         environment=last.environment,
     )

@@ -13,7 +13,7 @@ import dataclasses
 import json
 from typing import Any, Mapping
 
-from trainer.evaluation.schema import Comparison, Interval
+from trainer.evaluation.schema import Comparison, ExportFacts, Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,6 +125,19 @@ class FinalFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EnsembleFacts:
+    """The folds' models as one export, the mean of their probabilities.
+
+    Attributes:
+      num_models: one a fold.
+      export: as in a report: the folder, and size and latency of each format.
+    """
+
+    num_models: int
+    export: ExportFacts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RepeatedStudy:
     """All that study.json of a study of folds or of seeds holds.
 
@@ -138,6 +151,7 @@ class RepeatedStudy:
       models: "fine_tuned" always, and the baselines of the runs by name.
       out_of_fold: None but for folds.
       final: None where there is no such run.
+      ensemble: None where there is none.
       config: the settings of the study.
       environment: versions and machine, as in a report.
     """
@@ -155,6 +169,7 @@ class RepeatedStudy:
     runs: tuple[RunFacts, ...]
     out_of_fold: OutOfFold | None
     final: FinalFacts | None
+    ensemble: EnsembleFacts | None
     config: Mapping[str, Any]
     environment: Mapping[str, str]
 

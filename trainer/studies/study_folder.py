@@ -16,6 +16,8 @@ moments, to write what all of them write.
 | `runs/NNN.diverged` | why there is no such run: the training diverged |
 | `study.json`, `study.html`, `study.txt` | the results |
 | `out_of_fold.parquet` | the answers to the texts of all folds (`out_of_fold.py`) |
+| `export/` | versions of the ensemble of a study of folds (`ensemble.py`) |
+| `ensemble.json` | what the newest of them was made of, and what was measured of it |
 | `learning_curve.png` | the picture of them, for pages that show no SVG |
 | `.lock` | who writes these now |
 """
@@ -67,6 +69,11 @@ class StudyFolder:
     def out_of_fold(self) -> storage.Path:
         """The answers of a study of folds to all texts."""
         return self.path / "out_of_fold.parquet"
+
+    @property
+    def ensemble(self) -> storage.Path:
+        """What was published of a study of folds as one model. Written after it."""
+        return self.path / "ensemble.json"
 
     @property
     def picture(self) -> storage.Path:

@@ -130,6 +130,24 @@ class Decision:
         """The fields by name."""
         return dataclasses.asdict(self)
 
+    def ensemble_logits(self, logits: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        """The logits of an ensemble: the logarithm of its models' mean probability.
+
+        The probabilities are averaged, not the logits (Lakshminarayanan et al. 2017,
+        "Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles",
+        section 2.4). Those of each model are plain: the temperature divides what is
+        returned, as it divides the logits of a single model.
+
+        Args:
+          logits: of each model, float [n, classes]. Those of a single one are returned
+            as they are.
+        """
+        if len(logits) == 1:
+            return logits[0]
+        each = scipy.special.log_softmax(np.asarray(logits, np.float64), axis=-1)
+        result: FloatArray = scipy.special.logsumexp(each, axis=0) - math.log(len(each))
+        return result
+
     def quality(self, labels: npt.ArrayLike, logits: npt.ArrayLike) -> dict[str, Any]:
         """What the decision gives on a split, JSON-able.
 
@@ -170,6 +188,16 @@ class Decision:
     ) -> tf.Tensor:
         """Float32 [batch, classes], of logits float32 [batch, classes]."""
         return tf.nn.softmax(logits / constants["temperature"])
+
+    def graph_ensemble_logits(self, logits: Sequence[tf.Tensor]) -> tf.Tensor:
+        """`ensemble_logits` in the graph: float32 [batch, classes], of k of these."""
+        if len(logits) == 1:
+            return logits[0]
+        each = tf.nn.log_softmax(tf.stack(logits))
+        # tf.reduce_logsumexp asks whether numbers are finite, for which LiteRT has no
+        # operation of its own. These are: a probability is not 0 before exp.
+        largest = tf.reduce_max(each, axis=0)
+        return largest + tf.math.log(tf.reduce_mean(tf.exp(each - largest), axis=0))
 
     def graph_outputs(
         self,

@@ -122,6 +122,9 @@ class Decision(Protocol):
     def is_tie(self, probabilities: np.ndarray, *, rounding: float) -> np.ndarray:
         """bool [n], whether probabilities off by `rounding` may give another label."""
 
+    def ensemble_logits(self, logits: Sequence[np.ndarray]) -> np.ndarray:
+        """One model's logits of several models': float [n, classes], of k of these."""
+
     def quality(self, labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
         """What the decision gives on a split, ready for JSON."""
 
@@ -139,6 +142,9 @@ class Decision(Protocol):
         Args:
           constants: what `constants` gives, as variables or as plain numbers.
         """
+
+    def graph_ensemble_logits(self, logits: Sequence[tf.Tensor]) -> tf.Tensor:
+        """`ensemble_logits` in the graph: float32 [batch, classes], of k of these."""
 
     def graph_outputs(
         self,

@@ -193,6 +193,48 @@ class Checkpoints:
         self._wait_for_all()
 
 
+def restore_chosen(
+    folder: storage.Path,
+    classifier: keras.Model,
+    *,
+    best_step: int | None,
+    io_device: str | None = None,
+) -> None:
+    """Sets the weights that a finished run chose, of a classifier without an optimizer.
+
+    Args:
+      folder: the run's, as of `Checkpoints`.
+      best_step: of the best weights; None: the run chose the last ones.
+      io_device: as of `Checkpoints`.
+
+    Raises:
+      ValueError: they are gone, damaged, or of another model.
+    """
+    named = weights_lib.by_path(classifier)
+    series = _Series(
+        folder / ("latest" if best_step is None else "best"),
+        {"weights": {path: variable.value for path, variable in named.items()}},
+        keep=1,
+        io_device=io_device,
+    )
+    steps = series.steps()
+    step = best_step if best_step is not None else next(iter(steps), None)
+    if step not in steps:
+        damage: str | None = "it is not there"
+    else:
+        damage = series.damage(step)
+    if step is None or damage is not None:
+        raise ValueError(
+            message(
+                "expected the weights that the run chose",
+                place=str(series.folder) if step is None else series.prefix(step),
+                received=damage,
+                mend="remove the folder of that run to train it again",
+            )
+        )
+    series.restore(step)
+
+
 class _Series:
     """The checkpoints of one folder, by step.
 

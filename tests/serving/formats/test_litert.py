@@ -55,7 +55,7 @@ def write(
     folder.mkdir(exist_ok=True)
     litert.write(
         folder,
-        classifier,
+        litert.forward_of(classifier, window_length=MAX_LENGTH, long_text=long_text),
         load_preset(preset),
         LABELS,
         decision=Decision(TEMPERATURE, (0.5, 0.5), 0.0, None),

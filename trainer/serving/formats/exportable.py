@@ -10,6 +10,8 @@ import numpy as np
 
 from trainer.config import DataConfig
 from trainer.data.tokens import TextEncoder
+from trainer.modeling import ensemble
+from trainer.modeling.ensemble import ServedForward
 from trainer.modeling.presets import Preset
 from trainer.tasks.task import Decision
 
@@ -21,29 +23,52 @@ class Answers(NamedTuple):
     labels: np.ndarray
 
 
+# Gives a trained classifier anew, outside of any strategy, under a Keras precision
+# policy such as "float32".
+MakeClassifier = Callable[[str], keras.Model]
 # From texts to the answers of a model that was written.
 Classify = Callable[[Sequence[str]], Answers]
 
 
 @dataclasses.dataclass(frozen=True)
 class Exportable:
-    """A trained classifier with all that a served model needs besides.
+    """What was trained, with all that a served model needs besides.
 
     Attributes:
-      make_classifier: gives the trained classifier anew, outside of any strategy, under
-        a Keras precision policy such as "float32".
-      preset: what it was made of.
-      encoder: makes its token ids.
+      make_classifiers: of each trained classifier; several are an ensemble.
+      preset: what they were made of.
+      encoder: makes their token ids.
       label_names: the classes, in the order of the logits.
       bucket_lengths: padded lengths in tokens, ascending.
       decision: how a label follows from logits.
       data: how texts are cut.
     """
 
-    make_classifier: Callable[[str], keras.Model]
+    make_classifiers: tuple[MakeClassifier, ...]
     preset: Preset
     encoder: TextEncoder
     label_names: tuple[str, ...]
     bucket_lengths: tuple[int, ...]
     decision: Decision
     data: DataConfig
+
+    def make_classifier(self, policy: str) -> keras.Model:
+        """The only classifier, for a format that holds one.
+
+        Raises:
+          ValueError: there are several; the formats of an ensemble are checked at the
+            start of a study (`config.ENSEMBLE_FORMATS`).
+        """
+        (make,) = self.make_classifiers
+        return make(policy)
+
+    def make_forward(
+        self, policy: str, of: Callable[[keras.Model], ServedForward]
+    ) -> ServedForward:
+        """What is served: the classifier, or the ensemble of all.
+
+        Args:
+          of: the forward pass of one classifier.
+        """
+        models = [of(make(policy)) for make in self.make_classifiers]
+        return ensemble.served(models, combine=self.decision.graph_ensemble_logits)

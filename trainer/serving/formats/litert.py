@@ -1,6 +1,6 @@
 """Classifier → LiteRT (TensorFlow Lite) model for phones: token ids to probabilities.
 
-    write(folder, classifier, preset, label_names,
+    write(folder, forward, preset, label_names,
           decision=decision, window_length=128, truncation="head")
     Model(folder)(token_ids, num_tokens)            # probabilities [batch, classes]
 
@@ -12,6 +12,7 @@ write.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import pathlib
 import string
@@ -22,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import LongText, Truncation
+from trainer.modeling.ensemble import ServedForward
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset
 from trainer.serving.formats import tokenizer_files
@@ -85,9 +87,24 @@ def check_installed() -> None:
         )
 
 
+def forward_of(
+    classifier: keras.Model, *, window_length: int, long_text: LongText
+) -> Forward:
+    """The forward pass to write, of a classifier in float32.
+
+    Args:
+      window_length, long_text: as of `write`.
+    """
+    return Forward(
+        classifier,
+        fusion="none",
+        window_length=window_length if long_text == "windows" else None,
+    )
+
+
 def write(
     folder: pathlib.Path,
-    classifier: keras.Model,
+    forward: ServedForward,
     preset: Preset,
     label_names: Sequence[str],
     *,
@@ -101,8 +118,9 @@ def write(
 
     Args:
       folder: is there, and holds nothing by these names.
-      classifier: in float32, made outside of any strategy.
-      preset: what it was made of, for its vocabulary.
+      forward: of a classifier in float32, made outside of any strategy (`forward_of`),
+        or of an ensemble of such.
+      preset: what they were made of, for its vocabulary.
       decision: how logits become probabilities.
       window_length: longest input in tokens, [CLS] and [SEP] included.
       long_text: `windows`: a row of more than `window_length` tokens is several windows
@@ -110,12 +128,7 @@ def write(
       weights: int8: a quarter of the size; activations stay float32, but are
         quantized, each row by its own range, before they are multiplied with weights.
     """
-    forward = Forward(
-        classifier,
-        fusion="none",
-        window_length=window_length if long_text == "windows" else None,
-    )
-    (folder / MODEL_FILE).write_bytes(_convert(forward, classifier, decision, weights))
+    (folder / MODEL_FILE).write_bytes(_convert(forward, decision, weights))
     tokenizer_files.write(
         folder, preset, window_length=window_length, truncation=truncation
     )
@@ -170,9 +183,7 @@ class Model:
         return probabilities
 
 
-def _convert(
-    forward: Forward, classifier: keras.Model, decision: Decision, weights: Weights
-) -> bytes:
+def _convert(forward: ServedForward, decision: Decision, weights: Weights) -> bytes:
     """The flatbuffer."""
 
     @tf.function(
@@ -190,7 +201,7 @@ def _convert(
     module = tf.Module()
     # The variables themselves: of a Keras model the converter makes variables of the
     # model, which nothing would give their values.
-    module.weights = [variable.value for variable in classifier.variables]
+    module.weights = list(forward.variables.values())
     module.compute = compute
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [compute.get_concrete_function()], module
@@ -203,9 +214,14 @@ def _convert(
 
 def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
     """Writes what is exported, as `write` does."""
+    forward = functools.partial(
+        forward_of,
+        window_length=exportable.data.max_length,
+        long_text=exportable.data.long_text,
+    )
     write(
         folder,
-        exportable.make_classifier("float32"),
+        exportable.make_forward("float32", forward),
         exportable.preset,
         exportable.label_names,
         decision=exportable.decision,

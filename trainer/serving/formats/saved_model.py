@@ -11,6 +11,7 @@ from __future__ import annotations
 import pathlib
 from typing import Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -23,15 +24,15 @@ from trainer.serving.formats.quantization import Int8Forward
 
 def write(name: str, folder: pathlib.Path, exportable: Exportable) -> None:
     """Writes the model into a folder that is there."""
-    window_length = exportable.data.max_length
-    if name == "int8":
-        classifier = exportable.make_classifier("float32")
-        forward: Forward = Int8Forward(classifier, window_length=window_length)
-    else:
-        classifier = exportable.make_classifier(name)
-        forward = Forward(classifier, window_length=window_length, differentiable=False)
+
+    def forward(classifier: keras.Model) -> Forward:
+        length = exportable.data.max_length
+        if name == "int8":
+            return Int8Forward(classifier, window_length=length)
+        return Forward(classifier, window_length=length, differentiable=False)
+
     module = signatures.ServingModule(
-        forward,
+        exportable.make_forward("float32" if name == "int8" else name, forward),
         exportable.encoder,
         exportable.label_names,
         bucket_lengths=exportable.bucket_lengths,

@@ -11,6 +11,7 @@ one window: of longer texts it reads the start, or what --truncation keeps.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Sequence
 
@@ -28,10 +29,9 @@ from trainer.serving.formats.exportable import Answers, Classify, Exportable
 def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
     """Writes the model and the tokenizer's files into a folder that is there."""
     data = exportable.data
-    forward = Forward(
-        exportable.make_classifier("float32"),
-        window_length=data.max_length,
-        differentiable=False,
+    forward = exportable.make_forward(
+        "float32",
+        functools.partial(Forward, window_length=data.max_length, differentiable=False),
     )
     module = signatures.TokensModule(
         forward,
