@@ -201,15 +201,18 @@ def test_the_ensemble_answers_by_the_mean_of_the_folds_models(
 
 
 @pytest.mark.slow
-def test_the_ensemble_is_an_export_like_any_other(with_ensemble: StudyConfig) -> None:
+def test_the_ensemble_is_an_export_like_any_other(
+    undisturbed: StudyConfig, with_ensemble: StudyConfig
+) -> None:
     study_dir = pathlib.Path(with_ensemble.study_dir)
     version = study_dir / "export" / "1"
     assert (study_dir / "export" / "latest").read_text() == "1\n"
     assert manifest.verify(version).num_files > 5
     assert tiny_export.replay(version) > 0
     content = manifest.read(version)
-    of_a_fold = manifest.read(study_dir / "runs" / "000" / "export" / "1")
-    assert content["signatures"].keys() == of_a_fold["signatures"].keys()
+    final = pathlib.Path(undisturbed.study_dir) / "runs" / f"{NUM_FOLDS:03}"
+    of_one = manifest.read(final / "export" / "1")
+    assert content["signatures"].keys() == of_one["signatures"].keys()
     assert len(content["ensemble"]) == NUM_FOLDS and content["metrics"] == {}
     assert content["latency_ms"] > 0
     card = (version / "MODEL_CARD.md").read_text()
