@@ -49,6 +49,7 @@ OFF_DEFAULT: dict[str, Any] = dict(
     num_before_examples=9,
     head_start="frozen",
     dry_run=True,
+    layer_decay=0.9,
     lora_rank=4,
     lora_alpha=8.0,
     lora_targets=("key",),

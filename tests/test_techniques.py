@@ -18,7 +18,10 @@ from trainer.training.checkpoints import Checkpoints
 
 TECHNIQUES: dict[str, dict[str, dict[str, Any]]] = {
     "lora": {"model": {"lora_rank": 2, "lora_targets": ("query", "value", "output")}},
-    "frozen layers": {"model": {"freeze_layers": 1}},
+    "frozen layers": {
+        "model": {"freeze_layers": 1},
+        "optimizer": {"layer_decay": 0.5},
+    },
 }
 # Of one epoch of thirty steps; what is not trained is tested below.
 SHORT = {"num_train_epochs": 1, "save_every_steps": 7}

@@ -566,6 +566,12 @@ class OptimizerConfig:
         "How the learning rate goes from its peak, after the warmup, to the run's "
         "last step: down to 0 in a line, down to 0 along a cosine, or not at all.",
     )
+    layer_decay: float = setting(
+        1.0,
+        "Learning rate and weight decay of each layer, as a share of those of the layer "
+        "above it, in (0, 1]: lower layers change less (Sun et al. 2019 have 0.95). 1: "
+        "all alike.",
+    )
     num_warmup_steps: int = setting(
         -1,
         "Steps over which the learning rate rises from 0 to its peak. "
@@ -598,6 +604,11 @@ class OptimizerConfig:
             value = getattr(self, name)
             _require(math.isfinite(value), f"--{name} must be finite", received=value)
         _require_at_least(self, 0, "weight_decay", "clip_norm")
+        _require(
+            0 < self.layer_decay <= 1,
+            "--layer_decay must be in (0, 1]",
+            received=f"layer_decay={self.layer_decay}",
+        )
         _require_at_least(self, -1, "num_warmup_steps")
         _require(
             self.warmup_fraction == -1.0 or 0.0 <= self.warmup_fraction <= 1.0,

@@ -276,8 +276,12 @@ NUM_STEPS = 8
 ADAMW_TOLERANCE = 3e-6
 
 
-def test_adamw_is_the_papers() -> None:
-    """Of an embedding's rows 0 and 1 are used at each step, 2 and 3 at the first."""
+@pytest.mark.parametrize("factor", [None, 1.0, 0.5])
+def test_adamw_is_the_papers(factor: float | None) -> None:
+    """Of an embedding's rows 0 and 1 are used at each step, 2 and 3 at the first.
+
+    A factor is one of the rate, and so of the decay.
+    """
     generator = np.random.default_rng(0)
     table = generator.uniform(0.5, 1.5, [6, 4])
     gradients = [
@@ -294,10 +298,13 @@ def test_adamw_is_the_papers() -> None:
     variable = keras.Variable(table, dtype="float32", name="embeddings")
     optimizer = optimizers.AdamW(learning_rate=schedule, weight_decay=0.5)
     optimizers.exclude_from_weight_decay(optimizer, [variable])
+    if factor is not None:
+        optimizer.rate_factors = [factor]
     for gradient in gradients:
         optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
 
     rates = [0, 0.005, *(0.01 * (NUM_STEPS - s) / (NUM_STEPS - 2) for s in range(2, 8))]
+    rates = [rate * (factor or 1.0) for rate in rates]
     expected = numpy_adamw(
         table, gradients, learning_rate=rates.__getitem__, weight_decay=0.5
     )

@@ -117,6 +117,8 @@ class AdamW(keras.optimizers.AdamW):
             # checkpoints go.
             name="adam_w",
         )
+        # By variable, what the learning rate and with it the decay are multiplied with.
+        self.rate_factors: Sequence[float] = ()
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
         return grads_and_vars
@@ -148,10 +150,12 @@ class AdamW(keras.optimizers.AdamW):
             of the number of the step.
         """
         rate, beta_1_power, beta_2_power = learning_rate
+        index = self._get_variable_index(variable)
+        if self.rate_factors and self.rate_factors[index] != 1:
+            rate = rate * self.rate_factors[index]
         # Before the update, as Loshchilov & Hutter 2019 have it and Keras does.
         if self.weight_decay and self._use_weight_decay(variable):
             variable.assign_sub(variable * self.weight_decay * rate)
-        index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,

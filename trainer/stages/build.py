@@ -26,7 +26,7 @@ from trainer.data.tokens import TokenizedTexts, encode_few
 from trainer.evaluation.evaluator import Evaluator, Predict, make_evaluator
 from trainer.messages import message
 from trainer.modeling import classifier as classifiers
-from trainer.modeling import freezing, lora, optimizers
+from trainer.modeling import freezing, layer_rates, lora, optimizers
 from trainer.modeling.forward import Forward, Fusion
 from trainer.stages import resolve
 from trainer.stages.context import Run
@@ -173,6 +173,8 @@ def make_classifier(
         learning_rate=learning_rate,
     )
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
+    factors = layer_rates.factors(classifier, decay=run.config.optimizer.layer_decay)
+    optimizer.rate_factors = [factors[v.path] for v in classifier.trainable_variables]
     classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())
     return classifier
 

@@ -1,0 +1,38 @@
+"""Which share of the learning rate each variable has."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainer.modeling import classifier as classifiers
+from trainer.modeling import layer_rates, lora, presets
+
+# Of two layers; depth by what a variable's path has in it.
+DEPTHS = {
+    "logits": 0,
+    "pooled_dense": 0,
+    "transformer_layer_1": 1,
+    "transformer_layer_0": 2,
+    "embedding": 3,
+    "layer_1.query": 1,
+    "layer_0.query": 2,
+}
+
+
+@pytest.mark.parametrize("has_lora", [False, True])
+def test_shares_fall_from_the_head_down(has_lora: bool, tiny_preset: str) -> None:
+    classifier = classifiers.build_classifier(
+        presets.load_preset(tiny_preset),
+        num_classes=2,
+        pooling="first",
+        dropout=None,
+        seed=0,
+    )
+    if has_lora:
+        lora.add(classifier, rank=2, alpha=2.0, targets=("query",), seed=0)
+    found = layer_rates.factors(classifier, decay=0.5)
+    assert len(found) == 41 + 4 * has_lora
+    for path, factor in found.items():
+        (depth,) = {depth for name, depth in DEPTHS.items() if name in path}
+        assert factor == 0.5**depth, path
+    assert set(layer_rates.factors(classifier, decay=1.0).values()) == {1.0}

@@ -1,0 +1,46 @@
+"""Learning rates that fall from the head down to the embeddings.
+
+    factors = layer_rates.factors(classifier, decay=0.9)    # path → 0.9 ** depth
+    optimizer.rate_factors = [factors[v.path] for v in classifier.trainable_variables]
+
+Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?", section 5.4.3: a layer
+is trained at `decay` times the rate of the one above it. The head, and the pooler that
+it reads, are at depth 0, the top layer at 1, the embeddings one below the lowest layer.
+"""
+
+from __future__ import annotations
+
+import keras
+
+from trainer.modeling import lora
+from trainer.modeling import weights as weights_lib
+
+
+def factors(classifier: keras.Model, *, decay: float) -> dict[str, float]:
+    """What the learning rate of each variable is multiplied with, by path.
+
+    Args:
+      decay: above 0, at most 1.
+    """
+    depths = _depths(classifier)
+    return {path: decay**depth for path, depth in depths.items()}
+
+
+def _depths(classifier: keras.Model) -> dict[str, int]:
+    backbone = classifier.backbone
+    layers = backbone.transformer_layers
+    result = dict.fromkeys(weights_lib.by_path(classifier), 0)
+    embeddings = (
+        backbone.token_embedding,
+        backbone.position_embedding,
+        backbone.segment_embedding,
+        backbone.embeddings_layer_norm,
+    )
+    for depth, group in enumerate((*reversed(layers), *embeddings), start=1):
+        for variable in group.weights:
+            if variable.path in result:
+                result[variable.path] = min(depth, len(layers) + 1)
+    # Of a kernel's factors, what its layer has.
+    for path, pair in lora.factors_of(classifier).items():
+        result[pair.a.path] = result[pair.b.path] = result[path]
+    return result
