@@ -39,7 +39,7 @@ from tests.test_experiment import (
     weights_of,
     without_times,
 )
-from trainer.config import ExperimentConfig
+from trainer.config import ExperimentConfig, ServingConfig
 
 _GRACE_SECS = 90.0
 _TERMINATE_ONE_IN = 4
@@ -162,6 +162,7 @@ def _config(folder: pathlib.Path, num_epochs: int) -> ExperimentConfig:
             "eval_every_steps": 35,
         },
         runtime={"strategy": "auto", "cluster_timeout_secs": 60.0},
+        serving=ServingConfig(),
     )
 
 
