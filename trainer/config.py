@@ -32,6 +32,7 @@ Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
 Pooling = Literal["first", "mean"]
 HeadStart = Literal["random", "frozen"]
+DecayTowards = Literal["zero", "start"]
 # The kernels of a layer, as modeling/layers.py names them.
 LORA_TARGETS = (
     *("query", "key", "value", "attention_output"),
@@ -566,6 +567,19 @@ class OptimizerConfig:
         "How the learning rate goes from its peak, after the warmup, to the run's "
         "last step: down to 0 in a line, down to 0 along a cosine, or not at all.",
     )
+    decay_towards: DecayTowards = setting(
+        "zero",
+        "Where --weight_decay pulls the encoder: `zero`, or `start`, the pretrained "
+        "weights (L2-SP, Li et al. 2018), so that less is forgotten. A step pulls by "
+        "--learning_rate times --weight_decay of the distance: 1e-4 times 100 is a "
+        "hundredth.",
+    )
+    ema: float = setting(
+        0.0,
+        "Evaluate, keep and export the exponential moving average of the weights: each "
+        "step it keeps this share of itself, such as 0.99. In [0, 1); 0: the weights "
+        "themselves.",
+    )
     layer_decay: float = setting(
         1.0,
         "Learning rate and weight decay of each layer, as a share of those of the layer "
@@ -604,6 +618,14 @@ class OptimizerConfig:
             value = getattr(self, name)
             _require(math.isfinite(value), f"--{name} must be finite", received=value)
         _require_at_least(self, 0, "weight_decay", "clip_norm")
+        _require(
+            0 <= self.ema < 1, "--ema must be in [0, 1)", received=f"ema={self.ema}"
+        )
+        _require(
+            self.decay_towards == "zero" or self.weight_decay > 0,
+            "--decay_towards=start pulls by --weight_decay, which must be above 0",
+            received=f"weight_decay={self.weight_decay}",
+        )
         _require(
             0 < self.layer_decay <= 1,
             "--layer_decay must be in (0, 1]",

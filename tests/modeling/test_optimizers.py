@@ -349,6 +349,39 @@ def test_adamw_is_keras_own_to_rounding(jit_compile: bool) -> None:
         np.testing.assert_allclose(found, expected, rtol=3e-5, atol=3e-7)
 
 
+def test_decay_pulls_to_the_start_what_has_one() -> None:
+    old, new = (keras.Variable([4.0, 8.0], name=name) for name in ("old", "new"))
+    optimizer = optimizers.AdamW(learning_rate=0.1, weight_decay=5.0)
+    optimizers.exclude_from_weight_decay(optimizer, [old, new])
+    optimizers.decay_towards_start(optimizer, [old, new], new=[new.path])
+    for variable in (old, new):
+        variable.assign([6.0, 6.0])
+    optimizer.apply([tf.zeros(2), tf.zeros(2)], [old, new])
+    np.testing.assert_allclose(old.numpy(), [5.0, 7.0], rtol=1e-6)
+    np.testing.assert_allclose(new.numpy(), [3.0, 3.0], rtol=1e-6)
+
+
+def test_the_mean_of_the_weights_counts_within_its_block() -> None:
+    variable = keras.Variable([1.0, 2.0], name="kernel")
+    optimizer = optimizers.AdamW(learning_rate=0.1, weight_decay=0.0, ema=0.75)
+    optimizers.exclude_from_weight_decay(optimizer, [variable])
+    seen = []
+    for step in range(4):
+        optimizer.apply([tf.constant([1.0, -step])], [variable])
+        seen.append(variable.numpy())
+    mean = seen[0]
+    for value in seen[1:]:
+        mean = 0.75 * mean + 0.25 * value
+    with optimizers.averaged(optimizer, [variable]):
+        np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-6)
+    np.testing.assert_array_equal(variable.numpy(), seen[-1])
+    (average,) = optimizers.averages(optimizer)
+    np.testing.assert_allclose(average.numpy(), mean, rtol=1e-6)
+    plain = optimizers.AdamW(learning_rate=0.1, weight_decay=0.0)
+    plain.build([variable])
+    assert optimizers.averages(plain) == []
+
+
 GRADIENTS = ([3.0, 0.0], [[0.0], [4.0]])  # Of norm 5.
 
 

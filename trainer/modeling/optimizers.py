@@ -11,8 +11,9 @@ replicas and more. Here the training step adds, then clips, then applies.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -108,17 +109,23 @@ class AdamW(keras.optimizers.AdamW):
     float32 beta_2 here, 1.3e-5 off 0.001, as it is in the bias correction.
     """
 
-    def __init__(self, *, learning_rate: Any, weight_decay: float) -> None:
+    def __init__(
+        self, *, learning_rate: Any, weight_decay: float, ema: float = 0.0
+    ) -> None:
         super().__init__(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             epsilon=1e-8,
+            use_ema=ema > 0,
+            ema_momentum=ema or 0.99,
             # Keras would number it, and with it the paths of its variables, by which
             # checkpoints go.
             name="adam_w",
         )
         # By variable, what the learning rate and with it the decay are multiplied with.
         self.rate_factors: Sequence[float] = ()
+        # By variable, where the decay pulls it; None, or no entry: to 0.
+        self.decay_centers: Sequence[tf.Variable | None] = ()
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
         return grads_and_vars
@@ -155,7 +162,9 @@ class AdamW(keras.optimizers.AdamW):
             rate = rate * self.rate_factors[index]
         # Before the update, as Loshchilov & Hutter 2019 have it and Keras does.
         if self.weight_decay and self._use_weight_decay(variable):
-            variable.assign_sub(variable * self.weight_decay * rate)
+            center = self.decay_centers[index] if self.decay_centers else None
+            distance = variable if center is None else variable - center
+            variable.assign_sub(distance * self.weight_decay * rate)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
@@ -188,7 +197,9 @@ def build_optimizer(
         schedule=config.schedule,
         steps_done=steps_done,
     )
-    return AdamW(learning_rate=schedule, weight_decay=config.weight_decay)
+    return AdamW(
+        learning_rate=schedule, weight_decay=config.weight_decay, ema=config.ema
+    )
 
 
 def exclude_from_weight_decay(
@@ -211,6 +222,50 @@ def exclude_from_weight_decay(
         decays = optimizer.weight_decay and optimizer._use_weight_decay(variable.value)
         (decayed if decays else kept).append(variable.path)
     return decayed, kept
+
+
+def decay_towards_start(
+    optimizer: AdamW, variables: Sequence[keras.Variable], *, new: Sequence[str]
+) -> None:
+    """Has the weight decay pull weights to what they are now, not to 0.
+
+    L2-SP (Li et al. 2018, "Explicit Inductive Bias for Transfer Learning with
+    Convolutional Networks"), decoupled from the gradient as AdamW's decay is. The
+    values are no part of a checkpoint: a run that resumes has them from the preset.
+
+    Args:
+      optimizer: built with these variables.
+      new: paths of those that were not pretrained, which decay to 0.
+    """
+    optimizer.decay_centers = [
+        None if each.path in new else tf.Variable(each.value, trainable=False)
+        for each in variables
+    ]
+
+
+def averages(optimizer: AdamW) -> list[keras.Variable]:
+    """The means of the weights over the steps, by variable; empty without --ema."""
+    return list(getattr(optimizer, "_model_variables_moving_average", ()))
+
+
+@contextlib.contextmanager
+def averaged(optimizer: AdamW, variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """Gives variables the means of their values over the steps, within the block.
+
+    By swapping values, which holds on replicas; Keras's own way does not.
+    """
+    swap_averages(optimizer, variables)
+    yield
+    # Not after an error: the process ends, and what is saved was saved before.
+    swap_averages(optimizer, variables)
+
+
+def swap_averages(optimizer: AdamW, variables: Sequence[keras.Variable]) -> None:
+    """Exchanges variables and the means of their values; nothing without --ema."""
+    for variable, average in zip(variables, averages(optimizer)):
+        value = variable.numpy()
+        variable.assign(average.numpy())
+        average.assign(value)
 
 
 def clip_by_global_norm(

@@ -44,6 +44,8 @@ _GPU_COMPILE_SECS = 80.0
 # The name of the evaluator of sample texts, beside those of the splits.
 SAMPLES = "samples"
 HELD_OUT = ("validation", "test")
+# What no pretrained model has.
+NEW_WEIGHTS = ("logits/kernel", "logits/bias")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +177,10 @@ def make_classifier(
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
     factors = layer_rates.factors(classifier, decay=run.config.optimizer.layer_decay)
     optimizer.rate_factors = [factors[v.path] for v in classifier.trainable_variables]
+    if run.config.optimizer.decay_towards == "start":
+        optimizers.decay_towards_start(
+            optimizer, classifier.trainable_variables, new=NEW_WEIGHTS
+        )
     classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())
     return classifier
 

@@ -14,6 +14,7 @@ from typing import Any
 from trainer.config import TrainingConfig
 from trainer.data.batches import Feed
 from trainer.data.plans import BatchPlan
+from trainer.modeling import optimizers
 from trainer.runtime import agreement
 from trainer.stages import resolve
 from trainer.stages.build import Built
@@ -63,6 +64,7 @@ def run(run: Run, material: Material, built: Built) -> Trained:
       FloatingPointError: training diverged.
       Preempted: a worker was told to end; the state is saved.
     """
+    optimizer = built.classifier.optimizer
     state = RunState(data_fingerprint=dict(material.fingerprint))
     checkpoints = Checkpoints(
         run.folder.checkpoints,
@@ -79,7 +81,8 @@ def run(run: Run, material: Material, built: Built) -> Trained:
         run.runtime.watchdog.watching("all workers to train"),
     ):
         _loop(run, material, built, checkpoints, state, run.config.training).run()
-    checkpoints.restore_best()
+    if not checkpoints.restore_best():
+        optimizers.swap_averages(optimizer, built.classifier.trainable_variables)
     run.stopwatch.lap("train_and_validate_secs")
     return Trained(
         state=state,
@@ -135,6 +138,11 @@ def _loop(
         writers=_writers(run, material, state) if run.runtime.is_chief else [],
         config=config,
         termination=run.termination,
+        judged_weights=functools.partial(
+            optimizers.averaged,
+            built.classifier.optimizer,
+            built.classifier.trainable_variables,
+        ),
         decides_alone=run.runtime.cluster is None,
         logging_steps=resolve.logging_steps(
             config, total_steps=material.plan.total_steps

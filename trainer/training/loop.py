@@ -15,6 +15,7 @@ saved before an evaluation, which a run that was stopped in it does again.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import math
@@ -71,6 +72,8 @@ class TrainingLoop:
         no validation split.
       scoring: which of these are written, and how two of them compare.
       state: updated in place.
+      judged_weights: within it the model has the weights that are evaluated and kept
+        as the best, where these are not the ones that are trained.
       termination: what tells the process to end.
       decides_alone: whether no other worker has to leave at the same step.
       clock: seconds.
@@ -89,6 +92,9 @@ class TrainingLoop:
     termination: TerminationSignal
     logging_steps: int
     steps_per_call: int = 1
+    judged_weights: Callable[[], contextlib.AbstractContextManager[None]] = (
+        contextlib.nullcontext
+    )
     decides_alone: bool = False
     clock: Callable[[], float] = time.monotonic
 
@@ -180,8 +186,12 @@ class TrainingLoop:
         """Evaluates, keeps the weights if they are the best, counts patience."""
         if self.evaluate is None or not self._evaluation_is_due():
             return
+        with self.judged_weights():
+            self._evaluate(self.evaluate)
+
+    def _evaluate(self, evaluate: Callable[[], Mapping[str, Any]]) -> None:
         with self.termination.at_once():
-            metrics = self.evaluate()
+            metrics = evaluate()
         state = self.state
         state.evaluated_step = state.step
         values = {name: metrics[name] for name in self.scoring.progress_metrics}
