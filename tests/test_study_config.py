@@ -87,6 +87,12 @@ def test_it_is_read_back() -> None:
                 " --export_formats=float32,int8"
             ],
         ),
+        (
+            ["--study=folds", "--num_folds=5", "--export_folds=ensemble", "--ema=0.9"]
+            + ["--validation_one_in=0", "--best_metric=loss"],
+            "is made of the runs' best weights",
+            [],
+        ),
         (["--study=folds"], "needs --num_folds", ["--study=folds --num_folds=5"]),
         (["--study=folds", "--num_folds=5", "--seeds=0,1"], "what it uses", []),
         (

@@ -197,6 +197,7 @@ class StudyConfig(ExperimentConfig):
             )
         if self.export_folds == "ensemble":
             self._check_formats_of_ensemble()
+            self._check_weights_of_ensemble()
         if self.study == "seeds" and len(self.seeds) < 2:
             raise ValueError(
                 message(
@@ -217,6 +218,19 @@ class StudyConfig(ExperimentConfig):
                     received=f"--export_formats={','.join(formats)}",
                     mend=f"give --export_formats={','.join(kept)}, or "
                     "--export_folds=final, which is one model",
+                )
+            )
+
+    def _check_weights_of_ensemble(self) -> None:
+        """It reads checkpoints: of last weights these have what is trained, no mean."""
+        has_best = self.data.validation_one_in or self.data.validation_dataset
+        if self.optimizer.ema and not has_best:
+            raise ValueError(
+                message(
+                    "--export_folds=ensemble with --ema needs a validation split, for it "
+                    "is made of the runs' best weights",
+                    received="--validation_one_in=0",
+                    mend="give --validation_one_in=10, or --export_folds=final",
                 )
             )
 
