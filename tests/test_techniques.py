@@ -19,13 +19,12 @@ from trainer.training.checkpoints import Checkpoints
 
 TECHNIQUES: dict[str, dict[str, dict[str, Any]]] = {
     "lora": {"model": {"lora_rank": 2, "lora_targets": ("query", "value", "output")}},
-    "frozen layers": {
-        "model": {"freeze_layers": 1},
-        "optimizer": {"layer_decay": 0.5},
-    },
     "pulled mean": {
-        "model": {},
-        "optimizer": {"ema": 0.8, "decay_towards": "start", "weight_decay": 10.0},
+        "model": {"freeze_layers": 1},
+        "optimizer": {
+            **{"ema": 0.8, "layer_decay": 0.5},
+            **{"decay_towards": "start", "weight_decay": 10.0},
+        },
     },
 }
 # Of one epoch of thirty steps; what is not trained is tested below.
@@ -105,22 +104,18 @@ def test_stopped_it_goes_on_and_moves_nothing_else(
     if name == "lora":
         assert moved == {"weights/logits/kernel", "weights/logits/bias"}
         assert sum("lora" in key for key in end if key.startswith("weights/")) == 12
-    elif name == "frozen layers":
+    else:
         assert not any("layer_0" in key or "embedding" in key for key in moved)
-    if name == "pulled mean":
         # What is judged is the mean, which no single step has been at.
         best = best_weights_of(tmp_path / "whole")
         assert (best["weights/logits/kernel"] != end["weights/logits/kernel"]).all()
-        assert len(moved) > 20
-    else:
-        assert not any("layer_0/" in key for key in moments)
+        assert len(moved) > 10
+    assert not any("layer_0/" in key for key in moments)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["lora", "pulled mean"])
-def test_two_replicas_are_as_one(
-    name: str, tmp_path: pathlib.Path, tiny_preset: str
-) -> None:
+def test_two_replicas_are_as_one(tmp_path: pathlib.Path, tiny_preset: str) -> None:
+    """LoRA, and the mean of its factors, pulled to where they began."""
     results = []
     for each, runtime in (
         ("one", {"strategy": "one_device"}),
@@ -131,7 +126,7 @@ def test_two_replicas_are_as_one(
             tiny_preset,
             model_dir=str(tmp_path / each),
             runtime=runtime,
-            **technique(name),
+            **technique("pulled mean", model={"lora_rank": 2, "freeze_layers": 0}),
         )
         experiment.run(config)
         results.append(weights_of(tmp_path / each))

@@ -96,9 +96,6 @@ class Steps:
             {"fusion": "none", "steps_per_call": 3}, False, marks=pytest.mark.slow
         ),
         pytest.param(
-            {"fusion": "whole", "steps_per_call": 3}, True, marks=pytest.mark.slow
-        ),
-        pytest.param(
             {"fusion": "whole", "num_replicas": 2}, True, marks=pytest.mark.slow
         ),
         pytest.param(

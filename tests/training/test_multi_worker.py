@@ -72,7 +72,7 @@ def assert_close_weights(one: Any, other: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_workers", [2, 4])
+@pytest.mark.parametrize("num_workers", [4])
 def test_workers_equal_one_device(
     num_workers: int, one_device: Any, tmp_path: pathlib.Path
 ) -> None:
