@@ -62,7 +62,7 @@ RUN_BY = {
     "--study=learning_curve": "tests/studies/test_driver.py::"
     "test_a_stopped_study_continues_where_it_was",
     "--study=folds": "tests/studies/test_folds.py::"
-    "test_two_processes_make_each_run_once",
+    "test_jobs_that_are_killed_leave_the_same_study",
     "--range_test": "tests/studies/test_sweep.py::"
     "test_a_range_test_leaves_a_curve_and_no_checkpoint",
     "--sweep=": "tests/studies/test_sweep.py::test_a_killed_sweep_ends_with_the_same_table",
