@@ -161,6 +161,62 @@ def test_runs_are_named_once_and_for_all(tmp_path: pathlib.Path) -> None:
     assert [config.training.seed for config in last] == [3, 5] * 4
 
 
+def make_optuna_study(folder: pathlib.Path, **changes: Any) -> StudyConfig:
+    """Eight trials of Sobol's, then two batches of Optuna's, the last one short."""
+    return make_study(
+        folder, **{"sampler": "optuna", "num_trials": 14, "rungs": ("1",)} | changes
+    )
+
+
+def test_optunas_trials_are_named_once_and_for_all(tmp_path: pathlib.Path) -> None:
+    """Whatever is finished, and in which order: a number stands for the same run."""
+    config = make_optuna_study(tmp_path, seeds=("3", "5"))
+    *_, (whole, finished) = all_steps(config)
+    planned = sweep_plan.runs_of(config, whole)
+    assert [run.number for run in planned] == list(range(2 * 14 + 1))
+    assert [len(now.trials) for now, _ in all_steps(config)] == [8, 12, 14, 14, 14]
+    for now, some in all_steps(config, at_once=5):
+        known = sweep_plan.runs_of(config, now)
+        assert known == planned[: len(known)]
+        # A process that is started again, or hears of them in another order.
+        again = sweep_plan.follow(config, num_texts=NUM_TEXTS, finished=some[::-1])
+        assert sweep_plan.runs_of(config, again) == known
+    # With holes, as several jobs leave them: no more is known than of the whole batches.
+    holes = [run for run in finished if run.planned.number not in (5, 2 * 14)]
+    now = sweep_plan.follow(config, num_texts=NUM_TEXTS, finished=holes)
+    assert sweep_plan.runs_of(config, now) == planned[: 2 * 8] and now.winner is None
+
+
+def test_a_sweep_by_optuna_ends_with_a_winner(tmp_path: pathlib.Path) -> None:
+    """Trials of every batch diverge, one of them with one of its seeds."""
+    config = make_optuna_study(tmp_path, seeds=("0", "1"))
+    diverge(config, 1, 18, 19, 27)
+    study = results_of(config)
+    assert len(study.trials) == 14 and study.winner is not None
+    diverged = [trial.number for trial in study.trials if trial.status == "diverged"]
+    assert diverged == [0, 9, 13]
+    assert study.config["sampler"] == "optuna"
+
+
+def test_optuna_learns_from_the_metric_of_which_less_may_be_better(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Only ranks matter: by a loss that is 1 - accuracy the same trials follow."""
+    config = make_optuna_study(tmp_path)
+    *_, (by_accuracy, finished) = all_steps(config)
+    of_loss = []
+    for run in finished:
+        validation = run.report.after["validation"]
+        validation = dataclasses.replace(validation, loss=1 - validation.accuracy)
+        after = {**run.report.after, "validation": validation}
+        report = dataclasses.replace(run.report, after=after)
+        of_loss.append(dataclasses.replace(run, report=report))
+    config = dataclasses.replace(config, training=TrainingConfig(best_metric="loss"))
+    for reports, are_same in ((of_loss, True), (finished, False)):
+        by_loss = sweep_plan.follow(config, num_texts=NUM_TEXTS, finished=reports)
+        assert (by_loss.trials == by_accuracy.trials) == are_same
+
+
 def test_only_the_winners_run_answers_test_and_exports(tmp_path: pathlib.Path) -> None:
     config = make_study(
         tmp_path,
