@@ -12,7 +12,8 @@ import pytest
 from tests.evaluation.tiny_report import NAMES, evaluation, tiny_report
 from trainer import storage
 from trainer.config import DataConfig, ModelConfig, TrainingConfig
-from trainer.studies import study_folder, sweep, sweep_page, sweep_plan
+from trainer.data import sources
+from trainer.studies import driver, study_folder, sweep, sweep_page, sweep_plan
 from trainer.studies.plan import FinishedRun, PlannedRun
 from trainer.studies.sweep_plan import Sweep
 from trainer.studies.sweep_schema import SweepStudy
@@ -248,6 +249,40 @@ def test_trials_that_diverged_are_left_behind(tmp_path: pathlib.Path) -> None:
     assert study.trials[1].rungs[0].value is None
     assert "The training of 2 of the trials diverged." in study.answers
     assert "diverged" in sweep_page.render_html(study)
+
+
+def test_a_process_sees_what_follows_from_a_run_that_diverged_elsewhere(
+    tmp_path: pathlib.Path,
+) -> None:
+    """As --num_jobs leaves it: the jobs make all runs, this process looks on."""
+    rows = "".join(f"good film {i},pos\nbad film {i},neg\n" for i in range(60))
+    (tmp_path / "a.csv").write_text(f"text,label\n{rows}")
+    config = make_study(
+        tmp_path / "study",
+        num_trials=2,
+        rungs=("1",),
+        data=DataConfig(dataset=f"files:{tmp_path / 'a.csv'}"),
+    )
+    folder = study_folder.at(config.study_dir)
+
+    finished: list[FinishedRun] = []
+
+    def make_elsewhere(number: int) -> None:
+        now = sweep_plan.follow(config, num_texts=90, finished=finished)
+        finished.append(finish(sweep_plan.runs_of(config, now)[number], 1))
+        text = json.dumps(dataclasses.asdict(finished[-1].report))
+        storage.write_text(folder.run(number).report, text)
+
+    work = driver._Work(config, load=sources.load)
+    work.begin()
+    make_elsewhere(0)
+    work.look()
+    assert [run.number for run in work.unfinished()] == [1]
+    diverge(config, 1)
+    make_elsewhere(2)
+    work.look()
+    assert work.unfinished() == []
+    assert str(folder.path / "winner.flags") in work.recorded()
 
 
 def test_a_sweep_of_nothing_but_diverged_trials_says_so(tmp_path: pathlib.Path) -> None:
