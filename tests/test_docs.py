@@ -308,7 +308,7 @@ def test_every_extra_they_name_is_there() -> None:
     text = "".join(PAGES.values())
     extras = set(re.findall(r"\.\[(\w+)\]|extra\s`(\w+)`", text))
     names = {name for pair in extras for name in pair if name}
-    assert names == {"audit", "gcs", "litert", "serve"}
+    assert names == {"audit", "gcs", "litert", "optuna", "serve"}
     section = (ROOT / "setup.cfg").read_text().partition("[options.extras_require]")[2]
     assert names <= set(re.findall(r"^(\w+) =$", section, re.MULTILINE))
 

@@ -155,6 +155,21 @@ LEARNING_RATE = "--sweep=learning_rate=log:1e-5:2e-4"
             ["--num_trials=2"],
         ),
         (
+            ["--study=sweep", LEARNING_RATE, "--sampler=optuna", "--rungs=0.5,1"],
+            "--sampler=optuna must learn from trials on all texts",
+            ["--rungs=1"],
+        ),
+        (
+            ["--study=sweep", LEARNING_RATE, "--sampler=optuna", "--num_trials=8"],
+            "--sampler=optuna must have more than 8 trials",
+            ["--num_trials=16"],
+        ),
+        (
+            ["--sampler=optuna"],
+            "must be given what it uses",
+            ["--study=sweep", LEARNING_RATE],
+        ),
+        (
             ["--study=sweep", LEARNING_RATE, "--keep_fraction=1"],
             "above 0 and below 1",
             ["--keep_fraction=0.5"],

@@ -22,6 +22,10 @@ from trainer.messages import message
 
 StudyName = Literal["learning_curve", "folds", "seeds", "sweep", "ladder"]
 ExportFolds = Literal["none", "final", "ensemble"]
+Sampler = Literal["sobol", "optuna"]
+
+# With --sampler=optuna the first trials are Sobol's, too: there is nothing to learn from.
+NUM_SOBOL_TRIALS = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,8 +98,15 @@ class StudyConfig(ExperimentConfig):
     )
     num_trials: int = setting(
         16,
-        "How many different settings a sweep tries, drawn by Sobol's sequence and "
-        "--seed. A study with more of them begins with the same ones.",
+        "How many different settings a sweep tries, drawn by --sampler and --seed. A "
+        "study with more of them begins with the same ones.",
+    )
+    sampler: Sampler = setting(
+        "sobol",
+        "What draws the settings of a sweep's trials. `sobol`: Sobol's sequence, which "
+        "fills the space evenly. `optuna`: the first "
+        f"{NUM_SOBOL_TRIALS} likewise, later ones by Optuna's TPE, near to what was good "
+        "so far. It needs the extra `optuna`, and --rungs=1.",
     )
     rungs: tuple[str, ...] = setting(
         ("1",),
@@ -174,10 +185,12 @@ class StudyConfig(ExperimentConfig):
                 ("export_folds", self.export_folds, ("folds",)),
                 ("sweep", self.sweep, ("sweep",)),
                 ("rungs", self.rungs, ("sweep",)),
+                ("sampler", self.sampler, ("sweep",)),
                 ("range_test", self.range_test, ("sweep",)),
                 ("presets", self.presets, ("ladder",)),
             )
-            if self.study not in kinds and value not in ((), "none", ("1",), False)
+            if self.study not in kinds
+            and value not in ((), "none", ("1",), "sobol", False)
         ]
         if unused:
             raise ValueError(
@@ -263,10 +276,32 @@ class StudyConfig(ExperimentConfig):
                     mend="write them as in --rungs=0.25,0.5,1",
                 )
             )
+        if self.sampler == "optuna":
+            self._check_optuna()
         self._require_validation_texts("a sweep")
         for axis in self.axes:
             for value in axis.values:
                 self._refuse_value(axis.name, value)
+
+    def _check_optuna(self) -> None:
+        if len(self.rung_shares) > 1:
+            raise ValueError(
+                message(
+                    "--sampler=optuna must learn from trials on all texts",
+                    received=f"--rungs={','.join(self.rungs)}",
+                    mend="give --rungs=1, or --sampler=sobol",
+                )
+            )
+        if self.num_trials <= NUM_SOBOL_TRIALS:
+            raise ValueError(
+                message(
+                    f"--sampler=optuna must have more than {NUM_SOBOL_TRIALS} trials: "
+                    "the first ones are drawn by Sobol's sequence",
+                    received=f"--num_trials={self.num_trials}",
+                    mend=f"give --num_trials={2 * NUM_SOBOL_TRIALS}, or "
+                    "--sampler=sobol",
+                )
+            )
 
     def _check_ladder(self) -> None:
         if len(set(self.presets)) < max(len(self.presets), 2):

@@ -12,7 +12,8 @@ import pytest
 from tests.evaluation.tiny_report import NAMES, evaluation, tiny_report
 from trainer import storage
 from trainer.config import DataConfig, ModelConfig, TrainingConfig
-from trainer.studies import study_folder, sweep, sweep_page, sweep_plan
+from trainer.data import sources
+from trainer.studies import driver, study_folder, sweep, sweep_page, sweep_plan
 from trainer.studies.plan import FinishedRun, PlannedRun
 from trainer.studies.sweep_plan import Sweep
 from trainer.studies.sweep_schema import SweepStudy
@@ -161,6 +162,62 @@ def test_runs_are_named_once_and_for_all(tmp_path: pathlib.Path) -> None:
     assert [config.training.seed for config in last] == [3, 5] * 4
 
 
+def make_optuna_study(folder: pathlib.Path, **changes: Any) -> StudyConfig:
+    """Eight trials of Sobol's, then two batches of Optuna's, the last one short."""
+    return make_study(
+        folder, **{"sampler": "optuna", "num_trials": 14, "rungs": ("1",)} | changes
+    )
+
+
+def test_optunas_trials_are_named_once_and_for_all(tmp_path: pathlib.Path) -> None:
+    """Whatever is finished, and in which order: a number stands for the same run."""
+    config = make_optuna_study(tmp_path, seeds=("3", "5"))
+    *_, (whole, finished) = all_steps(config)
+    planned = sweep_plan.runs_of(config, whole)
+    assert [run.number for run in planned] == list(range(2 * 14 + 1))
+    assert [len(now.trials) for now, _ in all_steps(config)] == [8, 12, 14, 14, 14]
+    for now, some in all_steps(config, at_once=5):
+        known = sweep_plan.runs_of(config, now)
+        assert known == planned[: len(known)]
+        # A process that is started again, or hears of them in another order.
+        again = sweep_plan.follow(config, num_texts=NUM_TEXTS, finished=some[::-1])
+        assert sweep_plan.runs_of(config, again) == known
+    # With holes, as several jobs leave them: no more is known than of the whole batches.
+    holes = [run for run in finished if run.planned.number not in (5, 2 * 14)]
+    now = sweep_plan.follow(config, num_texts=NUM_TEXTS, finished=holes)
+    assert sweep_plan.runs_of(config, now) == planned[: 2 * 8] and now.winner is None
+
+
+def test_a_sweep_by_optuna_ends_with_a_winner(tmp_path: pathlib.Path) -> None:
+    """Trials of every batch diverge, one of them with one of its seeds."""
+    config = make_optuna_study(tmp_path, seeds=("0", "1"))
+    diverge(config, 1, 18, 19, 27)
+    study = results_of(config)
+    assert len(study.trials) == 14 and study.winner is not None
+    diverged = [trial.number for trial in study.trials if trial.status == "diverged"]
+    assert diverged == [0, 9, 13]
+    assert study.config["sampler"] == "optuna"
+
+
+def test_optuna_learns_from_the_metric_of_which_less_may_be_better(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Only ranks matter: by a loss that is 1 - accuracy the same trials follow."""
+    config = make_optuna_study(tmp_path)
+    *_, (by_accuracy, finished) = all_steps(config)
+    of_loss = []
+    for run in finished:
+        validation = run.report.after["validation"]
+        validation = dataclasses.replace(validation, loss=1 - validation.accuracy)
+        after = {**run.report.after, "validation": validation}
+        report = dataclasses.replace(run.report, after=after)
+        of_loss.append(dataclasses.replace(run, report=report))
+    config = dataclasses.replace(config, training=TrainingConfig(best_metric="loss"))
+    for reports, are_same in ((of_loss, True), (finished, False)):
+        by_loss = sweep_plan.follow(config, num_texts=NUM_TEXTS, finished=reports)
+        assert (by_loss.trials == by_accuracy.trials) == are_same
+
+
 def test_only_the_winners_run_answers_test_and_exports(tmp_path: pathlib.Path) -> None:
     config = make_study(
         tmp_path,
@@ -192,6 +249,40 @@ def test_trials_that_diverged_are_left_behind(tmp_path: pathlib.Path) -> None:
     assert study.trials[1].rungs[0].value is None
     assert "The training of 2 of the trials diverged." in study.answers
     assert "diverged" in sweep_page.render_html(study)
+
+
+def test_a_process_sees_what_follows_from_a_run_that_diverged_elsewhere(
+    tmp_path: pathlib.Path,
+) -> None:
+    """As --num_jobs leaves it: the jobs make all runs, this process looks on."""
+    rows = "".join(f"good film {i},pos\nbad film {i},neg\n" for i in range(60))
+    (tmp_path / "a.csv").write_text(f"text,label\n{rows}")
+    config = make_study(
+        tmp_path / "study",
+        num_trials=2,
+        rungs=("1",),
+        data=DataConfig(dataset=f"files:{tmp_path / 'a.csv'}"),
+    )
+    folder = study_folder.at(config.study_dir)
+
+    finished: list[FinishedRun] = []
+
+    def make_elsewhere(number: int) -> None:
+        now = sweep_plan.follow(config, num_texts=90, finished=finished)
+        finished.append(finish(sweep_plan.runs_of(config, now)[number], 1))
+        text = json.dumps(dataclasses.asdict(finished[-1].report))
+        storage.write_text(folder.run(number).report, text)
+
+    work = driver._Work(config, load=sources.load)
+    work.begin()
+    make_elsewhere(0)
+    work.look()
+    assert [run.number for run in work.unfinished()] == [1]
+    diverge(config, 1)
+    make_elsewhere(2)
+    work.look()
+    assert work.unfinished() == []
+    assert str(folder.path / "winner.flags") in work.recorded()
 
 
 def test_a_sweep_of_nothing_but_diverged_trials_says_so(tmp_path: pathlib.Path) -> None:

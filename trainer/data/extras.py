@@ -10,7 +10,8 @@ import importlib.util
 
 from trainer.messages import message
 
-INSTALL = "python -m pip install -c constraints.txt -e '.[audit]'"
+_INSTALL = "python -m pip install -c constraints.txt -e '.[{extra}]'"
+INSTALL = _INSTALL.format(extra="audit")
 
 
 def has(library: str) -> bool:
@@ -18,18 +19,19 @@ def has(library: str) -> bool:
     return importlib.util.find_spec(library) is not None
 
 
-def require(library: str, *, asked_for: str) -> None:
-    """Raises ValueError where a library of the extra `audit` is missing.
+def require(library: str, *, asked_for: str, extra: str = "audit") -> None:
+    """Raises ValueError where a library of an extra is missing.
 
     Args:
       library: its name in Python.
       asked_for: what cannot be done without it.
+      extra: that brings it.
     """
     if not has(library):
         raise ValueError(
             message(
-                f"{asked_for} needs the extra 'audit'",
+                f"{asked_for} needs the extra '{extra}'",
                 received=f"an environment without {library}",
-                mend=f"install it with {INSTALL}",
+                mend=f"install it with {_INSTALL.format(extra=extra)}",
             )
         )

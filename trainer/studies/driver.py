@@ -85,8 +85,14 @@ def run(config: StudyConfig, *, load: Load = sources.load) -> str:
             with jobs.started(config) as under_way:
                 for _ in under_way:
                     work.look()
+            # What they did since.
+            work.look()
         work.make_runs()
         work.look()
+        # Where a run diverged elsewhere just now, more may follow from it.
+        while work.to_do():
+            work.make_runs()
+            work.look()
         return work.so_far() if work.unfinished() else work.recorded()
 
 
@@ -114,6 +120,8 @@ class _Work:
         self._planned: tuple[PlannedRun, ...] = ()
         # By number; of those that others made, as soon as they were seen.
         self._finished: dict[int, FinishedRun] = {}
+        # Of those that diverged, how many the plan was made with.
+        self._num_diverged = 0
         self._said = ""
 
     def begin(self) -> None:
@@ -138,11 +146,10 @@ class _Work:
 
     def unfinished(self) -> list[PlannedRun]:
         """The planned runs of which no results are seen yet, those in work included."""
-        return [
-            run
-            for run in self._planned
-            if run.number not in self._finished and not self._has_diverged(run)
-        ]
+        return [run for run in self._not_finished() if not self._has_diverged(run)]
+
+    def _not_finished(self) -> list[PlannedRun]:
+        return [run for run in self._planned if run.number not in self._finished]
 
     def make_runs(self) -> None:
         """Makes runs until none is left to make, by whomever."""
@@ -161,13 +168,14 @@ class _Work:
             self._say_who_works(to_do)
 
     def _sees_more(self) -> bool:
-        num_known = len(self._finished)
+        num_known = len(self._finished) + self._num_diverged
         for run in self.unfinished():
             folder = self._folder.run(run.number)
             # One that is published again has no report for a moment.
             with contextlib.suppress(FileNotFoundError):
                 self._keep(run, run_folder.read_json(folder.report))
-        return len(self._finished) > num_known
+        self._num_diverged = sum(map(self._has_diverged, self._not_finished()))
+        return len(self._finished) + self._num_diverged > num_known
 
     def so_far(self) -> str:
         """Of a process that was to make one run: what is left to others."""

@@ -4,7 +4,8 @@
     sweep = follow(config, num_texts=1000, finished=finished)
     sweep.winner, runs_of(config, sweep)[-1].name
 
-A trial is a function of (space, seed, number): `sweep_draws.py`. Who goes on from one
+A trial is a function of (space, seed, number), and with --sampler=optuna of how earlier
+trials did: `sweep_draws.py`. Who goes on from one
 share of the texts to the next: `sweep_rungs.py`. Who wins: `choice.py`. No trial
 answers the test texts or exports anything; the winner's run is made once more, with
 both, under a number of its own.
@@ -27,6 +28,7 @@ from trainer.run_folder import RunFolder
 from trainer.studies import choice, study_folder, sweep_draws, sweep_rungs
 from trainer.studies.choice import Candidate, Standing
 from trainer.studies.plan import FinishedRun, PlannedRun
+from trainer.studies.study_folder import StudyFolder
 from trainer.studies.sweep_draws import Settings
 from trainer.studies.sweep_rungs import Rung
 from trainer.study_config import StudyConfig
@@ -49,7 +51,7 @@ class Sweep:
     """How far a sweep has come, as its runs so far tell.
 
     Attributes:
-      trials: their settings.
+      trials: their settings, as far as they are known.
       rungs: all of them.
       entrants: of each rung that was reached, the numbers of the trials on it.
       runs: the finished ones, by number.
@@ -132,9 +134,6 @@ def follow(
       finished: in any order.
     """
     folder = study_folder.at(config.study_dir)
-    trials = sweep_draws.draw(
-        config.axes, num_trials=config.num_trials, seed=config.training.seed
-    )
     rungs = sweep_rungs.rungs_of(
         num_trials=config.num_trials,
         shares=config.rung_shares,
@@ -143,7 +142,8 @@ def follow(
         keep_fraction=config.keep_fraction,
     )
     runs = {run.planned.number: run for run in finished}
-    entrants = [tuple(range(config.num_trials))]
+    trials = _trials(config, rungs[0], runs)
+    entrants = [tuple(range(len(trials)))]
     for index in range(len(rungs)):
         sweep = Sweep(trials, rungs, tuple(entrants), runs, {}, {}, None)
         numbers = [
@@ -151,10 +151,7 @@ def follow(
             for trial in entrants[index]
             for number in sweep.run_numbers(index, trial)
         ]
-        if not all(
-            number in runs or folder.why_diverged(number) is not None
-            for number in numbers
-        ):
+        if len(trials) < config.num_trials or not _is_over(folder, numbers, runs):
             return sweep
         through = {
             trial: made
@@ -170,6 +167,52 @@ def follow(
         keep = rungs[index + 1].num_trials
         entrants.append(sweep_rungs.survivors(scores, keep=keep))
     return sweep
+
+
+def _is_over(
+    folder: StudyFolder, numbers: Sequence[int], runs: Mapping[int, FinishedRun]
+) -> bool:
+    """Whether each of the runs is finished or diverged."""
+    return all(
+        number in runs or folder.why_diverged(number) is not None for number in numbers
+    )
+
+
+def _trials(
+    config: StudyConfig, rung: Rung, runs: Mapping[int, FinishedRun]
+) -> tuple[Settings, ...]:
+    """As far as they are known: Optuna's wait for the results of earlier ones."""
+    num_trials, seed = config.num_trials, config.training.seed
+    if config.sampler == "sobol":
+        return sweep_draws.draw(config.axes, num_trials=num_trials, seed=seed)
+    return sweep_draws.draw_by_optuna(
+        config.axes,
+        num_trials=num_trials,
+        seed=seed,
+        scores=_scores(config, rung, runs),
+    )
+
+
+def _scores(
+    config: StudyConfig, rung: Rung, runs: Mapping[int, FinishedRun]
+) -> dict[int, float | None]:
+    """Of the trials before the first one that is not over; None: it diverged.
+
+    Later ones are left out: nothing is drawn from them yet, and to look for each in a
+    distant folder takes time.
+    """
+    folder = study_folder.at(config.study_dir)
+    scores: dict[int, float | None] = {}
+    for trial in range(rung.num_trials):
+        numbers = [rung.run_number(trial, seed) for seed in rung.seeds]
+        if not _is_over(folder, numbers, runs):
+            break
+        scores[trial] = (
+            statistics.fmean(_score(config, runs[number].report) for number in numbers)
+            if all(number in runs for number in numbers)
+            else None
+        )
+    return scores
 
 
 def _decided(
