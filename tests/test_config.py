@@ -15,6 +15,7 @@ from trainer.config import (
     ChecksConfig,
     DataConfig,
     ExperimentConfig,
+    KeptConfig,
     ModelConfig,
     OptimizerConfig,
     PredictConfig,
@@ -38,6 +39,7 @@ SECTIONS = {
     "runtime": RuntimeConfig,
     "serving": ServingConfig,
     "checks": ChecksConfig,
+    "kept": KeptConfig,
 }
 # Every setting at a value that is not its default, so that a test can see each of
 # them carried through; what they exclude is in INSTEAD.
@@ -134,6 +136,11 @@ OFF_DEFAULT: dict[str, Any] = dict(
     audit_model="none",
     out_of_fold="out_of_fold.parquet",
     languages=("en", "de"),
+    general_texts="files:e.txt",
+    general_probe="files:f.csv",
+    num_general_examples=8,
+    watch_general_every=5,
+    max_general_drop=0.02,
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
 INSTEAD: dict[str, Any] = dict(
@@ -547,10 +554,12 @@ def test_sections() -> None:
     "name", [*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"]
 )
 def test_differences(name: str) -> None:
-    # Of folds one has to be named.
-    together = {
+    # Of folds one has to be named, and what is watched.
+    together: dict[str, dict[str, Any]] = {
         "fold": {"num_folds": 4, "fold": 1},
         "num_folds": {"num_folds": 3, "fold": 2},
+        "watch_general_every": {"general_texts": "files:e.txt"},
+        "max_general_drop": {"general_probe": "files:f.csv"},
     }
     before = make_config(**together.get(name, {}))
     value = (INSTEAD | OFF_DEFAULT)[name]

@@ -26,6 +26,7 @@ from trainer import exit_codes, experiment, folder_lock, storage
 from trainer.config import (
     DataConfig,
     ExperimentConfig,
+    KeptConfig,
     ModelConfig,
     OptimizerConfig,
     RuntimeConfig,
@@ -59,6 +60,7 @@ def make_config(folder: pathlib.Path, preset: str, **changes: Any) -> Experiment
         ),
         # Compiling would take longer than what such a run computes: it is left out.
         "runtime": RuntimeConfig(strategy="one_device"),
+        "kept": KeptConfig(),
     }
     defaults: dict[str, Any] = {
         "model_dir": str(folder / "run"),

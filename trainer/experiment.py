@@ -27,6 +27,7 @@ from trainer.stages import (
     build,
     context,
     dry_run as dry_runs,
+    kept,
     measure,
     prepare,
     publish,
@@ -78,14 +79,19 @@ def dry_run(config: ExperimentConfig, *, load: Load = sources.load) -> str:
 
 def _stages(run: context.Run) -> RunResult:
     material = prepare.run(run)
+    general = kept.read(run, material)
     built = build.run(run, material)
+    started = kept.before(run, material, built, general)
     before = measure.before(run, material, built)
     simple = baselines.run(run, material, built)
-    trained = train.run(run, material, built)
+    trained = train.run(run, material, built, watch=started.watch if started else None)
     after = measure.after(run, material, built)
+    what_it_kept = kept.after(run, started, trained)
     if not run.runtime.is_chief:
         return record.wait_for_chief(run)
     compared = baselines.compared(run, material, built, simple, trained, after)
-    report = record.unpublished(run, material, built, before, trained, after, compared)
-    exported = publish.run(run, material, built, after, compared)
+    report = record.unpublished(
+        run, material, built, before, trained, after, compared, what_it_kept
+    )
+    exported = publish.run(run, material, built, after, compared, what_it_kept)
     return record.run(run, material, after, report, exported)

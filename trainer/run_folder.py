@@ -134,7 +134,16 @@ class RunFolder:
 
     def history(self) -> dict[str, list[dict[str, Any]]]:
         """The training and validation records of metrics.jsonl, by split."""
-        result: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
+        records = self._records()
+        return {name: records[name] for name in ("train", "validation")}
+
+    def watched(self) -> list[dict[str, Any]]:
+        """What --watch_general_every left in metrics.jsonl."""
+        return self._records()["general"]
+
+    def _records(self) -> dict[str, list[dict[str, Any]]]:
+        names = ("train", "validation", "general")
+        result: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for record in read_json_lines(self.metrics):
             result[record.pop("split")].append(record)
         return result

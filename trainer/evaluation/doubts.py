@@ -14,7 +14,7 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from trainer.data.audit.findings import Findings
 from trainer.data.revealing import RevealingWord
-from trainer.evaluation.schema import BaselineScores, Doubt, SplitEvaluation
+from trainer.evaluation.schema import BaselineScores, Doubt, Kept, SplitEvaluation
 
 NO_BETTER_THAN_COMMONEST = "no_better_than_commonest"
 # A class with fewer training texts is learnt by chance.
@@ -285,6 +285,21 @@ def of_result(evaluations: Mapping[str, SplitEvaluation]) -> Iterator[Doubt]:
             message=f"an accuracy of {evaluation.accuracy:.1%} on the {name} texts is "
             "not shown to be better than always answering the commonest label "
             f"({commonest:.1%}): add texts, train longer, or check the labels",
+        )
+
+
+def of_kept(kept: Kept | None, *, max_drop: float) -> Iterator[Doubt]:
+    """Of what the encoder kept. max_drop: --max_general_drop, 0 for any."""
+    if kept is None or kept.probe is None or not max_drop:
+        return
+    low, high = kept.probe.interval_95
+    if kept.stopped_at is not None or -high > max_drop:
+        yield Doubt(
+            kind="general_drop",
+            message=f"a linear probe on {kept.probe.texts.source} lost "
+            f"{-kept.probe.difference:.1%} ({-high:.1%} to {-low:.1%}) of its accuracy, "
+            f"and --max_general_drop allows {max_drop:.1%}: lower --learning_rate, or "
+            "train less, with --lora_rank or --freeze_layers",
         )
 
 

@@ -166,6 +166,18 @@ def comparison_pictures(
     return pictures
 
 
+def kept_pictures(kept: schema.Kept) -> list[Picture]:
+    """What the encoder kept: of its layers, of a probe, and in the course of training."""
+    pictures = []
+    if kept.layers:
+        pictures.append(_layers_picture(kept))
+    if kept.probe is not None:
+        pictures.append(_probe_picture(kept.probe))
+    if any(each.probe_accuracy is not None for each in kept.watched):
+        pictures.append(_watched_picture(kept))
+    return pictures
+
+
 def one_line(text: str, num_columns: int) -> str:
     """Text on one line, without control characters, shortened at its end.
 
@@ -425,6 +437,100 @@ def _named_bars_picture(
 
     height = 1.0 + 0.4 * len(values)
     return picture(title, alternative, draw, height=height)
+
+
+def _layers_picture(kept: schema.Kept) -> Picture:
+    """Lines over the layers; the bars reach from one half of the texts to the other."""
+    numbers = [each.layer for each in kept.layers]
+
+    def plot(
+        axes: Axes,
+        name: str,
+        color: str,
+        values: Sequence[float | None],
+        halves: Sequence[tuple[float | None, float | None]],
+    ) -> None:
+        heights = [float("nan") if value is None else value for value in values]
+        axes.plot(numbers, heights, color=color, marker="o", label=name)
+        for layer, pair in zip(numbers, halves):
+            ends = [half for half in pair if half is not None]
+            axes.plot([layer] * len(ends), ends, color=color, linewidth=4, alpha=0.4)
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        plot(
+            axes,
+            "alike (CKA)",
+            _BLUE,
+            [each.alikeness for each in kept.layers],
+            [each.alikeness_of_halves for each in kept.layers],
+        )
+        plot(
+            axes,
+            "neighbours kept",
+            _ORANGE,
+            [each.neighbour_overlap for each in kept.layers],
+            [each.neighbour_overlap_of_halves for each in kept.layers],
+        )
+        if kept.chance_overlap is not None:
+            axes.axhline(kept.chance_overlap, color=_GREY, linestyle="--", linewidth=1)
+        axes.set_xticks(numbers, ["embeddings", *map(str, numbers[1:])], fontsize=9)
+        axes.set_xlabel("layer")
+        axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.05)
+        axes.legend(loc="lower left")
+
+    last = kept.layers[-1]
+    alike = "–" if last.alikeness is None else f"{last.alikeness:.2f}"
+    return picture(
+        "Vectors of general texts, before against after",
+        f"By layer. The last one: alike to {alike}, {last.neighbour_overlap:.0%} of the"
+        " neighbours kept.",
+        draw,
+    )
+
+
+def _probe_picture(probe: schema.ProbeKept) -> Picture:
+    count = probe.texts.num_texts
+    values = {
+        "before": probe.before,
+        "after": probe.after,
+        "after, the old probe": probe.old_probe_after,
+        "commonest label": probe.commonest,
+    }
+    parts = [f"{name} {value:.1%}" for name, value in values.items()]
+    return _named_bars_picture(
+        "A linear probe of another task, with its 95% interval",
+        f"Accuracy of the probe: {'; '.join(parts)}.",
+        {
+            name: (value, wilson_interval(round(value * count), count))
+            for name, value in values.items()
+        },
+        unit="accuracy, %",
+    )
+
+
+def _watched_picture(kept: schema.Kept) -> Picture:
+    found = {
+        each.step: each.probe_accuracy
+        for each in kept.watched
+        if each.probe_accuracy is not None
+    }
+    steps, accuracies = list(found), list(found.values())
+    first = kept.probe.before if kept.probe else accuracies[0]
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        axes.axhline(100 * first, color=_GREY, linestyle="--", linewidth=1)
+        axes.plot(steps, [100 * each for each in accuracies], color=_BLUE, marker="o")
+        axes.set_xlabel("step")
+        axes.set_ylabel("accuracy, %")
+
+    return picture(
+        "The probe in the course of training",
+        f"Accuracy of the probe: {first:.1%} before training (the dashed line), "
+        f"{accuracies[-1]:.1%} at step {steps[-1]:,}.",
+        draw,
+    )
 
 
 def _length_picture(bins: Sequence[schema.LengthBin]) -> Picture:

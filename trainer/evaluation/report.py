@@ -168,6 +168,7 @@ def _template() -> jinja2.Template:
         breakable=_breakable,
         opening=capitalized,
         whole_flags=_whole_flags,
+        signed_points=worth.signed_points,
     )
     return environment.get_template("report.html.jinja")
 
@@ -190,6 +191,7 @@ def _context(report: Report) -> dict[str, Any]:
         ),
         "held_out_pictures": figures.held_out_pictures(held_out) if held_out else [],
         "data_pictures": figures.data_pictures(report.data),
+        "kept_pictures": figures.kept_pictures(report.kept) if report.kept else [],
         "compared": _compared(report, split) if split else None,
         "comparison_pictures": _comparison_pictures(report, split) if split else [],
         "confusions": _confusions(held_out) if held_out else [],

@@ -525,6 +525,7 @@ class Timing:
         `baselines_secs`); None for a process that resumed after the last step.
       train_steps_secs: in training steps alone, of all processes of the run.
       export_secs: None before the export.
+      general_secs: of measuring what the encoder kept.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not
         measured, as on a TPU.
@@ -541,6 +542,7 @@ class Timing:
     train_and_validate_secs: float
     evaluate_after_secs: float
     export_secs: float | None = None
+    general_secs: float = 0.0
     train_steps_secs: float
     train_examples_per_sec: float
     input_wait_fraction: float | None
@@ -705,6 +707,112 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneralTexts:
+    """Texts that tell what the encoder kept.
+
+    Attributes:
+      source: as the flag names it.
+      num_available: texts of it.
+      num_left_out: of these, because the run trains on them.
+      num_texts: that were drawn of the others.
+    """
+
+    source: str
+    num_available: int
+    num_left_out: int
+    num_texts: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerKept:
+    """How alike a layer's vectors of general texts are, before and after.
+
+    Attributes:
+      layer: 0 after the embeddings, 1 after the first layer.
+      alikeness: see `kept/similarity.py`; None: all vectors are the same.
+      alikeness_of_halves: of two random halves of the texts.
+      neighbour_overlap: the share of the ten nearest texts that stayed so.
+      neighbour_overlap_of_halves: of two random halves of the texts.
+    """
+
+    layer: int
+    alikeness: float | None
+    alikeness_of_halves: tuple[float | None, float | None]
+    neighbour_overlap: float
+    neighbour_overlap_of_halves: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeKept:
+    """What a linear probe of another task reads off the encoder, before and after.
+
+    Attributes:
+      commonest: the accuracy of always answering the commonest label.
+      before: accuracy of the probe on the vectors of the encoder as it came.
+      after: accuracy of a probe fitted again, on those of the trained encoder.
+      difference: after minus before.
+      interval_95: of the difference, paired by text.
+      mcnemar_p: McNemar's exact test, two-sided.
+      difference_of_halves: of two random halves of the texts.
+      old_probe_after: accuracy of the probe of `before`, asked about the vectors of the
+        trained encoder: what is lost here and not in `after` has only moved.
+      verdict: "worse": a loss is shown; "better": a gain is; "not_shown": neither.
+    """
+
+    texts: GeneralTexts
+    num_labels: int
+    commonest: float
+    before: float
+    after: float
+    difference: float
+    interval_95: Interval
+    mcnemar_p: float
+    difference_of_halves: tuple[float, float]
+    old_probe_after: float
+    verdict: Literal["better", "not_shown", "worse"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What the encoder kept at a step of training.
+
+    Attributes:
+      probe_accuracy: of a probe fitted again; None without --general_probe.
+      probe_drop: the accuracy of the encoder as it came, minus that.
+      alikeness: of the last layer; None without --general_texts.
+    """
+
+    step: int
+    probe_accuracy: float | None = None
+    probe_drop: float | None = None
+    alikeness: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What the encoder kept of its general abilities, with the exported weights.
+
+    Attributes:
+      sentence: the result.
+      texts: of --general_texts; None without.
+      layers: of these texts, the embeddings first; empty without.
+      chance_overlap: the neighbour overlap of unrelated vectors; None without.
+      probe: of --general_probe; None without.
+      watched: at steps of training, with --watch_general_every.
+      stopped_at: the step at which --max_general_drop stopped training; None: it did
+        not.
+    """
+
+    sentence: str
+    texts: GeneralTexts | None
+    layers: tuple[LayerKept, ...]
+    chance_overlap: float | None
+    probe: ProbeKept | None
+    watched: tuple[Watched, ...]
+    stopped_at: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Paths:
     """Where the results lie.
 
@@ -751,6 +859,7 @@ class Report:
       comparisons: by the name of the baseline, with the fine-tuned model.
       worth: one sentence on whether fine-tuning beats the best simple model; None:
         nothing was compared.
+      kept: of general abilities; None: nothing was asked for.
     """
 
     title: str
@@ -774,6 +883,7 @@ class Report:
     baselines: Mapping[str, BaselineFacts] = dataclasses.field(default_factory=dict)
     comparisons: Mapping[str, Comparison] = dataclasses.field(default_factory=dict)
     worth: str | None = None
+    kept: Kept | None = None
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

@@ -127,6 +127,23 @@ class Forward:
         """The vectors that the head reads: float [batch, hidden]."""
         return self._over_windows(self.pool, token_ids, num_tokens)
 
+    def layer_means(self, token_ids: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
+        """The mean of the tokens after the embeddings and after each layer.
+
+        Returns:
+          float32 [batch, (layers + 1) * hidden], the embeddings' first.
+        """
+
+        def compute(token_ids: tf.Tensor, is_token: tf.Tensor) -> tf.Tensor:
+            shape = [*shape_of(token_ids), self.hidden_size]
+            means = [
+                mean_of_tokens(tf.reshape(output, shape), is_token)
+                for output in self._outputs(token_ids, is_token, None, None)
+            ]
+            return tf.cast(tf.concat(means, axis=-1), tf.float32)
+
+        return self._over_windows(compute, token_ids, num_tokens)
+
     def pool(
         self,
         token_ids: tf.Tensor,
@@ -195,6 +212,17 @@ class Forward:
         dropout_seed: tf.Tensor | None,
     ) -> tf.Tensor:
         """The last layer's output: [batch, length, hidden]."""
+        last = self._outputs(token_ids, is_token, segment_ids, dropout_seed)[-1]
+        return tf.reshape(last, [*shape_of(token_ids), self.hidden_size])
+
+    def _outputs(
+        self,
+        token_ids: tf.Tensor,
+        is_token: tf.Tensor,
+        segment_ids: tf.Tensor | None,
+        dropout_seed: tf.Tensor | None,
+    ) -> list[tf.Tensor]:
+        """Of the embeddings and of each layer: [batch * length, hidden]."""
         backbone = self._backbone
         shape = [*shape_of(token_ids), backbone.hidden_dim]
         pieces = Pieces(
@@ -202,6 +230,7 @@ class Forward:
         )
         x = self._embeddings(token_ids, segment_ids, pieces)
         x = Dropout(backbone.dropout, dropout_seed)(x, place=1)
+        outputs = [x]
         # The seed is an input of the layers, as are their weights: what computes them
         # again has to draw again as well, not to keep what was drawn.
         seed = [] if dropout_seed is None else [tf.convert_to_tensor(dropout_seed)]
@@ -221,7 +250,8 @@ class Forward:
             if self._rematerialize:
                 run = _rematerialized(run, barrier=self._fusion == "whole")
             x = run(x, *weights, *seed)
-        return tf.reshape(x, shape)
+            outputs.append(x)
+        return outputs
 
     def _embeddings(
         self, token_ids: tf.Tensor, segment_ids: tf.Tensor | None, pieces: Pieces

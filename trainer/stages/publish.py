@@ -77,6 +77,7 @@ def run(
     built: Built,
     after: After,
     compared: Compared,
+    kept: schema.Kept | None = None,
 ) -> Exported:
     """Publishes the weights in all formats wanted, checked against memory.
 
@@ -92,7 +93,7 @@ def run(
         [built.classifier],
         after,
         settings_in_words=built.settings_in_words,
-        facts=compared.public_facts(),
+        facts={**compared.public_facts(), "kept": kept and kept.sentence},
     )
     run.stopwatch.lap("export_secs")
     limit = run.config.serving.max_accuracy_drop

@@ -71,9 +71,12 @@ def unpublished(
     trained: Trained,
     after: After,
     compared: Compared,
+    kept: schema.Kept | None,
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
     history = run.folder.history()
+    max_drop = run.config.kept.max_general_drop
+    all_doubts = (*after.doubts, *doubts.of_kept(kept, max_drop=max_drop))
     report = schema.Report(
         title=title(run),
         status="unpublished",
@@ -85,8 +88,8 @@ def unpublished(
             **trained.facts(), **built.facts(), class_weights=material.class_weights
         ),
         data=material.facts(),
-        warnings=doubts.messages(after.doubts),
-        doubts=after.doubts,
+        warnings=doubts.messages(all_doubts),
+        doubts=all_doubts,
         config=dataclasses.asdict(run.config),
         environment=environment.facts(
             (*run.runtime.reasons, *filter(None, [built.compiled.reason]))
@@ -101,6 +104,7 @@ def unpublished(
         ),
         commands=schema.Commands(predict=None),
         settings_in_words=built.settings_in_words,
+        kept=kept,
         **compared.facts(),
     )
     if not run.folder.is_finished:

@@ -11,7 +11,6 @@ import functools
 import logging
 from typing import Any
 
-from trainer.config import TrainingConfig
 from trainer.data.batches import Feed
 from trainer.data.plans import BatchPlan
 from trainer.modeling import optimizers
@@ -56,8 +55,13 @@ class Trained:
         }
 
 
-def run(run: Run, material: Material, built: Built) -> Trained:
+def run(
+    run: Run, material: Material, built: Built, *, watch: loop.Watch | None = None
+) -> Trained:
     """Trains from the last checkpoint on, and sets the best weights.
+
+    Args:
+      watch: what --watch_general_every calls.
 
     Raises:
       ValueError: the folder's run is on other data or of another model.
@@ -80,7 +84,7 @@ def run(run: Run, material: Material, built: Built) -> Trained:
         run.termination.deferred(),
         run.runtime.watchdog.watching("all workers to train"),
     ):
-        _loop(run, material, built, checkpoints, state, run.config.training).run()
+        _loop(run, material, built, checkpoints, state, watch).run()
     if not checkpoints.restore_best():
         optimizers.swap_averages(optimizer, built.classifier.trainable_variables)
     run.stopwatch.lap("train_and_validate_secs")
@@ -113,8 +117,9 @@ def _loop(
     built: Built,
     checkpoints: Checkpoints,
     state: RunState,
-    config: TrainingConfig,
+    watch: loop.Watch | None,
 ) -> loop.TrainingLoop:
+    config = run.config.training
     validation = built.evaluators.get("validation")
     schedule = built.classifier.optimizer._learning_rate
 
@@ -143,6 +148,8 @@ def _loop(
             built.classifier.optimizer,
             built.classifier.trainable_variables,
         ),
+        watch=watch,
+        watch_every=run.config.kept.watch_general_every,
         decides_alone=run.runtime.cluster is None,
         logging_steps=resolve.logging_steps(
             config, total_steps=material.plan.total_steps
@@ -160,6 +167,7 @@ def _writers(run: Run, material: Material, state: RunState) -> list[progress.Wri
             run.folder.metrics,
             from_step=state.step,
             evaluated_step=state.evaluated_step,
+            watched_step=state.watched_step,
         ),
         progress.TensorBoardWriter(run.folder.logs),
     ]

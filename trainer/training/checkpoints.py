@@ -39,10 +39,12 @@ class RunState(tf.train.experimental.PythonState):
     Attributes:
       step: updates done.
       evaluated_step: the last step whose evaluation has been taken in.
+      watched_step: the last step at which general abilities were measured.
       best_score: the best metric so far, higher is better; None before the first.
       best_step: the step it was reached at.
       num_evaluations_since_best: evaluations in a row that did not better it.
-      stopped_early: whether patience ran out.
+      stopped_early: whether patience ran out, or too much was lost.
+      lost_general: whether too much of general abilities was lost.
       pending: (loss, gradient norm) of each step since the last log line.
       train_secs: time spent in training steps, in all the run's processes.
       data_fingerprint: of the texts and labels the run was started with.
@@ -50,10 +52,12 @@ class RunState(tf.train.experimental.PythonState):
 
     step: int = 0
     evaluated_step: int = 0
+    watched_step: int = 0
     best_score: float | None = None
     best_step: int | None = None
     num_evaluations_since_best: int = 0
     stopped_early: bool = False
+    lost_general: bool = False
     pending: list[list[float]] = dataclasses.field(default_factory=list)
     train_secs: float = 0.0
     data_fingerprint: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -44,6 +44,10 @@ _SILENCE_SECS = 60.0
 _logger = logging.getLogger(__name__)
 
 
+# Measures the present weights: numbers to write, and whether training is to end.
+Watch = Callable[[], tuple[Mapping[str, float], bool]]
+
+
 class Saver(Protocol):
     """What the loop needs of `Checkpoints`."""
 
@@ -66,6 +70,8 @@ class TrainingLoop:
       feed: puts a plan's batches on the devices.
       train_step: does some updates, as `TrainStep`.
       steps_per_call: how many of them at a time, at most.
+      watch: measures what the weights keep of general abilities; None: nothing does.
+      watch_every: how many steps lie between.
       logging_steps: a line is written every so many steps, and after the first.
       learning_rate: of a step from 0.
       evaluate: gives the validation metrics of the current weights; None: there is
@@ -95,6 +101,8 @@ class TrainingLoop:
     judged_weights: Callable[[], contextlib.AbstractContextManager[None]] = (
         contextlib.nullcontext
     )
+    watch: Watch | None = None
+    watch_every: int = 0
     decides_alone: bool = False
     clock: Callable[[], float] = time.monotonic
 
@@ -107,6 +115,7 @@ class TrainingLoop:
           Preempted: a worker was told to end; the state is saved.
         """
         self._evaluate_if_due()
+        self._watch_if_due()
         state, plan, config = self.state, self.plan, self.config
         if state.stopped_early or state.step >= plan.total_steps:
             return
@@ -130,12 +139,14 @@ class TrainingLoop:
                 meter.log(self.checkpoints.latest_path)
             else:
                 meter.break_silence()
-            if self._evaluation_is_due() or saving_is_due or stopping:
+            is_judged = self._evaluation_is_due() or self._watch_is_due()
+            if is_judged or saving_is_due or stopping:
                 meter.pause(self.checkpoints.latest_path)
                 self.checkpoints.save_latest()
                 if stopping:
                     raise Preempted(f"told to end: saved at step {state.step}")
                 self._evaluate_if_due()
+                self._watch_if_due()
                 meter.resume()
 
     def _end_of_call(self) -> int:
@@ -146,6 +157,8 @@ class TrainingLoop:
         intervals = [self.logging_steps, config.save_every_steps]
         if self.evaluate is not None:
             intervals += [config.eval_every_steps, self.plan.steps_per_epoch]
+        if self.watch is not None:
+            intervals.append(self.watch_every)
         due = [step + every - step % every for every in intervals if every > 0]
         return min(step + self.steps_per_call, self.plan.total_steps, *due)
 
@@ -181,6 +194,32 @@ class TrainingLoop:
                 or _is_due(state.step, self.config.eval_every_steps)
             )
         )
+
+    def _watch_is_due(self) -> bool:
+        """Whether the present weights should be watched, and have not been."""
+        state = self.state
+        return (
+            self.watch is not None
+            and state.watched_step < state.step
+            and _is_due(state.step, self.watch_every)
+        )
+
+    def _watch_if_due(self) -> None:
+        """Measures what is kept, and ends training where too much is lost."""
+        if self.watch is None or not self._watch_is_due():
+            return
+        with self.judged_weights(), self.termination.at_once():
+            values, is_lost = self.watch()
+        state = self.state
+        state.watched_step = state.step
+        for writer in self.writers:
+            writer.write("general", step=state.step, values=values)
+        if is_lost:
+            _logger.warning(
+                "stopping at step %d: more is lost than --max_general_drop allows",
+                state.step,
+            )
+            state.stopped_early = state.lost_general = True
 
     def _evaluate_if_due(self) -> None:
         """Evaluates, keeps the weights if they are the best, counts patience."""

@@ -24,7 +24,7 @@ class Writer(Protocol):
     """Takes the numbers of one step."""
 
     def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
-        """split: "train" or "validation"; step: updates done."""
+        """split: "train", "validation" or "general"; step: updates done."""
 
 
 class ConsoleWriter:
@@ -62,13 +62,22 @@ class JsonLinesWriter:
         not do it again.
       from_step: the step the run resumes from.
       evaluated_step: the last step whose evaluation the run will not do again.
+      watched_step: the same of what is kept of general abilities.
     """
 
     def __init__(
-        self, path: storage.Path, *, from_step: int = 0, evaluated_step: int = 0
+        self,
+        path: storage.Path,
+        *,
+        from_step: int = 0,
+        evaluated_step: int = 0,
+        watched_step: int = 0,
     ) -> None:
         self._path = path
-        last = {"train": from_step, "validation": evaluated_step}
+        last = {
+            **{"train": from_step, "validation": evaluated_step},
+            "general": watched_step,
+        }
         kept = [
             record
             for record in read_json_lines(path)

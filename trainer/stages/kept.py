@@ -1,0 +1,251 @@
+"""The stage that runs twice, and between: what the encoder keeps of what it could do.
+
+    general = kept.read(run, material)              # before all work: it may refuse
+    started = kept.before(run, material, built, general)
+    started.watch                                   # within training, or None
+    facts = kept.after(run, started, trained)       # the report's `kept`
+
+Nothing is done without --general_texts or --general_probe. All workers take part in
+reading the texts with the encoder, whose weights `before` must be those it came with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Callable, Mapping
+
+import numpy as np
+
+from trainer.data.duplicates import normalized_digests
+from trainer.data.tokens import encode_texts
+from trainer.evaluation import schema
+from trainer.evaluation.evaluator import Evaluator, make_evaluator
+from trainer.evaluation.schema import Kept, LayerKept, Watched
+from trainer.kept import measures
+from trainer.kept.general import General, read_probe, read_texts
+from trainer.kept.probe import Probed, probe
+from trainer.kept.similarity import alikeness
+from trainer.modeling.forward import Forward, Fusion
+from trainer.runtime import agreement
+from trainer.stages.build import Built, has_one_graph, window_length
+from trainer.stages.context import Run
+from trainer.stages.prepare import Material
+from trainer.stages.train import Trained
+from trainer.training.loop import Watch
+from trainer.training.steps import PredictStep
+
+_logger = logging.getLogger(__name__)
+
+TEXTS, PROBE = "texts", "probe"
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """The encoder as it came, as its vectors show it.
+
+    Attributes:
+      sets: the texts, by name.
+      vectors: gives float32 [n, layers + 1, hidden] of each, by the present weights.
+      before: the same of the encoder as it came.
+      probe: fitted to them; None without --general_probe.
+      watch: what training calls now and then; None: nothing.
+    """
+
+    sets: Mapping[str, General]
+    vectors: Callable[[], Mapping[str, np.ndarray]]
+    before: Mapping[str, np.ndarray]
+    probe: Probed | None
+    watch: Watch | None
+
+
+def read(run: Run, material: Material) -> Mapping[str, General]:
+    """The texts to hold the encoder against, by name; {} where none are asked for.
+
+    Raises:
+      ValueError: they cannot be used; the message says why.
+    """
+    config = run.config.kept
+    if not config.is_on:
+        return {}
+    with run.runtime.watchdog.working("reading the general texts"):
+        pool = material.texts.pool
+        rows = material.splits["train"].rows
+        trained = normalized_digests(pool.texts.take(rows))
+        readers = {
+            TEXTS: (config.general_texts, read_texts),
+            PROBE: (config.general_probe, read_probe),
+        }
+        found = {
+            key: reader(
+                name,
+                trained,
+                run.config.data,
+                limit=config.num_general_examples,
+                seed=run.config.training.seed,
+            )
+            for key, (name, reader) in readers.items()
+            if name
+        }
+    for general in found.values():
+        if general.facts.num_left_out:
+            _logger.warning(
+                "%s: %d of %d texts left out, for the run trains on them",
+                general.facts.source,
+                general.facts.num_left_out,
+                general.facts.num_available,
+            )
+    return found
+
+
+def before(
+    run: Run, material: Material, built: Built, sets: Mapping[str, General]
+) -> Started | None:
+    """What the encoder is before training; None where nothing is asked for."""
+    if not sets:
+        return None
+    _logger.info("reading the general texts with the encoder as it came")
+    vectors = _reader(run, material, built, sets)
+    first = vectors()
+    probed = None
+    if PROBE in sets:
+        probed = _probe(sets[PROBE], first[PROBE], run.config.training.seed)
+    started = Started(sets, vectors, first, probed, watch=None)
+    run.stopwatch.lap("general_secs")
+    if not run.config.kept.watch_general_every:
+        return started
+    return dataclasses.replace(started, watch=_watch(run, started))
+
+
+def after(run: Run, started: Started | None, trained: Trained) -> Kept | None:
+    """What the trained weights kept; None where nothing was asked for."""
+    if started is None:
+        return None
+    _logger.info("reading the general texts with the trained encoder")
+    now = started.vectors()
+    seed = run.config.training.seed
+    texts, probed = None, None
+    layers: tuple[LayerKept, ...] = ()
+    if TEXTS in started.sets:
+        texts = started.sets[TEXTS].facts
+        layers = measures.layers_kept(started.before[TEXTS], now[TEXTS], seed=seed)
+    if started.probe is not None:
+        probed = measures.probe_kept(
+            started.probe, now[PROBE][:, -1], started.sets[PROBE], seed=seed
+        )
+    facts = measures.kept(
+        texts,
+        layers,
+        probed,
+        watched=_watched(run),
+        stopped_at=trained.state.step if trained.state.lost_general else None,
+    )
+    _logger.info("%s", facts.sentence)
+    run.stopwatch.lap("general_secs")
+    return facts
+
+
+def _watch(run: Run, started: Started) -> Watch:
+    """What measures the present weights, and says whether too much is lost."""
+    limit = run.config.kept.max_general_drop
+
+    def watch() -> tuple[Mapping[str, float], bool]:
+        now = started.vectors()
+        values: dict[str, float] = {}
+        is_lost = False
+        if started.probe is not None:
+            paired = measures.probe_kept(
+                started.probe,
+                now[PROBE][:, -1],
+                started.sets[PROBE],
+                seed=run.config.training.seed,
+            )
+            values["probe_accuracy"] = paired.after
+            values["probe_drop"] = -paired.difference
+            is_lost = limit > 0 and -paired.interval_95[1] > limit
+        if TEXTS in started.sets:
+            last = alikeness(started.before[TEXTS][:, -1], now[TEXTS][:, -1])
+            values["alikeness"] = last
+        return values, _as_the_chief_says(run, is_lost)
+
+    return watch
+
+
+def _as_the_chief_says(run: Run, is_lost: bool) -> bool:
+    """The chief's word: on another machine the probe's last digit may be another."""
+    if run.runtime.cluster is None:
+        return is_lost
+    said = agreement.share(run.runtime.strategy, np.array([is_lost], np.int32))
+    return bool(said[0, 0])
+
+
+def _watched(run: Run) -> tuple[Watched, ...]:
+    records = run.folder.watched()
+    return tuple(schema.from_mapping(Watched, record) for record in records)
+
+
+def _probe(general: General, vectors: np.ndarray, seed: int) -> Probed:
+    return probe(
+        vectors[:, -1],
+        general.pool.labels,
+        num_classes=len(general.label_names),
+        seed=seed,
+    )
+
+
+def _reader(
+    run: Run, material: Material, built: Built, sets: Mapping[str, General]
+) -> Callable[[], Mapping[str, np.ndarray]]:
+    """Reads all of the texts with the present weights."""
+    # A few passes over few texts do not pay for compiling the pieces of a CPU's steps.
+    fusion: Fusion = "whole" if run.runtime.fusion == "whole" else "none"
+    forward = Forward(
+        built.classifier,
+        fusion=fusion,
+        window_length=window_length(run.config.data),
+        differentiable=False,
+    )
+    step = PredictStep(
+        forward.layer_means,
+        run.runtime.strategy,
+        fusion=fusion,
+        any_length=has_one_graph(run, fusion),
+    )
+    watched = run.runtime.watchdog.watched(step, "a step over the general texts")
+    evaluators = {
+        name: _evaluator(run, material, general, name) for name, general in sets.items()
+    }
+    num_layers = len(built.classifier.backbone.transformer_layers) + 1
+
+    def vectors() -> Mapping[str, np.ndarray]:
+        result = {}
+        with run.runtime.watchdog.watching("all workers to read the general texts"):
+            for name, evaluator in evaluators.items():
+                count = len(evaluator.labels)
+                room = np.empty([count, num_layers * forward.hidden_size], np.float32)
+                evaluator.collect(watched, room, description=f"general {name}")
+                result[name] = room.reshape(count, num_layers, forward.hidden_size)
+        return result
+
+    return vectors
+
+
+def _evaluator(run: Run, material: Material, general: General, name: str) -> Evaluator:
+    tokens = encode_texts(
+        general.pool.texts,
+        material.encoder,
+        digests=general.pool.digests,
+        cache_dir=run.config.data.cache_dir,
+        max_cache_bytes=round(run.config.data.max_cache_gb * 1e9),
+    )
+    return make_evaluator(
+        general.pool,
+        np.arange(len(general.pool)),
+        tokens,
+        material.bucket_lengths,
+        run.runtime.strategy,
+        batch_size=run.resolved.eval_batch_size,
+        scoring=run.task.scoring,
+        label_names=general.label_names,
+        name=name,
+    )
