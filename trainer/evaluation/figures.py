@@ -510,18 +510,19 @@ def _probe_picture(probe: schema.ProbeKept) -> Picture:
 
 
 def _watched_picture(kept: schema.Kept) -> Picture:
-    found = {
+    first = kept.probe.before if kept.probe else 0.0
+    found = {0: first} | {
         each.step: each.probe_accuracy
         for each in kept.watched
         if each.probe_accuracy is not None
     }
     steps, accuracies = list(found), list(found.values())
-    first = kept.probe.before if kept.probe else accuracies[0]
 
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
         axes.axhline(100 * first, color=_GREY, linestyle="--", linewidth=1)
         axes.plot(steps, [100 * each for each in accuracies], color=_BLUE, marker="o")
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("step")
         axes.set_ylabel("accuracy, %")
 
