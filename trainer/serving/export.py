@@ -31,7 +31,15 @@ from trainer.config import EXPORT_FORMATS, ServingConfig
 from trainer import environment
 from trainer.messages import message
 from trainer.modeling import weights
-from trainer.serving import formats, manifest, model_card, stock_ops, versions, warmup
+from trainer.serving import (
+    formats,
+    manifest,
+    model_card,
+    seen_texts,
+    stock_ops,
+    versions,
+    warmup,
+)
 from trainer.serving.formats.exportable import Classify, Exportable
 
 
@@ -332,6 +340,7 @@ def _complete(
     # That of a checkpoint lies where Hugging Face's hub looks for it.
     card = "README.md" if name == "huggingface" else "MODEL_CARD.md"
     (folder / card).write_text(model_card.render(facts), encoding="utf-8")
+    seen_texts.write(folder, exportable.seen_texts)
     manifest.write(folder, facts)
 
 

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from trainer.config import ModelConfig
 from trainer.data import splits
+from trainer.data.duplicates import normalized_digests
 from trainer.data.tokens import encode_few
 from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
@@ -132,6 +133,7 @@ def publish(
         bucket_lengths=material.bucket_lengths,
         decision=after.decision,
         data=run.config.data,
+        seen_texts=_seen_texts(material, is_ensemble=len(trained) > 1),
     )
     published = exports.publish(
         exportable,
@@ -143,6 +145,16 @@ def publish(
         facts={**_manifest_facts(run, material, settings_in_words, after), **facts},
     )
     return schema.from_mapping(ExportFacts, published)
+
+
+def _seen_texts(material: Material, *, is_ensemble: bool) -> np.ndarray:
+    """Digests of the texts that weights or decision depend on: uint8 [n, 32].
+
+    Of an ensemble all: each is held out by one of its models alone.
+    """
+    names = material.splits if is_ensemble else ("train", "validation")
+    rows = [material.splits[name].rows for name in names if name in material.splits]
+    return normalized_digests(material.texts.pool.texts.take(np.concatenate(rows)))
 
 
 def held_out_split(material: Material) -> str:

@@ -42,6 +42,8 @@ class Exportable:
       bucket_lengths: padded lengths in tokens, ascending.
       decision: how a label follows from logits.
       data: how texts are cut.
+      seen_texts: uint8 [n, 32], digests of the normal forms of the texts that it was
+        trained or chosen on.
     """
 
     make_classifiers: tuple[MakeClassifier, ...]
@@ -51,6 +53,9 @@ class Exportable:
     bucket_lengths: tuple[int, ...]
     decision: Decision
     data: DataConfig
+    seen_texts: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.empty([0, 32], np.uint8)
+    )
 
     def make_classifier(self, policy: str) -> keras.Model:
         """The only classifier, for a format that holds one.
