@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # It imports TensorFlow.
 
 FILE_NAME = "manifest.json"
 FORMAT_VERSION = 1
+# What `status` says of a version: served; not served, for it was not shown to be good
+# enough; served by the word of a person.
+PROMOTED, HELD, FORCED = "promoted", "held", "forced"
 _CHUNK_BYTES = 2**20
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _GIT_SECS = 10.0
@@ -104,6 +107,25 @@ def read(folder: Path) -> dict[str, Any]:
         )
     result: dict[str, Any] = content
     return result
+
+
+def status(folder: Path) -> str:
+    """ "promoted", "held" or "forced"; a model without a word on it is promoted."""
+    if not (folder / FILE_NAME).is_file():
+        return PROMOTED
+    return str(read(folder).get("status", PROMOTED))
+
+
+def set_status(folder: Path, new: str, *, reason: str) -> None:
+    """Changes what the manifest says of its version, which still verifies.
+
+    Raises:
+      ValueError: there is no manifest that can be read.
+    """
+    from trainer import storage
+
+    content = {**read(folder), "status": new, "status_reason": reason}
+    storage.write_text(folder / FILE_NAME, json.dumps(content, indent=2) + "\n")
 
 
 def verify(folder: Path) -> Verified:

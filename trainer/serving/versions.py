@@ -14,7 +14,8 @@ is a folder `.3.claimed`, for making a folder is atomic on disks and on NFS. Els
 gives way if it sees another's. That holds where a listing shows all that was written
 before, as Google Cloud Storage's does.
 
-`latest` names the highest number that is complete. This module needs Python alone.
+`latest` names the highest number that is complete and not held (`promotion.py`). A held
+version is never answered by. This module needs Python alone.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from trainer.storage import Path
 LATEST = "latest"
 SAVED_MODEL = "saved_model.pb"
 _CLAIM = re.compile(r"\.([0-9]+)\.claimed(?:-[0-9a-f]+)?")
+_PROMOTE = "trainer.compare --champion={folder} --promote={number} --reason=..."
 # Two processes that gave way to each other wait at random, or they would meet again.
 _MAX_WAIT_SECS = 1.0
 
@@ -86,20 +88,35 @@ def _published(folder: Path, formats: Sequence[str]) -> list[int]:
 
 
 def set_latest(folder: Path) -> int:
-    """Has `latest` name the highest number that is complete, and returns it.
+    """Has `latest` name the highest number that is complete and not held.
 
     Not the one just published: a run that took longer may have claimed a lower number.
+
+    Returns:
+      The number; 0: all versions are held, and there is no `latest`.
 
     Raises:
       ValueError: no version is complete.
     """
-    written = None
+    written = ""
     # Again after each write: a higher one may have been published, and `latest` written
     # by its process, between our look and our write.
     while (highest := _highest(folder)) != written:
+        if highest is None:
+            storage.remove(folder / LATEST)
+            return 0
         storage.write_text(folder / LATEST, f"{highest}\n")
         written = highest
     return int(highest)
+
+
+def latest(folder: Path) -> int | None:
+    """The number that `latest` names; None: there is none."""
+    place = folder / LATEST
+    if not place.is_file():
+        return None
+    number = place.read_text(encoding="utf-8").strip()
+    return int(number) if _is_number(number) else None
 
 
 def remove_old(
@@ -112,14 +129,16 @@ def remove_old(
       keep: how many of the newest stay; 0: all.
       published: by the caller just now. It stays even if others have published `keep`
         higher numbers meanwhile: a report names its folder. So do numbers that are
-        claimed, for one of their formats may be published and the next not yet.
+        claimed, for one of their formats may be published and the next not yet; and the
+        latest, which newer ones that are held do not replace.
     """
     if not keep:
         return
+    served = latest(folder)
     claimed_now = _claims(folder).values()
     for place in (folder, *(folder / name for name in formats)):
         for number in numbers(place)[:-keep]:
-            if number != published and number not in claimed_now:
+            if number not in (published, served) and number not in claimed_now:
                 _logger.info("removing version %d of %s", number, place)
                 _remove_version(place / str(number))
 
@@ -133,18 +152,23 @@ def is_version(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (SAVED_MODEL, manifest.FILE_NAME))
 
 
-def find(location: str) -> Path:
+def find(location: str, *, may_be_held: bool = False) -> Path:
     """The folder of one version of a model, to load or to verify.
 
     Args:
-      location: such a folder, or one of numbered ones; then it is the one that the
-        file `latest` names, else the highest number.
+      location: such a folder, or one of numbered ones, or its file `latest`; then it is
+        the one that the file `latest` names, else the highest number that is not held.
+      may_be_held: whether a version that is held may be meant, by its own folder.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is none, or it is held.
     """
     folder = _place(location)
+    if folder.name == LATEST and not folder.is_dir():
+        folder = folder.parent
     if is_version(folder):
+        if not may_be_held:
+            _refuse_held(folder)
         return folder
     if not folder.is_dir():
         raise no_model(folder, "no such folder")
@@ -156,28 +180,53 @@ def find(location: str) -> Path:
                 latest, f"it names {shown(number)}, which is no version there"
             )
     else:
-        number, reason = _highest(folder), "the highest number"
+        highest = _highest(folder)
+        if highest is None:
+            raise no_model(
+                folder,
+                "all versions in it are held",
+                mend=_PROMOTE.format(folder=folder, number="NUMBER"),
+            )
+        number, reason = highest, "the highest number"
     _logger.info("%s: version %s (%s).", folder, number, reason)
     return folder / number
 
 
-def no_model(place: Path, received: str) -> ValueError:
+def no_model(place: Path, received: str, mend: str = "") -> ValueError:
     """The error for a place that holds no model."""
     return ValueError(
         message(
             "--saved_model must be the folder of a SavedModel, or one of numbered ones",
             received=f"{place}: {received}",
+            mend=mend,
         )
     )
 
 
-def _highest(folder: Path) -> str:
+def _refuse_held(version: Path) -> None:
+    if manifest.status(version) != manifest.HELD:
+        return
+    raise ValueError(
+        message(
+            "--saved_model must be a version that is promoted",
+            received=f"{version}, which is held:"
+            f" {manifest.read(version).get('status_reason')}",
+            mend="give the folder above it for the version that serves, or promote this"
+            f" one: {_PROMOTE.format(folder=version.parent, number=version.name)}",
+        )
+    )
+
+
+def _highest(folder: Path) -> str | None:
+    """The highest number that is complete and not held; None: all are held."""
     versions = [path.name for path in folder.iterdir() if is_version(path)]
     numbered = [name for name in versions if _is_number(name)]
     if not numbered:
         hint = f" (did you mean {folder / max(versions)}?)" if versions else ""
         raise no_model(folder, f"no {SAVED_MODEL} in it{hint}")
-    return max(numbered, key=int)
+    by_number = sorted(numbered, key=int, reverse=True)
+    is_held = (manifest.status(folder / name) == manifest.HELD for name in by_number)
+    return next((name for name, held in zip(by_number, is_held) if not held), None)
 
 
 def _is_number(name: str) -> bool:
