@@ -34,7 +34,7 @@ PAGES = {
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 }
 README = PAGES["README.md"]
-ENTRY_POINTS = ("main", "predict", "serve", "audit", "study")
+ENTRY_POINTS = ("main", "predict", "serve", "audit", "study", "compare")
 # Makes a run of minutes one of seconds; later flags win.
 SMALL = [
     "--num_train_examples=48",

@@ -295,7 +295,9 @@ def test_a_mistake_in_flags_costs_one_line(
     assert re.fullmatch("error: .+\n", result.stderr)
 
 
-@pytest.mark.parametrize("entry_point", ["main", "predict", "serve", "audit", "study"])
+@pytest.mark.parametrize(
+    "entry_point", ["main", "predict", "serve", "audit", "study", "compare"]
+)
 def test_a_mistake_in_flags_ends_every_entry_point_with_2(entry_point: str) -> None:
     result = run_python("-m", f"trainer.{entry_point}", "--mistyped=1")
     assert result.returncode == 2
@@ -327,7 +329,7 @@ def test_help() -> None:
     assert result.returncode == 0 and "--flagfile=FILE" in shown
     headings = re.findall(r"^[A-Z][a-z]+$", result.stdout, re.MULTILINE)
     assert headings == [
-        *("Data", "Model", "Optimizer", "Training", "Serving", "Checks"),
+        *("Data", "Model", "Optimizer", "Training", "Serving", "Checks", "Kept"),
         *("Runtime", "Other"),
     ]
     assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}

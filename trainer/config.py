@@ -1513,6 +1513,95 @@ class AuditConfig:
         )
 
 
+_MARGIN = 0.01
+_MARGIN_HELP = "A loss of accuracy that would be borne, as a fraction: within it a model is not worse."
+_MIN_SLICE = 50
+_MIN_SLICE_HELP = (
+    "Texts that a slice (a label, a length, a group) must have to hold a challenger back; "
+    "a smaller one can only warn."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """What `python -m trainer.compare` does."""
+
+    champion: str = setting(
+        "",
+        "The model that serves: a folder of versions (then the one that its `latest` "
+        "names), or of one version. Required.",
+    )
+    challenger: str = setting(
+        "",
+        "The model that would take its place: a version's folder, a folder of versions "
+        "(then its highest number, held or not), or the --model_dir of a run.",
+    )
+    output: str = setting("", "JSON file for the comparison. Empty: none.")
+    page: str = setting(
+        "", "HTML file for it, with the texts on which the two differ. Empty: none."
+    )
+    promote_margin: float = setting(_MARGIN, _MARGIN_HELP)
+    slice_fields: tuple[str, ...] = setting(
+        (),
+        "Columns of --dataset by whose values to compare as well, separated by commas; "
+        "labels and lengths always are.",
+    )
+    min_slice: int = setting(_MIN_SLICE, _MIN_SLICE_HELP)
+    promote: int = setting(
+        0,
+        "Instead of a comparison: have this version of --champion serve. Needs --reason.",
+    )
+    rollback: bool = setting(
+        False,
+        "Instead of a comparison: hold the version that serves, so that the promoted one "
+        "below it serves again. Needs --reason.",
+    )
+    reason: str = setting(
+        "", "Why, for the history of the versions, of --promote and --rollback."
+    )
+    history: str = setting(
+        "",
+        "Instead of a comparison: HTML file for the history of the versions of "
+        "--champion: when, on what data, how good, promoted or held by whom and why.",
+    )
+    batch_size: int = setting(32, "Texts per call of a model.")
+    gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+
+    @property
+    def compares(self) -> bool:
+        """Whether two models are compared."""
+        return not (self.promote or self.rollback or self.history)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.champion), "--champion is required", received="none")
+        _require_at_least(self, 1, "batch_size", "min_slice")
+        _require_at_least(self, 0, "promote")
+        _require(
+            0 <= self.promote_margin < 1,
+            "--promote_margin must be a fraction from 0 to below 1",
+            received=str(self.promote_margin),
+            mend="give 0.01 for a point",
+        )
+        asked = {
+            "--challenger": bool(self.challenger),
+            "--promote": bool(self.promote),
+            "--rollback": self.rollback,
+            "--history": bool(self.history),
+        }
+        given = [flag for flag, is_given in asked.items() if is_given]
+        _require(
+            len(given) == 1,
+            f"one of {', '.join(asked)} is required, and one alone",
+            received=", ".join(given) or "none",
+        )
+        _require(
+            not self.challenger or bool(self.data.dataset),
+            "--dataset is required, with labelled texts for both models to answer",
+            received="none",
+        )
+
+
 def sections(config_class: type) -> dict[str, type]:
     """The nested dataclasses of a config class, by field name."""
     hints = _hints(config_class)

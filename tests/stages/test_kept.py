@@ -14,7 +14,6 @@ from tests.test_experiment import assert_equal_weights, make_config
 from trainer import experiment
 from trainer.config import ServingConfig
 from trainer.kept import measures
-from trainer.stages import kept
 from trainer.training.checkpoints import Checkpoints
 
 SHORT = {"num_train_epochs": 1, "save_every_steps": 7}
@@ -86,10 +85,10 @@ def test_a_rate_too_large_is_told_and_stops(
     assert found["watched"][-1]["step"] == found["stopped_at"]
     assert found["watched"][-1]["probe_drop"] > 0.02
     assert any("--max_general_drop" in each for each in result.report["warnings"])
-    page = result.report_path.read_text("utf-8")
+    page = result.report_path.read_text(encoding="utf-8")
     assert "What it kept" in page and "Training was stopped at step" in page
     assert result.saved_model is not None
-    card = (result.saved_model / "MODEL_CARD.md").read_text("utf-8")
+    card = (result.saved_model / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert found["sentence"].split(":")[0] in card.replace("\\", "")
 
 
@@ -124,7 +123,7 @@ def test_a_run_that_is_killed_watches_each_step_once(
                     raise RuntimeError("killed")
                 return read(*arguments, **named)
 
-            patched.setattr(kept.measures, "probe_kept", read_or_die)
+            patched.setattr(measures, "probe_kept", read_or_die)
         else:
             save = Checkpoints.save_latest
 

@@ -219,7 +219,11 @@ class Predictor:
 
 
 def load(
-    saved_model: str, *, signature: str = DEFAULT_SIGNATURE, gpu_memory_mib: int = 0
+    saved_model: str,
+    *,
+    signature: str = DEFAULT_SIGNATURE,
+    gpu_memory_mib: int = 0,
+    may_be_held: bool = False,
 ) -> Predictor:
     """Loads a SavedModel.
 
@@ -227,11 +231,12 @@ def load(
       saved_model: a version's folder, or an export folder: then its newest version.
       signature: one that takes one string a row.
       gpu_memory_mib: MiB to take of every GPU's memory; 0: as it is needed.
+      may_be_held: whether a version that is held may be meant.
 
     Raises:
       ValueError: there is none, or one without the signature.
     """
-    folder = versions.find(saved_model)
+    folder = versions.find(saved_model, may_be_held=may_be_held)
     if not (folder / versions.SAVED_MODEL).is_file():
         raise versions.no_model(folder, f"no {versions.SAVED_MODEL} in it")
     stack.load()

@@ -22,7 +22,7 @@ from typing import Any, Iterator, Mapping
 from trainer import folder_lock, json_text, storage
 from trainer.messages import message
 from trainer.serving import manifest, versions
-from trainer.serving.manifest import FORCED, HELD, PROMOTED
+from trainer.serving.manifest import FORCED, HELD
 from trainer.storage import Path
 
 FOLDER = "history"
@@ -61,11 +61,11 @@ def history(folder: Path) -> list[Mapping[str, Any]]:
     place = folder / FOLDER
     if not place.is_dir():
         return []
-    paths = sorted(place.iterdir(), key=lambda path: path.name)
+    named = {path.name: path for path in place.iterdir()}
     return [
-        json_text.parse(path.read_text(encoding="utf-8"))
-        for path in paths
-        if path.name.endswith(".json") and not path.name.startswith(".")
+        json_text.parse(named[name].read_text(encoding="utf-8"))
+        for name in sorted(named)
+        if name.endswith(".json") and not name.startswith(".")
     ]
 
 
@@ -79,8 +79,7 @@ def promote(folder: Path, version: int, *, reason: str) -> None:
     _require_reason(reason)
     with folder_lock.held(folder, flag=FLAG):
         served = versions.latest(folder)
-        if version not in versions.numbers(folder):
-            raise _no_version(folder, version)
+        require_version(folder, version)
         if served == version:
             raise ValueError(
                 message(
@@ -149,9 +148,12 @@ def _formats(folder: Path, version: int) -> Iterator[Path]:
             yield place
 
 
-def _no_version(folder: Path, version: int) -> ValueError:
+def require_version(folder: Path, version: int) -> None:
+    """Raises ValueError where a folder has no such version."""
+    if version in versions.numbers(folder):
+        return
     there = ", ".join(map(str, versions.numbers(folder))) or "none"
-    return ValueError(
+    raise ValueError(
         message(
             "--promote must be the number of a version",
             received=f"{version}; {folder} has {there}",

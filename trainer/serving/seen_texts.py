@@ -32,7 +32,8 @@ def read(folder: Path) -> np.ndarray | None:
     place = folder / FILE_NAME
     if not place.is_file():
         return None
-    return np.frombuffer(place.read_bytes(), _DTYPE)
+    with place.open("rb") as file:
+        return np.frombuffer(file.read(), _DTYPE)
 
 
 def is_seen(seen: np.ndarray, digests: np.ndarray) -> np.ndarray:

@@ -1,0 +1,351 @@
+"""From two exported models and labelled texts to what `trainer.compare` says.
+
+    result = compare(config)
+    result.to_json(), summary(result)
+
+Both answer every text of --dataset that neither was trained or chosen on, whatever
+split a run would put it in. Which texts those are, each model tells by hashes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import textwrap
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from trainer.champion import model as models
+from trainer.champion.contest import Contest, SliceContest, judge, word_slices
+from trainer.champion.model import Model
+from trainer.config import CompareConfig, DataConfig
+from trainer.data import places, sources
+from trainer.data.duplicates import normalized_digests
+from trainer.data.text_dataset import TextDataset
+from trainer.evaluation.worth import signed_points
+from trainer.messages import message
+from trainer.serving import seen_texts
+
+_COLUMNS = 100
+_MAX_LINES = 5
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two.
+
+    Attributes:
+      path: of the version.
+      version: its number; None: it has none.
+      status: "promoted", "held" or "forced".
+      bytes: of its files, as its manifest has it.
+      latency_ms: the median time of a text alone, measured in turns with the other.
+      knows_its_texts: whether it tells which texts it was trained or chosen on.
+    """
+
+    path: str
+    version: int | None
+    status: str
+    bytes: int | None
+    latency_ms: float
+    knows_its_texts: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A text on which exactly one of the two is right."""
+
+    text: str
+    file: str
+    line: int
+    label: str
+    champion: str
+    challenger: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What --output holds; the keys of the contest stand beside the others."""
+
+    contest: Contest
+    champion: Side
+    challenger: Side
+    dataset: str
+    differences: tuple[Difference, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Indented; `champion` and `challenger` are the sides with their accuracy."""
+        contest = dataclasses.asdict(self.contest)
+        sides = {
+            name: {
+                **dataclasses.asdict(getattr(self, name)),
+                "accuracy": contest.pop(name),
+                "interval_95": contest.pop(f"{name}_interval_95"),
+            }
+            for name in ("champion", "challenger")
+        }
+        content = {
+            **contest,
+            **sides,
+            "dataset": self.dataset,
+            "warnings": self.warnings,
+            "differences": [dataclasses.asdict(each) for each in self.differences],
+        }
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def compare(config: CompareConfig) -> Compared:
+    """Has both models answer, and judges.
+
+    Raises:
+      ValueError: a model, the data, or the two together cannot be used.
+    """
+    # Named before the data is read and TensorFlow started.
+    described = {
+        flag: models.described(models.place(location, flag=flag), flag=flag)
+        for flag, location in (
+            ("champion", config.champion),
+            ("challenger", config.challenger),
+        )
+    }
+    names = described["champion"]["constants"]["labels"]
+    models.refuse_other_labels(
+        names,
+        described["challenger"]["constants"]["labels"],
+        expected_of=f"--champion={config.champion}",
+        of=f"--challenger={config.challenger}",
+    )
+    data = read_texts(config.data, names)
+    champion, challenger = (
+        models.load(location, flag=flag, gpu_memory_mib=config.gpu_memory_mib)
+        for flag, location in (
+            ("champion", config.champion),
+            ("challenger", config.challenger),
+        )
+    )
+    is_fresh = unseen(normalized_digests(data.texts), [champion, challenger])
+    rows = np.flatnonzero(is_fresh)
+    if not len(rows):
+        raise ValueError(
+            message(
+                "--dataset must have texts that neither model was trained or chosen on",
+                received=f"{len(data):,} texts, all of which one of them was",
+                mend="give texts that were held out of both, such as a test set",
+            )
+        )
+    texts = data.texts.take(rows).to_pylist()
+    answered = [
+        model.answers(texts, batch_size=config.batch_size, description=description)
+        for model, description in ((champion, "champion"), (challenger, "challenger"))
+    ]
+    given = [
+        renumbered(answers.labels, model.label_names, data.label_names)
+        for answers, model in zip(answered, (champion, challenger))
+    ]
+    labels = data.labels[rows]
+    contest = judge(
+        labels,
+        given[1],
+        given[0],
+        margin=config.promote_margin,
+        is_same=_is_same(answered, champion, challenger),
+        num_left_out=int((~is_fresh).sum()),
+        slices={
+            "label": [data.label_names[each] for each in labels],
+            "words": word_slices(texts),
+            **_columns(config, rows),
+        },
+        min_slice=config.min_slice,
+    )
+    latencies = models.latencies_ms([champion, challenger], texts)
+    return Compared(
+        contest=contest,
+        champion=_side(champion, latencies[0]),
+        challenger=_side(challenger, latencies[1]),
+        dataset=config.data.dataset,
+        differences=tuple(
+            Difference(
+                text=texts[row],
+                file=data.places.of(int(rows[row]))[0],
+                line=data.places.of(int(rows[row]))[1],
+                label=data.label_names[labels[row]],
+                champion=data.label_names[given[0][row]],
+                challenger=data.label_names[given[1][row]],
+            )
+            for row in np.flatnonzero((given[0] == labels) != (given[1] == labels))
+        ),
+        warnings=tuple(_warnings(champion, challenger, contest)),
+    )
+
+
+def read_texts(config: DataConfig, names: Sequence[str]) -> TextDataset:
+    """All labelled texts of a data set, whatever their split.
+
+    Args:
+      names: of the models' labels, unless --label_names says what the data's mean.
+    """
+    wanted = config.label_names or tuple(names)
+    read = sources.load(dataclasses.replace(config, label_names=wanted))
+    models.refuse_other_labels(
+        names, read.label_names, expected_of="the models", of="--dataset"
+    )
+    parts = list(read.splits.values())
+    return TextDataset(
+        texts=pa.chunked_array(
+            [chunk for part in parts for chunk in part.texts.chunks], pa.large_string()
+        ),
+        labels=np.concatenate([part.labels for part in parts]),
+        label_names=read.label_names,
+        places=places.joined([part.places for part in parts]),
+    )
+
+
+def unseen(digests: np.ndarray, compared: Sequence[Model]) -> np.ndarray:
+    """bool [n], whether no model was trained or chosen on a text.
+
+    Args:
+      digests: uint8 [n, 32], of the normal forms.
+    """
+    is_fresh = np.ones(len(digests), bool)
+    for model in compared:
+        if model.seen is not None:
+            is_fresh &= ~seen_texts.is_seen(model.seen, digests)
+    return is_fresh
+
+
+def renumbered(
+    answers: np.ndarray, names: Sequence[str], wanted: Sequence[str]
+) -> np.ndarray:
+    """Positions in other names of the same labels."""
+    numbers = np.array([list(wanted).index(name) for name in names], np.int64)
+    result: np.ndarray = numbers[answers]
+    return result
+
+
+def _is_same(
+    answered: Sequence[models.Answers], champion: Model, challenger: Model
+) -> bool:
+    first, second = answered
+    return champion.label_names == challenger.label_names and bool(
+        np.array_equal(first.probabilities, second.probabilities)
+        and np.array_equal(first.labels, second.labels)
+    )
+
+
+def _columns(config: CompareConfig, rows: np.ndarray) -> Mapping[str, Sequence[str]]:
+    """The values of --slice_fields, of some rows; each is read as a group would be."""
+    found = {}
+    for name in config.slice_fields:
+        read = sources.load(dataclasses.replace(config.data, group_field=name))
+        values = [
+            value
+            for part in read.splits.values()
+            for value in (part.groups.to_pylist() if part.groups is not None else [])
+        ]
+        found[name] = [values[row] or "" for row in rows]
+    return found
+
+
+def _side(model: Model, latency_ms: float) -> Side:
+    return Side(
+        path=str(model.folder),
+        version=model.facts.get("version"),
+        status=model.facts.get("status", "promoted"),
+        bytes=model.facts.get("bytes"),
+        latency_ms=latency_ms,
+        knows_its_texts=model.seen is not None,
+    )
+
+
+def _warnings(champion: Model, challenger: Model, contest: Contest) -> list[str]:
+    found = [
+        f"{model.folder} does not tell which texts it was trained on (an export of an"
+        " older version): texts that it knows may be among those compared on"
+        for model in (champion, challenger)
+        if model.seen is None
+    ]
+    return found + [slice_sentence(each) for each in contest.slices if each.is_worse]
+
+
+def slice_sentence(each: SliceContest) -> str:
+    """A loss on a slice, in words."""
+    low, high = each.interval_95
+    end = "" if each.blocks else "; too few texts to hold it back"
+    return (
+        f"worse on the {each.num_texts:,} texts of {each.slice} {each.value}: "
+        f"{signed_points(each.difference)} points ({signed_points(low)} to"
+        f" {signed_points(high)}), p {each.p_holm:.2g} by Holm{end}"
+    )
+
+
+def sentence(contest: Contest) -> str:
+    """The verdict, in words with a full stop."""
+    low, high = contest.interval_95
+    numbers = (
+        f"{contest.challenger:.1%} right, the champion {contest.champion:.1%}, on"
+        f" {contest.num_texts:,} texts: {signed_points(contest.difference)} points"
+        f" ({signed_points(low)} to {signed_points(high)})"
+    )
+    margin = f"{100 * contest.margin:g} points"
+    said = {
+        "better": "The challenger is better",
+        "not_worse": f"The challenger is not worse by {margin} or more",
+        "worse": "The challenger is worse",
+        "undecided": "The texts cannot tell whether the challenger is worse",
+    }[contest.verdict]
+    end = ""
+    if contest.texts_to_settle:
+        end = f"; about {contest.texts_to_settle:,} texts would"
+    return f"{said}: {numbers}{end}."
+
+
+def summary(result: Compared) -> str:
+    """The result for people, in lines of at most 100 columns."""
+    contest = result.contest
+    sides = [
+        ("Champion", result.champion, contest.champion),
+        ("Challenger", result.challenger, contest.challenger),
+    ]
+    intervals = (contest.champion_interval_95, contest.challenger_interval_95)
+    lines = [textwrap.fill(sentence(contest), _COLUMNS), ""]
+    for (name, side, accuracy), (low, high) in zip(sides, intervals):
+        size = f"{side.bytes / 1e6:.1f} MB" if side.bytes else "size unknown"
+        lines.append(
+            f"{name:<12}{accuracy:.1%} ({low:.1%} to {high:.1%}), {size},"
+            f" {side.latency_ms:.0f} ms a text, {side.status}: {side.path}"
+        )
+    left_out = contest.num_left_out
+    lines += [
+        f"{'Left out':<12}{left_out:,} texts that one of them was trained or chosen on",
+        f"{'Differ':<12}on {contest.num_discordant:,} texts one alone is right: the"
+        f" challenger on {contest.num_only_challenger_right:,}, the champion on"
+        f" {contest.num_only_champion_right:,}; McNemar's p {contest.mcnemar_p:.2g}",
+    ]
+    if result.warnings:
+        lines += ["", "Doubts"]
+        for warning in result.warnings[:_MAX_LINES]:
+            lines.append(
+                textwrap.fill(
+                    warning,
+                    _COLUMNS,
+                    initial_indent="  - ",
+                    subsequent_indent="    ",
+                    break_on_hyphens=False,
+                )
+            )
+        if len(result.warnings) > _MAX_LINES:
+            lines.append(f"  and {len(result.warnings) - _MAX_LINES} more in --output")
+    return "\n".join(lines) + "\n"
+
+
+def public(contest: Contest) -> dict[str, Any]:
+    """Of a contest what a manifest and a history hold: no text, no column's value."""
+    content = dataclasses.asdict(contest)
+    content["num_blocking_slices"] = len(contest.blocking)
+    del content["slices"]
+    return content
