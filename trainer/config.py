@@ -44,6 +44,7 @@ CollectiveCommunication = Literal["auto", "ring", "nccl"]
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
 JitCompile = Literal["auto", "on", "off"]
 BestMetric = Literal["accuracy", "f1_macro", "mcc", "loss"]
+Promote = Literal["always", "better", "not_worse", "never"]
 DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 BadRows = Literal["error", "skip"]
 Escape = Literal["auto", "doubled", "backslash"]
@@ -916,6 +917,25 @@ class RuntimeConfig:
         )
 
 
+def _require_margin(margin: float) -> None:
+    _require(
+        0 <= margin < 1,
+        "--promote_margin must be a fraction from 0 to below 1",
+        received=str(margin),
+        mend="give 0.01 for a point",
+    )
+
+
+_MARGIN = 0.01
+_MARGIN_HELP = "A loss of accuracy that would be borne, as a fraction: within it a model is not worse."
+
+_MIN_SLICE = 50
+_MIN_SLICE_HELP = (
+    "Texts that a slice (a label, a length, a group) must have to hold a challenger back; "
+    "a smaller one can only warn."
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServingConfig:
     """What is exported, and how the exported model decides."""
@@ -993,10 +1013,36 @@ class ServingConfig:
         may_change=True,
     )
 
+    promote: Promote = setting(
+        "always",
+        "Whether the exported version is to serve (`latest` names it, and predict and "
+        "serve take it): `always`; `better`, if it is shown to be better than the version "
+        "that serves, on held-out texts that neither was trained on; `not_worse`, if it "
+        "is shown not to be worse by --promote_margin or more; `never`. Otherwise it is "
+        "exported and held. The first version is promoted. trainer.compare compares and "
+        "promotes by hand.",
+        may_change=True,
+    )
+    champion: str = setting(
+        "",
+        "The model to compare the trained one with: a version's folder, or a folder of "
+        "versions, then the one that serves. Empty: with --promote=better or not_worse, "
+        "the version that serves in the folder exported to; else none.",
+        may_change=True,
+    )
+    promote_margin: float = setting(_MARGIN, _MARGIN_HELP, may_change=True)
+    min_slice: int = setting(_MIN_SLICE, _MIN_SLICE_HELP, may_change=True)
+
+    @property
+    def is_challenger(self) -> bool:
+        """Whether the trained model is compared with one that serves."""
+        return bool(self.champion) or self.promote in ("better", "not_worse")
+
     def __post_init__(self) -> None:
         _require_choices(self)
         _require_at_least(self, 0, "keep_exports", "num_export_examples")
-        _require_at_least(self, 1, "max_serving_batch_size")
+        _require_at_least(self, 1, "max_serving_batch_size", "min_slice")
+        _require_margin(self.promote_margin)
         unknown = [name for name in self.export_formats if name not in EXPORT_FORMATS]
         _require(
             not unknown and "float32" in self.export_formats,
@@ -1513,15 +1559,6 @@ class AuditConfig:
         )
 
 
-_MARGIN = 0.01
-_MARGIN_HELP = "A loss of accuracy that would be borne, as a fraction: within it a model is not worse."
-_MIN_SLICE = 50
-_MIN_SLICE_HELP = (
-    "Texts that a slice (a label, a length, a group) must have to hold a challenger back; "
-    "a smaller one can only warn."
-)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareConfig:
     """What `python -m trainer.compare` does."""
@@ -1577,12 +1614,7 @@ class CompareConfig:
         _require(bool(self.champion), "--champion is required", received="none")
         _require_at_least(self, 1, "batch_size", "min_slice")
         _require_at_least(self, 0, "promote")
-        _require(
-            0 <= self.promote_margin < 1,
-            "--promote_margin must be a fraction from 0 to below 1",
-            received=str(self.promote_margin),
-            mend="give 0.01 for a point",
-        )
+        _require_margin(self.promote_margin)
         asked = {
             "--challenger": bool(self.challenger),
             "--promote": bool(self.promote),

@@ -25,6 +25,7 @@ from trainer.runtime import cluster
 from trainer.stages import (
     baselines,
     build,
+    challenge,
     context,
     dry_run as dry_runs,
     kept,
@@ -79,6 +80,7 @@ def dry_run(config: ExperimentConfig, *, load: Load = sources.load) -> str:
 
 def _stages(run: context.Run) -> RunResult:
     material = prepare.run(run)
+    champion = challenge.find(run, material)
     general = kept.read(run, material)
     built = build.run(run, material)
     started = kept.before(run, material, built, general)
@@ -90,8 +92,19 @@ def _stages(run: context.Run) -> RunResult:
     if not run.runtime.is_chief:
         return record.wait_for_chief(run)
     compared = baselines.compared(run, material, built, simple, trained, after)
+    challenged = challenge.run(run, material, after, champion)
     report = record.unpublished(
-        run, material, built, before, trained, after, compared, what_it_kept
+        run,
+        material,
+        built,
+        before,
+        trained,
+        after,
+        compared,
+        challenged.challenge,
+        what_it_kept,
     )
-    exported = publish.run(run, material, built, after, compared, what_it_kept)
+    exported = publish.run(
+        run, material, built, after, compared, challenged, what_it_kept
+    )
     return record.run(run, material, after, report, exported)

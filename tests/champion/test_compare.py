@@ -158,7 +158,11 @@ def test_promoted_by_hand_a_version_is_tried_first(
     warm_up = folder / "1" / "assets.extra" / "tf_serving_warmup_requests"
     content = warm_up.read_bytes()
     warm_up.write_bytes(content[:-20])
-    by_hand = {"champion": str(folder), "challenger": "", "data": DataConfig()}
+    by_hand: dict[str, Any] = {
+        "champion": str(folder),
+        "challenger": "",
+        "data": DataConfig(),
+    }
     forced = CompareConfig(**by_hand, promote=1, reason="2 is too slow")
     with pytest.raises(ValueError, match="answer its warm-up requests"):
         compare.main(forced)

@@ -41,6 +41,7 @@ from trainer.evaluation.schema import (
 MISSING = "–"
 # Instead of the exported model.
 UNPUBLISHED = "not yet: no export has passed its checks"
+HELD = "none, for this version is held; trainer.compare --promote would have it serve"
 NOT_WANTED = "none, as --export=false says; the same command without it exports"
 # Instead of an interval.
 TOO_FEW = "too few texts to say"
@@ -104,11 +105,20 @@ def summary_table(report: Report) -> str:
     }
     following = [f"{name:<12}{end or _no_export(report)}" for name, end in ends.items()]
     verdict = [textwrap.fill(report.worth, **_WRAPPED), ""] if report.worth else []
+    if report.champion is not None:
+        verdict += [textwrap.fill(report.champion.sentence, **_WRAPPED), ""]
+    if report.export is not None and report.export.status == "held":
+        held = (
+            f"Version {report.export.version} is held: {report.export.status_reason}."
+        )
+        verdict += [textwrap.fill(held, **_WRAPPED), ""]
     told = _doubt_lines(doubts.beside(report.worth, report.doubts))
     return "\n".join([*rows, "", *verdict, *told, *following]) + "\n"
 
 
 def _no_export(report: Report) -> str:
+    if report.export is not None:
+        return HELD
     return NOT_WANTED if report.status == "complete" else UNPUBLISHED
 
 

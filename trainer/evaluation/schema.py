@@ -592,10 +592,14 @@ class ExportFacts:
       num_parity_texts: texts on which it was compared with the trained model.
       parity_max_difference: the largest difference of a probability among them.
       formats: float32 first.
+      status: whether it serves: "promoted"; or "held".
+      status_reason: why.
     """
 
     path: str
     version: int
+    status: str = "promoted"
+    status_reason: str = ""
     num_parity_texts: int
     parity_max_difference: float
     formats: tuple[FormatFacts, ...]
@@ -704,6 +708,53 @@ class Comparison:
     cost_ratio: float | None
     only_model_right: tuple[Disagreement, ...]
     only_baseline_right: tuple[Disagreement, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChallengedSlice:
+    """The trained model beside the champion on a slice; see `champion/contest.py`."""
+
+    slice: str
+    value: str
+    num_texts: int
+    champion: float
+    challenger: float
+    difference: float
+    interval_95: Interval
+    p_holm: float
+    is_worse: bool
+    blocks: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Challenge:
+    """The trained model beside the one that serves; see `champion/contest.py`.
+
+    Attributes:
+      path: of the champion's version.
+      sentence: the verdict in words.
+      split: whose texts both answered, but for those that the champion has seen.
+    """
+
+    path: str
+    sentence: str
+    split: str
+    verdict: Literal["better", "not_worse", "undecided", "worse"]
+    margin: float
+    num_texts: int
+    num_left_out: int
+    champion: float
+    champion_interval_95: Interval
+    challenger: float
+    challenger_interval_95: Interval
+    difference: float
+    interval_95: Interval
+    mcnemar_p: float
+    num_discordant: int
+    num_only_champion_right: int
+    num_only_challenger_right: int
+    texts_to_settle: int | None
+    slices: tuple[ChallengedSlice, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -860,6 +911,8 @@ class Report:
       worth: one sentence on whether fine-tuning beats the best simple model; None:
         nothing was compared.
       kept: of general abilities; None: nothing was asked for.
+      champion: the model that serves, beside the trained one; None: none was asked for,
+        or there is none.
     """
 
     title: str
@@ -884,6 +937,7 @@ class Report:
     comparisons: Mapping[str, Comparison] = dataclasses.field(default_factory=dict)
     worth: str | None = None
     kept: Kept | None = None
+    champion: Challenge | None = None
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

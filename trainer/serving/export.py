@@ -32,15 +32,18 @@ from trainer import environment
 from trainer.messages import message
 from trainer.modeling import weights
 from trainer.serving import (
+    canary,
     formats,
     manifest,
     model_card,
+    promotion as promotions,
     seen_texts,
     stock_ops,
     versions,
     warmup,
 )
 from trainer.serving.formats.exportable import Classify, Exportable
+from trainer.serving.promotion import Promotion
 
 
 class Rounding(NamedTuple):
@@ -114,17 +117,19 @@ def publish(
     config: ServingConfig,
     checks: Checks,
     facts: Mapping[str, Any],
+    promotion: Promotion = promotions.ALWAYS,
 ) -> Facts:
     """Writes the next version, and publishes it if it computes what it should.
 
     Args:
+      promotion: whether the version is to serve.
       facts: what manifest and model card say of the run: `title`, `config`,
         `data_fingerprint`, `data`, `metrics`, `doubts`.
 
     Returns:
       For the report: `path`, `version`, `num_parity_texts`, `parity_max_difference` of
-      a probability, and `formats`: what was measured of each, `status` "published" or
-      "refused".
+      a probability, `status` and `status_reason`, and `formats`: what was measured of
+      each, `status` "published" or "refused".
 
     Raises:
       ValueError: the SavedModel's answers differ; nothing is published.
@@ -132,10 +137,24 @@ def publish(
     others = [name for name in EXPORT_FORMATS[1:] if name in config.export_formats]
     # Of all formats: another run may publish one that this run does not.
     with versions.claimed(folder, formats=EXPORT_FORMATS[1:]) as version:
+        told: Facts = {"status": promotion.status, "status_reason": promotion.reason}
+        if promotion.verdict:
+            told["verdict"] = dict(promotion.verdict)
         measured = _publish_all(
-            exportable, folder, version, others, config, checks, facts
+            exportable, folder, version, others, config, checks, {**facts, **told}
         )
-        if versions.set_latest(folder) == version:
+        if promotion.is_conditional and promotion.status == manifest.PROMOTED:
+            _try_in_a_fresh_process(folder, version)
+        promotion = promotions.settle(folder, version, promotion)
+        promotions.record(
+            folder,
+            version,
+            promotion.status,
+            reason=promotion.reason,
+            verdict=promotion.verdict,
+            **_measured_of_run(facts),
+        )
+        if versions.latest(folder) == version:
             batching = warmup.batching_parameters(_batch_sizes(config))
             storage.write_text(folder / warmup.BATCHING_FILE, batching)
         versions.remove_old(
@@ -146,7 +165,35 @@ def publish(
         "version": version,
         "num_parity_texts": len(checks.texts),
         "parity_max_difference": measured[0]["max_difference"],
+        "status": promotion.status,
+        "status_reason": promotion.reason,
         "formats": measured,
+    }
+
+
+def _try_in_a_fresh_process(folder: storage.Path, version: int) -> None:
+    """Raises ValueError where it fails there; the version is then held."""
+    place = folder / str(version)
+    _logger.info("trying version %d in a fresh process", version)
+    try:
+        canary.check(place)
+    except ValueError as error:
+        manifest.set_status(place, manifest.HELD, reason=f"the canary died: {error}")
+        raise
+
+
+def _measured_of_run(facts: Mapping[str, Any]) -> Facts:
+    """What the history says of a version's run."""
+    metrics = facts.get("metrics", {})
+    split = next((name for name in ("test", "validation") if name in metrics), None)
+    measured = metrics.get(split, {})
+    intervals = measured.get("confidence_intervals_95", {})
+    return {
+        "data": facts.get("config", {}).get("data", {}).get("dataset"),
+        "data_fingerprint": facts.get("data_fingerprint"),
+        "split": split,
+        "accuracy": measured.get("accuracy"),
+        "interval_95": intervals.get("accuracy"),
     }
 
 

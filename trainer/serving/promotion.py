@@ -11,6 +11,7 @@ is not held. To force one holds all above it. Each event is a file of its own in
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import getpass
 import json
@@ -28,6 +29,50 @@ from trainer.storage import Path
 FOLDER = "history"
 ROLLED_BACK = "rolled_back"
 FLAG = "champion"
+
+
+@dataclasses.dataclass(frozen=True)
+class Promotion:
+    """What a version that is about to be published will be.
+
+    Attributes:
+      status: "promoted" or "held".
+      reason: why.
+      served: the number that served when that was decided; None: none did.
+      is_conditional: whether it was decided by what served then.
+      verdict: on it and the champion, JSON-able; None: nothing was compared.
+    """
+
+    status: str
+    reason: str
+    served: int | None
+    is_conditional: bool = True
+    verdict: Mapping[str, Any] | None = None
+
+
+ALWAYS = Promotion(manifest.PROMOTED, "--promote=always", None, is_conditional=False)
+
+
+def settle(folder: Path, version: int, promotion: Promotion) -> Promotion:
+    """Has `latest` follow a version that was published, and what it came to.
+
+    Where another version was promoted since this one was compared, it is held, and that
+    one is named: of two at once, the second has to be compared with the first.
+    """
+    if not promotion.is_conditional or promotion.status == HELD:
+        versions.set_latest(folder)
+        return promotion
+    with folder_lock.held_in_turn(folder, flag=FLAG):
+        served = versions.latest(folder)
+        if served != promotion.served:
+            reason = (
+                f"version {served} was promoted meanwhile, and it was compared with "
+                f"{promotion.served or 'none'}: compare them with trainer.compare"
+            )
+            _set_status(folder, version, HELD, reason=reason)
+            promotion = dataclasses.replace(promotion, status=HELD, reason=reason)
+        versions.set_latest(folder)
+    return promotion
 
 
 def record(folder: Path, version: int, event: str, **facts: Any) -> None:

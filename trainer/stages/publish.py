@@ -34,7 +34,10 @@ from trainer.runtime import strategies
 from trainer.serving import export as exports
 from trainer.serving.formats.exportable import Exportable
 from trainer.stages.baselines import Compared
+from trainer.serving import promotion as promotions
+from trainer.serving.promotion import Promotion
 from trainer.stages.build import Built
+from trainer.stages.challenge import Challenged
 from trainer.stages.context import Run
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
@@ -78,7 +81,8 @@ def run(
     built: Built,
     after: After,
     compared: Compared,
-    kept: schema.Kept | None = None,
+    challenged: Challenged,
+    kept: schema.Kept | None,
 ) -> Exported:
     """Publishes the weights in all formats wanted, checked against memory.
 
@@ -94,7 +98,12 @@ def run(
         [built.classifier],
         after,
         settings_in_words=built.settings_in_words,
-        facts={**compared.public_facts(), "kept": kept and kept.sentence},
+        facts={
+            **compared.public_facts(),
+            "kept": kept and kept.sentence,
+            "champion": challenged.challenge and challenged.challenge.sentence,
+        },
+        promotion=challenged.promotion,
     )
     run.stopwatch.lap("export_secs")
     limit = run.config.serving.max_accuracy_drop
@@ -109,6 +118,7 @@ def publish(
     *,
     settings_in_words: Mapping[str, str],
     facts: Mapping[str, Any],
+    promotion: Promotion = promotions.ALWAYS,
 ) -> ExportFacts:
     """Publishes classifiers as one model: the only one, or an ensemble of several.
 
@@ -117,6 +127,7 @@ def publish(
       after: of what is exported: of an ensemble, all its logits are the ensemble's.
       settings_in_words: for the model card.
       facts: likewise, besides what run and material tell, or instead of it.
+      promotion: whether the version is to serve.
 
     Raises:
       ValueError: the export does not compute what the classifiers do.
@@ -143,6 +154,7 @@ def publish(
             run, material, trained, after, [make("float32") for make in makers]
         ),
         facts={**_manifest_facts(run, material, settings_in_words, after), **facts},
+        promotion=promotion,
     )
     return schema.from_mapping(ExportFacts, published)
 

@@ -33,6 +33,7 @@ from trainer.evaluation import report as pages
 from trainer.evaluation import doubts, schema
 from trainer.messages import message
 from trainer.run_folder import RunFolder
+from trainer.serving.manifest import HELD
 from trainer.stages import predictions, prepare, samples
 from trainer.stages.baselines import Compared
 from trainer.stages.build import Built
@@ -71,6 +72,7 @@ def unpublished(
     trained: Trained,
     after: After,
     compared: Compared,
+    challenge: schema.Challenge | None,
     kept: schema.Kept | None,
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
@@ -105,6 +107,7 @@ def unpublished(
         commands=schema.Commands(predict=None),
         settings_in_words=built.settings_in_words,
         kept=kept,
+        champion=challenge,
         **compared.facts(),
     )
     if not run.folder.is_finished:
@@ -180,7 +183,11 @@ def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Re
         export=export,
         paths=dataclasses.replace(report.paths, saved_model=saved_model),
         commands=schema.Commands(
-            predict=_predict_command(saved_model) if saved_model else None
+            predict=(
+                _predict_command(saved_model)
+                if export is not None and export.status != HELD
+                else None
+            )
         ),
     )
 

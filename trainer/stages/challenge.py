@@ -1,0 +1,177 @@
+"""The stage that holds the trained model against the one that serves, if asked to.
+
+    champion = challenge.find(run, material)            # before training: it may refuse
+    challenged = challenge.run(run, material, after, champion)      # the chief
+    challenged.contest, challenged.promotion.status
+
+Both answer the held-out texts of the run that the champion was not trained or chosen
+on. What follows for the version that is exported is `Promotion`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Sequence
+
+import numpy as np
+
+from trainer.champion import comparing
+from trainer.champion import model as models
+from trainer.champion.contest import Contest, judge, word_slices
+from trainer.config import ServingConfig
+from trainer.data.duplicates import normalized_digests
+from trainer.evaluation import schema
+from trainer.messages import message
+from trainer.serving import versions
+from trainer.serving.manifest import HELD, PROMOTED
+from trainer.serving.promotion import Promotion
+from trainer.stages.context import Run
+from trainer.stages.measure import After
+from trainer.stages.prepare import Material
+from trainer.storage import Path
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Challenged:
+    """What became of the challenge.
+
+    Attributes:
+      challenge: the report's `champion`; None: nothing was compared.
+      promotion: what the exported version will be.
+    """
+
+    challenge: schema.Challenge | None
+    promotion: Promotion
+
+
+def find(run: Run, material: Material) -> Path | None:
+    """The version to compare with; None: there is none, or none is asked for.
+
+    Raises:
+      ValueError: it cannot be compared with.
+    """
+    config = run.config.serving
+    if not (config.is_challenger and config.export):
+        return None
+    if material.held_out is None:
+        raise ValueError(
+            message(
+                "a model is compared on held-out texts",
+                received=f"--promote={config.promote} without any",
+                mend="hold some out (--test_one_in), or set --promote=always",
+            )
+        )
+    if config.champion:
+        champion = models.place(config.champion, flag="champion")
+    else:
+        number = versions.latest(run.resolved.export_folder)
+        if number is None:
+            _logger.info("no version serves yet: the first one is promoted")
+            return None
+        champion = run.resolved.export_folder / str(number)
+    facts = models.described(champion, flag="champion")
+    models.refuse_other_labels(
+        facts["constants"]["labels"],
+        material.label_names,
+        expected_of=f"the champion, {champion}",
+        of="the data",
+    )
+    return champion
+
+
+def run(
+    run: Run, material: Material, after: After, champion: Path | None
+) -> Challenged:
+    """Compares, and says whether the export is to serve.
+
+    Raises:
+      ValueError: the champion is damaged, or no text is left to compare on.
+    """
+    config = run.config.serving
+    served = versions.latest(run.resolved.export_folder)
+    if champion is None:
+        return Challenged(None, _alone(config, served))
+    _logger.info("asking the champion, %s", champion)
+    model = models.load(str(champion), flag="champion")
+    split = material.held_out
+    assert split is not None  # `find` has seen to it.
+    rows = material.splits[split].rows
+    texts = material.texts.pool.texts.take(rows)
+    is_fresh = comparing.unseen(normalized_digests(texts), [model])
+    if not is_fresh.any():
+        raise ValueError(
+            message(
+                f"there must be {split} texts that the champion has not seen",
+                received=f"{len(rows):,}, all of which {champion} was trained or"
+                " chosen on",
+                mend="give --test_dataset, with texts that were held out of both",
+            )
+        )
+    fresh = texts.filter(is_fresh).to_pylist()
+    answered = model.answers(
+        fresh, batch_size=run.resolved.eval_batch_size, description="champion"
+    )
+    labels = after.labels[split][is_fresh]
+    contest = judge(
+        labels,
+        after.decision.labels(after.logits[split])[is_fresh],
+        comparing.renumbered(answered.labels, model.label_names, material.label_names),
+        margin=config.promote_margin,
+        num_left_out=int((~is_fresh).sum()),
+        slices={
+            "label": [material.label_names[each] for each in labels],
+            "words": word_slices(fresh),
+            **_groups(material, rows[is_fresh]),
+        },
+        min_slice=config.min_slice,
+    )
+    sentence = comparing.sentence(contest)
+    _logger.info("%s", sentence)
+    content = {
+        **dataclasses.asdict(contest),
+        "path": str(champion),
+        "sentence": sentence,
+        "split": split,
+    }
+    return Challenged(
+        schema.from_mapping(schema.Challenge, content),
+        _promotion(config, contest, served),
+    )
+
+
+def _alone(config: ServingConfig, served: int | None) -> Promotion:
+    """Without a comparison."""
+    if config.promote == "never":
+        return Promotion(HELD, "--promote=never", served)
+    if config.promote == "always":
+        return Promotion(PROMOTED, "--promote=always", None, is_conditional=False)
+    return Promotion(
+        PROMOTED, "the first version: there was none to compare with", None
+    )
+
+
+def _promotion(
+    config: ServingConfig, contest: Contest, served: int | None
+) -> Promotion:
+    verdict = contest.verdict
+    if config.promote in ("always", "never"):
+        alone = _alone(config, served)
+        return dataclasses.replace(alone, verdict=comparing.public(contest))
+    enough = ("better",) if config.promote == "better" else ("better", "not_worse")
+    reason = f"--promote={config.promote}, and the verdict is {verdict}"
+    status = PROMOTED if verdict in enough else HELD
+    if contest.blocking and status == PROMOTED:
+        status = HELD
+        reason += f", but it is {comparing.slice_sentence(contest.blocking[0])}"
+    return Promotion(status, reason, served, verdict=comparing.public(contest))
+
+
+def _groups(material: Material, rows: np.ndarray) -> dict[str, Sequence[str]]:
+    """The groups of --group_field, as numbers: their names are not kept."""
+    numbers = material.texts.pool.group_numbers
+    if numbers is None:
+        return {}
+    return {"group": ["" if each < 0 else str(each) for each in numbers[rows]]}
