@@ -27,11 +27,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("training", "evaluation"),
     ("tasks",),
     ("serving", "baselines", "forecast", "trackers"),
+    ("kept", "champion"),
     ("run_folder", "flags"),
     ("stages",),
     ("experiment",),
     ("studies",),
-    ("main", "predict", "serve", "audit", "study"),
+    ("main", "predict", "serve", "audit", "study", "compare"),
 )
 
 

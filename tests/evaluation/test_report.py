@@ -136,6 +136,7 @@ def test_page_shows_the_pictures_of_the_held_out_split() -> None:
     drawn = [
         *report_lib._comparison_pictures(report, "test"),
         *figures.held_out_pictures(report.after["test"]),
+        *figures.kept_pictures(report.kept),
         *figures.learning_pictures(report.history, best_step=20),
         *figures.data_pictures(report.data),
     ]
@@ -514,7 +515,7 @@ def test_summary_wraps_doubts() -> None:
 
 
 def test_summary_has_the_simple_models_and_the_verdict() -> None:
-    report = _full_report()
+    report = _replaced(_full_report(), "", champion=None)
     # A doubt that the verdict tells is not told again.
     told = schema.Doubt(kind="no_better_than_commonest", message="no better, alas")
     report = _replaced(report, "", doubts=(*report.doubts, told))
@@ -543,6 +544,21 @@ def _rows_of_worth(report: Any) -> dict[str, list[str]]:
         title: [" ".join(cell).strip() for cell in row] for title, row in table["rows"]
     }
     return {"": table["columns"], **rows}
+
+
+def test_what_was_kept_and_the_champion_are_told_everywhere() -> None:
+    report = _full_report()
+    text = _Page(report_lib.render_html(report)).text
+    assert "A linear probe lost." in text and "Training was stopped at step 10" in text
+    assert "runs/old/export/3" in text and "better: 86.4% right." in text
+    assert "The challenger is better" in report_lib.summary_table(report)
+    held = _replaced(report, "export", status="held", status_reason="too little")
+    held = _replaced(held, "", commands=schema.Commands(predict=None))
+    assert "Version 1 is held: too little." in report_lib.summary_table(held)
+    assert "trainer.compare --promote" in report_lib.summary_table(held)
+    assert "Version 1 is held:" in _Page(report_lib.render_html(held)).text
+    without = _replaced(report, "", kept=None, champion=None)
+    assert "What it kept" not in _Page(report_lib.render_html(without)).text
 
 
 def test_page_compares_the_simple_models() -> None:

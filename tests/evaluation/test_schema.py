@@ -33,7 +33,7 @@ KEYS = {
     "": (
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
-        "baselines comparisons worth"
+        "baselines comparisons worth kept champion"
     ),
     **{
         f"{when}.*{part}": keys
@@ -115,16 +115,44 @@ KEYS = {
     "timing": (
         "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
         "baselines_secs secs_to_first_step train_and_validate_secs "
-        "evaluate_after_secs export_secs train_steps_secs train_examples_per_sec "
+        "evaluate_after_secs export_secs general_secs train_steps_secs "
+        "train_examples_per_sec "
         "input_wait_fraction peak_host_memory_bytes peak_device_memory_bytes"
     ),
-    "export": "path version num_parity_texts parity_max_difference formats",
+    "export": (
+        "path version status status_reason num_parity_texts parity_max_difference "
+        "formats"
+    ),
     "export.formats[]": (
         "format bytes latency_ms texts_per_sec num_texts accuracy max_difference "
         "num_other_labels num_ties accuracy_drop status path"
     ),
     "paths": "report saved_model predictions",
     "commands": "predict",
+    "kept": "sentence texts layers chance_overlap probe watched stopped_at",
+    **{
+        f"kept{part}.texts": "source num_available num_left_out num_texts"
+        for part in ("", ".probe")
+    },
+    "kept.layers[]": (
+        "layer alikeness alikeness_of_halves neighbour_overlap "
+        "neighbour_overlap_of_halves"
+    ),
+    "kept.probe": (
+        "texts num_labels commonest before after difference interval_95 mcnemar_p "
+        "difference_of_halves old_probe_after verdict"
+    ),
+    "kept.watched[]": "step probe_accuracy probe_drop alikeness",
+    "champion": (
+        "path sentence split verdict margin num_texts num_left_out champion "
+        "champion_interval_95 challenger challenger_interval_95 difference interval_95 "
+        "mcnemar_p num_discordant num_only_champion_right num_only_challenger_right "
+        "texts_to_settle slices"
+    ),
+    "champion.slices[]": (
+        "slice value num_texts champion challenger difference interval_95 p_holm "
+        "is_worse blocks"
+    ),
 }
 
 

@@ -351,6 +351,75 @@ def export_facts() -> schema.ExportFacts:
     )
 
 
+GENERAL = schema.GeneralTexts(
+    source="files:brown.txt", num_available=2602, num_left_out=3, num_texts=500
+)
+KEPT = schema.Kept(
+    sentence="A linear probe lost.",
+    texts=GENERAL,
+    layers=tuple(
+        schema.LayerKept(
+            layer=layer,
+            alikeness=alike,
+            alikeness_of_halves=(alike, None),
+            neighbour_overlap=0.7,
+            neighbour_overlap_of_halves=(0.8, 0.75),
+        )
+        for layer, alike in enumerate((1.0, 0.6, None))
+    ),
+    chance_overlap=0.02,
+    probe=schema.ProbeKept(
+        texts=GENERAL,
+        num_labels=5,
+        commonest=0.23,
+        before=0.92,
+        after=0.88,
+        difference=-0.04,
+        interval_95=(-0.06, -0.02),
+        mcnemar_p=0.002,
+        difference_of_halves=(-0.05, -0.03),
+        old_probe_after=0.7,
+        verdict="worse",
+    ),
+    watched=(schema.Watched(step=10, probe_accuracy=0.9, probe_drop=0.02),),
+    stopped_at=10,
+)
+CHALLENGE = schema.Challenge(
+    path="runs/old/export/3",
+    sentence="The challenger is better: 86.4% right.",
+    split="test",
+    verdict="better",
+    margin=0.01,
+    num_texts=500,
+    num_left_out=12,
+    champion=0.8,
+    champion_interval_95=(0.76, 0.83),
+    challenger=0.864,
+    challenger_interval_95=(0.83, 0.89),
+    difference=0.064,
+    interval_95=(0.03, 0.1),
+    mcnemar_p=0.001,
+    num_discordant=70,
+    num_only_champion_right=19,
+    num_only_challenger_right=51,
+    texts_to_settle=None,
+    slices=(
+        schema.ChallengedSlice(
+            slice="label",
+            value="good",
+            num_texts=250,
+            champion=0.8,
+            challenger=0.7,
+            difference=-0.1,
+            interval_95=(-0.15, -0.05),
+            p_holm=0.01,
+            is_worse=True,
+            blocks=True,
+        ),
+    ),
+)
+
+
 def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
     """A run with both held-out splits, a sample, a warning and two formats."""
     return schema.Report(
@@ -399,6 +468,8 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         baselines=BASELINES,
         comparisons=COMPARISONS,
         worth=WORTH,
+        kept=KEPT,
+        champion=CHALLENGE,
     )
 
 
@@ -426,6 +497,8 @@ def emptied_report() -> schema.Report:
         baselines={},
         comparisons={},
         worth=None,
+        kept=None,
+        champion=None,
         config={},
         environment={},
         history=schema.History(train=(), validation=()),

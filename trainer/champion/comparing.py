@@ -13,7 +13,7 @@ import dataclasses
 import json
 import logging
 import textwrap
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -105,32 +105,14 @@ def compare(config: CompareConfig) -> Compared:
     Raises:
       ValueError: a model, the data, or the two together cannot be used.
     """
-    # Named before the data is read and TensorFlow started.
-    described = {
-        flag: models.described(models.place(location, flag=flag), flag=flag)
-        for flag, location in (
-            ("champion", config.champion),
-            ("challenger", config.challenger),
-        )
-    }
-    names = described["champion"]["constants"]["labels"]
-    models.refuse_other_labels(
-        names,
-        described["challenger"]["constants"]["labels"],
-        expected_of=f"--champion={config.champion}",
-        of=f"--challenger={config.challenger}",
-    )
-    data = read_texts(config.data, names)
-    champion, challenger = (
+    locations = {"champion": config.champion, "challenger": config.challenger}
+    data = read_texts(config.data, _label_names(locations))
+    champion, challenger = sides = [
         models.load(location, flag=flag, gpu_memory_mib=config.gpu_memory_mib)
-        for flag, location in (
-            ("champion", config.champion),
-            ("challenger", config.challenger),
-        )
-    )
-    is_fresh = unseen(normalized_digests(data.texts), [champion, challenger])
-    rows = np.flatnonzero(is_fresh)
-    if not len(rows):
+        for flag, location in locations.items()
+    ]
+    is_fresh = unseen(normalized_digests(data.texts), sides)
+    if not is_fresh.any():
         raise ValueError(
             message(
                 "--dataset must have texts that neither model was trained or chosen on",
@@ -138,49 +120,76 @@ def compare(config: CompareConfig) -> Compared:
                 mend="give texts that were held out of both, such as a test set",
             )
         )
-    texts = data.texts.take(rows).to_pylist()
+    fresh = data.filter(is_fresh)
+    texts = fresh.texts.to_pylist()
     answered = [
-        model.answers(texts, batch_size=config.batch_size, description=description)
-        for model, description in ((champion, "champion"), (challenger, "challenger"))
+        side.answers(texts, batch_size=config.batch_size, description=flag)
+        for flag, side in zip(locations, sides)
     ]
     given = [
-        renumbered(answers.labels, model.label_names, data.label_names)
-        for answers, model in zip(answered, (champion, challenger))
+        renumbered(answers.labels, side.label_names, data.label_names)
+        for answers, side in zip(answered, sides)
     ]
-    labels = data.labels[rows]
     contest = judge(
-        labels,
+        fresh.labels,
         given[1],
         given[0],
         margin=config.promote_margin,
         is_same=_is_same(answered, champion, challenger),
         num_left_out=int((~is_fresh).sum()),
         slices={
-            "label": [data.label_names[each] for each in labels],
+            "label": [data.label_names[each] for each in fresh.labels],
             "words": word_slices(texts),
-            **_columns(config, rows),
+            **_columns(config, np.flatnonzero(is_fresh)),
         },
         min_slice=config.min_slice,
     )
-    latencies = models.latencies_ms([champion, challenger], texts)
+    latencies = models.latencies_ms(sides, texts)
     return Compared(
         contest=contest,
         champion=_side(champion, latencies[0]),
         challenger=_side(challenger, latencies[1]),
         dataset=config.data.dataset,
-        differences=tuple(
-            Difference(
-                text=texts[row],
-                file=data.places.of(int(rows[row]))[0],
-                line=data.places.of(int(rows[row]))[1],
-                label=data.label_names[labels[row]],
-                champion=data.label_names[given[0][row]],
-                challenger=data.label_names[given[1][row]],
-            )
-            for row in np.flatnonzero((given[0] == labels) != (given[1] == labels))
-        ),
+        differences=tuple(_differences(fresh, texts, *given)),
         warnings=tuple(_warnings(champion, challenger, contest)),
     )
+
+
+def _label_names(locations: Mapping[str, str]) -> Sequence[str]:
+    """The labels of both, named before the data is read and TensorFlow started."""
+    names = [
+        models.described(models.place(location, flag=flag), flag=flag)["constants"][
+            "labels"
+        ]
+        for flag, location in locations.items()
+    ]
+    models.refuse_other_labels(
+        *names,
+        expected_of=f"--champion={locations['champion']}",
+        of=f"--challenger={locations['challenger']}",
+    )
+    first: Sequence[str] = names[0]
+    return first
+
+
+def _differences(
+    data: TextDataset,
+    texts: Sequence[str],
+    champion: np.ndarray,
+    challenger: np.ndarray,
+) -> Iterator[Difference]:
+    """The texts on which exactly one is right."""
+    names, labels = data.label_names, data.labels
+    for row in np.flatnonzero((champion == labels) != (challenger == labels)):
+        file, line = data.places.of(int(row))
+        yield Difference(
+            text=texts[row],
+            file=file,
+            line=line,
+            label=names[labels[row]],
+            champion=names[champion[row]],
+            challenger=names[challenger[row]],
+        )
 
 
 def read_texts(config: DataConfig, names: Sequence[str]) -> TextDataset:

@@ -107,7 +107,7 @@ def _left(
     if (~is_trained).sum() < MIN_TEXTS:
         first = ""
         if is_trained.any():
-            file, line = data.places.of(int(is_trained.argmax()))
+            file, line = data.places.of(int(np.flatnonzero(is_trained)[0]))
             first = f", {is_trained.sum()} of them texts that the run trains on (the"
             first += f" first is {file}:{line})"
         raise ValueError(

@@ -19,6 +19,7 @@ import numpy as np
 
 from trainer.baselines import logistic_regression
 from trainer.baselines.examples import Examples
+from trainer.tasks.predictions import Predictions
 
 NUM_FOLDS = 5
 
@@ -45,7 +46,7 @@ class Probed:
             is_asked = self.folds == fold
             if is_asked.any():
                 logits = model.logits((vectors[is_asked] - mean) / scale)
-                answers[is_asked] = logits.argmax(axis=1)
+                answers[is_asked] = Predictions(logits).predicted
         return answers
 
 
