@@ -69,6 +69,15 @@ RUN_BY = {
     "--study=ladder": "tests/studies/test_ladder.py::"
     "test_the_smallest_that_is_not_shown_to_be_worse",
     "--study=seeds": "tests/studies/test_seeds.py::test_it_says_how_much_is_luck",
+    "--challenger=": "tests/champion/test_compare.py::"
+    "test_the_better_one_is_told_on_texts_that_neither_has_seen",
+    "--promote=not_worse": "tests/stages/test_challenge.py::test_a_month_of_versions",
+    "--promote=3": "tests/champion/test_compare.py::"
+    "test_promoted_by_hand_a_version_is_tried_first",
+    "--rollback": "tests/serving/test_promotion.py::"
+    "test_rolled_back_the_one_before_serves",
+    "--history=": "tests/champion/test_compare.py::"
+    "test_promoted_by_hand_a_version_is_tried_first",
     "scripts.benchmarks.benchmark": "tests/test_benchmark.py::test_it_runs",
     "scripts.benchmarks.measure_scaling": "tests/test_measure_scaling.py::test_it_runs",
 }
