@@ -38,6 +38,7 @@ _ABSENT: Mapping[str, Any] = {
     "baselines": {},
     "comparisons": {},
     "ensemble": (),
+    "lora_init_sha256": None,
 }
 
 
@@ -59,7 +60,7 @@ def render(facts: Mapping[str, Any]) -> str:
     that may be shown to everybody, with `label` and `score`; `worth`, the sentence of
     `evaluation/worth.py`, with `baselines` and `comparisons`, by name, the keys of
     `schema.BaselineFacts` and `schema.Comparison`; `ensemble`, of several models a
-    mapping each.
+    mapping each; `lora_init_sha256`, of the adapter that training began with.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;

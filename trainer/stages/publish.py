@@ -27,7 +27,7 @@ from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.evaluation.schema import Doubt, ExportFacts
 from trainer.modeling import classifier as classifiers
-from trainer.modeling import ensemble, lora, weights
+from trainer.modeling import adapters, ensemble, lora, weights
 from trainer.modeling.forward import Forward
 from trainer.runtime import strategies
 from trainer.serving import export as exports
@@ -131,6 +131,11 @@ def publish(
         bucket_lengths=material.bucket_lengths,
         decision=after.decision,
         data=run.config.data,
+        adapter=(
+            adapters.of(trained[0])
+            if "peft" in run.config.serving.export_formats
+            else None
+        ),
     )
     published = exports.publish(
         exportable,
@@ -245,6 +250,7 @@ def _manifest_facts(
         "doubts": [dataclasses.asdict(doubt) for doubt in after.doubts],
         "settings_in_words": dict(settings_in_words),
         "data_fingerprint": dict(material.fingerprint),
+        "lora_init_sha256": material.adapter_sha256,
         "metrics": {
             split: {
                 name: value

@@ -11,6 +11,7 @@ import numpy as np
 from trainer.config import DataConfig
 from trainer.data.tokens import TextEncoder
 from trainer.modeling import ensemble
+from trainer.modeling.adapters import Adapter
 from trainer.modeling.ensemble import ServedForward
 from trainer.modeling.presets import Preset
 from trainer.tasks.task import Decision
@@ -42,6 +43,8 @@ class Exportable:
       bucket_lengths: padded lengths in tokens, ascending.
       decision: how a label follows from logits.
       data: how texts are cut.
+      adapter: what LoRA learned, which is in the classifier too; None but for the
+        format that holds it alone.
     """
 
     make_classifiers: tuple[MakeClassifier, ...]
@@ -51,6 +54,7 @@ class Exportable:
     bucket_lengths: tuple[int, ...]
     decision: Decision
     data: DataConfig
+    adapter: Adapter | None = None
 
     def make_classifier(self, policy: str) -> keras.Model:
         """The only classifier, for a format that holds one.
