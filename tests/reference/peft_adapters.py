@@ -25,6 +25,7 @@ import json
 import pathlib
 import platform
 import sys
+from typing import Any
 
 import numpy as np
 import peft
@@ -90,14 +91,11 @@ def main(folder: pathlib.Path) -> None:
         "transformers": transformers.__version__,
         "peft": peft.__version__,
     }
-    np.savez(
-        folder / "found.npz",
-        versions=json.dumps(versions),
-        **{
-            name: logits(folder, place)
-            for name, place in (*ours.items(), ("theirs", folder / "theirs"))
-        },
-    )
+    found: dict[str, Any] = {
+        name: logits(folder, place)
+        for name, place in (*ours.items(), ("theirs", folder / "theirs"))
+    }
+    np.savez(folder / "found.npz", versions=json.dumps(versions), **found)
 
 
 if __name__ == "__main__":

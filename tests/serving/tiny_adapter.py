@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,7 +46,7 @@ def make_classifier(base: str, targets: tuple[str, ...]) -> keras.Model:
     return classifier
 
 
-def tokens() -> dict[str, np.ndarray]:
+def tokens() -> dict[str, Any]:
     """Random token ids, rows of different lengths."""
     num_tokens = np.array([12, 3, 7])
     ids = np.random.default_rng(6).integers(5, len(tiny.VOCABULARY), (3, 12))

@@ -72,7 +72,7 @@ _WITHOUT_EFFECT = frozenset(
     ("auto_mapping", "revision", "inference_mode", "peft_version", "megatron_core")
     + ("qalora_group_size", "lora_dropout", "ensure_weight_tying")
 )
-_OFF = (None, False, "", "none", [], {})
+_OFF: tuple[object, ...] = (None, False, "", "none", [], {})
 # First values of the factors that leave the base as it is; others, such as "pissa",
 # take from its kernels what they put into the factors.
 _PLAIN_STARTS = (True, False, "gaussian")
@@ -271,11 +271,12 @@ def _refuse_settings(config: Mapping[str, Any], place: storage.Path) -> None:
 def _tensors(content: bytes, place: storage.Path) -> dict[str, np.ndarray]:
     """float32, by name."""
     try:
+        named = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
         return {
             name: np.frombuffer(each["data"], _DTYPES[each["dtype"]])
             .reshape(each["shape"])
             .astype(np.float32)
-            for name, each in safetensors.deserialize(content)
+            for name, each in named
         }
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise ValueError(

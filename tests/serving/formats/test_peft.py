@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -160,19 +161,24 @@ def test_ours_read_again_is_the_same(folder: pathlib.Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def source(tiny_hugging_face: str) -> Exportable:
+def trained(tiny_hugging_face: str) -> keras.Model:
+    """One that has the numbers of PEFT's adapter."""
+    return begun(tiny_hugging_face, adapters.read(str(THEIRS)))
+
+
+@pytest.fixture(scope="module")
+def source(trained: keras.Model, tiny_hugging_face: str) -> Exportable:
     """A classifier whose factors are merged, and its adapter."""
-    trained = tiny_adapter.make_classifier(tiny_hugging_face, ("query", "output"))
 
     def make(policy: str) -> keras.Model:
         copied = tiny_export.make_classifier(tiny_hugging_face, "first", policy)
         weights.assign(lora.merged(trained), copied)
         return copied
 
-    plain = tiny_export.make_source(tiny_hugging_face)
-    values = {field: getattr(plain, field) for field in plain.__dataclass_fields__}
-    return Exportable(
-        **values | {"make_classifiers": (make,), "adapter": adapters.of(trained)}
+    return dataclasses.replace(
+        tiny_export.make_source(tiny_hugging_face),
+        make_classifiers=(make,),
+        adapter=adapters.of(trained),
     )
 
 
@@ -320,19 +326,26 @@ def test_files_that_are_not_there(tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_another_model_is_named_by_its_tensors(
-    tensors: dict[str, Any], said: str, tiny_hugging_face: str, tmp_path: pathlib.Path
+    tensors: dict[str, Any], said: str, trained: keras.Model, tmp_path: pathlib.Path
 ) -> None:
+    """And nothing of it is taken over."""
     adapter = adapters.read(changed(tmp_path / "a", tensors))
+    key = f"{QUERY.replace('query', 'key')}.lora_A.weight"
+    other = {**adapter.tensors, key: adapter.tensors[key] + 1}
     with pytest.raises(ValueError, match=said):
-        begun(tiny_hugging_face, adapter)
+        adapters.assign(dataclasses.replace(adapter, tensors=other), trained)
+    np.testing.assert_array_equal(
+        adapters.of(trained).tensors[key], adapter.tensors[key]
+    )
 
 
 def settings(**changes: Any) -> ModelConfig:
     """Those that PEFT's adapter was made with."""
-    values = {"lora_rank": 2, "lora_alpha": 5.0, "lora_targets": LORA_TARGETS}
-    return ModelConfig(
-        **{"preset": "a/base", "lora_init_from": str(THEIRS), **values} | changes
-    )
+    values: dict[str, Any] = {
+        **{"preset": "a/base", "lora_init_from": str(THEIRS)},
+        **{"lora_rank": 2, "lora_alpha": 5.0, "lora_targets": LORA_TARGETS},
+    }
+    return ModelConfig(**values | changes)
 
 
 def test_flags_must_be_the_adapters(caplog: pytest.LogCaptureFixture) -> None:
