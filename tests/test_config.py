@@ -159,6 +159,29 @@ INSTEAD: dict[str, Any] = dict(
     lora_rank=0,
     freeze_layers=2,
 )
+BEGUN: dict[str, Any] = dict(
+    lora_init_from="a/peft/1",
+    pooling="first",
+    head_start="random",
+)
+# Which settings each of them leaves at their defaults.
+UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "off_default": (
+        {},
+        {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
+        | {"lora_init_from"},
+    ),
+    "instead": (
+        INSTEAD,
+        {"warmup_fraction", "num_virtual_devices", "decision_metric"}
+        | {"abstain_accuracy", "lora_rank", "lora_init_from"},
+    ),
+    "begun": (
+        BEGUN,
+        {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
+        | {"pooling", "head_start"},
+    ),
+}
 # What a run may go on with another value of: nothing that its weights depend on, nor
 # anything that was done with the old value already.
 MAY_CHANGE = {
@@ -330,6 +353,26 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(export_formats=("float32", "huggingface"), pooling="mean"),
         ["--export_formats=huggingface", "--pooling=first", "pooling=mean"],
     ),
+    "mean_pooled_peft": (
+        dict(export_formats=("float32", "peft"), pooling="mean", lora_rank=2),
+        ["--export_formats=peft", "--pooling=first", "pooling=mean"],
+    ),
+    "peft_without_lora": (
+        dict(export_formats=("float32", "peft")),
+        ["--export_formats=peft", "lora_rank=0; give --lora_rank, or export hugging"],
+    ),
+    "start_without_lora": (
+        dict(lora_init_from="a"),
+        ["--lora_init_from begins", "lora_rank=0; give the adapter's rank"],
+    ),
+    "start_of_a_mean": (
+        dict(lora_init_from="a", lora_rank=2, pooling="mean"),
+        ["--lora_init_from needs --pooling=first", "pooling=mean"],
+    ),
+    "two_heads": (
+        dict(lora_init_from="a", lora_rank=2, head_start="frozen"),
+        ["--lora_init_from brings a head", "head_start=frozen; give one"],
+    ),
     "drop_above_one": (dict(max_accuracy_drop=1.1), ["--max_accuracy_drop", "1.1"]),
     "abstain_always": (dict(abstain_accuracy=1.1), ["--abstain_accuracy", "[0, 1]"]),
     "abstain_without_validation": (
@@ -428,8 +471,10 @@ TOGETHER: dict[str, dict[str, Any]] = {
         tokens_per_batch=1024, max_length=64, max_windows=2, long_text="windows"
     ),
     "all_formats": dict(
-        export_formats=("float32", "bfloat16", "int8", "litert", "huggingface")
+        export_formats=("float32", "bfloat16", "int8", "litert", "huggingface", "peft"),
+        lora_rank=2,
     ),
+    "begun_with_an_adapter": dict(lora_init_from="a", lora_rank=2),
 }
 
 
@@ -491,22 +536,14 @@ def test_unknown_choice(section: type, name: str) -> None:
     assert all(choice in message for choice in CHOICES[section, name])
 
 
-@pytest.mark.parametrize("instead", [{}, INSTEAD], ids=["off_default", "instead"])
-def test_json_keeps_every_setting(instead: dict[str, Any]) -> None:
+@pytest.mark.parametrize("instead, at_default", UNCHANGED.values(), ids=UNCHANGED)
+def test_json_keeps_every_setting(
+    instead: dict[str, Any], at_default: set[str]
+) -> None:
     config = make_config(**OFF_DEFAULT | instead)
     defaults = leaves(make_config())
     unchanged = {n for n, value in leaves(config).items() if value == defaults[n]}
-    assert unchanged == (
-        {
-            "warmup_fraction",
-            "num_virtual_devices",
-            "decision_metric",
-            "abstain_accuracy",
-            "lora_rank",
-        }
-        if instead
-        else {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
-    ), "OFF_DEFAULT lacks a setting: the test would not see it lost"
+    assert unchanged == at_default, "a setting is lacking: nobody would see it lost"
 
     again = ExperimentConfig.from_json(config.to_json())
 
@@ -559,18 +596,20 @@ def test_sections() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"]
+    "name",
+    [*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision", "lora_init_from"],
 )
 def test_differences(name: str) -> None:
-    # Of folds one has to be named, and what is watched.
+    # Of folds one has to be named, and what is watched; what begins must be LoRA.
     together: dict[str, dict[str, Any]] = {
+        "lora_init_from": {"lora_rank": 2},
         "fold": {"num_folds": 4, "fold": 1},
         "num_folds": {"num_folds": 3, "fold": 2},
         "watch_general_every": {"general_texts": "files:e.txt"},
         "max_general_drop": {"general_probe": "files:f.csv"},
     }
     before = make_config(**together.get(name, {}))
-    value = (INSTEAD | OFF_DEFAULT)[name]
+    value = (BEGUN | INSTEAD | OFF_DEFAULT)[name]
     after = make_config(**together.get(name, {}) | {name: value})
     expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
     assert differences(before, after) == expected

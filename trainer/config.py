@@ -64,9 +64,11 @@ GUIDE_SENTENCES = (
 DEFAULT_WARMUP_FRACTION = 0.1
 TRACKERS = ("tensorboard", "mlflow")
 BASELINES = ("commonest", "tfidf", "frozen")
-EXPORT_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
-# Those that hold several models as well as one: a Hugging Face checkpoint is one BERT.
-ENSEMBLE_FORMATS = EXPORT_FORMATS[:-1]
+# Those of Hugging Face's libraries, whose classifier reads the first token of one BERT.
+_FIRST_TOKEN_FORMATS = ("huggingface", "peft")
+# Those that hold several models as well as one.
+ENSEMBLE_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert")
+EXPORT_FORMATS = (*ENSEMBLE_FORMATS, *_FIRST_TOKEN_FORMATS)
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
 # Saves the host most of its work, and is what it may run ahead of the device: a request
@@ -528,9 +530,17 @@ class ModelConfig:
         f"Kernels of each layer that LoRA adapts, of {', '.join(LORA_TARGETS)}; "
         "separated by commas.",
     )
+    lora_init_from: str = setting(
+        "",
+        "Begin with the LoRA adapter in this folder, which --export_formats=peft or "
+        "PEFT itself wrote: its factors and its head. --lora_rank, --lora_alpha, "
+        "--lora_targets and --preset must be those that it was made with. The run keeps "
+        "a copy, and resumes without the folder. Empty: factors and head begin anew.",
+    )
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        self._require_start()
         _require_at_least(self, -1, "freeze_layers")
         _require_at_least(self, 0, "lora_rank")
         _require(
@@ -555,6 +565,29 @@ class ModelConfig:
             self.dropout == -1.0 or 0.0 <= self.dropout < 1.0,
             "--dropout must be in [0, 1), or -1",
             received=f"dropout={self.dropout}",
+        )
+
+    def _require_start(self) -> None:
+        """Raises ValueError where --lora_init_from has nothing to begin."""
+        if not self.lora_init_from:
+            return
+        _require(
+            bool(self.lora_rank),
+            "--lora_init_from begins a LoRA run, which --lora_rank asks for",
+            received="lora_rank=0",
+            mend="give the adapter's rank: `r` in its adapter_config.json",
+        )
+        _require(
+            self.pooling == "first",
+            "--lora_init_from needs --pooling=first: the head of PEFT's classifier "
+            "reads the first token",
+            received=f"pooling={self.pooling}",
+        )
+        _require(
+            self.head_start == "random",
+            "--lora_init_from brings a head along, for which --head_start has no use",
+            received=f"head_start={self.head_start}",
+            mend="give one of the two",
         )
 
 
@@ -958,7 +991,8 @@ class ServingConfig:
         " all others are measured by; `bfloat16` and `int8`, smaller SavedModels;"
         " `tokens`, a SavedModel that reads token ids and does without TensorFlow Text,"
         " for Java, Go, C and other runtimes; `litert`, for phones, reads token ids;"
-        " `huggingface`, a checkpoint for transformers (needs --pooling=first).",
+        " `huggingface`, a checkpoint for transformers, and `peft`, of a run with"
+        " --lora_rank the adapter alone, for PEFT (both need --pooling=first).",
         may_change=True,
     )
     keep_exports: int = setting(
@@ -1316,12 +1350,23 @@ class ExperimentConfig:
             received=f"tokens_per_batch={budget}, max_length={self.data.max_length}",
         )
         self._require_validation()
+        self._require_formats()
+
+    def _require_formats(self) -> None:
+        """Raises ValueError where a format cannot hold the model."""
+        for name in _FIRST_TOKEN_FORMATS:
+            _require(
+                self.model.pooling == "first"
+                or name not in self.serving.export_formats,
+                f"--export_formats={name} needs --pooling=first: transformers'"
+                " classifier reads the first token",
+                received=f"pooling={self.model.pooling}",
+            )
         _require(
-            self.model.pooling == "first"
-            or "huggingface" not in self.serving.export_formats,
-            "--export_formats=huggingface needs --pooling=first: transformers'"
-            " classifier reads the first token",
-            received=f"pooling={self.model.pooling}",
+            bool(self.model.lora_rank) or "peft" not in self.serving.export_formats,
+            "--export_formats=peft writes what --lora_rank trains",
+            received="lora_rank=0",
+            mend="give --lora_rank, or export huggingface, which holds all weights",
         )
 
     def _require_validation(self) -> None:

@@ -73,6 +73,11 @@ class RunFolder:
         return self.path / "chosen.json"
 
     @property
+    def adapter(self) -> storage.Path:
+        """Folder of a copy of --lora_init_from, which the run began with."""
+        return self.path / "lora_init"
+
+    @property
     def before(self) -> storage.Path:
         """The evaluation before training."""
         return self.path / "before.json"

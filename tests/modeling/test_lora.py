@@ -15,9 +15,12 @@ from trainer.modeling import classifier as classifiers
 from trainer.modeling import freezing, lora, presets, weights
 from trainer.modeling.forward import Forward
 from trainer.modeling.layers import LayerParts, parts_of
+from trainer.runtime import strategies
 
 TOKENS = tf.constant([[2, 11, 12, 30, 3], [2, 20, 3, 0, 0]])
 NUM_TOKENS = tf.constant([5, 3])
+# Of logits up to 0.3: half of the distance of two numbers there, and a little more.
+TOLERANCE_BFLOAT16 = 2e-3
 
 
 def made(preset: str) -> keras.Model:
@@ -120,6 +123,30 @@ def test_merged_it_answers_alike(tiny_preset: str) -> None:
     expected = logits(classifier)
     np.testing.assert_allclose(logits(plain), expected, rtol=0, atol=1e-5)
     assert np.abs(expected - logits(made(tiny_preset))).max() > 1e-2
+
+
+@pytest.mark.parametrize("fusion", ["none", "pieces", "whole"])
+def test_under_bfloat16_the_factors_are_float32(fusion: Any, tiny_preset: str) -> None:
+    """And merged it answers alike: what is rounded is the sum, not the factors."""
+    with strategies.precision("mixed_bfloat16"):
+        classifier = adapted(tiny_preset, targets=LORA_TARGETS)
+        plain = made(tiny_preset)
+    generator = np.random.default_rng(0)
+    head = generator.normal(size=(16, 2))
+    for each in (classifier, plain):
+        each.get_layer("logits").kernel.assign(head)
+    for pair in lora.factors_of(classifier).values():
+        assert pair.a.dtype == pair.b.dtype == pair.product().dtype == "float32"
+        pair.b.assign(generator.normal(0, 0.5, size=pair.b.shape))
+    merged = lora.merged(classifier)
+    assert {value.dtype for value in merged.values()} == {np.dtype(np.float32)}
+    before = logits(plain, fusion=fusion)
+    weights.assign(merged, plain)
+    expected = logits(classifier, fusion=fusion)
+    np.testing.assert_allclose(
+        logits(plain, fusion=fusion), expected, rtol=0, atol=TOLERANCE_BFLOAT16
+    )
+    assert np.abs(expected - before).max() > 10 * TOLERANCE_BFLOAT16
 
 
 def test_a_rank_beyond_the_width_is_named(tiny_preset: str) -> None:

@@ -378,6 +378,25 @@ def test_card_says_how_to_call_a_checkpoint(
     card = model_card.render(facts)
     assert "the first window alone" in card
     assert "in up to 4 overlapping windows" in card
+    assert "LoRA" not in card
+
+
+def test_card_says_how_to_call_an_adapter(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    """And what of it was learned, beginning with what."""
+    folder, _ = published
+    facts = manifest.read(folder / "huggingface" / "1") | {"format": "peft"}
+    facts["config"]["model"] |= {
+        **{"lora_rank": 2, "lora_alpha": 8.0, "lora_targets": ["query", "value"]},
+        "lora_init_from": "a_b",
+    }
+    card = model_card.render(facts)
+    assert "- Trained by LoRA: rank 2, alpha 8.0, on query, value.\n" in card
+    assert 'from_pretrained("BASE", num_labels=3)' in card
+    assert "the first window alone" not in card
+    card = model_card.render(facts | {"lora_init_sha256": "abc"})
+    assert "query, value; it began with the adapter `a_b`, sha256 abc.\n" in card
 
 
 def test_versions_go_up_and_old_ones_go(

@@ -125,6 +125,7 @@ def test_head_is_what_hubs_read() -> None:
         ("int8", "tf-keras"),
         ("litert", "tflite"),
         ("huggingface", "transformers"),
+        ("peft", "peft"),
     ],
 )
 def test_library_of_a_format(name: str, library: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,25 +49,27 @@ def test_it_says_how_much_is_luck(tmp_path: pathlib.Path, tiny_preset: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("data", "head_start", "said"),
+    ("data", "model", "said"),
     [
-        ({}, "random", "for another order of the batches, other first weights of the "
+        ({}, {}, "for another order of the batches, other first weights of the "
          "head, and other dropout."),
-        ({"num_train_examples": 9}, "frozen", "for another draw of the training texts, "
-         "another order of the batches, and other dropout."),
-        ({"num_train_examples": 9, "num_eval_examples": 9}, "random",
+        ({"num_train_examples": 9}, {"head_start": "frozen"}, "for another draw of the "
+         "training texts, another order of the batches, and other dropout."),
+        ({}, {"lora_init_from": "a", "lora_rank": 2},
+         "for another order of the batches, and other dropout."),
+        ({"num_train_examples": 9, "num_eval_examples": 9}, {},
          "another draw of the training and held-out texts, another order"),
     ],
 )  # fmt: skip
 def test_what_a_seed_stands_for(
-    data: dict[str, int], head_start: str, said: str
+    data: dict[str, Any], model: dict[str, Any], said: str
 ) -> None:
     config = StudyConfig(
         study="seeds",
         study_dir="a",
         seeds=("0", "1"),
-        data=DataConfig(dataset="files:a.csv", **data),  # type: ignore[arg-type]
-        model=ModelConfig(preset="tiny", head_start=head_start),  # type: ignore[arg-type]
+        data=DataConfig(dataset="files:a.csv", **data),
+        model=ModelConfig(preset="tiny", **model),
     )
     assert said in seeds.what_a_seed_is(config)
 

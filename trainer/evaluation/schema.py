@@ -304,6 +304,8 @@ class TrainingFacts:
       best_step: the step of the best validation; None without a validation split.
       weights: which weights were evaluated and exported.
       class_weights: what a training example weighs in the loss, by label name; None: 1.
+      lora_init_sha256: of the tensors of --lora_init_from, in hexadecimal; None: LoRA
+        began anew, or is off.
     """
 
     total_steps: int
@@ -316,6 +318,7 @@ class TrainingFacts:
     best_step: int | None
     weights: Literal["best", "last"]
     class_weights: Mapping[str, float] | None = None
+    lora_init_sha256: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

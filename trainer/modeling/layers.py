@@ -14,6 +14,16 @@ from typing import Any, NamedTuple, Sequence
 import keras
 import tensorflow as tf
 
+# Hugging Face's names of the linear maps in `bert.encoder.layer.N`, by `LayerParts`'.
+HUGGING_FACE_DENSE = {
+    "query": "attention.self.query",
+    "key": "attention.self.key",
+    "value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+}
+
 
 class DenseWeights(NamedTuple):
     """kernel: float [inputs, outputs], heads side by side. bias: float [outputs]."""

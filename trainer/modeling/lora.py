@@ -50,32 +50,39 @@ class Factors:
         return self.scale * tf.matmul(self.a.value, self.b.value)
 
 
-class _FactorsLayer(keras.layers.Layer):
-    """Holds the factors of all kernels, for Keras to find them."""
+class FactorsLayer(keras.layers.Layer):
+    """Holds the factors of all kernels, for Keras to find them.
 
-    def __init__(self, *, scale: float) -> None:
+    Attributes:
+      rank: of all factors.
+      alpha: what their products are scaled by, times the rank.
+      has_own_pooler: whether the pooler, which LoRA leaves alone, is another than the
+        preset's: it came with an adapter.
+      factors: by the path of the kernel.
+    """
+
+    def __init__(self, *, rank: int, alpha: float) -> None:
+        # Float32 whatever the policy: these are the weights, and no copy of them.
         super().__init__(name=_LAYER, dtype="float32")
-        self.scale = scale
-        # By the path of the kernel.
+        self.rank, self.alpha = rank, alpha
+        self.has_own_pooler = False
         self.factors: dict[str, Factors] = {}
 
-    def add_factors(
-        self, place: str, dense: keras.layers.Layer, rank: int, seed: int
-    ) -> None:
+    def add_factors(self, place: str, dense: keras.layers.Layer, seed: int) -> None:
         """Of a kernel; place: the name of its layer and of it there."""
         num_outputs = math.prod(dense.bias.shape)
         num_inputs = math.prod(dense.kernel.shape) // num_outputs
         # PEFT's: uniform, of a variance of 1 / (3 in).
         limit = 1 / math.sqrt(num_inputs)
         drawn = np.random.default_rng([seed, zlib.crc32(place.encode())]).uniform(
-            -limit, limit, [num_inputs, rank]
+            -limit, limit, [num_inputs, self.rank]
         )
-        a = self.add_weight(name=f"{place}.a", shape=(num_inputs, rank))
+        a = self.add_weight(name=f"{place}.a", shape=(num_inputs, self.rank))
         a.assign(drawn.astype(np.float32))
         b = self.add_weight(
-            name=f"{place}.b", shape=(rank, num_outputs), initializer="zeros"
+            name=f"{place}.b", shape=(self.rank, num_outputs), initializer="zeros"
         )
-        self.factors[dense.kernel.path] = Factors(a, b, self.scale)
+        self.factors[dense.kernel.path] = Factors(a, b, self.alpha / self.rank)
 
 
 def add(
@@ -107,11 +114,11 @@ def add(
             )
         )
     classifier.backbone.trainable = False
-    layer = _FactorsLayer(scale=alpha / rank)
+    layer = FactorsLayer(rank=rank, alpha=alpha)
     for number, of_backbone in enumerate(classifier.backbone.transformer_layers):
         parts = parts_of(of_backbone).dense()
         for name in targets:
-            layer.add_factors(f"layer_{number}.{name}", parts[name], rank, seed)
+            layer.add_factors(f"layer_{number}.{name}", parts[name], seed)
     layer.built = True
     setattr(classifier, _LAYER, layer)
 
@@ -120,6 +127,12 @@ def factors_of(classifier: keras.Model) -> dict[str, Factors]:
     """By the path of the kernel that they are added to; empty: there are none."""
     layer = getattr(classifier, _LAYER, None)
     return {} if layer is None else layer.factors
+
+
+def layer_of(classifier: keras.Model) -> FactorsLayer:
+    """What `add` added."""
+    layer: FactorsLayer = getattr(classifier, _LAYER)
+    return layer
 
 
 def merged(classifier: keras.Model) -> dict[str, np.ndarray]:

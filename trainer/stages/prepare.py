@@ -27,7 +27,8 @@ from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.data.revealing import RevealingWord, revealing_words
 from trainer.evaluation import doubts, schema, slices
 from trainer.evaluation.schema import DataFacts, Doubt
-from trainer.modeling import presets
+from trainer.modeling import adapters, presets
+from trainer.modeling.adapters import Adapter
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
 from trainer.serving import formats
@@ -77,6 +78,7 @@ class Material:
       class_weights: what a training example weighs, by label; None: all the same.
       data_facts: the report's `data`.
       doubts: what a user should know of the data before trusting the result.
+      adapter: what LoRA begins with; None: it begins anew, or is off.
     """
 
     preset: Preset
@@ -88,6 +90,12 @@ class Material:
     class_weights: Mapping[str, float] | None
     data_facts: DataFacts
     doubts: tuple[Doubt, ...]
+    adapter: Adapter | None = None
+
+    @property
+    def adapter_sha256(self) -> str | None:
+        """Of the file that LoRA begins with."""
+        return None if self.adapter is None else self.adapter.sha256
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -139,6 +147,8 @@ def run(run: Run) -> Material:
     trackers.check_installed(run.config.trackers)
     with run.runtime.watchdog.working("reading and tokenizing the texts"):
         preset = presets.load_preset(run.config.model.preset)
+        formats.check_preset(run.config.serving.export_formats, preset)
+        adapter = _adapter(run)
         material = make_material(
             run.config.data,
             run.config.training,
@@ -146,6 +156,7 @@ def run(run: Run) -> Material:
             checks=_checks_of_worker(run),
             load=run.load,
         )
+    material = dataclasses.replace(material, adapter=adapter)
     if run.config.serving.given_decision:
         # Refused before the training, if at all.
         run.task.given_decision(
@@ -156,6 +167,18 @@ def run(run: Run) -> Material:
     _refuse_differences(run, material)
     run.stopwatch.lap("prepare_data_secs")
     return material
+
+
+def _adapter(run: Run) -> Adapter | None:
+    """What LoRA begins with: the run's own copy, where it has been started before."""
+    config, kept = run.config.model, run.folder.adapter
+    if not config.lora_init_from:
+        return None
+    folder = str(kept) if kept.is_dir() else config.lora_init_from
+    _logger.info("LoRA begins with the adapter in %s", folder)
+    adapter = adapters.read(folder)
+    adapters.refuse_other_settings(adapter, config)
+    return adapter
 
 
 def make_material(
@@ -311,6 +334,7 @@ def _refuse_differences(run: Run, material: Material) -> None:
         f"the {name} split": fingerprint
         for name, fingerprint in material.fingerprint.items()
     }
+    values["the adapter of --lora_init_from"] = str(material.adapter_sha256)
     # Patiently: one with a cold cache may take much longer than the others.
     with run.runtime.watchdog.watching(
         "all workers to prepare the data", patiently=True

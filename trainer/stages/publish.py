@@ -28,7 +28,7 @@ from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.evaluation.schema import Doubt, ExportFacts
 from trainer.modeling import classifier as classifiers
-from trainer.modeling import ensemble, lora, weights
+from trainer.modeling import adapters, ensemble, lora, weights
 from trainer.modeling.forward import Forward
 from trainer.runtime import strategies
 from trainer.serving import export as exports
@@ -145,6 +145,11 @@ def publish(
         decision=after.decision,
         data=run.config.data,
         seen_texts=_seen_texts(material, is_ensemble=len(trained) > 1),
+        adapter=(
+            adapters.of(trained[0])
+            if "peft" in run.config.serving.export_formats
+            else None
+        ),
     )
     published = exports.publish(
         exportable,
@@ -270,6 +275,7 @@ def _manifest_facts(
         "doubts": [dataclasses.asdict(doubt) for doubt in after.doubts],
         "settings_in_words": dict(settings_in_words),
         "data_fingerprint": dict(material.fingerprint),
+        "lora_init_sha256": material.adapter_sha256,
         "metrics": {
             split: {
                 name: value

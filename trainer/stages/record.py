@@ -87,7 +87,10 @@ def unpublished(
         samples=samples.shown(run, material, before, after),
         decision=after.decision_facts(),
         training=schema.TrainingFacts(
-            **trained.facts(), **built.facts(), class_weights=material.class_weights
+            **trained.facts(),
+            **built.facts(),
+            class_weights=material.class_weights,
+            lora_init_sha256=material.adapter_sha256,
         ),
         data=material.facts(),
         warnings=doubts.messages(all_doubts),

@@ -94,9 +94,9 @@ def what_a_seed_is(config: StudyConfig) -> str:
         if limit
     ]
     draw = f"another draw of the {' and '.join(drawn)} texts, " if drawn else ""
-    weights = "other first weights of the head, " * (
-        config.model.head_start == "random"
-    )
+    model = config.model
+    is_drawn = model.head_start == "random" and not model.lora_init_from
+    weights = "other first weights of the head, " * is_drawn
     return (
         f"A seed stands here for {draw}another order of the batches, {weights}and other "
         "dropout."

@@ -6,7 +6,7 @@
 
 float32, bfloat16 and int8 are SavedModels of the same signatures. tokens, litert and
 huggingface take token ids, and leave the tokenizer's files beside the model; tokens is
-a SavedModel as well. What is published, and whether it is, is the export's business. A new format is a module with
+a SavedModel as well; peft is what LoRA learned, without the encoder. What is published, and whether it is, is the export's business. A new format is a module with
 these two functions, a line here, and its name in `config.EXPORT_FORMATS`.
 """
 
@@ -15,17 +15,29 @@ from __future__ import annotations
 import pathlib
 from typing import Sequence
 
-from trainer.serving.formats import hugging_face, litert, saved_model, tokens
+from trainer.modeling.presets import Preset
+from trainer.serving.formats import hugging_face, litert, peft, saved_model, tokens
 from trainer.serving.formats.exportable import Classify, Exportable
 
 SAVED_MODELS = ("float32", "bfloat16", "int8", "tokens")
-_OTHERS = {"tokens": tokens, "litert": litert, "huggingface": hugging_face}
+_OTHERS = {
+    "tokens": tokens,
+    "litert": litert,
+    "huggingface": hugging_face,
+    "peft": peft,
+}
 
 
 def check_installed(names: Sequence[str]) -> None:
     """Raises ValueError where a format cannot be exported here, before all the work."""
     if "litert" in names:
         litert.check_installed()
+
+
+def check_preset(names: Sequence[str], preset: Preset) -> None:
+    """Raises ValueError where a format cannot be of a preset, before all the work."""
+    if "peft" in names:
+        peft.check_preset(preset)
 
 
 def write(name: str, folder: pathlib.Path, exportable: Exportable) -> None:

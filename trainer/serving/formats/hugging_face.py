@@ -16,6 +16,7 @@ warning), windows over long texts, decision thresholds, the abstain band.
 from __future__ import annotations
 
 import pathlib
+import shutil
 from typing import Any, Sequence
 
 import keras
@@ -28,20 +29,12 @@ from trainer.config import Truncation
 from trainer.data.tokens import TextEncoder
 from trainer.modeling.classifier import MeanPooledBertTextClassifier, build_classifier
 from trainer.modeling.forward import Forward
-from trainer.modeling.layers import parts_of
+from trainer.modeling.layers import HUGGING_FACE_DENSE, parts_of
 from trainer.modeling.presets import ACTIVATIONS, Preset, load_preset
 from trainer.serving.formats import tokenizer_files
 from trainer.serving.formats.exportable import Answers, Classify, Exportable
 
-# Hugging Face's names of the parts of a layer (`LayerParts`).
-_DENSE_NAMES = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "attention_output": "attention.output.dense",
-    "intermediate": "intermediate.dense",
-    "output": "output.dense",
-}
+# Hugging Face's names of a layer's norms, by `LayerParts`'.
 _NORM_NAMES = {
     "attention_norm": "attention.output.LayerNorm",
     "output_norm": "output.LayerNorm",
@@ -89,6 +82,8 @@ def write(
         # Without it older releases of transformers refuse the file.
         metadata={"format": "pt"},
     )
+    # safetensors lets nobody but its own user read what it writes.
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")
 
 
 def _config(
@@ -158,7 +153,7 @@ def _tensors(classifier: keras.Model, temperature: float) -> dict[str, np.ndarra
         prefix = f"bert.encoder.layer.{index}"
         parts = parts_of(layer)
         for name, dense in parts.dense().items():
-            result |= _dense(f"{prefix}.{_DENSE_NAMES[name]}", dense)
+            result |= _dense(f"{prefix}.{HUGGING_FACE_DENSE[name]}", dense)
         for name, norm in parts.norms().items():
             result |= _norm(f"{prefix}.{_NORM_NAMES[name]}", norm)
     result |= _dense("bert.pooler.dense", backbone.pooled_dense)
@@ -213,6 +208,16 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     head = classifier.get_layer("logits")
     head.kernel.assign(tensors["classifier.weight"].T)
     head.bias.assign(tensors["classifier.bias"])
+    return asking(classifier, preset, exportable)
+
+
+def asking(classifier: keras.Model, preset: Preset, exportable: Exportable) -> Classify:
+    """A function that asks a classifier into whose head the temperature is folded.
+
+    Args:
+      preset: of which the tokenizer is.
+      exportable: how texts are cut, and how a label follows from probabilities.
+    """
     encoder = TextEncoder(
         preset.vocabulary,
         lowercase=preset.lowercase,
