@@ -22,8 +22,9 @@ import tensorflow as tf
 from trainer.config import DEFAULT_WARMUP_FRACTION, OptimizerConfig, Schedule
 
 # Variables whose names are these do not decay (Devlin et al. 2018's recipe; in
-# KerasHub's BERT: all biases, and LayerNorm's scale and offset).
-NOT_DECAYED = ("bias", "gamma", "beta")
+# KerasHub's BERT: all biases, and LayerNorm's scale and offset). "output_bias" is that
+# of its masked-LM head.
+NOT_DECAYED = ("bias", "output_bias", "gamma", "beta")
 
 
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
