@@ -18,6 +18,7 @@ from trainer.config import (
     ModelConfig,
     OptimizerConfig,
     PredictConfig,
+    PretrainingConfig,
     RuntimeConfig,
     ServeConfig,
     ServingConfig,
@@ -34,6 +35,7 @@ SECTIONS = {
     "data": DataConfig,
     "model": ModelConfig,
     "optimizer": OptimizerConfig,
+    "pretraining": PretrainingConfig,
     "training": TrainingConfig,
     "runtime": RuntimeConfig,
     "serving": ServingConfig,
@@ -98,6 +100,10 @@ OFF_DEFAULT: dict[str, Any] = dict(
     save_every_steps=0,
     keep_checkpoints=5,
     early_stopping_patience=4,
+    pretrain_learning_rate=2e-5,
+    mask_fraction=0.3,
+    mask_whole_words=True,
+    masked_lm_head="checkpoint",
     best_metric="f1_macro",
     class_weights=("bad:2", "good:0.5"),
     label_smoothing=0.1,
@@ -148,6 +154,11 @@ INSTEAD: dict[str, Any] = dict(
     lora_rank=0,
     freeze_layers=2,
 )
+# The same for what pretrains the encoder, which the others leave as it came.
+PRETRAINED: dict[str, Any] = INSTEAD | dict(
+    freeze_layers=0, pretrain_steps=40, pretrain_dataset="files:unlabelled.txt"
+)
+ON_TRAIN: dict[str, Any] = PRETRAINED | dict(pretrain_dataset="", pretrain_on="train")
 # What a run may go on with another value of: nothing that its weights depend on, nor
 # anything that was done with the old value already.
 MAY_CHANGE = {
@@ -296,6 +307,35 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "budget_of_few_windows": (
         dict(tokens_per_batch=1023, max_length=64, max_windows=2, long_text="windows"),
         ["--tokens_per_batch", "--max_windows", "at least 1024"],
+    ),
+    "nothing_masked": (
+        dict(mask_fraction=0.0),
+        ["--mask_fraction", "above 0", "mask_fraction=0.0", "0.15"],
+    ),
+    "all_masked": (dict(mask_fraction=1.0), ["--mask_fraction", "below 1", "=1.0"]),
+    "pretraining_without_texts": (
+        dict(pretrain_steps=9),
+        ["--pretrain_steps needs texts", "Received: neither", "--pretrain_on=train"],
+    ),
+    "pretraining_on_two": (
+        dict(pretrain_steps=9, pretrain_on="train", pretrain_dataset="files:u.txt"),
+        ["not both", "--pretrain_dataset=files:u.txt and --pretrain_on=train"],
+    ),
+    "pretraining_texts_unused": (
+        dict(pretrain_dataset="files:u.txt"),
+        ["--pretrain_steps must be above 0", "--pretrain_dataset=files:u.txt"],
+    ),
+    "pretraining_choice_unused": (
+        dict(pretrain_on="train"),
+        ["--pretrain_steps must be above 0", "--pretrain_on=train"],
+    ),
+    "pretrained_and_frozen": (
+        dict(pretrain_steps=9, pretrain_on="train", freeze_layers=2),
+        ["--freeze_layers leaves as it came", "freeze_layers=2", "one of the two"],
+    ),
+    "pretrained_under_lora": (
+        dict(pretrain_steps=9, pretrain_on="train", lora_rank=2),
+        ["--lora_rank leaves as it came", "pretrain_steps=9, lora_rank=2"],
     ),
     "one_window": (dict(max_windows=1), ["--max_windows", "at least 2", "=1"]),
     "window_of_shared_tokens": (
@@ -476,21 +516,37 @@ def test_unknown_choice(section: type, name: str) -> None:
     assert all(choice in message for choice in CHOICES[section, name])
 
 
-@pytest.mark.parametrize("instead", [{}, INSTEAD], ids=["off_default", "instead"])
-def test_json_keeps_every_setting(instead: dict[str, Any]) -> None:
+EXCLUDED = {
+    "warmup_fraction",
+    "num_virtual_devices",
+    "decision_metric",
+    "abstain_accuracy",
+    "lora_rank",
+}
+
+
+@pytest.mark.parametrize(
+    "instead, expected",
+    [
+        (
+            {},
+            {
+                *("num_warmup_steps", "tpu", "given_decision", "freeze_layers"),
+                *("pretrain_steps", "pretrain_dataset", "pretrain_on"),
+            },
+        ),
+        (INSTEAD, {*EXCLUDED, "pretrain_steps", "pretrain_dataset", "pretrain_on"}),
+        (PRETRAINED, {*EXCLUDED, "freeze_layers", "pretrain_on"}),
+        (ON_TRAIN, {*EXCLUDED, "freeze_layers", "pretrain_dataset"}),
+    ],
+    ids=["off_default", "instead", "pretrained", "on_train"],
+)
+def test_json_keeps_every_setting(instead: dict[str, Any], expected: set[str]) -> None:
     config = make_config(**OFF_DEFAULT | instead)
     defaults = leaves(make_config())
     unchanged = {n for n, value in leaves(config).items() if value == defaults[n]}
-    assert unchanged == (
-        {
-            "warmup_fraction",
-            "num_virtual_devices",
-            "decision_metric",
-            "abstain_accuracy",
-            "lora_rank",
-        }
-        if instead
-        else {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
+    assert (
+        unchanged == expected
     ), "OFF_DEFAULT lacks a setting: the test would not see it lost"
 
     again = ExperimentConfig.from_json(config.to_json())
@@ -544,16 +600,23 @@ def test_sections() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"]
+    "name",
+    [
+        *(*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"),
+        *("pretrain_steps", "pretrain_dataset"),
+    ],
 )
 def test_differences(name: str) -> None:
     # Of folds one has to be named.
     together = {
         "fold": {"num_folds": 4, "fold": 1},
         "num_folds": {"num_folds": 3, "fold": 2},
+        # And of texts some.
+        "pretrain_steps": {"pretrain_steps": 3, "pretrain_on": "train"},
+        "pretrain_dataset": {"pretrain_steps": 3, "pretrain_dataset": "files:c.txt"},
     }
     before = make_config(**together.get(name, {}))
-    value = (INSTEAD | OFF_DEFAULT)[name]
+    value = (PRETRAINED | OFF_DEFAULT)[name]
     after = make_config(**together.get(name, {}) | {name: value})
     expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
     assert differences(before, after) == expected

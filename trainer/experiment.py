@@ -4,7 +4,8 @@
     result.report["after"]["test"]["accuracy"], result.saved_model
 
 Read from top to bottom, `run` is the way of the data: rows → splits → token ids →
-batches → steps → checkpoints → report → SavedModel. Each stage takes the run and the
+batches → steps → checkpoints → report → SavedModel. With --pretrain_steps the encoder
+passes through steps twice: first to guess masked tokens, then to tell labels. Each stage takes the run and the
 values of earlier stages, and gives one value (`trainer/stages`). A run that was
 stopped resumes when `run` is called again with the same config; what one that is
 finished does, `stages/record.py` says.
@@ -29,6 +30,7 @@ from trainer.stages import (
     dry_run as dry_runs,
     measure,
     prepare,
+    pretrain,
     publish,
     record,
     train,
@@ -81,11 +83,15 @@ def _stages(run: context.Run) -> RunResult:
     built = build.run(run, material)
     before = measure.before(run, material, built)
     simple = baselines.run(run, material, built)
+    pretrained = pretrain.run(run, material, built)
+    baselines.start_head(run, material, built)
     trained = train.run(run, material, built)
     after = measure.after(run, material, built)
     if not run.runtime.is_chief:
         return record.wait_for_chief(run)
     compared = baselines.compared(run, material, built, simple, trained, after)
-    report = record.unpublished(run, material, built, before, trained, after, compared)
+    report = record.unpublished(
+        run, material, built, before, pretrained, trained, after, compared
+    )
     exported = publish.run(run, material, built, after, compared)
     return record.run(run, material, after, report, exported)

@@ -10,8 +10,9 @@
 | `config.json` | every setting of the run, from when all was found in order |
 | `chosen.json` | what was weighed at its start, for a process that resumes it |
 | `before.json` | the evaluation before training, with the data it was made on |
+| `pretraining.json` | the masked loss before and after the pretraining |
 | `baselines/` | the answers of the simple models, with the data they learned from |
-| `checkpoints/` | `latest/`, states to resume from; `best/`, weights |
+| `checkpoints/` | `latest/`, states to resume from; `best/`, weights; `pretraining/`, its own |
 | `metrics.jsonl`, `logs/` | the numbers of training, as JSON Lines and for TensorBoard |
 | `predictions/` | the answers to the held-out texts: `validation.jsonl`, `test.jsonl` |
 | `export/` | versions of the model, unless --export_dir names another folder |
@@ -77,6 +78,16 @@ class RunFolder:
         """The evaluation before training."""
         return self.path / "before.json"
 
+    @property
+    def pretraining(self) -> storage.Path:
+        """What the pretraining came to."""
+        return self.path / "pretraining.json"
+
+    @property
+    def pretraining_checkpoints(self) -> storage.Path:
+        """Folder of the states of the pretraining."""
+        return self.checkpoints / "pretraining"
+
     def baseline(self, name: str) -> storage.Path:
         """The answers of a simple model to the held-out texts."""
         return self.path / "baselines" / f"{name}.json"
@@ -133,8 +144,9 @@ class RunFolder:
         )
 
     def history(self) -> dict[str, list[dict[str, Any]]]:
-        """The training and validation records of metrics.jsonl, by split."""
-        result: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
+        """The records of metrics.jsonl, by split."""
+        splits = ("pretraining", "train", "validation")
+        result: dict[str, list[dict[str, Any]]] = {split: [] for split in splits}
         for record in read_json_lines(self.metrics):
             result[record.pop("split")].append(record)
         return result

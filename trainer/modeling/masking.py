@@ -63,6 +63,10 @@ class Masking:
         words drawn, those count that fit in the fraction one after the other; a first
         word that does not fit is masked in as many pieces as do.
 
+    Attributes:
+      special_ids: of tokens that are never masked.
+      vocabulary_size: how many tokens there are.
+
     Raises:
       ValueError: the vocabulary has no [MASK].
     """
@@ -82,10 +86,10 @@ class Masking:
             index for index, piece in enumerate(vocabulary) if piece in _SPECIAL
         )
         self._mask_id = vocabulary.index(_MASK)
-        self._size = len(vocabulary)
+        self.vocabulary_size = len(vocabulary)
         self._units = min(max(round(fraction * _UNIT), 1), _UNIT - 1)
         self._whole_words = whole_words
-        self._may_be_masked = np.ones(self._size, bool)
+        self._may_be_masked = np.ones(self.vocabulary_size, bool)
         self._may_be_masked[list(self.special_ids)] = False
         self._begins_word = np.array(
             [not piece.startswith(_CONTINUATION) for piece in vocabulary]
@@ -169,7 +173,7 @@ class Masking:
     ) -> tf.Tensor:
         share = tf.bitwise.bitwise_and(kind, (1 << _SHARE_BITS) - 1)
         share = tf.cast(share, tf.float32) / (1 << _SHARE_BITS)
-        others = tf.bitwise.bitwise_and(others, _LARGEST_INT) % self._size
+        others = tf.bitwise.bitwise_and(others, _LARGEST_INT) % self.vocabulary_size
         replaced = tf.where(share < _MASKED_SHARE, self._mask_id, others)
         is_replaced = is_masked & (share < _REPLACED_SHARE)
         return tf.where(is_replaced, replaced, token_ids)

@@ -244,6 +244,13 @@ def decay_towards_start(
     ]
 
 
+def start_decay_here(optimizer: AdamW, variables: Sequence[keras.Variable]) -> None:
+    """Has `decay_towards_start` pull to what weights are now; nothing without it."""
+    for center, variable in zip(optimizer.decay_centers, variables):
+        if center is not None:
+            center.assign(variable.value)
+
+
 def averages(optimizer: AdamW) -> list[keras.Variable]:
     """The means of the weights over the steps, by variable; empty without --ema."""
     return list(getattr(optimizer, "_model_variables_moving_average", ()))

@@ -95,16 +95,17 @@ class Stopwatch:
         self._since = time.monotonic()
 
     def lap(self, name: str) -> None:
-        """Ends a lap."""
+        """Ends a lap; of several of one name the seconds add up."""
         now = time.monotonic()
-        self.laps[name] = now - self._since
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._since
         self._since = now
 
     def start_training(self) -> None:
         """Notes how long the process took to come to its first training step.
 
-        What it measured before, for comparison, is left out. A process that has nothing
+        What it measured before, for comparison, is left out, and the pretraining. A process that has nothing
         left to train, for it resumes after training, has no such time.
         """
-        measured = self.laps["evaluate_before_secs"] + self.laps["baselines_secs"]
+        names = ("evaluate_before_secs", "baselines_secs", "pretraining_secs")
+        measured = sum(self.laps[name] for name in names)
         self.laps["secs_to_first_step"] = environment.secs_since_start() - measured

@@ -39,6 +39,7 @@ from trainer.stages.build import Built
 from trainer.stages.context import Run, Stopwatch
 from trainer.stages.measure import After, Before
 from trainer.stages.prepare import Material
+from trainer.stages.pretrain import Pretrained
 from trainer.stages.publish import Exported, title
 from trainer.stages.train import Trained
 from trainer.trackers import TrackedRun
@@ -68,6 +69,7 @@ def unpublished(
     material: Material,
     built: Built,
     before: Before,
+    pretrained: Pretrained,
     trained: Trained,
     after: After,
     compared: Compared,
@@ -101,6 +103,7 @@ def unpublished(
         ),
         commands=schema.Commands(predict=None),
         settings_in_words=built.settings_in_words,
+        pretraining=pretrained.facts(),
         **compared.facts(),
     )
     if not run.folder.is_finished:
@@ -213,7 +216,12 @@ def finished(
       ValueError: the data are not those of the run, or its weights are gone.
     """
     result = read(folder)
-    texts = prepare.read_texts(config.data, seed=config.training.seed, load=load)
+    texts = prepare.read_texts(
+        config.data,
+        seed=config.training.seed,
+        pretraining=config.pretraining,
+        load=load,
+    )
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
     if config.checks.audit == "strict":
         prepare.look_at(texts, config.data, config.checks)

@@ -272,7 +272,7 @@ class PredictStep:
 
     def __init__(
         self,
-        forward: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        forward: Callable[..., tf.Tensor],
         strategy: tf.distribute.Strategy,
         *,
         fusion: Fusion = "none",
@@ -303,6 +303,18 @@ class PredictStep:
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         compute = _compiled(self._forward, self._is_one_program)
         return compute(*batch.inputs)
+
+
+class MeasureStep(PredictStep):
+    """The same of a function of whole batches, as of what a text is masked by.
+
+    Args:
+      forward: a batch → numbers [batch, m].
+    """
+
+    def _replica_step(self, batch: Batch) -> tf.Tensor:
+        measure: Callable[..., tf.Tensor] = self._forward
+        return _compiled(measure, self._is_one_program)(batch)
 
 
 def _is_one_program(fusion: Fusion, strategy: tf.distribute.Strategy) -> bool:
