@@ -608,7 +608,7 @@ def test_sections() -> None:
 )
 def test_differences(name: str) -> None:
     # Of folds one has to be named.
-    together = {
+    together: dict[str, dict[str, Any]] = {
         "fold": {"num_folds": 4, "fold": 1},
         "num_folds": {"num_folds": 3, "fold": 2},
         # And of texts some.

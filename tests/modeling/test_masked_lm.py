@@ -153,10 +153,10 @@ def test_the_head_is_read_by_new_and_by_old_names(
             name = name.replace(new, old)
         renamed[name] = value
     save_file(renamed, tmp_path / "model.safetensors")
-    old = masked_lm.read_head(presets.load_preset(str(tmp_path)))
-    assert old is not None
+    again = masked_lm.read_head(presets.load_preset(str(tmp_path)))
+    assert again is not None
     for name in ("kernel", "bias", "gamma", "beta", "output_bias"):
-        np.testing.assert_array_equal(getattr(old, name), getattr(head, name))
+        np.testing.assert_array_equal(getattr(again, name), getattr(head, name))
 
 
 def test_a_head_of_its_own_embeddings_is_said(

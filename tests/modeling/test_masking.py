@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -73,7 +75,8 @@ def test_a_mask_is_a_function_of_seed_step_row_and_place(whole_words: bool) -> N
     ):
         for one, again in zip(whole, other):
             np.testing.assert_array_equal(one, again)
-    for change in (dict(step=1), dict(seed=1)):
+    changes: tuple[dict[str, Any], ...] = ({"step": 1}, {"seed": 1})
+    for change in changes:
         assert (
             mask(masking, token_ids, rows, **change).token_ids != whole.token_ids
         ).any()

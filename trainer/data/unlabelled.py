@@ -108,8 +108,8 @@ def of_files(spec: str, config: DataConfig, *, held_out: np.ndarray) -> Unlabell
         or no text is left.
     """
     if not spec.startswith(_SCHEME) or spec == _SCHEME:
-        path = pathlib.Path(spec).expanduser()
-        hint = f" (did you mean {_SCHEME}{spec}?)" if path.is_file() else ""
+        is_file = pathlib.Path(spec).expanduser().is_file()
+        hint = f" (did you mean {_SCHEME}{spec}?)" if is_file else ""
         raise ValueError(
             message(
                 f"--pretrain_dataset must be {_SCHEME}PATHS_OR_GLOBS",

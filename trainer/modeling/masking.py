@@ -162,7 +162,7 @@ class Masking:
             draw, rows, fn_output_signature=tf.TensorSpec([3, None], tf.int32)
         )
         drawn = tf.reshape(drawn, [-1, 3, length])
-        return tf.unstack(drawn, axis=1)
+        return [drawn[:, index] for index in range(3)]
 
     def _replaced(
         self,

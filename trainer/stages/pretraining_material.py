@@ -119,20 +119,29 @@ def make(
         masking=masking,
         num_masked=counts[counts > 0].astype(np.float32),
         bucket_lengths=bucket_lengths,
-        plan=plans.TrainingPlan(
-            tokens.lengths[rows],
-            bucket_lengths,
-            seed=training.seed,
-            batch_size=training.global_batch_size,
-            tokens_per_batch=training.tokens_per_batch,
-            num_steps=config.pretrain_steps,
-        ),
+        plan=_plan(config, training, tokens.lengths[rows], bucket_lengths),
         head=head,
         read_facts={
             **dataclasses.asdict(unlabelled.facts),
             "num_texts": len(rows),
             "num_without_words": int((counts == 0).sum()),
         },
+    )
+
+
+def _plan(
+    config: PretrainingConfig,
+    training: TrainingConfig,
+    lengths: np.ndarray,
+    bucket_lengths: tuple[int, ...],
+) -> plans.TrainingPlan:
+    return plans.TrainingPlan(
+        lengths,
+        bucket_lengths,
+        seed=training.seed,
+        batch_size=training.global_batch_size,
+        tokens_per_batch=training.tokens_per_batch,
+        num_steps=config.pretrain_steps,
     )
 
 
