@@ -93,5 +93,5 @@ def _stages(run: context.Run) -> RunResult:
     report = record.unpublished(
         run, material, built, before, pretrained, trained, after, compared
     )
-    exported = publish.run(run, material, built, after, compared)
+    exported = publish.run(run, material, built, after, compared, pretrained)
     return record.run(run, material, after, report, exported)

@@ -570,7 +570,8 @@ class Timing:
     `_fraction` or `_bytes`.
 
     Attributes:
-      pretraining_secs: with what it compiles, and the masked losses.
+      pretraining_secs: with what it compiles, and the masked losses; None without
+        --pretrain_steps.
       secs_to_first_step: from the start of the process, without what was measured of
         the weights as they came and of baselines (`evaluate_before_secs`,
         `baselines_secs`), and without the pretraining; None for a process that resumed after the last step.
@@ -588,7 +589,7 @@ class Timing:
     compile_secs: float
     evaluate_before_secs: float
     baselines_secs: float = 0.0
-    pretraining_secs: float = 0.0
+    pretraining_secs: float | None = None
     secs_to_first_step: float | None = None
     train_and_validate_secs: float
     evaluate_after_secs: float

@@ -25,7 +25,13 @@ _HYPERPARAMETERS = (
     *("window_overlap", "truncation", "num_train_epochs", "global_batch_size"),
     *("tokens_per_batch", "accumulation_steps", "learning_rate", "schedule"),
     *("num_warmup_steps", "warmup_fraction", "weight_decay", "clip_norm"),
-    *("label_smoothing", "class_weights", "early_stopping_patience", "best_metric"),
+    *(
+        "pretrain_steps",
+        "label_smoothing",
+        "class_weights",
+        "early_stopping_patience",
+        "best_metric",
+    ),
     *("precision", "seed"),
 )
 
@@ -38,6 +44,7 @@ _ABSENT: Mapping[str, Any] = {
     "baselines": {},
     "comparisons": {},
     "ensemble": (),
+    "pretraining": None,
 }
 
 
@@ -58,8 +65,8 @@ def render(facts: Mapping[str, Any]) -> str:
     measured on. And where there are any: `settings_in_words`; `samples`, texts
     that may be shown to everybody, with `label` and `score`; `worth`, the sentence of
     `evaluation/worth.py`, with `baselines` and `comparisons`, by name, the keys of
-    `schema.BaselineFacts` and `schema.Comparison`; `ensemble`, of several models a
-    mapping each.
+    `schema.BaselineFacts` and `schema.Comparison`; `pretraining`, the keys of
+    `schema.PretrainingFacts`; `ensemble`, of several models a mapping each.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;

@@ -107,5 +107,5 @@ class Stopwatch:
         left to train, for it resumes after training, has no such time.
         """
         names = ("evaluate_before_secs", "baselines_secs", "pretraining_secs")
-        measured = sum(self.laps[name] for name in names)
+        measured = sum(self.laps.get(name, 0.0) for name in names)
         self.laps["secs_to_first_step"] = environment.secs_since_start() - measured

@@ -58,6 +58,11 @@ class Pretrained:
         """The report's `pretraining`."""
         return self.pretraining
 
+    def public_facts(self) -> dict[str, Any]:
+        """The same for who gets the model: ready for JSON."""
+        facts = self.pretraining
+        return {"pretraining": dataclasses.asdict(facts) if facts else None}
+
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
@@ -95,7 +100,7 @@ def run(run: Run, material: Material, built: Built) -> Pretrained:
         facts = _recorded(run, material) or _run(
             run, material, material.pretraining, built
         )
-    run.stopwatch.lap("pretraining_secs")
+        run.stopwatch.lap("pretraining_secs")
     return Pretrained(facts)
 
 

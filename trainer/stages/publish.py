@@ -1,6 +1,6 @@
 """The stage that exports: trained weights become a version that a server takes.
 
-    exported = publish.run(run, material, built, after)
+    exported = publish.run(run, material, built, after, compared, pretrained)
     exported.facts().path       # with --export=false there are no facts
 
 What is written, and how, is in `trainer/serving`. An export is checked twice before it
@@ -37,6 +37,7 @@ from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
+from trainer.stages.pretrain import Pretrained
 from trainer.training.steps import PredictStep
 
 _logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def run(
     built: Built,
     after: After,
     compared: Compared,
+    pretrained: Pretrained,
 ) -> Exported:
     """Publishes the weights in all formats wanted, checked against memory.
 
@@ -92,7 +94,7 @@ def run(
         [built.classifier],
         after,
         settings_in_words=built.settings_in_words,
-        facts=compared.public_facts(),
+        facts={**compared.public_facts(), **pretrained.public_facts()},
     )
     run.stopwatch.lap("export_secs")
     limit = run.config.serving.max_accuracy_drop
