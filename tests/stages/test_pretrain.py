@@ -123,11 +123,14 @@ def test_killed_in_either_phase_it_goes_on(
     for split in ("pretraining", "train", "validation"):
         one, again = (without_times(r["history"][split]) for r in (report, other))
         assert one == again and one, split
-    one, again = (
+    facts = [
         {k: v for k, v in r["pretraining"].items() if k != "train_secs"}
         for r in (report, other)
-    )
-    assert one == again
+    ]
+    assert facts[0] == facts[1]
+    assert {path.name for path in (folder / "logs").iterdir()} == {
+        *("pretraining", "train", "validation"),
+    }
     # The baseline is of the encoder as it came, the head of the pretrained one.
     kept = [
         json.loads((tmp_path / "whole" / "baselines" / f"{name}.json").read_text())
