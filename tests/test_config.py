@@ -19,6 +19,7 @@ from trainer.config import (
     ModelConfig,
     OptimizerConfig,
     PredictConfig,
+    PretrainingConfig,
     RuntimeConfig,
     ServeConfig,
     ServingConfig,
@@ -35,6 +36,7 @@ SECTIONS = {
     "data": DataConfig,
     "model": ModelConfig,
     "optimizer": OptimizerConfig,
+    "pretraining": PretrainingConfig,
     "training": TrainingConfig,
     "runtime": RuntimeConfig,
     "serving": ServingConfig,
@@ -100,6 +102,10 @@ OFF_DEFAULT: dict[str, Any] = dict(
     save_every_steps=0,
     keep_checkpoints=5,
     early_stopping_patience=4,
+    pretrain_learning_rate=2e-5,
+    mask_fraction=0.3,
+    mask_whole_words=True,
+    masked_lm_head="checkpoint",
     best_metric="f1_macro",
     class_weights=("bad:2", "good:0.5"),
     label_smoothing=0.1,
@@ -164,23 +170,29 @@ BEGUN: dict[str, Any] = dict(
     pooling="first",
     head_start="random",
 )
+# The same for what pretrains the encoder, which the others leave as it came.
+PRETRAINED: dict[str, Any] = INSTEAD | dict(
+    freeze_layers=0, pretrain_steps=40, pretrain_dataset="files:unlabelled.txt"
+)
+ON_TRAIN: dict[str, Any] = PRETRAINED | dict(pretrain_dataset="", pretrain_on="train")
+_NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
+_EXCLUDED = {"warmup_fraction", "num_virtual_devices", "decision_metric"}
+_EXCLUDED |= {"abstain_accuracy", "lora_rank", "lora_init_from"}
 # Which settings each of them leaves at their defaults.
 UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "off_default": (
         {},
         {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
-        | {"lora_init_from"},
+        | {"lora_init_from", *_NOT_PRETRAINED},
     ),
-    "instead": (
-        INSTEAD,
-        {"warmup_fraction", "num_virtual_devices", "decision_metric"}
-        | {"abstain_accuracy", "lora_rank", "lora_init_from"},
-    ),
+    "instead": (INSTEAD, _EXCLUDED | _NOT_PRETRAINED),
     "begun": (
         BEGUN,
         {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
-        | {"pooling", "head_start"},
+        | {"pooling", "head_start", *_NOT_PRETRAINED},
     ),
+    "pretrained": (PRETRAINED, _EXCLUDED | {"freeze_layers", "pretrain_on"}),
+    "on_train": (ON_TRAIN, _EXCLUDED | {"freeze_layers", "pretrain_dataset"}),
 }
 # What a run may go on with another value of: nothing that its weights depend on, nor
 # anything that was done with the old value already.
@@ -334,6 +346,35 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "budget_of_few_windows": (
         dict(tokens_per_batch=1023, max_length=64, max_windows=2, long_text="windows"),
         ["--tokens_per_batch", "--max_windows", "at least 1024"],
+    ),
+    "nothing_masked": (
+        dict(mask_fraction=0.0),
+        ["--mask_fraction", "above 0", "mask_fraction=0.0", "0.15"],
+    ),
+    "all_masked": (dict(mask_fraction=1.0), ["--mask_fraction", "below 1", "=1.0"]),
+    "pretraining_without_texts": (
+        dict(pretrain_steps=9),
+        ["--pretrain_steps needs texts", "Received: neither", "--pretrain_on=train"],
+    ),
+    "pretraining_on_two": (
+        dict(pretrain_steps=9, pretrain_on="train", pretrain_dataset="files:u.txt"),
+        ["not both", "--pretrain_dataset=files:u.txt and --pretrain_on=train"],
+    ),
+    "pretraining_texts_unused": (
+        dict(pretrain_dataset="files:u.txt"),
+        ["--pretrain_steps must be above 0", "--pretrain_dataset=files:u.txt"],
+    ),
+    "pretraining_choice_unused": (
+        dict(pretrain_on="train"),
+        ["--pretrain_steps must be above 0", "--pretrain_on=train"],
+    ),
+    "pretrained_and_frozen": (
+        dict(pretrain_steps=9, pretrain_on="train", freeze_layers=2),
+        ["--freeze_layers leaves as it came", "freeze_layers=2", "one of the two"],
+    ),
+    "pretrained_under_lora": (
+        dict(pretrain_steps=9, pretrain_on="train", lora_rank=2),
+        ["--lora_rank leaves as it came", "pretrain_steps=9, lora_rank=2"],
     ),
     "one_window": (dict(max_windows=1), ["--max_windows", "at least 2", "=1"]),
     "window_of_shared_tokens": (
@@ -597,19 +638,25 @@ def test_sections() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision", "lora_init_from"],
+    [
+        *(*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"),
+        *("lora_init_from", "pretrain_steps", "pretrain_dataset"),
+    ],
 )
 def test_differences(name: str) -> None:
-    # Of folds one has to be named, and what is watched; what begins must be LoRA.
+    # Of folds one has to be named, and what is watched; what begins must be LoRA; and
+    # what pretrains needs texts.
     together: dict[str, dict[str, Any]] = {
         "lora_init_from": {"lora_rank": 2},
         "fold": {"num_folds": 4, "fold": 1},
         "num_folds": {"num_folds": 3, "fold": 2},
         "watch_general_every": {"general_texts": "files:e.txt"},
         "max_general_drop": {"general_probe": "files:f.csv"},
+        "pretrain_steps": {"pretrain_steps": 3, "pretrain_on": "train"},
+        "pretrain_dataset": {"pretrain_steps": 3, "pretrain_dataset": "files:c.txt"},
     }
     before = make_config(**together.get(name, {}))
-    value = (BEGUN | INSTEAD | OFF_DEFAULT)[name]
+    value = (BEGUN | PRETRAINED | OFF_DEFAULT)[name]
     after = make_config(**together.get(name, {}) | {name: value})
     expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
     assert differences(before, after) == expected

@@ -329,8 +329,8 @@ def test_help() -> None:
     assert result.returncode == 0 and "--flagfile=FILE" in shown
     headings = re.findall(r"^[A-Z][a-z]+$", result.stdout, re.MULTILINE)
     assert headings == [
-        *("Data", "Model", "Optimizer", "Training", "Serving", "Checks", "Kept"),
-        *("Runtime", "Other"),
+        *("Data", "Model", "Optimizer", "Pretraining", "Training", "Serving"),
+        *("Checks", "Kept", "Runtime", "Other"),
     ]
     assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
 

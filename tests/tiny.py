@@ -16,7 +16,7 @@ import keras_nlp
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from trainer.data.splits import content_digests
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
@@ -149,6 +149,23 @@ def write_hugging_face(folder: pathlib.Path, **config: object) -> str:
         json.dumps({"do_lower_case": True, "tokenizer_class": "BertTokenizer"})
     )
     return str(folder)
+
+
+def add_masked_lm_head(folder: pathlib.Path) -> None:
+    """Gives a Hugging Face checkpoint a random head that guesses tokens."""
+    generator = np.random.default_rng(4)
+    shapes: dict[str, Any] = {
+        "transform.dense.weight": (16, 16),
+        "transform.dense.bias": 16,
+        "transform.LayerNorm.weight": 16,
+        "transform.LayerNorm.bias": 16,
+        "bias": len(VOCABULARY),
+    }
+    tensors = load_file(folder / "model.safetensors")
+    for name, shape in shapes.items():
+        value = generator.normal(0, 0.3, shape).astype(np.float32)
+        tensors[f"cls.predictions.{name}"] = value
+    save_file(tensors, folder / "model.safetensors")
 
 
 def make_train_step(

@@ -33,6 +33,8 @@ LongText = Literal["truncate", "windows"]
 Pooling = Literal["first", "mean"]
 HeadStart = Literal["random", "frozen"]
 DecayTowards = Literal["zero", "start"]
+PretrainOn = Literal["dataset", "train"]
+MaskedLMHead = Literal["auto", "checkpoint"]
 # The kernels of a layer, as modeling/layers.py names them.
 LORA_TARGETS = (
     *("query", "key", "value", "attention_output"),
@@ -682,6 +684,85 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainingConfig:
+    """Training of the encoder on texts without labels, before it is fine-tuned."""
+
+    pretrain_steps: int = setting(
+        0,
+        "First train the whole encoder for so many steps to guess masked tokens of the "
+        "task's own texts (Sun et al. 2019), then fine-tune it. Batches, clipping, "
+        "weight decay, schedule and warmup fraction are those of fine-tuning; each "
+        "update counts alike. Texts of validation and test are left out. 0: not at all.",
+    )
+    pretrain_dataset: str = setting(
+        "",
+        "Texts without labels for --pretrain_steps: `files:PATHS` (paths or globs, "
+        "separated by commas) of .txt (a text a line), .csv, .tsv, .json, .jsonl or "
+        ".parquet, whose texts are in --text_field. Blank ones are left out. Empty: "
+        "none, for --pretrain_on=train.",
+    )
+    pretrain_on: PretrainOn = setting(
+        "dataset",
+        "Which texts --pretrain_steps reads: those of --pretrain_dataset, or the `train` "
+        "split's.",
+    )
+    pretrain_learning_rate: float = setting(
+        5e-5, "Peak learning rate of --pretrain_steps."
+    )
+    mask_fraction: float = setting(
+        0.15,
+        "Share of each text's tokens that are masked, above 0 and below 1. Of these, 80% "
+        "become [MASK], 10% any token, and 10% stay (Devlin et al. 2018).",
+    )
+    mask_whole_words: bool = setting(
+        False, "Mask words in all of their pieces, instead of single pieces."
+    )
+    masked_lm_head: MaskedLMHead = setting(
+        "auto",
+        "Where the head that guesses tokens comes from: `checkpoint`, the preset's own, "
+        "which only Hugging Face folders can have (cls.predictions), or the run is "
+        "refused. `auto`: the preset's own where it has one; else it begins as identity "
+        "and the tokens' frequencies.",
+    )
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        _require_at_least(self, 0, "pretrain_steps")
+        _require(
+            0 < self.pretrain_learning_rate < math.inf,
+            "--pretrain_learning_rate must be above 0 and finite",
+            received=self.pretrain_learning_rate,
+        )
+        _require(
+            0 < self.mask_fraction < 1,
+            "--mask_fraction must be above 0, or there is nothing to guess, and below "
+            "1, or there is nothing to guess by",
+            received=f"mask_fraction={self.mask_fraction}",
+            mend="0.15 is BERT's own",
+        )
+        named = [f"--pretrain_dataset={self.pretrain_dataset}"]
+        named = named if self.pretrain_dataset else []
+        named += ["--pretrain_on=train"] if self.pretrain_on == "train" else []
+        _require(
+            self.pretrain_steps > 0 or not named,
+            "--pretrain_steps must be above 0 where texts are named for it",
+            received=f"{', '.join(named)}, pretrain_steps=0",
+            mend="set --pretrain_steps=1000, or leave the others out",
+        )
+        _require(
+            self.pretrain_steps == 0 or len(named) == 1,
+            "--pretrain_steps needs texts: --pretrain_dataset, or --pretrain_on=train, "
+            "and not both",
+            received=" and ".join(named) or "neither",
+            mend=(
+                "name the training file in --pretrain_dataset, too, to read both"
+                if named
+                else "give --pretrain_on=train for the training texts alone"
+            ),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """How long to train, in what batches, and when to look up."""
 
@@ -1311,6 +1392,9 @@ class ExperimentConfig:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    pretraining: PretrainingConfig = dataclasses.field(
+        default_factory=PretrainingConfig
+    )
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
     serving: ServingConfig = dataclasses.field(default_factory=ServingConfig)
@@ -1351,6 +1435,7 @@ class ExperimentConfig:
         )
         self._require_validation()
         self._require_formats()
+        self._require_all_trained()
 
     def _require_formats(self) -> None:
         """Raises ValueError where a format cannot hold the model."""
@@ -1368,6 +1453,19 @@ class ExperimentConfig:
             received="lora_rank=0",
             mend="give --lora_rank, or export huggingface, which holds all weights",
         )
+
+    def _require_all_trained(self) -> None:
+        """Raises ValueError where what shall stay as it came would be pretrained."""
+        for name in ("freeze_layers", "lora_rank"):
+            value = getattr(self.model, name)
+            _require(
+                not (self.pretraining.pretrain_steps and value),
+                f"--pretrain_steps trains the whole encoder, which --{name} leaves as "
+                "it came",
+                received=f"pretrain_steps={self.pretraining.pretrain_steps}, "
+                f"{name}={value}",
+                mend="give one of the two",
+            )
 
     def _require_validation(self) -> None:
         """Raises ValueError where a setting needs a split that there is not."""

@@ -4,7 +4,8 @@
     result.report["after"]["test"]["accuracy"], result.saved_model
 
 Read from top to bottom, `run` is the way of the data: rows → splits → token ids →
-batches → steps → checkpoints → report → SavedModel. Each stage takes the run and the
+batches → steps → checkpoints → report → SavedModel. With --pretrain_steps the encoder
+passes through steps twice: first to guess masked tokens, then to tell labels. Each stage takes the run and the
 values of earlier stages, and gives one value (`trainer/stages`). A run that was
 stopped resumes when `run` is called again with the same config; what one that is
 finished does, `stages/record.py` says.
@@ -31,6 +32,7 @@ from trainer.stages import (
     kept,
     measure,
     prepare,
+    pretrain,
     publish,
     record,
     train,
@@ -86,6 +88,8 @@ def _stages(run: context.Run) -> RunResult:
     started = kept.before(run, material, built, general)
     before = measure.before(run, material, built)
     simple = baselines.run(run, material, built)
+    pretrained = pretrain.run(run, material, built)
+    baselines.start_head(run, material, built)
     trained = train.run(run, material, built, watch=started.watch if started else None)
     after = measure.after(run, material, built)
     what_it_kept = kept.after(run, started, trained)
@@ -98,6 +102,7 @@ def _stages(run: context.Run) -> RunResult:
         material,
         built,
         before,
+        pretrained,
         trained,
         after,
         compared,
@@ -105,6 +110,6 @@ def _stages(run: context.Run) -> RunResult:
         what_it_kept,
     )
     exported = publish.run(
-        run, material, built, after, compared, challenged, what_it_kept
+        run, material, built, after, compared, pretrained, challenged, what_it_kept
     )
     return record.run(run, material, after, report, exported)

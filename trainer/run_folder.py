@@ -10,8 +10,9 @@
 | `config.json` | every setting of the run, from when all was found in order |
 | `chosen.json` | what was weighed at its start, for a process that resumes it |
 | `before.json` | the evaluation before training, with the data it was made on |
+| `pretraining.json` | the masked loss before and after the pretraining |
 | `baselines/` | the answers of the simple models, with the data they learned from |
-| `checkpoints/` | `latest/`, states to resume from; `best/`, weights |
+| `checkpoints/` | `latest/`, states to resume from; `best/`, weights; `pretraining/`, its own |
 | `metrics.jsonl`, `logs/` | the numbers of training, as JSON Lines and for TensorBoard |
 | `predictions/` | the answers to the held-out texts: `validation.jsonl`, `test.jsonl` |
 | `export/` | versions of the model, unless --export_dir names another folder |
@@ -82,6 +83,16 @@ class RunFolder:
         """The evaluation before training."""
         return self.path / "before.json"
 
+    @property
+    def pretraining(self) -> storage.Path:
+        """What the pretraining came to."""
+        return self.path / "pretraining.json"
+
+    @property
+    def pretraining_checkpoints(self) -> storage.Path:
+        """Folder of the states of the pretraining."""
+        return self.checkpoints / "pretraining"
+
     def baseline(self, name: str) -> storage.Path:
         """The answers of a simple model to the held-out texts."""
         return self.path / "baselines" / f"{name}.json"
@@ -138,16 +149,17 @@ class RunFolder:
         )
 
     def history(self) -> dict[str, list[dict[str, Any]]]:
-        """The training and validation records of metrics.jsonl, by split."""
+        """The records of metrics.jsonl, by split."""
+        names = ("pretraining", "train", "validation")
         records = self._records()
-        return {name: records[name] for name in ("train", "validation")}
+        return {name: records[name] for name in names}
 
     def watched(self) -> list[dict[str, Any]]:
         """What --watch_general_every left in metrics.jsonl."""
         return self._records()["general"]
 
     def _records(self) -> dict[str, list[dict[str, Any]]]:
-        names = ("train", "validation", "general")
+        names = ("pretraining", "train", "validation", "general")
         result: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for record in read_json_lines(self.metrics):
             result[record.pop("split")].append(record)

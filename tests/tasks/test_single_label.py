@@ -25,7 +25,9 @@ def losses(logits: np.ndarray, targets: np.ndarray, **settings: Any) -> np.ndarr
     )
     inputs = Inputs(np.zeros([len(targets), 4]), np.full([len(targets)], 4))
     batch = Batch(inputs, tf.constant(targets, tf.int32), None)
-    result: np.ndarray = objective.losses(batch, dropout_seed=tf.zeros(2)).numpy()
+    result: np.ndarray = objective.losses(
+        batch, dropout_seed=tf.zeros(2), step=tf.constant(0)
+    ).numpy()
     return result
 
 

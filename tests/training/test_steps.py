@@ -465,7 +465,7 @@ def test_dropout_is_a_function_of_seed_step_and_replica(
         train_step = tiny.make_train_step(
             model, strategy_of(1), clip_norm=0.0, seed=seed
         )
-        return float(train_step._loss_and_gradients(batch, step, replica)[0])
+        return float(train_step._loss_and_gradients(batch, step, 0, replica)[0])
 
     cases = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (0, 2, 0)]
     losses = [loss(seed=s, step=t, replica=r) for s, t, r in cases]

@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     Attributes:
       inputs: what the model reads.
       targets: what it shall answer, as the task has it: int32 [batch] for one label
-        a text.
+        a text; the text's number in its pool where tokens are masked.
       weights: float32 [batch], 1 / (real rows of the global batch), so that they sum
         to 1 over all replicas, or 1 / (nominal batch size); 0 for a repeated row. Each
         times the weight of the example, if examples have any.
@@ -110,6 +110,7 @@ class BatchFeeder:
         None: the weights of each batch sum to 1.
       example_weights: float32 [m], by which the weights of the plans' rows are
         multiplied. None: 1 for each.
+      share_batches: whether the weights of each batch sum to 1 after that, too.
     """
 
     def __init__(
@@ -122,8 +123,10 @@ class BatchFeeder:
         rows: np.ndarray | None = None,
         nominal_batch_size: int | None = None,
         example_weights: np.ndarray | None = None,
+        share_batches: bool = False,
     ) -> None:
         self._nominal_batch_size = nominal_batch_size
+        self._share_batches = share_batches
         self._example_weights = example_weights
         self._bucket_lengths = bucket_lengths
         self._strategy = strategy
@@ -192,6 +195,8 @@ class BatchFeeder:
         filled, weights = fill(rows, self._nominal_batch_size)
         if self._example_weights is not None:
             weights = weights * self._example_weights[filled]
+        if self._share_batches:
+            weights = weights / weights.sum(axis=1, keepdims=True)
         pool_rows = self._rows[filled]
 
         def local_parts(values: np.ndarray) -> np.ndarray:

@@ -213,7 +213,11 @@ class TrainingPlan:
       lengths: int32 [n], the training texts' lengths in tokens.
       batch_size: rows of each batch; with a budget of tokens, the rows of a nominal
         batch, by which examples are weighed and the learning rate's steps counted.
+      num_epochs: how many; None: as many as `num_steps` takes.
       tokens_per_batch: the most tokens of a batch, padding included. 0: no budget.
+      num_steps: how many steps in all, whatever the epochs. Each batch then counts
+        alike, also with a budget of tokens, for it is as large as that allows. None:
+        whole epochs.
     """
 
     def __init__(
@@ -223,8 +227,9 @@ class TrainingPlan:
         *,
         seed: int,
         batch_size: int,
-        num_epochs: int,
+        num_epochs: int | None = None,
         tokens_per_batch: int = 0,
+        num_steps: int | None = None,
     ) -> None:
         self._plan_epoch: Callable[[int], BatchPlan] = lambda epoch: plan_epoch(
             lengths,
@@ -234,11 +239,16 @@ class TrainingPlan:
             batch_size=batch_size,
             tokens_per_batch=tokens_per_batch,
         )
-        self._num_epochs = num_epochs
-        self.nominal_batch_size = batch_size if tokens_per_batch else None
-        self.nominal_steps = -(-len(lengths) // batch_size) * num_epochs
         self.steps_per_epoch = len(self._plan_epoch(0))
-        self.total_steps = self.steps_per_epoch * num_epochs
+        if num_steps is not None:
+            self._num_epochs = -(-num_steps // self.steps_per_epoch)
+            self.nominal_batch_size = None
+            self.nominal_steps = self.total_steps = num_steps
+            return
+        self._num_epochs = num_epochs or 0
+        self.nominal_batch_size = batch_size if tokens_per_batch else None
+        self.nominal_steps = -(-len(lengths) // batch_size) * self._num_epochs
+        self.total_steps = self.steps_per_epoch * self._num_epochs
 
     def nominal_steps_done(self) -> np.ndarray | None:
         """Examples seen before each step, as nominal batches; None without a budget.
@@ -266,9 +276,10 @@ class TrainingPlan:
         """The batches of this step, which must be below total_steps, and after."""
         epoch, position = divmod(step, self.steps_per_epoch)
         plans = [self._plan_epoch(e) for e in range(epoch, self._num_epochs)]
+        steps = slice(position, position + self.total_steps - step)
         return BatchPlan(
-            np.concatenate([plan.buckets for plan in plans])[position:],
-            np.concatenate([plan.rows for plan in plans])[position:],
+            np.concatenate([plan.buckets for plan in plans])[steps],
+            np.concatenate([plan.rows for plan in plans])[steps],
         )
 
 

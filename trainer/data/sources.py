@@ -37,6 +37,7 @@ from trainer.data.placeholders import Placeholders
 from trainer.data.places import Places
 from trainer.data.readers.encodings import AUTOMATIC
 from trainer.data.readers.rows import BadRow, Row
+from trainer.data.strings import Strings
 from trainer.data.text_dataset import TextDataset as TextDataset
 from trainer.data.unread import (
     ALL_ROWS,
@@ -49,7 +50,6 @@ from trainer.messages import message
 
 _logger = logging.getLogger(__name__)
 
-_ROWS_PER_CHUNK = 4096
 # How often it is asked whether reading on has a point.
 _ROWS_BETWEEN_LOOKS = 1024
 
@@ -449,7 +449,7 @@ class _Rows:
         """group_field: whose values are collected as well; empty for none."""
         self.placeholders = Placeholders()
         self._group_field = group_field
-        self._texts, self._groups = _Strings(), _Strings()
+        self._texts, self._groups = Strings(), Strings()
         # C integers, whatever the number of rows.
         self._codes, self._lines = array.array("i"), array.array("q")
         self._files: list[str] = []
@@ -490,28 +490,6 @@ class _Rows:
             is_whole=is_whole,
             facts=facts,
         )
-
-
-class _Strings:
-    """Collects strings as Arrow's: Python's own are those of one chunk only."""
-
-    def __init__(self) -> None:
-        self._chunks: list[pa.Array] = []
-        self._strings: list[str] = []
-
-    def append(self, string: str) -> None:
-        self._strings.append(string)
-        if len(self._strings) == _ROWS_PER_CHUNK:
-            self._end_chunk()
-
-    def joined(self) -> pa.ChunkedArray:
-        """All of them: large_string [n]."""
-        self._end_chunk()
-        return pa.chunked_array(self._chunks)
-
-    def _end_chunk(self) -> None:
-        self._chunks.append(pa.array(self._strings, pa.large_string()))
-        self._strings.clear()
 
 
 def _with_progress(rows: Iterator[Row | BadRow], name: str) -> Iterable[Row | BadRow]:

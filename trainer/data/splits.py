@@ -157,6 +157,23 @@ def make_splits(
     }
 
 
+def held_out_digests(sources: Sources, *, config: DataConfig) -> np.ndarray:
+    """Of the normal form of every text that is not for training: uint8 [n, 32].
+
+    Also of those that are not drawn, and of a test set that is not answered.
+    """
+    hashed = {name: _hashed(data) for name, data in sources.splits.items()}
+    used = without_test(sources) if config.num_folds else sources
+    shares, _ = _shares(used, hashed, config)
+    brought = [hashed[name].texts for name in sources.splits if name != "train"]
+    shared = [
+        hashed["train"].texts[is_chosen]
+        for name, is_chosen in shares.items()
+        if name not in used.splits
+    ]
+    return np.concatenate([np.empty([0, 32], np.uint8), *brought, *shared])
+
+
 def without_test(sources: Sources) -> Sources:
     """The sources but for a test split that they bring along."""
     splits = {name: data for name, data in sources.splits.items() if name != "test"}

@@ -80,8 +80,10 @@ def learning_pictures(
 ) -> list[Picture]:
     """Loss, validation metrics, learning rate and gradient norm, each by step.
 
+    And the loss of the pretraining, by its own.
+
     Args:
-      history: either of its parts may be empty.
+      history: any of its parts may be empty.
       best_step: the step to mark with a line; None marks none.
     """
     train, validation = history.train, history.validation
@@ -96,6 +98,9 @@ def learning_pictures(
             ("gradient_norm", "Gradient norm"),
         ):
             pictures.append(_series_picture(train, name=name, title=title))
+    if history.pretraining:
+        title = "Loss of masked tokens, before fine-tuning"
+        pictures.append(_series_picture(history.pretraining, name="loss", title=title))
     return pictures
 
 

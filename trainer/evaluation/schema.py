@@ -294,6 +294,54 @@ class DecisionFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedLoss:
+    """How well masked tokens of held-out texts are guessed; the same masks twice.
+
+    Attributes:
+      split: of the texts.
+      before: mean over the masked tokens, in nats, with the weights as they came.
+      after: the same after the pretraining.
+    """
+
+    split: str
+    num_texts: int
+    num_masked_tokens: int
+    before: float
+    after: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainingFacts:
+    """What the encoder was trained on before it was fine-tuned.
+
+    Attributes:
+      source: of the texts.
+      num_read: texts that could be read.
+      num_held_out: of these left out, for they are validation or test texts.
+      num_blank: of these left out, for there is nothing to see in them.
+      num_skipped: rows that could not be used.
+      num_without_words: texts left out, of which the preset knows no word.
+      num_texts: that were trained on.
+      num_steps: updates.
+      head: where it came from: the preset, or identity and the tokens' frequencies.
+      masked_loss: None if no texts are held out.
+      train_secs: in its steps, of all processes of the run.
+    """
+
+    source: str
+    num_read: int
+    num_held_out: int
+    num_blank: int
+    num_skipped: int
+    num_without_words: int
+    num_texts: int
+    num_steps: int
+    head: Literal["checkpoint", "frequencies"]
+    masked_loss: MaskedLoss | None
+    train_secs: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
     """What was trained, and for how long.
 
@@ -509,10 +557,12 @@ class History:
     Attributes:
       train: empty if nothing was logged.
       validation: empty without a validation split.
+      pretraining: empty without --pretrain_steps; the loss is of masked tokens.
     """
 
     train: tuple[TrainRecord, ...]
     validation: tuple[ValidationRecord, ...]
+    pretraining: tuple[TrainRecord, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -523,9 +573,11 @@ class Timing:
     `_fraction` or `_bytes`.
 
     Attributes:
+      pretraining_secs: with what it compiles, and the masked losses; None without
+        --pretrain_steps.
       secs_to_first_step: from the start of the process, without what was measured of
         the weights as they came and of baselines (`evaluate_before_secs`,
-        `baselines_secs`); None for a process that resumed after the last step.
+        `baselines_secs`), and without the pretraining; None for a process that resumed after the last step.
       train_steps_secs: in training steps alone, of all processes of the run.
       export_secs: None before the export.
       general_secs: of measuring what the encoder kept.
@@ -541,6 +593,7 @@ class Timing:
     compile_secs: float
     evaluate_before_secs: float
     baselines_secs: float = 0.0
+    pretraining_secs: float | None = None
     secs_to_first_step: float | None = None
     train_and_validate_secs: float
     evaluate_after_secs: float
@@ -916,6 +969,7 @@ class Report:
       kept: of general abilities; None: nothing was asked for.
       champion: the model that serves, beside the trained one; None: none was asked for,
         or there is none.
+      pretraining: None without --pretrain_steps.
     """
 
     title: str
@@ -941,6 +995,7 @@ class Report:
     worth: str | None = None
     kept: Kept | None = None
     champion: Challenge | None = None
+    pretraining: PretrainingFacts | None = None
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

@@ -61,6 +61,7 @@ class Plan:
       memory_limit_bytes: what there is; None: nobody tells.
       fits: whether it does.
       remedies: flags of which each would make it fit, the mildest first.
+      pretrain_steps: before training, to guess masked tokens.
       disk_bytes: by what is written.
       free_disk_bytes: where --model_dir is; None: nobody tells.
       presets: what others that are on this machine would take, the smallest first.
@@ -84,3 +85,4 @@ class Plan:
     disk_bytes: Mapping[str, int]
     free_disk_bytes: int | None
     presets: tuple[PresetPlan, ...]
+    pretrain_steps: int = 0

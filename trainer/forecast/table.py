@@ -15,6 +15,7 @@ _TITLES = {
     "compile": "compiling",
     "evaluate_before": "evaluation before",
     "baselines": "simple models",
+    "pretrain": "guessing masked tokens",
     "train": "training steps",
     "validate": "validation, checkpoints",
     "evaluate_after": "evaluation after",
@@ -26,6 +27,7 @@ _TITLES = {
     "kept_for_gradients": "kept for the gradients",
     "checkpoints": "checkpoints",
     "best_weights": "best weights",
+    "pretraining": "states of pretraining",
     "token_cache": "token cache",
 }
 
@@ -47,6 +49,8 @@ def _lines(plan: Plan, preset: str) -> Iterator[str]:
         f"{plan.num_train_examples:,} texts; {plan.padded_fraction:.0%} of the tokens "
         "are padding"
     )
+    if plan.pretrain_steps:
+        yield f"          {plan.pretrain_steps:,} more before, to guess masked tokens"
     yield f"Weights   {trained:,} trained, {frozen:,} frozen"
     yield "Lengths   tokens   rows    steps   s a step   kept for the gradients"
     yield from (f"          {_length_line(each)}" for each in plan.lengths)
@@ -55,6 +59,8 @@ def _lines(plan: Plan, preset: str) -> Iterator[str]:
     else:
         yield f"Time      {console.duration(plan.total_secs)} in all"
         for name, secs in plan.secs.items():
+            if name == "pretrain" and not plan.pretrain_steps:
+                continue
             yield f"          {_TITLES[name]:<24} {console.duration(secs):>9}"
     yield from _memory_lines(plan)
     yield f"Disk      {_amount(sum(plan.disk_bytes.values()))}{_free(plan)}"

@@ -27,11 +27,13 @@ class Rehearsed:
       train_secs: of a training step, by padded length.
       predict_secs: of a step of an evaluation, by padded length.
       peak_memory_bytes: that was held so far, of a GPU where there are some.
+      pretrain_secs: of a step that guesses masked tokens, by padded length.
     """
 
     train_secs: Mapping[int, float]
     predict_secs: Mapping[int, float]
     peak_memory_bytes: int
+    pretrain_secs: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ class Work:
       eval_batch_size: examples of a step of an evaluation.
       num_layers: of the encoder.
       num_trainable_parameters: of encoder and head.
+      pretrain_steps: how many steps guess masked tokens, by padded length.
       start_secs: until the steps are compiled.
       compile_secs: of that.
     """
@@ -61,6 +64,7 @@ class Work:
     eval_batch_size: int
     num_layers: int
     num_trainable_parameters: int
+    pretrain_steps: Mapping[int, int] = dataclasses.field(default_factory=dict)
     start_secs: float
     compile_secs: float
 
@@ -93,6 +97,7 @@ def parts(work: Work, rehearsed: Rehearsed) -> dict[str, float]:
         "compile": work.compile_secs,
         "evaluate_before": sum(map(evaluation, work.before.values())),
         "baselines": _baselines_secs(work, rehearsed),
+        "pretrain": _total(work.pretrain_steps, rehearsed.pretrain_secs),
         "train": _total(work.train_steps(), rehearsed.train_secs),
         "validate": _num_validations(work) * once,
         "evaluate_after": sum(after.values()),
@@ -125,7 +130,9 @@ def _baselines_secs(work: Work, rehearsed: Rehearsed) -> float:
         secs += _TFIDF_SECS + _TFIDF_SECS_PER_TEXT * num_texts
     if "frozen" in names:
         secs += num_texts * _secs_per_text(work, rehearsed)
-    elif work.config.model.head_start == "frozen":
+    # Of the encoder that was pretrained it is another pass.
+    is_shared = "frozen" in names and not work.pretrain_steps
+    if work.config.model.head_start == "frozen" and not is_shared:
         secs += work.num_texts["train"] * _secs_per_text(work, rehearsed)
     return secs
 

@@ -14,7 +14,7 @@ import dataclasses
 import numpy as np
 
 from trainer.config import DataConfig
-from trainer.data import draws, sources, unlabelled as unlabelled_texts
+from trainer.data import draws, sources, unlabelled
 from trainer.data.duplicates import content_digests, normalized_digests, numbered
 from trainer.data.splits import Pool
 from trainer.data.text_dataset import TextDataset
@@ -56,10 +56,10 @@ def read_texts(
     Raises:
       ValueError: they cannot be read; or too few are left.
     """
-    read = unlabelled_texts.read(
+    read = unlabelled.read_files(
         name, DataConfig(bad_rows=config.bad_rows), flag="general_texts"
     )
-    labels = np.zeros(len(read), np.int32)
+    labels = np.zeros(len(read.places), np.int32)
     data = TextDataset(read.texts, labels, ("",), read.places)
     return _left(data, trained, name, limit=limit, seed=seed, flag="general_texts")
 
@@ -103,7 +103,7 @@ def _left(
 ) -> General:
     """What the run does not train on, or a draw of it."""
     normalized = normalized_digests(data.texts)
-    is_trained = _is_among(normalized, trained)
+    is_trained = unlabelled.are_among(normalized, trained)
     if (~is_trained).sum() < MIN_TEXTS:
         first = ""
         if is_trained.any():
@@ -146,9 +146,3 @@ def _left(
             num_texts=len(chosen),
         ),
     )
-
-
-def _is_among(digests: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """bool [n], of uint8 [n, 32] and [m, 32]."""
-    known = {digest.tobytes() for digest in others}
-    return np.fromiter((d.tobytes() in known for d in digests), bool, len(digests))

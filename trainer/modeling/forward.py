@@ -4,6 +4,7 @@
     forward(token_ids, num_tokens)                              # to predict
     forward(token_ids, num_tokens, dropout_seed=[0, step])      # to train
     forward.embed(token_ids, num_tokens)                        # the pooled vectors
+    forward.encode(token_ids, num_tokens)                       # a vector a token
 
 It computes what `classifier(inputs)` computes and holds no variables: weights are
 loaded, saved and updated as KerasHub's. What is faster, and by how much, is in
@@ -176,6 +177,28 @@ class Forward:
         logits = self._classifier.get_layer("logits")(pooled)
         return tf.cast(logits, tf.float32)
 
+    def encode(
+        self,
+        token_ids: tf.Tensor,
+        num_tokens: tf.Tensor,
+        *,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The last layer's output for each token, each window by itself.
+
+        Args:
+          token_ids: int32 [batch, length].
+          num_tokens: int [batch], how many of them are not padding.
+          dropout_seed: int32 [2]; None: no dropout.
+
+        Returns:
+          float [batch, length, hidden].
+        """
+        length = shape_of(token_ids)[1]
+        windows, is_token, _ = self._windows(token_ids, num_tokens)
+        x = self._encode(windows, is_token, None, dropout_seed)
+        return tf.reshape(x, [-1, length, self.hidden_size])
+
     def _over_windows(
         self,
         compute: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
@@ -183,26 +206,40 @@ class Forward:
         num_tokens: tf.Tensor,
     ) -> tf.Tensor:
         """The mean over each row's windows of what is computed of them."""
+        windows, is_token, is_there = self._windows(token_ids, num_tokens)
+        if is_there is None:
+            return compute(windows, is_token)
+        result = tf.cast(compute(windows, is_token), tf.float32)
+        count = shape_of(is_there)[1]
+        result = tf.reshape(result, [-1, count, result.shape[-1]])
+        total = tf.reduce_sum(result * tf.expand_dims(is_there, -1), axis=1)
+        return total / tf.reduce_sum(is_there, axis=1, keepdims=True)
+
+    def _windows(
+        self, token_ids: tf.Tensor, num_tokens: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """Rows of several windows as rows of one.
+
+        Returns:
+          int32 [batch * windows, size], and bool, false where there is padding;
+          float32 [batch, windows], 1 where a row has a window, or None: of each row
+          there is one.
+        """
         length = shape_of(token_ids)[1]
         count = 1 if self._window_length is None else -(-length // self._window_length)
         if isinstance(count, int) and count == 1:
-            return compute(token_ids, tf.sequence_mask(num_tokens, length))
+            return token_ids, tf.sequence_mask(num_tokens, length), None
         size = length // count
         starts = tf.range(count) * size
         num_left = tf.expand_dims(tf.cast(num_tokens, tf.int32), 1) - starts
         # A row of fewer windows than others has some without a token, which are
         # computed as if they had one, and do not count.
-        is_there = tf.cast(num_left > 0, tf.float32)
         num_here = tf.reshape(tf.clip_by_value(num_left, 1, size), [-1])
-        result = tf.cast(
-            compute(
-                tf.reshape(token_ids, [-1, size]), tf.sequence_mask(num_here, size)
-            ),
-            tf.float32,
+        return (
+            tf.reshape(token_ids, [-1, size]),
+            tf.sequence_mask(num_here, size),
+            tf.cast(num_left > 0, tf.float32),
         )
-        result = tf.reshape(result, [-1, count, result.shape[-1]])
-        total = tf.reduce_sum(result * tf.expand_dims(is_there, -1), axis=1)
-        return total / tf.reduce_sum(is_there, axis=1, keepdims=True)
 
     def _encode(
         self,

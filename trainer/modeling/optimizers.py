@@ -22,8 +22,9 @@ import tensorflow as tf
 from trainer.config import DEFAULT_WARMUP_FRACTION, OptimizerConfig, Schedule
 
 # Variables whose names are these do not decay (Devlin et al. 2018's recipe; in
-# KerasHub's BERT: all biases, and LayerNorm's scale and offset).
-NOT_DECAYED = ("bias", "gamma", "beta")
+# KerasHub's BERT: all biases, and LayerNorm's scale and offset). "output_bias" is that
+# of its masked-LM head.
+NOT_DECAYED = ("bias", "output_bias", "gamma", "beta")
 
 
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -241,6 +242,13 @@ def decay_towards_start(
         None if each.path in new else tf.Variable(each.value, trainable=False)
         for each in variables
     ]
+
+
+def start_decay_here(optimizer: AdamW, variables: Sequence[keras.Variable]) -> None:
+    """Has `decay_towards_start` pull to what weights are now; nothing without it."""
+    for center, variable in zip(optimizer.decay_centers, variables):
+        if center is not None:
+            center.assign(variable.value)
 
 
 def averages(optimizer: AdamW) -> list[keras.Variable]:

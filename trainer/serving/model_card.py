@@ -25,7 +25,13 @@ _HYPERPARAMETERS = (
     *("window_overlap", "truncation", "num_train_epochs", "global_batch_size"),
     *("tokens_per_batch", "accumulation_steps", "learning_rate", "schedule"),
     *("num_warmup_steps", "warmup_fraction", "weight_decay", "clip_norm"),
-    *("label_smoothing", "class_weights", "early_stopping_patience", "best_metric"),
+    *(
+        "pretrain_steps",
+        "label_smoothing",
+        "class_weights",
+        "early_stopping_patience",
+        "best_metric",
+    ),
     *("precision", "seed"),
 )
 
@@ -41,6 +47,7 @@ _ABSENT: Mapping[str, Any] = {
     "kept": None,
     "champion": None,
     "lora_init_sha256": None,
+    "pretraining": None,
 }
 
 
@@ -61,10 +68,10 @@ def render(facts: Mapping[str, Any]) -> str:
     measured on. And where there are any: `settings_in_words`; `samples`, texts
     that may be shown to everybody, with `label` and `score`; `worth`, the sentence of
     `evaluation/worth.py`, with `baselines` and `comparisons`, by name, the keys of
-    `schema.BaselineFacts` and `schema.Comparison`; `ensemble`, of several models a
-    mapping each; `kept`, a sentence on the encoder's general abilities;
-    `champion`, one on the model that served before; `lora_init_sha256`, of the adapter
-    that training began with.
+    `schema.BaselineFacts` and `schema.Comparison`; `pretraining`, the keys of
+    `schema.PretrainingFacts`; `ensemble`, of several models a mapping each; `kept`, a
+    sentence on the encoder's general abilities; `champion`, one on the model that
+    served before; `lora_init_sha256`, of the adapter that training began with.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;

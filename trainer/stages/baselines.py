@@ -46,7 +46,6 @@ _MAX_BYTES_IN_MEMORY = 256 * 1024 * 1024
 _MAX_SHOWN_TEXTS = 10
 # What --head_start needs of the frozen encoder where it is no baseline.
 _HEAD = "head"
-_OF_ALL_WORKERS = ("frozen", _HEAD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,19 +108,17 @@ def run(run: Run, material: Material, built: Built) -> Mapping[str, Baseline]:
     """The baselines of --baselines, by name.
 
     All workers take part in reading the texts with the encoder, whose weights must be
-    those that it came with. The rest the chief does alone: the others' value is empty.
-    Where no texts are held out there is nothing to answer, and no baseline.
+    those that it came with: before --pretrain_steps. The rest the chief does alone: the
+    others' value is empty. Where no texts are held out there is nothing to answer, and
+    no baseline.
     """
-    names = list(run.config.baselines if material.held_out else ())
-    starts = run.config.model.head_start == "frozen"
-    if starts and "frozen" not in names:
-        names.append(_HEAD)
+    names = _names(run, material)
     known = {name: _recorded(run, material, name) for name in names}
     # First what all workers do: the others must not wait for the chief in a step.
     missing = [name for name in names if known[name] is None]
-    for name in sorted(missing, key=lambda name: name not in _OF_ALL_WORKERS):
-        if name in _OF_ALL_WORKERS:
-            known[name] = _frozen(run, material, built, answers=name != _HEAD)
+    for name in sorted(missing, key=lambda name: name != "frozen"):
+        if name == "frozen":
+            known[name] = _frozen(run, material, built, answers=True)
         elif run.runtime.is_chief:
             known[name] = _MAKERS[name](material, _examples(run, material))
         made = known[name]
@@ -130,22 +127,35 @@ def run(run: Run, material: Material, built: Built) -> Mapping[str, Baseline]:
             _log(run, material, made)
     with run.runtime.watchdog.watching("the chief's baselines", patiently=True):
         run.runtime.wait_for_all()
-    if starts:
-        _start_head(run, material, built, _HEAD if _HEAD in names else "frozen")
     run.stopwatch.lap("baselines_secs")
-    return {
-        name: made for name, made in known.items() if made is not None and name != _HEAD
-    }
+    return {name: made for name, made in known.items() if made is not None}
 
 
-def _start_head(run: Run, material: Material, built: Built, name: str) -> None:
-    """Gives the classifier the head of the frozen encoder, on every worker.
+def _names(run: Run, material: Material) -> list[str]:
+    return list(run.config.baselines if material.held_out else ())
 
-    All read it from where the chief wrote it, so that they have the same bits.
+
+def start_head(run: Run, material: Material, built: Built) -> None:
+    """With --head_start=frozen, gives the classifier the head of the frozen encoder.
+
+    The encoder is the one that fine-tuning starts from: where it was pretrained, not
+    that of the baseline. All workers read the head from where the chief wrote it, so
+    that they have the same bits.
     """
+    if run.config.model.head_start != "frozen":
+        return
+    is_as_it_came = material.pretraining is None
+    name = "frozen" if is_as_it_came and "frozen" in _names(run, material) else _HEAD
+    if _recorded(run, material, name) is None:
+        made = _frozen(run, material, built, answers=name != _HEAD)
+        if run.runtime.is_chief and made is not None:
+            _record(run, material, name, made)
+        with run.runtime.watchdog.watching("the chief's head", patiently=True):
+            run.runtime.wait_for_all()
     baseline = _recorded(run, material, name)
     if baseline is not None and baseline.answers.head is not None:
         classifiers.set_head(built.classifier, *baseline.answers.head)
+    run.stopwatch.lap("baselines_secs")
 
 
 def compared(
@@ -238,7 +248,7 @@ def _frozen(
 
     answers: whether it is to answer the held-out texts, which takes a pass over them.
     """
-    _logger.info("reading the texts with the encoder as it came")
+    _logger.info("reading the texts with the frozen encoder")
     # One pass does not pay for compiling the pieces of a CPU's steps.
     fusion: Fusion = "whole" if run.runtime.fusion == "whole" else "none"
     forward = Forward(

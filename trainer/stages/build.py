@@ -31,6 +31,7 @@ from trainer.modeling.forward import Forward, Fusion
 from trainer.stages import resolve
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
+from trainer.tasks.task import Objective
 from trainer.training import compilation
 from trainer.training.steps import PredictStep, TrainStep
 
@@ -260,26 +261,44 @@ def window_length(config: DataConfig) -> int | None:
 def _train_step(
     run: Run, classifier: keras.Model, compiled: resolve.Compiled
 ) -> TrainStep:
-    forward = Forward(
+    forward = train_forward(run, classifier, fusion=compiled.fusion)
+    objective = run.task.objective(
+        classifier, forward, label_smoothing=run.config.training.label_smoothing
+    )
+    return make_train_step(run, classifier, objective, fusion=compiled.fusion)
+
+
+def train_forward(run: Run, classifier: keras.Model, *, fusion: Fusion) -> Forward:
+    """The forward pass of a training step."""
+    return Forward(
         classifier,
-        fusion=compiled.fusion,
+        fusion=fusion,
         rematerialize=run.config.runtime.rematerialize,
         window_length=window_length(run.config.data),
         # Operation by operation TensorFlow's own kernels do it.
-        sorts_gradient=run.runtime.is_on_gpu and compiled.fusion == "whole",
+        sorts_gradient=run.runtime.is_on_gpu and fusion == "whole",
     )
+
+
+def make_train_step(
+    run: Run, model: keras.Model, objective: Objective, *, fusion: Fusion
+) -> TrainStep:
+    """The step that updates a model's weights, as the settings say.
+
+    Args:
+      model: compiled, its optimizer built.
+      fusion: what XLA compiles of it.
+    """
     return TrainStep(
-        classifier,
-        run.task.objective(
-            classifier, forward, label_smoothing=run.config.training.label_smoothing
-        ),
+        model,
+        objective,
         run.runtime.strategy,
         clip_norm=run.config.optimizer.clip_norm,
         seed=run.config.training.seed,
         accumulation_steps=run.config.training.accumulation_steps,
         steps_per_call=run.resolved.steps_per_call,
-        fusion=compiled.fusion,
-        any_length=has_one_graph(run, compiled.fusion),
+        fusion=fusion,
+        any_length=has_one_graph(run, fusion),
     )
 
 

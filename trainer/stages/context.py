@@ -95,7 +95,7 @@ class Stopwatch:
         self._since = time.monotonic()
 
     def lap(self, name: str) -> None:
-        """Ends a lap; laps of one name add up."""
+        """Ends a lap; of several of one name the seconds add up."""
         now = time.monotonic()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._since
         self._since = now
@@ -103,9 +103,11 @@ class Stopwatch:
     def start_training(self) -> None:
         """Notes how long the process took to come to its first training step.
 
-        What it measured before, for comparison, is left out. A process that has nothing
-        left to train, for it resumes after training, has no such time.
+        What it measured before, for comparison, is left out, and the pretraining. A
+        process that has nothing left to train, for it resumes after training, has no
+        such time.
         """
-        names = ("evaluate_before_secs", "baselines_secs", "general_secs")
+        names = ["evaluate_before_secs", "baselines_secs", "general_secs"]
+        names.append("pretraining_secs")
         measured = sum(self.laps.get(name, 0.0) for name in names)
         self.laps["secs_to_first_step"] = environment.secs_since_start() - measured

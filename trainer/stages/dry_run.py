@@ -30,7 +30,7 @@ from trainer.forecast.workload import Workload
 from trainer.modeling import presets
 from trainer.modeling.size import EncoderSize
 from trainer.runtime import memory
-from trainer.stages import build, prepare
+from trainer.stages import build, prepare, pretrain
 from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -97,9 +97,18 @@ def _work(run: Run, material: Material, built: Built) -> Work:
         eval_batch_size=run.resolved.eval_batch_size,
         num_layers=int(built.classifier.backbone.num_layers),
         num_trainable_parameters=built.facts()["num_trainable_parameters"],
+        pretrain_steps=_pretrain_steps(material),
         start_secs=environment.secs_since_start() - not_run,
         compile_secs=laps["compile_secs"],
     )
+
+
+def _pretrain_steps(material: Material) -> dict[int, int]:
+    """Steps that guess masked tokens, by padded length."""
+    first = material.pretraining
+    if first is None:
+        return {}
+    return times.steps_by_length(first.plan.from_step(0), first.bucket_lengths)
 
 
 def _rows_by_length(plan: BatchPlan, bucket_lengths: Sequence[int]) -> dict[int, int]:
@@ -123,11 +132,29 @@ def _rehearsed(run: Run, material: Material, built: Built) -> Rehearsed:
         np.asarray(built.predict_step(next(predict_feed.pipelines[index])))
 
     train_secs, predict_secs = _timed(train_feed, train), _timed(predict_feed, predict)
+    pretrain_secs = _pretrain_secs(run, material, built)
     run.stopwatch.lap("rehearsal_secs")
     peak = environment.peak_memory()
     of_device = peak["peak_device_memory_bytes"]
     held = of_device or peak["peak_host_memory_bytes"] or 0
-    return Rehearsed(train_secs, predict_secs, held)
+    return Rehearsed(train_secs, predict_secs, held, pretrain_secs)
+
+
+def _pretrain_secs(run: Run, material: Material, built: Built) -> dict[int, float]:
+    """Seconds of a step that guesses masked tokens, by padded length."""
+    first = material.pretraining
+    if first is None:
+        return {}
+    run.stopwatch.lap("rehearsal_secs")
+    phase = pretrain.make(run, material, first, built)
+    pretrain.compile_steps(run, first, built, phase)
+    run.stopwatch.lap("compile_secs")
+    feed = phase.feeder.rehearsal(first.plan.from_step(0))
+
+    def step(index: int) -> None:
+        np.asarray(phase.train_step(feed.pipelines, feed.order[[index]]).losses)
+
+    return _timed(feed, step)
 
 
 def _timed(feed: Feed, step: Callable[[int], None]) -> dict[int, float]:
@@ -180,6 +207,7 @@ def _plan(
         memory_limit_bytes=limit,
         fits=fits,
         remedies=() if fits else workload.remedies(load, limit or 0, smaller),
+        pretrain_steps=sum(_pretrain_steps(material).values()),
         disk_bytes=_disk_bytes(run, material, counts),
         free_disk_bytes=_free_disk_bytes(run.folder.path),
         presets=tuple(
@@ -255,9 +283,13 @@ def _disk_bytes(
     moments = _NUM_MOMENTS * counts["num_trainable_parameters"] * _NUMBER_BYTES
     keep, serving = run.config.training.keep_checkpoints, run.config.serving
     num_formats = len(serving.export_formats) if serving.export else 0
+    # Without a pooler, but with a head as large, and a bias a token.
+    first = (keep + 1) * (weights + moments) if material.pretraining else 0
+    pretraining = {"pretraining": first} if first else {}
     return {
         # One more is written before the oldest goes.
         "checkpoints": (keep + 1) * (weights + moments),
+        **pretraining,
         "best_weights": (keep + 1) * weights if "validation" in material.splits else 0,
         "export": num_formats * weights,
         "token_cache": int(material.tokens.token_ids.nbytes),

@@ -17,14 +17,21 @@ import numpy as np
 import pyarrow as pa
 
 from trainer import trackers
-from trainer.config import ChecksConfig, DataConfig, TrainingConfig, settings
-from trainer.data import plans, sources, splits
+from trainer.config import (
+    ChecksConfig,
+    DataConfig,
+    PretrainingConfig,
+    TrainingConfig,
+    settings,
+)
+from trainer.data import plans, sources, splits, unlabelled
 from trainer.data.audit.findings import Findings
 from trainer.data.sources import Load, Sources
 from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.data.revealing import RevealingWord, revealing_words
+from trainer.data.unlabelled import Unlabelled
 from trainer.evaluation import doubts, schema, slices
 from trainer.evaluation.schema import DataFacts, Doubt
 from trainer.modeling import adapters, presets
@@ -32,9 +39,10 @@ from trainer.modeling.adapters import Adapter
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
 from trainer.serving import formats
-from trainer.stages import look
+from trainer.stages import look, pretraining_material
 from trainer.stages.context import Run
 from trainer.stages.look import LookedAt
+from trainer.stages.pretraining_material import PretrainingMaterial
 
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +59,7 @@ class Texts:
       splits: "train", and "validation" and "test" where there are any.
       source_facts: of the reading, JSON-able: see `Sources.facts`.
       reviewed: digests of texts whose label a person has reviewed.
+      unlabelled: texts to train the encoder on first; None: without --pretrain_steps.
     """
 
     label_names: tuple[str, ...]
@@ -58,10 +67,14 @@ class Texts:
     splits: Mapping[str, Split]
     source_facts: Mapping[str, Any]
     reviewed: frozenset[bytes] = frozenset()
+    unlabelled: Unlabelled | None = None
 
     def fingerprint(self) -> dict[str, str]:
-        """A hash of texts and labels for each split."""
-        return splits.fingerprint(self.pool, self.splits)
+        """A hash of texts and labels for each split, and of what has no labels."""
+        result = splits.fingerprint(self.pool, self.splits)
+        if self.unlabelled is not None:
+            result["pretraining"] = self.unlabelled.fingerprint()
+        return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +92,7 @@ class Material:
       data_facts: the report's `data`.
       doubts: what a user should know of the data before trusting the result.
       adapter: what LoRA begins with; None: it begins anew, or is off.
+      pretraining: what the encoder is trained on first; None: without --pretrain_steps.
     """
 
     preset: Preset
@@ -96,6 +110,8 @@ class Material:
     def adapter_sha256(self) -> str | None:
         """Of the file that LoRA begins with."""
         return None if self.adapter is None else self.adapter.sha256
+
+    pretraining: PretrainingMaterial | None = None
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -153,6 +169,7 @@ def run(run: Run) -> Material:
             run.config.data,
             run.config.training,
             preset,
+            pretraining=run.config.pretraining,
             checks=_checks_of_worker(run),
             load=run.load,
         )
@@ -186,6 +203,7 @@ def make_material(
     training: TrainingConfig,
     preset: Preset,
     *,
+    pretraining: PretrainingConfig = PretrainingConfig(),
     checks: ChecksConfig = ChecksConfig(),
     load: Load = sources.load,
 ) -> Material:
@@ -194,7 +212,7 @@ def make_material(
     Raises:
       ValueError: the data cannot be used; the message says where and why.
     """
-    texts = read_texts(config, seed=training.seed, load=load)
+    texts = read_texts(config, seed=training.seed, pretraining=pretraining, load=load)
     findings = look_at(texts, config, checks)
     weights = class_weights(
         training.class_weights,
@@ -236,11 +254,43 @@ def make_material(
         class_weights=weights,
         data_facts=facts,
         doubts=tuple(_doubts(config, training, texts, facts, plan.total_steps)),
+        pretraining=_pretraining(
+            pretraining, texts, preset, encoder, tokens, data=config, training=training
+        ),
     )
 
 
-def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> Texts:
-    """The labelled texts and their splits, not yet tokenized.
+def _pretraining(
+    config: PretrainingConfig,
+    texts: Texts,
+    preset: Preset,
+    encoder: TextEncoder,
+    tokens: TokenizedTexts,
+    *,
+    data: DataConfig,
+    training: TrainingConfig,
+) -> PretrainingMaterial | None:
+    if texts.unlabelled is None:
+        return None
+    return pretraining_material.make(
+        config,
+        texts.unlabelled,
+        preset,
+        encoder,
+        data=data,
+        training=training,
+        pool_tokens=tokens if config.pretrain_on == "train" else None,
+    )
+
+
+def read_texts(
+    config: DataConfig,
+    *,
+    seed: int,
+    pretraining: PretrainingConfig = PretrainingConfig(),
+    load: Load = sources.load,
+) -> Texts:
+    """The labelled texts and their splits, and those without labels; no token ids yet.
 
     Raises:
       ValueError: they cannot be used; the message says where and why.
@@ -249,7 +299,16 @@ def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> T
     pool, parts = splits.make_splits(read, config=config, seed=seed)
     notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
     facts = {**read.facts, "notes": notes}
-    texts = Texts(read.label_names, pool, parts, facts, read.reviewed)
+    others = None
+    if pretraining.pretrain_steps:
+        held_out = splits.held_out_digests(read, config=config)
+        if pretraining.pretrain_on == "train":
+            rows = parts["train"].rows
+            others = unlabelled.of_pool(pool, rows, held_out=held_out)
+        else:
+            spec = pretraining.pretrain_dataset
+            others = unlabelled.of_files(spec, config, held_out=held_out)
+    texts = Texts(read.label_names, pool, parts, facts, read.reviewed, others)
     # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()
@@ -343,12 +402,21 @@ def _refuse_differences(run: Run, material: Material) -> None:
 
 
 def _summary(material: Material) -> list[str]:
-    """Two lines on what will be trained on."""
+    """Two lines on what will be trained on, or three."""
     counts = ", ".join(
         f"{len(split)} {name}" for name, split in material.splits.items()
     )
     padded_fraction = material.data_facts.padded_fraction
+    first = []
+    if material.pretraining is not None:
+        read = material.pretraining.read_facts
+        first = [
+            f"{material.pretraining.plan.total_steps} steps first to guess masked tokens "
+            f"of {read['num_texts']} texts of {read['source']}; {read['num_held_out']} "
+            "are left out, being validation or test texts"
+        ]
     return [
+        *first,
         f"{counts} texts; classes {', '.join(material.label_names)}",
         f"{material.plan.total_steps} steps at padded lengths "
         f"{', '.join(map(str, material.bucket_lengths))}; "

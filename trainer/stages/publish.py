@@ -1,6 +1,6 @@
 """The stage that exports: trained weights become a version that a server takes.
 
-    exported = publish.run(run, material, built, after)
+    exported = publish.run(run, material, built, after, compared, pretrained)
     exported.facts().path       # with --export=false there are no facts
 
 What is written, and how, is in `trainer/serving`. An export is checked twice before it
@@ -41,6 +41,7 @@ from trainer.stages.challenge import Challenged
 from trainer.stages.context import Run
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
+from trainer.stages.pretrain import Pretrained
 from trainer.training.steps import PredictStep
 
 _logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def run(
     built: Built,
     after: After,
     compared: Compared,
+    pretrained: Pretrained,
     challenged: Challenged,
     kept: schema.Kept | None,
 ) -> Exported:
@@ -100,6 +102,7 @@ def run(
         settings_in_words=built.settings_in_words,
         facts={
             **compared.public_facts(),
+            **pretrained.public_facts(),
             "kept": kept and kept.sentence,
             "champion": challenged.challenge and challenged.challenge.sentence,
         },

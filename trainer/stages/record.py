@@ -40,6 +40,7 @@ from trainer.stages.build import Built
 from trainer.stages.context import Run, Stopwatch
 from trainer.stages.measure import After, Before
 from trainer.stages.prepare import Material
+from trainer.stages.pretrain import Pretrained
 from trainer.stages.publish import Exported, title
 from trainer.stages.train import Trained
 from trainer.trackers import TrackedRun
@@ -69,6 +70,7 @@ def unpublished(
     material: Material,
     built: Built,
     before: Before,
+    pretrained: Pretrained,
     trained: Trained,
     after: After,
     compared: Compared,
@@ -111,6 +113,7 @@ def unpublished(
         settings_in_words=built.settings_in_words,
         kept=kept,
         champion=challenge,
+        pretraining=pretrained.facts(),
         **compared.facts(),
     )
     if not run.folder.is_finished:
@@ -227,7 +230,12 @@ def finished(
       ValueError: the data are not those of the run, or its weights are gone.
     """
     result = read(folder)
-    texts = prepare.read_texts(config.data, seed=config.training.seed, load=load)
+    texts = prepare.read_texts(
+        config.data,
+        seed=config.training.seed,
+        pretraining=config.pretraining,
+        load=load,
+    )
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
     if config.checks.audit == "strict":
         prepare.look_at(texts, config.data, config.checks)

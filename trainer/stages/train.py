@@ -79,7 +79,7 @@ def run(
         wait_for_all=run.runtime.wait_for_all,
         io_device=run.runtime.io_device,
     )
-    _resume(run, material, checkpoints, state)
+    resume(run, material, checkpoints, state)
     with (
         run.termination.deferred(),
         run.runtime.watchdog.watching("all workers to train"),
@@ -96,12 +96,13 @@ def run(
     )
 
 
-def _resume(
+def resume(
     run: Run, material: Material, checkpoints: Checkpoints, state: RunState
 ) -> None:
     """Restores the last state, the same on all workers or ValueError."""
     if checkpoints.restore_latest():
-        _logger.info("resuming from step %d of %s", state.step, run.folder)
+        phase = "" if state.phase == "train" else f"the {state.phase} "
+        _logger.info("resuming %sfrom step %d of %s", phase, state.step, run.folder)
         run.folder.refuse_other_data(material.fingerprint, state.data_fingerprint)
     if run.runtime.cluster is not None:
         step = {"the step in --model_dir": str(state.step)}

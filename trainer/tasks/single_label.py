@@ -103,8 +103,11 @@ class CrossEntropy:
         self._forward = forward
         self._label_smoothing = label_smoothing
 
-    def losses(self, batch: Batch, *, dropout_seed: tf.Tensor) -> tf.Tensor:
+    def losses(
+        self, batch: Batch, *, dropout_seed: tf.Tensor, step: tf.Tensor
+    ) -> tf.Tensor:
         """Float32 [batch]; the batch's targets are int32 [batch], class positions."""
+        del step  # Nothing else of it is drawn.
         logits = self._forward(*batch.inputs, dropout_seed=dropout_seed)
         if not self._label_smoothing:
             return self._classifier.loss(batch.targets, logits)

@@ -30,11 +30,14 @@ Outputs = dict[str, tf.Tensor]
 class Objective(Protocol):
     """What training makes small."""
 
-    def losses(self, batch: Batch, *, dropout_seed: tf.Tensor) -> tf.Tensor:
+    def losses(
+        self, batch: Batch, *, dropout_seed: tf.Tensor, step: tf.Tensor
+    ) -> tf.Tensor:
         """The loss of each example, before weights.
 
         Args:
-          dropout_seed: int32 [2].
+          dropout_seed: int32 [2], another for each step, part and replica.
+          step: int32 scalar, updates done, for what must not differ by replica.
 
         Returns:
           float32 [batch].

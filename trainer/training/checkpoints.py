@@ -48,6 +48,7 @@ class RunState(tf.train.experimental.PythonState):
       pending: (loss, gradient norm) of each step since the last log line.
       train_secs: time spent in training steps, in all the run's processes.
       data_fingerprint: of the texts and labels the run was started with.
+      phase: "pretraining", or "train", the fine-tuning: by what name its numbers go.
     """
 
     step: int = 0
@@ -61,6 +62,7 @@ class RunState(tf.train.experimental.PythonState):
     pending: list[list[float]] = dataclasses.field(default_factory=list)
     train_secs: float = 0.0
     data_fingerprint: dict[str, str] = dataclasses.field(default_factory=dict)
+    phase: str = "train"
 
     def serialize(self) -> str:
         """The state as JSON, for TensorFlow's checkpoint."""

@@ -20,7 +20,7 @@ import dataclasses
 import logging
 import math
 import time
-from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence
+from typing import Any, Callable, Mapping, Protocol, Sequence
 
 import numpy as np
 
@@ -40,6 +40,10 @@ from trainer.training.steps import StepNumbers
 _MAX_STEPS_AHEAD = 2
 # After so long without a line of numbers, one says that the run goes on.
 _SILENCE_SECS = 60.0
+
+# Of a phase: what it is called, and the flag of its learning rate.
+_TITLES = {"train": "training", "pretraining": "pretraining"}
+_RATES = {"train": "learning_rate", "pretraining": "pretrain_learning_rate"}
 
 _logger = logging.getLogger(__name__)
 
@@ -144,7 +148,7 @@ class TrainingLoop:
                 meter.pause(self.checkpoints.latest_path)
                 self.checkpoints.save_latest()
                 if stopping:
-                    raise Preempted(f"told to end: saved at step {state.step}")
+                    raise Preempted(f"told to end: saved at {_place(state)}")
                 self._evaluate_if_due()
                 self._watch_if_due()
                 meter.resume()
@@ -247,6 +251,12 @@ class TrainingLoop:
             state.stopped_early = 0 < patience <= state.num_evaluations_since_best
 
 
+def _place(state: RunState) -> str:
+    """Where a run is, in words."""
+    phase = "" if state.phase == "train" else f" of the {state.phase}"
+    return f"step {state.step}{phase}"
+
+
 def _is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
@@ -303,7 +313,7 @@ class _Meter:
             share = self._input_wait_secs / max(self._secs, 1e-9)
             values["input_wait_fraction"] = share
         for writer in self._writers:
-            writer.write("train", step=state.step, values=values)
+            writer.write(state.phase, step=state.step, values=values)
         state.pending, self._secs, self._input_wait_secs = [], 0.0, 0.0
         self._num_examples = self._num_steps = 0
         self._time_of_line = self._clock()
@@ -311,8 +321,8 @@ class _Meter:
     def break_silence(self) -> None:
         """Says where the run is, if the last line is long ago; waits for no step."""
         if self._writers and self._clock() - self._time_of_line >= _SILENCE_SECS:
-            step, total = self._state.step, self._plan.total_steps
-            _logger.info("at step %d of %d", step, total)
+            total = self._plan.total_steps
+            _logger.info("at %s, of %d", _place(self._state), total)
             self._time_of_line = self._clock()
 
     def pause(self, latest_path: str | None) -> None:
@@ -323,9 +333,7 @@ class _Meter:
             # tokens: means over examples.
             for step, pair in enumerate(zip(losses / weights, norms), first):
                 self._state.pending.append([float(value) for value in pair])
-                _require_finite(
-                    step, self._state.pending[-1], self._learning_rate, latest_path
-                )
+                _require_finite(step, self._state, self._learning_rate, latest_path)
             self._input_wait_secs += float(waits.sum())
         self._under_way = []
         elapsed = self._clock() - self._since
@@ -339,19 +347,19 @@ class _Meter:
 
 def _require_finite(
     step: int,
-    numbers: Iterable[float],
+    state: RunState,
     learning_rate: Callable[[int], float],
     latest_path: str | None,
 ) -> None:
-    loss, norm = numbers
+    loss, norm = state.pending[-1]
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise FloatingPointError(
             message(
-                f"training diverged at step {step}: loss and gradient must be finite",
+                f"{_TITLES[state.phase]} diverged at step {step}: loss and gradient must be finite",
                 received=f"loss {loss}, gradient norm {norm}, at learning rate "
                 f"{learning_rate(step - 1):.3g}; the last good state is "
                 f"{latest_path or 'the start'}",
-                mend="lower --learning_rate, or lengthen the warmup, with another "
+                mend=f"lower --{_RATES[state.phase]}, or lengthen the warmup, with another "
                 "--model_dir",
             )
         )

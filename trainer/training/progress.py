@@ -10,6 +10,7 @@ A writer takes plain floats: what is still on a device is the loop's to fetch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from typing import Any, Mapping, Protocol, TextIO
@@ -24,7 +25,12 @@ class Writer(Protocol):
     """Takes the numbers of one step."""
 
     def write(self, split: str, *, step: int, values: Mapping[str, float]) -> None:
-        """split: "train", "validation" or "general"; step: updates done."""
+        """Takes them.
+
+        Args:
+          split: "pretraining", "train", "validation" or "general".
+          step: updates done, of the pretraining or of the fine-tuning.
+        """
 
 
 class ConsoleWriter:
@@ -43,7 +49,8 @@ class ConsoleWriter:
             f"step {step:>{len(str(self._total_steps))}}/{self._total_steps}  "
             f"epoch {step / self._steps_per_epoch:.2f}"
         )
-        if split == "train":
+        if split != "validation":
+            place = place if split == "train" else f"{split} {place}"
             text = (
                 f"loss {values['loss']:.4f}  lr {values['learning_rate']:.2e}  "
                 f"{values['examples_per_sec']:.1f} examples/s  "
@@ -63,19 +70,23 @@ class JsonLinesWriter:
       from_step: the step the run resumes from.
       evaluated_step: the last step whose evaluation the run will not do again.
       watched_step: the same of what is kept of general abilities.
+      pretrained_step: the step that the pretraining resumes from.
     """
 
     def __init__(
         self,
         path: storage.Path,
         *,
-        from_step: int = 0,
-        evaluated_step: int = 0,
-        watched_step: int = 0,
+        from_step: float = 0,
+        evaluated_step: float = 0,
+        watched_step: float = 0,
+        pretrained_step: float = math.inf,
     ) -> None:
         self._path = path
         last = {
-            **{"train": from_step, "validation": evaluated_step},
+            "pretraining": pretrained_step,
+            "train": from_step,
+            "validation": evaluated_step,
             "general": watched_step,
         }
         kept = [

@@ -227,7 +227,7 @@ class TrainStep:
         """Loss and gradients of a replica's share, its parts one after the other."""
         num_parts = self._accumulation_steps
         if num_parts == 1:
-            return self._loss_and_gradients(batch, step, replica)
+            return self._loss_and_gradients(batch, step, 0, replica)
         parts = tf.nest.map_structure(
             lambda t: tf.reshape(t, [num_parts, -1, *shape_of(t)[1:]]), batch
         )
@@ -235,9 +235,7 @@ class TrainStep:
         def add(index: tf.Tensor, loss: tf.Tensor, gradients: list[tf.Tensor]) -> Any:
             part = tf.nest.map_structure(lambda tensor: tensor[index], parts)
             # The weights are those of the global batch, so sums are all there is.
-            more_loss, more = self._loss_and_gradients(
-                part, step * num_parts + index, replica
-            )
+            more_loss, more = self._loss_and_gradients(part, step, index, replica)
             return index + 1, loss + more_loss, [a + b for a, b in zip(gradients, more)]
 
         zeros = [tf.zeros(v.shape, v.dtype) for v in self._variables]
@@ -247,19 +245,20 @@ class TrainStep:
         return loss, gradients
 
     def _loss_and_gradients(
-        self, batch: Batch, step: tf.Tensor, replica: tf.Tensor
+        self, batch: Batch, step: tf.Tensor, part: tf.Tensor | int, replica: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         with tf.GradientTape() as tape:
-            seed = self._dropout_seed(step, replica)
-            losses = self._objective.losses(batch, dropout_seed=seed)
+            seed = self._dropout_seed(step * self._accumulation_steps + part, replica)
+            losses = self._objective.losses(batch, dropout_seed=seed, step=step)
             loss = tf.reduce_sum(losses * batch.weights)
         gradients = tape.gradient(loss, [v.value for v in self._variables])
         # Dense, also for embeddings: Keras would update the rows of this batch only,
         # whose moments then differ from what AdamW defines.
         return loss, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def _dropout_seed(self, step: tf.Tensor, replica: tf.Tensor) -> tf.Tensor:
-        return fold_in(fold_in(tf.constant([self._seed, 0]), step), replica)
+    def _dropout_seed(self, number: tf.Tensor, replica: tf.Tensor) -> tf.Tensor:
+        """number: of the part, counted over all steps."""
+        return fold_in(fold_in(tf.constant([self._seed, 0]), number), replica)
 
 
 class PredictStep:
@@ -273,7 +272,7 @@ class PredictStep:
 
     def __init__(
         self,
-        forward: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+        forward: Callable[..., tf.Tensor],
         strategy: tf.distribute.Strategy,
         *,
         fusion: Fusion = "none",
@@ -304,6 +303,18 @@ class PredictStep:
     def _replica_step(self, batch: Batch) -> tf.Tensor:
         compute = _compiled(self._forward, self._is_one_program)
         return compute(*batch.inputs)
+
+
+class MeasureStep(PredictStep):
+    """The same of a function of whole batches, as of what a text is masked by.
+
+    Args:
+      forward: a batch → numbers [batch, m].
+    """
+
+    def _replica_step(self, batch: Batch) -> tf.Tensor:
+        measure: Callable[..., tf.Tensor] = self._forward
+        return _compiled(measure, self._is_one_program)(batch)
 
 
 def _is_one_program(fusion: Fusion, strategy: tf.distribute.Strategy) -> bool:
