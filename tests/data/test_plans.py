@@ -347,7 +347,7 @@ def test_fill() -> None:
     assert weights.tolist() == [[0.125] * 4, [0.125, 0.125, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("tokens_per_batch", [0, 256])
+@pytest.mark.parametrize("tokens_per_batch", [0, 1024])
 def test_a_number_of_steps_instead_of_epochs(tokens_per_batch: int) -> None:
     """The first of as many epochs as they take; each batch counts alike."""
     lengths = some_lengths(30)

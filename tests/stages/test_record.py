@@ -216,12 +216,17 @@ def test_steady_input_wait_leaves_the_first_line_out_where_it_can(
 
 
 def test_history(tmp_path: pathlib.Path) -> None:
-    assert RunFolder(tmp_path).history() == {"train": [], "validation": []}
+    empty: dict[str, list[Any]] = {"pretraining": [], "train": [], "validation": []}
+    assert RunFolder(tmp_path).history() == empty
+    writer = JsonLinesWriter(RunFolder(tmp_path).metrics)
+    writer.write("pretraining", step=30, values={"loss": 6.5})
+    # What fine-tuning, begun anew, leaves of it.
     writer = JsonLinesWriter(RunFolder(tmp_path).metrics)
     writer.write("train", step=10, values={"loss": 0.5})
     writer.write("validation", step=10, values={"loss": 0.75})
     writer.write("train", step=20, values={"loss": 0.25})
     assert RunFolder(tmp_path).history() == {
+        "pretraining": [{"step": 30, "loss": 6.5}],
         "train": [{"step": 10, "loss": 0.5}, {"step": 20, "loss": 0.25}],
         "validation": [{"step": 10, "loss": 0.75}],
     }

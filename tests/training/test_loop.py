@@ -439,3 +439,17 @@ def test_told_to_end_while_evaluating_it_leaves_at_once() -> None:
     recorder.evaluate = evaluate  # type: ignore[method-assign]
     run(recorder)
     assert recorder.at("evaluate") == [5, 10]
+
+
+def test_a_phase_has_its_name() -> None:
+    """Where its numbers go, what is said of it, and which rate a mend lowers."""
+    recorder = Recorder(RunState(phase="pretraining"), told_to_end_at=(3,))
+    with pytest.raises(Preempted, match="saved at step 5 of the pretraining"):
+        run(recorder, validation=False)
+    assert recorder.at("pretraining") == [1, 4] and not recorder.at("train")
+    recorder = Recorder(RunState(phase="pretraining"), losses={4: math.nan})
+    with pytest.raises(
+        FloatingPointError,
+        match=r"pretraining diverged at step 4.*lower --pretrain_learning_rate,",
+    ):
+        run(recorder, validation=False)

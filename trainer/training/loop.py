@@ -321,8 +321,9 @@ class _Meter:
     def break_silence(self) -> None:
         """Says where the run is, if the last line is long ago; waits for no step."""
         if self._writers and self._clock() - self._time_of_line >= _SILENCE_SECS:
-            total = self._plan.total_steps
-            _logger.info("at %s, of %d", _place(self._state), total)
+            state, total = self._state, self._plan.total_steps
+            phase = "" if state.phase == "train" else f"{state.phase}: "
+            _logger.info("%sat step %d of %d", phase, state.step, total)
             self._time_of_line = self._clock()
 
     def pause(self, latest_path: str | None) -> None:
