@@ -586,6 +586,14 @@ class OptimizerConfig:
         "above it, in (0, 1]: lower layers change less (Sun et al. 2019 have 0.95). 1: "
         "all alike.",
     )
+    unfreeze_every: int = setting(
+        0,
+        "Let go of the layers one after another, from the head down: the top layer after "
+        "this many updates, the next one after as many more, the embeddings last (gradual "
+        "unfreezing, Howard and Ruder 2018). Until then a layer's weights stay as they "
+        "are, to the bit; it takes no less time or memory. 0: all are trained from the "
+        "start.",
+    )
     num_warmup_steps: int = setting(
         -1,
         "Steps over which the learning rate rises from 0 to its peak. "
@@ -631,6 +639,7 @@ class OptimizerConfig:
             "--layer_decay must be in (0, 1]",
             received=f"layer_decay={self.layer_decay}",
         )
+        _require_at_least(self, 0, "unfreeze_every")
         _require_at_least(self, -1, "num_warmup_steps")
         _require(
             self.warmup_fraction == -1.0 or 0.0 <= self.warmup_fraction <= 1.0,
@@ -1205,6 +1214,13 @@ class ExperimentConfig:
             received=f"tokens_per_batch={budget}, max_length={self.data.max_length}",
         )
         self._require_validation()
+        _require(
+            not (self.optimizer.unfreeze_every and self.model.freeze_layers == -1),
+            "--unfreeze_every lets go of the encoder's layers, and --freeze_layers=-1 "
+            "never does",
+            received=f"unfreeze_every={self.optimizer.unfreeze_every}, freeze_layers=-1",
+            mend="give one of the two, or --freeze_layers=N for the N lowest layers",
+        )
         _require(
             self.model.pooling == "first"
             or "huggingface" not in self.serving.export_formats,

@@ -121,7 +121,7 @@ def make(
     with run.runtime.strategy.scope():
         classifier = make_classifier(run, material, learning_rate=learning_rate)
     _refuse_long_windows(run.config.data.max_length, classifier)
-    doubts = _doubts(run.config.optimizer, material)
+    doubts = _doubts(run.config.optimizer, material, classifier.optimizer)
     compiled = _compiled(run, material, classifier)
     rows_before = _rows_before(run, material)
     evaluators = make_evaluators(run, material)
@@ -177,6 +177,9 @@ def make_classifier(
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
     factors = layer_rates.factors(classifier, decay=run.config.optimizer.layer_decay)
     optimizer.rate_factors = [factors[v.path] for v in classifier.trainable_variables]
+    optimizer.first_updates = layer_rates.first_updates(
+        classifier, every=run.config.optimizer.unfreeze_every
+    )
     if run.config.optimizer.decay_towards == "start":
         optimizers.decay_towards_start(
             optimizer, classifier.trainable_variables, new=NEW_WEIGHTS
@@ -209,11 +212,23 @@ def _refuse_long_windows(window_length: int, classifier: keras.Model) -> None:
         )
 
 
-def _doubts(config: OptimizerConfig, material: Material) -> tuple[Doubt, ...]:
+def _doubts(
+    config: OptimizerConfig, material: Material, optimizer: optimizers.AdamW
+) -> tuple[Doubt, ...]:
     """All doubts so far, logged."""
-    warning = optimizers.warmup_warning(config, total_steps=material.plan.nominal_steps)
-    of_warmup = [Doubt(kind="long_warmup", message=warning)] if warning else []
-    doubts = (*material.doubts, *of_warmup)
+    plan = material.plan
+    warnings = {
+        "long_warmup": optimizers.warmup_warning(
+            config, total_steps=plan.nominal_steps
+        ),
+        "late_unfreezing": optimizers.unfreezing_warning(
+            optimizer, total_updates=plan.total_steps
+        ),
+    }
+    of_steps = [
+        Doubt(kind=kind, message=said) for kind, said in warnings.items() if said
+    ]
+    doubts = (*material.doubts, *of_steps)
     for doubt in doubts:
         _logger.warning("%s", doubt.message)
     return doubts
