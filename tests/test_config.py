@@ -92,7 +92,7 @@ OFF_DEFAULT: dict[str, Any] = dict(
     num_train_epochs=5,
     global_batch_size=16,
     tokens_per_batch=4096,
-    accumulation_steps=2,
+    accumulation_steps="auto",
     eval_batch_size=8,
     logging_steps=3,
     eval_every_steps=20,
@@ -164,6 +164,7 @@ MAY_CHANGE = {
     "collective_communication",
     "cluster_timeout_secs",
     "tpu",
+    "accumulation_steps",
     "eval_batch_size",
     "logging_steps",
     "save_every_steps",
@@ -280,6 +281,16 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "mapped_label_missing": (dict(label_names=("=a", "b")), ["LABEL=NAME", "=a,b"]),
     "mapped_name_missing": (dict(label_names=("1=", "b")), ["LABEL=NAME", "1=,b"]),
     "label_name_empty": (dict(label_names=("a", "", "b")), ["LABEL=NAME", "a,,b"]),
+    **{
+        f"parts_{value}": (
+            dict(accumulation_steps=value),
+            [
+                "--accumulation_steps must be a whole number of at least 1, or auto",
+                f"accumulation_steps={value}; auto takes",
+            ],
+        )
+        for value in (0, -1, 1.5, "many")
+    },
     "never_unfrozen": (
         dict(unfreeze_every=10, freeze_layers=-1),
         [

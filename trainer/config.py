@@ -678,11 +678,14 @@ class TrainingConfig:
         "size: set the learning rate anew. Logging, evaluations and checkpoints "
         "count updates. 0: off.",
     )
-    accumulation_steps: int = setting(
+    accumulation_steps: int | Literal["auto"] = setting(
         1,
         "Compute each replica's share of the global batch in this many parts, one "
         "after the other, and add their gradients up before the update: the result "
-        "of the large batch in the memory of a small one. 1: all at once.",
+        "of the large batch in the memory of a small one (to rounding; dropout draws "
+        "anew for each part). 1: all at once. `auto`: in the fewest parts that fit the "
+        "memory, found anew at each start; the batch never changes.",
+        may_change=True,
     )
     eval_batch_size: int = setting(
         0,
@@ -753,8 +756,14 @@ class TrainingConfig:
             1,
             "num_train_epochs",
             "global_batch_size",
-            "accumulation_steps",
             "keep_checkpoints",
+        )
+        steps = self.accumulation_steps
+        _require(
+            steps >= 1 if isinstance(steps, int) else steps == "auto",
+            "--accumulation_steps must be a whole number of at least 1, or auto",
+            received=f"accumulation_steps={steps}",
+            mend="auto takes the fewest that fit the memory",
         )
         _require(
             self.seed < 2**31,

@@ -89,7 +89,10 @@ def unpublished(
         doubts=after.doubts,
         config=dataclasses.asdict(run.config),
         environment=environment.facts(
-            (*run.runtime.reasons, *filter(None, [built.compiled.reason]))
+            (
+                *run.runtime.reasons,
+                *filter(None, [built.compiled.reason, built.parts.reason]),
+            )
         ),
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),
