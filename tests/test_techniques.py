@@ -1,14 +1,22 @@
-"""Each way to train less of a model: on replicas, after a stop, in what is exported."""
+"""Each way to train less of a model: after a stop, on replicas, on workers, exported.
+
+Freezing, rates by layer, gradual unfreezing, the mean of the weights and the pull to
+where they began go together in one run; LoRA, which excludes freezing, in another. What
+each computes is tested beside its module; here it is that no strategy loses it.
+"""
 
 from __future__ import annotations
 
+import json
 import pathlib
-from typing import Any
+import sys
+from typing import Any, Callable
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import processes
 from tests.test_experiment import assert_equal_weights, make_config, weights_of
 from trainer import experiment
 from trainer.config import ServingConfig
@@ -18,17 +26,22 @@ from trainer.modeling import weights as weights_lib
 from trainer.training.checkpoints import Checkpoints
 
 TECHNIQUES: dict[str, dict[str, dict[str, Any]]] = {
-    "lora": {"model": {"lora_rank": 2, "lora_targets": ("query", "value", "output")}},
+    "lora": {
+        "model": {"lora_rank": 2, "lora_targets": ("query", "value", "output")},
+        # The factors of layer 1, and those of layer 0 after the stop.
+        "optimizer": {"unfreeze_every": 5},
+    },
     "pulled mean": {
         "model": {"freeze_layers": 1},
         "optimizer": {
-            **{"ema": 0.8, "layer_decay": 0.5},
+            **{"ema": 0.8, "layer_decay": 0.5, "unfreeze_every": 10},
             **{"decay_towards": "start", "weight_decay": 10.0},
         },
     },
 }
-# Of one epoch of thirty steps; what is not trained is tested below.
+# Of one epoch of 22 steps, stopped after seven.
 SHORT = {"num_train_epochs": 1, "save_every_steps": 7}
+Undisturbed = Callable[[str], tuple[pathlib.Path, Any]]
 
 
 def technique(name: str, **changes: Any) -> dict[str, Any]:
@@ -51,22 +64,65 @@ def best_weights_of(model_dir: pathlib.Path) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_preset: str
+) -> Undisturbed:
+    """Trains on one device, once a technique: its --model_dir and report."""
+    done: dict[str, tuple[pathlib.Path, Any]] = {}
+
+    def run_of(name: str) -> tuple[pathlib.Path, Any]:
+        if name not in done:
+            folder = tmp_path_factory.mktemp("undisturbed")
+            config = make_config(folder, tiny_preset, **technique(name))
+            done[name] = folder / "run", experiment.run(config).report
+        return done[name]
+
+    return run_of
+
+
+@pytest.fixture(scope="module")
+def start(tiny_preset: str) -> dict[str, np.ndarray]:
+    """The weights as they come, by path."""
+    classifier = classifiers.build_classifier(
+        presets.load_preset(tiny_preset),
+        num_classes=2,
+        pooling="first",
+        dropout=0.0,
+        seed=0,
+    )
+    return {
+        f"weights/{k}": v.numpy() for k, v in weights_lib.by_path(classifier).items()
+    }
+
+
+def weights_by_path(model_dir: pathlib.Path) -> dict[str, np.ndarray]:
+    """Every number of the latest state, by path."""
+    return {
+        weights_lib.name_of_key(key): value
+        for key, value in weights_of(model_dir).items()
+    }
+
+
+def assert_close_weights(one: pathlib.Path, other: pathlib.Path) -> None:
+    """Weights, moments and means, to rounding."""
+    expected, found = weights_of(one), weights_of(other)
+    assert expected.keys() == found.keys()
+    assert max(np.abs(expected[key] - found[key]).max() for key in expected) < 2e-4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_stopped_it_goes_on_and_moves_nothing_else(
-    name: str, tmp_path: pathlib.Path, tiny_preset: str, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    undisturbed: Undisturbed,
+    start: dict[str, np.ndarray],
+    tmp_path: pathlib.Path,
+    tiny_preset: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    changes = technique(name, model={"dropout": 0.1})
-    whole, stopped = (
-        make_config(
-            tmp_path,
-            tiny_preset,
-            model_dir=str(tmp_path / each),
-            **changes,
-        )
-        for each in ("whole", "stopped")
-    )
-    report = experiment.run(whole).report
+    whole, report = undisturbed(name)
+    config = make_config(tmp_path, tiny_preset, **technique(name))
     with monkeypatch.context() as patched:
         save = Checkpoints.save_latest
 
@@ -76,63 +132,64 @@ def test_stopped_it_goes_on_and_moves_nothing_else(
 
         patched.setattr(Checkpoints, "save_latest", save_and_die)
         with pytest.raises(RuntimeError, match="killed"):
-            experiment.run(stopped)
-    other = experiment.run(stopped).report
-    assert_equal_weights(tmp_path / "whole", tmp_path / "stopped")
+            experiment.run(config)
+    stopped = weights_by_path(tmp_path / "run")
+    other = experiment.run(config).report
+    assert_equal_weights(whole, tmp_path / "run")
     assert other["after"] == report["after"]
     trained = report["training"]["num_trainable_parameters"]
     assert 0 < trained <= report["training"]["num_parameters"]
 
     # What is not trained is the preset's, to the bit.
-    classifier = classifiers.build_classifier(
-        presets.load_preset(tiny_preset),
-        num_classes=2,
-        pooling="first",
-        dropout=0.0,
-        seed=whole.training.seed,
-    )
-    start = {
-        f"weights/{k}": v.numpy() for k, v in weights_lib.by_path(classifier).items()
-    }
-    end = {
-        weights_lib.name_of_key(key): value
-        for key, value in weights_of(tmp_path / "whole").items()
-    }
+    end = weights_by_path(whole)
     moments = {key.removeprefix("optimizer/") for key in end if key.startswith("optim")}
     moved = {key for key in start if (end[key] != start[key]).any()}
-    assert "weights/logits/kernel" in moved
+    moved_early = {key for key in start if (stopped[key] != start[key]).any()}
+    assert {"weights/logits/kernel", "weights/logits/bias"} <= moved_early
     if name == "lora":
         assert moved == {"weights/logits/kernel", "weights/logits/bias"}
-        assert sum("lora" in key for key in end if key.startswith("weights/")) == 12
+        factors = {key for key in end if key.startswith("weights/") and "lora" in key}
+        assert len(factors) == 12
+        waited = {key for key in factors if "layer_0." in key}
+        assert all((stopped[key] == 0).all() for key in waited if key.endswith(".b"))
+        assert all((end[key] != stopped[key]).any() for key in factors)
+        assert any(stopped[key].any() for key in factors - waited if key.endswith(".b"))
     else:
         assert not any("layer_0" in key or "embedding" in key for key in moved)
         # What is judged is the mean, which no single step has been at.
-        best = best_weights_of(tmp_path / "whole")
+        best = best_weights_of(whole)
         assert (best["weights/logits/kernel"] != end["weights/logits/kernel"]).all()
-        assert len(moved) > 10
-    assert not any("layer_0/" in key for key in moments)
+        # Layer 1 waits for its turn.
+        assert not any("layer_1" in key for key in moved_early)
+        assert sum("layer_1" in key for key in moved) > 10
+        assert not any("layer_0/" in key for key in moments)
 
 
 @pytest.mark.slow
-def test_two_replicas_are_as_one(tmp_path: pathlib.Path, tiny_preset: str) -> None:
-    """LoRA, and the mean of its factors, pulled to where they began."""
-    results = []
-    for each, runtime in (
-        ("one", {"strategy": "one_device"}),
-        ("two", {"strategy": "mirrored", "num_virtual_devices": 2}),
-    ):
-        config = make_config(
-            tmp_path,
-            tiny_preset,
-            model_dir=str(tmp_path / each),
-            runtime=runtime,
-            **technique("pulled mean", model={"lora_rank": 2, "freeze_layers": 0}),
-        )
-        experiment.run(config)
-        results.append(weights_of(tmp_path / each))
-    one, two = results
-    assert one.keys() == two.keys()
-    assert max(np.abs(one[key] - two[key]).max() for key in one) < 2e-4
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_two_replicas_are_as_one(
+    name: str, undisturbed: Undisturbed, tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    mirrored = {"strategy": "mirrored", "num_virtual_devices": 2}
+    config = make_config(tmp_path, tiny_preset, runtime=mirrored, **technique(name))
+    experiment.run(config)
+    assert_close_weights(undisturbed(name)[0], tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_two_workers_are_as_one(
+    undisturbed: Undisturbed, tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """One of them with memory for a text at a time: both have as many parts."""
+    command = [sys.executable, "-m", "tests.technique_workers"]
+    command += [str(tmp_path), tiny_preset]
+    outputs = processes.finish(processes.start_commands([command] * 2))
+    for name in TECHNIQUES:
+        assert_close_weights(undisturbed(name)[0], tmp_path / name)
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        assert report["training"]["accumulation_steps"] == 4
+    for output in outputs:
+        assert output.count("in 4 parts of 1 text of 48 tokens, reckoned") == 2
 
 
 @pytest.mark.slow
