@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 import pathlib
 import sys
@@ -25,6 +26,7 @@ NUM_PARTS = 4
 
 
 def main(folder: pathlib.Path, preset: str) -> None:
+    logging.basicConfig(level=logging.INFO)
     found = cluster.find(os.environ)
     assert found is not None
     if found.index == found.num_workers - 1:
