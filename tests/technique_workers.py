@@ -46,9 +46,9 @@ def _leave_room_for_parts() -> None:
     """Has no more memory than so many parts need."""
     fewest = workload.fewest_parts
 
-    def with_little(load: Workload, limit_bytes: int | None) -> int | None:
-        in_parts = dataclasses.replace(load, num_parts=NUM_PARTS)
-        return fewest(load, in_parts.total_bytes())
+    def with_little(workload: Workload, limit_bytes: int | None) -> int | None:
+        in_parts = dataclasses.replace(workload, num_parts=NUM_PARTS)
+        return fewest(workload, in_parts.total_bytes())
 
     workload.fewest_parts = with_little
 

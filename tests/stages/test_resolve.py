@@ -66,6 +66,7 @@ def test_what_automatic_settings_came_to() -> None:
         model_dir="runs/a",
         data=DataConfig(dataset="files:a.csv"),
         model=ModelConfig(preset="tiny"),
+        training=TrainingConfig(accumulation_steps="auto"),
     )
     assert in_words(config) == {
         "dropout": "the preset's own (0.1)",

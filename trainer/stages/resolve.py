@@ -156,7 +156,6 @@ def in_words(
         "window_overlap": f"{run.config.data.num_shared_tokens} tokens",
         "num_warmup_steps": f"{warmup / steps:.0%} of the steps ({warmup})",
         "warmup_fraction": f"{warmup / steps:.0%}",
-        "accumulation_steps": f"{num_parts} parts" if num_parts > 1 else "all at once",
         "eval_batch_size": str(run.resolved.eval_batch_size),
         "logging_steps": str(log_steps),
         "steps_per_call": str(run.resolved.steps_per_call),
@@ -165,6 +164,9 @@ def in_words(
         "jit_compile": what[fusion],
         "export_dir": str(run.resolved.export_folder),
     }
+    if given["accumulation_steps"] == "auto":
+        parts = f"{num_parts} parts" if num_parts > 1 else "all at once"
+        chosen["accumulation_steps"] = parts
     return {
         name: words
         for name, words in chosen.items()
