@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 from trainer.config import ExperimentConfig, settings
 from trainer.runtime import addresses
@@ -30,11 +30,15 @@ def command(config: ExperimentConfig, *more: str) -> list[str]:
 
 def start(config: ExperimentConfig, *more: str, **environment: str) -> Process:
     """Starts a run; its output is read by `finish`."""
+    return _start(command(config, *more), environment)
+
+
+def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> Process:
     return subprocess.Popen(
-        command(config, *more),
+        arguments,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=os.environ | environment,
+        env={**os.environ, **environment},
     )
 
 
@@ -42,18 +46,22 @@ def start_workers(
     configs: Sequence[ExperimentConfig], *more: str, **environment: str
 ) -> list[Process]:
     """Starts one worker a config, on loopback; the first is the chief."""
-    ports = addresses.free_ports(len(configs))
+    return start_commands([command(each, *more) for each in configs], **environment)
+
+
+def start_commands(
+    commands: Sequence[Sequence[str]], **environment: str
+) -> list[Process]:
+    """The same of any programs."""
+    ports = addresses.free_ports(len(commands))
     cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    tasks = [{"type": "worker", "index": index} for index in range(len(commands))]
     return [
-        start(
-            config,
-            *more,
-            **environment,
-            TF_CONFIG=json.dumps(
-                {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            ),
+        _start(
+            arguments,
+            environment | {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})},
         )
-        for index, config in enumerate(configs)
+        for arguments, task in zip(commands, tasks)
     ]
 
 

@@ -54,6 +54,7 @@ OFF_DEFAULT: dict[str, Any] = dict(
     head_start="frozen",
     dry_run=True,
     layer_decay=0.9,
+    unfreeze_every=20,
     decay_towards="start",
     ema=0.9,
     lora_rank=4,
@@ -95,7 +96,7 @@ OFF_DEFAULT: dict[str, Any] = dict(
     num_train_epochs=5,
     global_batch_size=16,
     tokens_per_batch=4096,
-    accumulation_steps=2,
+    accumulation_steps="auto",
     eval_batch_size=8,
     logging_steps=3,
     eval_every_steps=20,
@@ -209,6 +210,7 @@ MAY_CHANGE = {
     "collective_communication",
     "cluster_timeout_secs",
     "tpu",
+    "accumulation_steps",
     "eval_batch_size",
     "logging_steps",
     "save_every_steps",
@@ -329,6 +331,24 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "mapped_label_missing": (dict(label_names=("=a", "b")), ["LABEL=NAME", "=a,b"]),
     "mapped_name_missing": (dict(label_names=("1=", "b")), ["LABEL=NAME", "1=,b"]),
     "label_name_empty": (dict(label_names=("a", "", "b")), ["LABEL=NAME", "a,,b"]),
+    **{
+        f"parts_{value}": (
+            dict(accumulation_steps=value),
+            [
+                "--accumulation_steps must be a whole number of at least 1, or auto",
+                f"accumulation_steps={value}; auto takes",
+            ],
+        )
+        for value in (0, -1, 1.5, "many")
+    },
+    "never_unfrozen": (
+        dict(unfreeze_every=10, freeze_layers=-1),
+        [
+            "--unfreeze_every",
+            "unfreeze_every=10, freeze_layers=-1",
+            "--freeze_layers=N",
+        ],
+    ),
     "test_all": (dict(test_one_in=1), ["--test_one_in", "0", "2", "=1"]),
     "test_negative": (dict(test_one_in=-2), ["--test_one_in", "=-2"]),
     "validation_all": (dict(validation_one_in=1), ["--validation_one_in", "=1"]),
@@ -535,6 +555,7 @@ MINIMA = {
     "weight_decay": 0,
     "clip_norm": 0,
     "num_warmup_steps": -1,
+    "unfreeze_every": 0,
     "num_train_epochs": 1,
     "global_batch_size": 1,
     "tokens_per_batch": 0,

@@ -112,6 +112,15 @@ def test_choices(name: str, choices: list[str]) -> None:
         flag_values(["main", f"--{name}=nonsense"])
 
 
+def test_parts_are_a_number_or_a_word() -> None:
+    for text, expected in (("auto", "auto"), ("4", 4)):
+        config = parse(*REQUIRED, f"--accumulation_steps={text}")
+        assert config.training.accumulation_steps == expected
+    for text in ("0", "-1", "many", ""):
+        with pytest.raises(ValueError, match=f"or auto. Received: .*=?{text}; auto"):
+            parse(*REQUIRED, f"--accumulation_steps={text}")
+
+
 def test_flags_reach_their_fields() -> None:
     config = parse(
         *REQUIRED,

@@ -622,6 +622,14 @@ class OptimizerConfig:
         "above it, in (0, 1]: lower layers change less (Sun et al. 2019 have 0.95). 1: "
         "all alike.",
     )
+    unfreeze_every: int = setting(
+        0,
+        "Let go of the layers one after another, from the head down: the top layer after "
+        "this many updates, the next one after as many more, the embeddings last (gradual "
+        "unfreezing, Howard and Ruder 2018). Until then a layer's weights stay as they "
+        "are, to the bit; it takes no less time or memory. 0: all are trained from the "
+        "start.",
+    )
     num_warmup_steps: int = setting(
         -1,
         "Steps over which the learning rate rises from 0 to its peak. "
@@ -667,6 +675,7 @@ class OptimizerConfig:
             "--layer_decay must be in (0, 1]",
             received=f"layer_decay={self.layer_decay}",
         )
+        _require_at_least(self, 0, "unfreeze_every")
         _require_at_least(self, -1, "num_warmup_steps")
         _require(
             self.warmup_fraction == -1.0 or 0.0 <= self.warmup_fraction <= 1.0,
@@ -784,11 +793,14 @@ class TrainingConfig:
         "size: set the learning rate anew. Logging, evaluations and checkpoints "
         "count updates. 0: off.",
     )
-    accumulation_steps: int = setting(
+    accumulation_steps: int | Literal["auto"] = setting(
         1,
         "Compute each replica's share of the global batch in this many parts, one "
         "after the other, and add their gradients up before the update: the result "
-        "of the large batch in the memory of a small one. 1: all at once.",
+        "of the large batch in the memory of a small one (to rounding; dropout draws "
+        "anew for each part). 1: all at once. `auto`: in the fewest parts that fit the "
+        "memory, found anew at each start; the batch never changes.",
+        may_change=True,
     )
     eval_batch_size: int = setting(
         0,
@@ -859,8 +871,14 @@ class TrainingConfig:
             1,
             "num_train_epochs",
             "global_batch_size",
-            "accumulation_steps",
             "keep_checkpoints",
+        )
+        steps = self.accumulation_steps
+        _require(
+            steps >= 1 if isinstance(steps, int) else steps == "auto",
+            "--accumulation_steps must be a whole number of at least 1, or auto",
+            received=f"accumulation_steps={steps}",
+            mend="auto takes the fewest that fit the memory",
         )
         _require(
             self.seed < 2**31,
@@ -1452,6 +1470,13 @@ class ExperimentConfig:
             "--export_formats=peft writes what --lora_rank trains",
             received="lora_rank=0",
             mend="give --lora_rank, or export huggingface, which holds all weights",
+        )
+        _require(
+            not (self.optimizer.unfreeze_every and self.model.freeze_layers == -1),
+            "--unfreeze_every lets go of the encoder's layers, and --freeze_layers=-1 "
+            "never does",
+            received=f"unfreeze_every={self.optimizer.unfreeze_every}, freeze_layers=-1",
+            mend="give one of the two, or --freeze_layers=N for the N lowest layers",
         )
 
     def _require_all_trained(self) -> None:

@@ -23,6 +23,7 @@ import shutil
 import sys
 import textwrap
 import traceback
+import types
 import typing
 from typing import Any, Callable, Iterator, Sequence, TypeVar
 
@@ -69,6 +70,16 @@ def _define_one(
             name, default, choices, help_text, flag_values=flag_values
         )
         return
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        absl_flags.DEFINE(
+            _NumberOrWord(),
+            name,
+            default,
+            help_text,
+            flag_values=flag_values,
+            serializer=absl_flags.ArgumentSerializer(),
+        )
+        return
     definers: dict[Any, Callable[..., Any]] = {
         bool: absl_flags.DEFINE_boolean,
         int: absl_flags.DEFINE_integer,
@@ -80,6 +91,23 @@ def _define_one(
     if field.metadata["repeated"]:
         define_flag = absl_flags.DEFINE_multi_string
     define_flag(name, default, help_text, flag_values=flag_values)
+
+
+class _NumberOrWord(absl_flags.ArgumentParser[int | str]):
+    """A whole number, or a word: the config says which words there are."""
+
+    syntactic_help = "a whole number or a word"
+
+    def parse(self, argument: int | str) -> int | str:
+        """Takes anything; the config refuses what it does not know."""
+        try:
+            return int(argument)
+        except ValueError:
+            return argument
+
+    def flag_type(self) -> str:
+        """What --helpfull and --helpxml call it."""
+        return "int or string"
 
 
 def read(config_class: type[Config], flag_values: absl_flags.FlagValues) -> Config:

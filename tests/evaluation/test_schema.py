@@ -87,7 +87,8 @@ KEYS = {
     "decision.quality.*.after": CALIBRATION,
     "training": (
         "total_steps num_steps_run stopped_early num_train_examples num_parameters "
-        "num_trainable_parameters best_metric best_step weights class_weights lora_init_sha256"
+        "num_trainable_parameters best_metric best_step weights class_weights "
+        "lora_init_sha256 accumulation_steps"
     ),
     "data": (
         "label_names splits num_contradicting_texts num_copies_left_out "

@@ -19,6 +19,7 @@ WORK = Workload(
     trainable_share=1.0,
     rows=12,
     length=512,
+    rows_multiple=12,
     num_parts=1,
     num_replicas=1,
     number_bytes=4,
@@ -68,6 +69,17 @@ def test_parts_are_the_fewest_that_fit_and_share_the_rows() -> None:
     for num_parts in fewer:
         less = dataclasses.replace(WORK, num_parts=num_parts)
         assert less.total_bytes() > limit
+
+
+def test_fewest_parts() -> None:
+    kept = WORK.memory_bytes()["kept_for_gradients"]
+    assert workload.fewest_parts(WORK, None) == 1
+    assert workload.fewest_parts(WORK, WORK.total_bytes()) == 1
+    assert workload.fewest_parts(WORK, WORK.total_bytes() - 1) == 2
+    assert workload.fewest_parts(WORK, WORK.total_bytes() - kept) is None
+    # With a budget of tokens there are batches of 8, 16 ... rows: no third of these.
+    budget = dataclasses.replace(WORK, rows=24, rows_multiple=8, num_parts=8)
+    assert [each.num_parts for each in workload.in_parts(budget)] == [1, 2, 4, 8]
 
 
 def test_where_nothing_helps_nothing_is_proposed() -> None:

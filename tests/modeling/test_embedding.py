@@ -152,7 +152,7 @@ def test_only_a_gpus_step_sorts(tiny_preset: str, tmp_path: pathlib.Path) -> Non
         model = types.SimpleNamespace(
             backbone=None, trainable_variables=[], optimizer=None
         )
-        build_stage._train_step(run, model, resolve.Compiled(fusion))
+        build_stage._train_step(run, model, resolve.Compiled(fusion), 1)
         (forward,) = made
         assert forward._sorts_gradient == (on_gpu and fusion == "whole")
 

@@ -317,6 +317,53 @@ def test_adamw_is_the_papers(factor: float | None) -> None:
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
+def test_what_is_let_go_later_waits_to_the_bit(jit_compile: bool) -> None:
+    """Then it moves as if its rate had been 0 so far: with moments of all updates."""
+    generator, waits = np.random.default_rng(0), 3
+    start = generator.uniform(0.5, 1.5, [2, 99]).astype(np.float32)
+    gradients = generator.uniform(0.1, 2, [NUM_STEPS, 99])
+    variables = [
+        keras.Variable(value, name=name)
+        for value, name in zip(start, ("head", "layer"))
+    ]
+    optimizer = optimizers.AdamW(learning_rate=0.01, weight_decay=0.5, ema=0.8)
+    optimizers.exclude_from_weight_decay(optimizer, variables)
+    optimizer.first_updates = [0, waits]
+
+    @tf.function(autograph=False, jit_compile=jit_compile)
+    def update(gradient: tf.Tensor) -> None:
+        optimizer.apply([gradient, gradient], variables)
+
+    for step, gradient in enumerate(gradients):
+        update(tf.constant(gradient, tf.float32))
+        layer, mean = variables[1], optimizers.averages(optimizer)[1]
+        waiting = step < waits
+        assert np.array_equal(layer.numpy(), start[1]) == waiting
+        assert np.array_equal(mean.numpy(), start[1]) == waiting
+    for variable, value, wait in zip(variables, start, (0, waits)):
+        rates = [0.01 * (step >= wait) for step in range(NUM_STEPS)]
+        expected = numpy_adamw(
+            value,
+            list(gradients),
+            learning_rate=rates.__getitem__,
+            weight_decay=0.5,
+        )
+        np.testing.assert_allclose(variable.numpy(), expected, atol=ADAMW_TOLERANCE)
+
+
+def test_layers_that_are_never_let_go_are_said() -> None:
+    optimizer = optimizers.AdamW(learning_rate=0.01, weight_decay=0.5)
+    for first_updates, total, said in (
+        ((), 5, None),
+        ([0, 3, 6], 7, None),
+        ([0, 3, 6], 6, "lowest layer after 6 updates, and the run has 6: 1 of 3"),
+    ):
+        optimizer.first_updates = first_updates
+        warning = optimizers.unfreezing_warning(optimizer, total_updates=total)
+        assert warning is None if said is None else said in (warning or "")
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
 def test_adamw_is_keras_own_to_rounding(jit_compile: bool) -> None:
     """One operation a variable in place of Keras's dozen, decay included."""
     schedule = optimizers.WarmupSchedule(0.01, total_steps=20, num_warmup_steps=3)

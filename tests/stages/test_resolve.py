@@ -58,7 +58,7 @@ def in_words(config: ExperimentConfig) -> dict[str, str]:
             sample_texts=(),
         ),
     )
-    return resolve.in_words(run, plan, dropout=0.1, fusion="pieces")
+    return resolve.in_words(run, plan, dropout=0.1, fusion="pieces", num_parts=4)
 
 
 def test_what_automatic_settings_came_to() -> None:
@@ -66,10 +66,12 @@ def test_what_automatic_settings_came_to() -> None:
         model_dir="runs/a",
         data=DataConfig(dataset="files:a.csv"),
         model=ModelConfig(preset="tiny"),
+        training=TrainingConfig(accumulation_steps="auto"),
     )
     assert in_words(config) == {
         "dropout": "the preset's own (0.1)",
         "window_overlap": "128 tokens",
+        "accumulation_steps": "4 parts",
         "num_warmup_steps": "10% of the steps (4)",
         "warmup_fraction": "10%",
         "eval_batch_size": "32",

@@ -193,12 +193,14 @@ def check_steps(
 ) -> None:
     """Checks train and predict step on batches of these shapes."""
     strategy = tf.distribute.get_strategy()
+    num_parts = config.training.accumulation_steps
+    assert isinstance(num_parts, int)
     train_step = tiny.make_train_step(
         classifier,
         strategy,
         clip_norm=config.optimizer.clip_norm,
         seed=config.training.seed,
-        accumulation_steps=config.training.accumulation_steps,
+        accumulation_steps=num_parts,
         fusion="whole",
     )
     replica = tf.TensorSpec([], tf.int32)
@@ -209,7 +211,7 @@ def check_steps(
     opcodes = [instruction.opcode for instruction in instructions(module)]
     num_variables = len(classifier.trainable_variables)
     assert "rng-bit-generator" in opcodes
-    assert ("while" in opcodes) == (config.training.accumulation_steps > 1)
+    assert ("while" in opcodes) == (num_parts > 1)
     assert opcodes.count("all-reduce") == num_variables
     num_updated = len(module.input_output_alias.entries)
     assert num_updated >= 3 * num_variables + 1, "weights, two moments each, the step"

@@ -347,6 +347,8 @@ class TrainingFacts:
 
     Attributes:
       total_steps: updates that the plan has.
+      accumulation_steps: in how many parts a replica computed its share of a batch, at
+        the last start.
       num_steps_run: updates that were done, fewer if training stopped early.
       best_metric: the metric that the best step was chosen by.
       best_step: the step of the best validation; None without a validation split.
@@ -367,6 +369,7 @@ class TrainingFacts:
     weights: Literal["best", "last"]
     class_weights: Mapping[str, float] | None = None
     lora_init_sha256: str | None = None
+    accumulation_steps: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

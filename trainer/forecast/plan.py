@@ -51,6 +51,7 @@ class Plan:
       steps: of training.
       lengths: ascending.
       num_parameters: of encoder and head.
+      accumulation_steps: in how many parts a replica computes its share of a batch.
       secs_per_step: mean over the steps of the run; None as all times where steps
         would not fit.
       secs: of the parts of the run, by name.
@@ -74,6 +75,7 @@ class Plan:
     lengths: tuple[LengthPlan, ...]
     num_parameters: int
     num_trainable_parameters: int
+    accumulation_steps: int
     secs_per_step: float | None
     secs: Mapping[str, float]
     total_secs: float | None

@@ -52,6 +52,7 @@ def _lines(plan: Plan, preset: str) -> Iterator[str]:
     if plan.pretrain_steps:
         yield f"          {plan.pretrain_steps:,} more before, to guess masked tokens"
     yield f"Weights   {trained:,} trained, {frozen:,} frozen"
+    yield f"Parts     {plan.accumulation_steps} of each replica's batch (--accumulation_steps)"
     yield "Lengths   tokens   rows    steps   s a step   kept for the gradients"
     yield from (f"          {_length_line(each)}" for each in plan.lengths)
     if plan.total_secs is None:
@@ -63,9 +64,9 @@ def _lines(plan: Plan, preset: str) -> Iterator[str]:
                 continue
             yield f"          {_TITLES[name]:<24} {console.duration(secs):>9}"
     yield from _memory_lines(plan)
-    yield f"Disk      {_amount(sum(plan.disk_bytes.values()))}{_free(plan)}"
+    yield f"Disk      {amount(sum(plan.disk_bytes.values()))}{_free(plan)}"
     for name, count in plan.disk_bytes.items():
-        yield f"          {_TITLES[name]:<24} {_amount(count):>9}"
+        yield f"          {_TITLES[name]:<24} {amount(count):>9}"
     if plan.presets:
         yield from _preset_lines(plan, preset)
 
@@ -74,17 +75,17 @@ def _length_line(each: LengthPlan) -> str:
     secs = "-" if each.secs_per_step is None else f"{each.secs_per_step:.3f}"
     return (
         f"{each.length:>6} {each.rows:>6} {each.num_steps:>8,} {secs:>10}   "
-        f"{_amount(each.kept_bytes):>10}"
+        f"{amount(each.kept_bytes):>10}"
     )
 
 
 def _memory_lines(plan: Plan) -> Iterator[str]:
     limit = plan.memory_limit_bytes
-    there = "" if limit is None else f" of {_amount(limit)}"
+    there = "" if limit is None else f" of {amount(limit)}"
     how = "reckoned" if plan.total_secs is None else "held by the rehearsal"
-    yield f"Memory    {_amount(plan.peak_memory_bytes)}{there}, {how}; reckoned by part:"
+    yield f"Memory    {amount(plan.peak_memory_bytes)}{there}, {how}; reckoned by part:"
     for name, count in plan.memory_bytes.items():
-        yield f"          {_TITLES[name]:<24} {_amount(count):>9}"
+        yield f"          {_TITLES[name]:<24} {amount(count):>9}"
     if not plan.fits:
         yield (
             "          IT DOES NOT FIT. "
@@ -102,7 +103,7 @@ def _free(plan: Plan) -> str:
         return " at most"
     short = sum(plan.disk_bytes.values()) > plan.free_disk_bytes
     warning = ": IT DOES NOT FIT" if short else ""
-    return f" at most, of {_amount(plan.free_disk_bytes)} free{warning}"
+    return f" at most, of {amount(plan.free_disk_bytes)} free{warning}"
 
 
 def _preset_lines(plan: Plan, preset: str) -> Iterator[str]:
@@ -120,11 +121,12 @@ def _preset_lines(plan: Plan, preset: str) -> Iterator[str]:
         total = "-" if each.total_secs is None else console.duration(each.total_secs)
         yield (
             f"          {each.num_parameters:>12,} {secs:>10} {total:>10} "
-            f"{_amount(each.peak_memory_bytes):>11}  {each.preset}"
+            f"{amount(each.peak_memory_bytes):>11}  {each.preset}"
         )
 
 
-def _amount(num_bytes: float) -> str:
+def amount(num_bytes: float) -> str:
+    """Bytes in words: "1.5 GB"."""
     for unit in ("B", "kB", "MB"):
         if abs(num_bytes) < 1000:
             return f"{num_bytes:.0f} {unit}"

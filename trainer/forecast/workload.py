@@ -1,6 +1,7 @@
 """Whether a step fits the memory, from shapes alone, and what would make it fit.
 
 workload.memory_bytes()                     # {"weights": 90_852_864, ...}
+fewest_parts(workload, limit_bytes)         # 4
 remedies(workload, limit_bytes, smaller)    # ("--accumulation_steps=4", ...)
 """
 
@@ -28,6 +29,8 @@ class Workload:
       trainable_share: of the weights.
       rows: of the largest batch of the longest length, of one replica.
       length: the longest, in tokens.
+      rows_multiple: what a replica's rows of every batch are a multiple of: they can
+        be computed in as many parts as it divides by.
       num_parts: --accumulation_steps.
       num_replicas: that share the memory.
       number_bytes: of a number between the layers: 4, or 2 in bfloat16.
@@ -40,6 +43,7 @@ class Workload:
     trainable_share: float
     rows: int
     length: int
+    rows_multiple: int
     num_parts: int
     num_replicas: int
     number_bytes: int
@@ -73,6 +77,23 @@ class Workload:
         """The sum of `memory_bytes`."""
         return sum(self.memory_bytes().values())
 
+    def fits(self, limit_bytes: int | None) -> bool:
+        """Whether there is enough memory (None: nobody tells how much there is)."""
+        return limit_bytes is None or self.total_bytes() <= limit_bytes
+
+
+def in_parts(workload: Workload) -> Iterator[Workload]:
+    """The same in more and more parts, from one on. They cost time alone."""
+    for num_parts in range(1, workload.rows_multiple + 1):
+        if workload.rows_multiple % num_parts == 0:
+            yield dataclasses.replace(workload, num_parts=num_parts)
+
+
+def fewest_parts(workload: Workload, limit_bytes: int | None) -> int | None:
+    """The least number of parts with which a workload fits; None: with none it does."""
+    fitting = (each for each in in_parts(workload) if each.fits(limit_bytes))
+    return next((each.num_parts for each in fitting), None)
+
 
 def remedies(
     workload: Workload,
@@ -86,13 +107,12 @@ def remedies(
     """
 
     def fits(**changes: Any) -> bool:
-        return dataclasses.replace(workload, **changes).total_bytes() <= limit_bytes
+        return dataclasses.replace(workload, **changes).fits(limit_bytes)
 
     found: list[str] = []
-    for num_parts in _more_parts(workload):
-        if fits(num_parts=num_parts):
-            found.append(f"--accumulation_steps={num_parts}")
-            break
+    num_parts = fewest_parts(workload, limit_bytes)
+    if num_parts is not None and num_parts != workload.num_parts:
+        found.append(f"--accumulation_steps={num_parts}")
     if not workload.rematerializes and fits(rematerializes=True):
         found.append("--rematerialize")
     for length in _shorter_lengths(workload.length):
@@ -104,13 +124,6 @@ def remedies(
             found.append(f"--preset={name}")
             break
     return tuple(found)
-
-
-def _more_parts(workload: Workload) -> Iterator[int]:
-    """Numbers of parts that a replica's rows divide by. They cost time alone."""
-    for num_parts in range(workload.num_parts + 1, workload.rows + 1):
-        if workload.rows % num_parts == 0:
-            yield num_parts
 
 
 def _shorter_lengths(length: int) -> Iterator[int]:

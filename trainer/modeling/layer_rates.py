@@ -1,10 +1,13 @@
-"""Learning rates that fall from the head down to the embeddings.
+"""Learning rates that fall, or begin later, from the head down to the embeddings.
 
     factors = layer_rates.factors(classifier, decay=0.9)    # path → 0.9 ** depth
     optimizer.rate_factors = [factors[v.path] for v in classifier.trainable_variables]
+    optimizer.first_updates = layer_rates.first_updates(classifier, every=100)
 
 Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?", section 5.4.3: a layer
-is trained at `decay` times the rate of the one above it. The head, and the pooler that
+is trained at `decay` times the rate of the one above it. Howard and Ruder 2018,
+"Universal Language Model Fine-tuning for Text Classification", section 3.3: a layer is
+frozen until the one above it has been trained for a while. The head, and the pooler that
 it reads, are at depth 0, the top layer at 1, the embeddings one below the lowest layer.
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import keras
 
+from trainer.messages import message
 from trainer.modeling import lora
 from trainer.modeling import weights as weights_lib
 
@@ -24,6 +28,29 @@ def factors(classifier: keras.Model, *, decay: float) -> dict[str, float]:
     """
     depths = _depths(classifier)
     return {path: decay**depth for path, depth in depths.items()}
+
+
+def first_updates(classifier: keras.Model, *, every: int) -> list[int]:
+    """How many updates there are before the first of each trainable variable.
+
+    Args:
+      every: updates from one layer to the next below it; 0: all begin at once.
+
+    Raises:
+      ValueError: nothing that is trained would ever wait.
+    """
+    depths = _depths(classifier)
+    trained = [depths[v.path] for v in classifier.trainable_variables]
+    if every and not any(trained):
+        raise ValueError(
+            message(
+                "--unfreeze_every must have a layer to let go of",
+                received=f"unfreeze_every={every}, and --freeze_layers leaves the head "
+                "alone",
+                mend="lower --freeze_layers, or leave --unfreeze_every out",
+            )
+        )
+    return [depth * every for depth in trained]
 
 
 def _depths(classifier: keras.Model) -> dict[str, int]:

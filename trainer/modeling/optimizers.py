@@ -125,6 +125,8 @@ class AdamW(keras.optimizers.AdamW):
         )
         # By variable, what the learning rate and with it the decay are multiplied with.
         self.rate_factors: Sequence[float] = ()
+        # By variable, how many updates pass before its first one.
+        self.first_updates: Sequence[int] = ()
         # By variable, where the decay pulls it; None, or no entry: to 0.
         self.decay_centers: Sequence[tf.Variable | None] = ()
 
@@ -145,8 +147,17 @@ class AdamW(keras.optimizers.AdamW):
         local_step = tf.cast(self.iterations.value + 1, tf.float32)
         powers = (tf.pow(self.beta_1, local_step), tf.pow(self.beta_2, local_step))
         super()._backend_update_step(
-            grads, trainable_variables, (learning_rate, *powers)
+            grads, trainable_variables, (learning_rate, *powers, self.iterations.value)
         )
+
+    def _update_model_variables_moving_average(self, trainable_variables: Any) -> None:
+        """As Keras does, by a formula under which what does not move has itself as mean.
+
+        Keras's sum of two products drifts from it, by rounding.
+        """
+        keeps = tf.cast(self.iterations.value > 0, tf.float32) * self.ema_momentum
+        for variable, average in zip(trainable_variables, averages(self)):
+            average.assign(average + (1 - keeps) * (variable - average))
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Updates one variable.
@@ -155,12 +166,17 @@ class AdamW(keras.optimizers.AdamW):
           gradient: float, of the variable's shape.
           variable: what one device has of it.
           learning_rate: three float32 scalars: it, and beta_1 and beta_2 to the power
-            of the number of the step.
+            of the number of the step; and how many updates there were, an integer.
         """
-        rate, beta_1_power, beta_2_power = learning_rate
+        rate, beta_1_power, beta_2_power, num_updates = learning_rate
         index = self._get_variable_index(variable)
         if self.rate_factors and self.rate_factors[index] != 1:
             rate = rate * self.rate_factors[index]
+        if self.first_updates and (first := self.first_updates[index]):
+            # Of a rate of 0 nothing moves, decay included. The moments are gathered all
+            # the same: the bias correction counts all updates, so that moments that
+            # began later would make the first steps of a layer three times too long.
+            rate = tf.where(num_updates >= first, rate, 0.0)
         # Before the update, as Loshchilov & Hutter 2019 have it and Keras does.
         if self.weight_decay and self._use_weight_decay(variable):
             center = self.decay_centers[index] if self.decay_centers else None
@@ -178,6 +194,19 @@ class AdamW(keras.optimizers.AdamW):
             epsilon=self.epsilon,
             grad=tf.cast(gradient, variable.dtype),
         )
+
+
+def unfreezing_warning(optimizer: AdamW, *, total_updates: int) -> str | None:
+    """What to tell a user whose lowest layers are let go after the end of the run."""
+    last = max(optimizer.first_updates, default=0)
+    if last < total_updates:
+        return None
+    num_never = sum(first >= total_updates for first in optimizer.first_updates)
+    return (
+        f"--unfreeze_every lets go of the lowest layer after {last} updates, and the run "
+        f"has {total_updates}: {num_never} of {len(optimizer.first_updates)} weights are "
+        "never trained; lower it, or train longer"
+    )
 
 
 def build_optimizer(

@@ -28,8 +28,10 @@ from trainer.messages import message
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import adapters, freezing, layer_rates, lora, optimizers
 from trainer.modeling.forward import Forward, Fusion
+from trainer.stages import parts as parts_lib
 from trainer.stages import resolve
 from trainer.stages.context import Run
+from trainer.stages.parts import Parts, num_parameters
 from trainer.stages.prepare import Material
 from trainer.tasks.task import Objective
 from trainer.training import compilation
@@ -65,6 +67,7 @@ class Built:
       doubts: what a user should know before trusting the result.
       settings_in_words: what the settings that are automatic came to, by name.
       compiled: what XLA compiles.
+      parts: in how many parts a replica computes its share of a batch.
     """
 
     classifier: keras.Model
@@ -78,14 +81,16 @@ class Built:
     doubts: tuple[Doubt, ...]
     settings_in_words: Mapping[str, str]
     compiled: resolve.Compiled
+    parts: Parts
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
         return {
-            "num_parameters": _num_parameters(self.classifier.weights),
-            "num_trainable_parameters": _num_parameters(
+            "num_parameters": num_parameters(self.classifier.weights),
+            "num_trainable_parameters": num_parameters(
                 self.classifier.trainable_weights
             ),
+            "accumulation_steps": self.parts.load.num_parts,
         }
 
 
@@ -98,9 +103,11 @@ def run(
       learning_rate: by step; None: as the settings say.
 
     Raises:
-      ValueError: model and settings cannot work together.
+      ValueError: model and settings cannot work together, or
+        --accumulation_steps=auto finds no number of parts that fits the memory.
     """
-    built = make(run, material, learning_rate=learning_rate)
+    built = fitted(run, material, make(run, material, learning_rate=learning_rate))
+    parts_lib.refuse_unfit(run, built.parts, material.preset)
     if run.runtime.is_chief:
         # Only now that all was found in order is the folder this run's.
         storage.write_text(run.folder.config, run.config.to_json())
@@ -121,11 +128,13 @@ def make(
     Raises:
       ValueError: model and settings cannot work together.
     """
+    program_bytes = parts_lib.program_bytes(run)
     with run.runtime.strategy.scope():
         classifier = make_classifier(run, material, learning_rate=learning_rate)
     _refuse_long_windows(run.config.data.max_length, classifier)
-    doubts = _doubts(run.config.optimizer, material)
+    doubts = _doubts(run.config.optimizer, material, classifier.optimizer)
     compiled = _compiled(run, material, classifier)
+    parts = parts_lib.reckoned(run, material, classifier, program_bytes)
     rows_before = _rows_before(run, material)
     evaluators = make_evaluators(run, material)
     predict_step = make_predict_step(run, classifier, fusion=compiled.fusion)
@@ -140,23 +149,74 @@ def make(
             nominal_batch_size=material.plan.nominal_batch_size,
             example_weights=material.example_weights(),
         ),
-        train_step=_train_step(run, classifier, compiled),
+        train_step=_train_step(run, classifier, compiled, parts.load.num_parts),
         predict_step=predict_step,
         predict=run.runtime.watchdog.watched(predict_step, "a step of an evaluation"),
         evaluators=evaluators,
         evaluators_before=_evaluators_before(run, material, evaluators, rows_before),
         rows_before=rows_before,
         doubts=doubts,
-        settings_in_words=resolve.in_words(
-            run,
-            material.plan,
-            dropout=float(classifier.backbone.dropout),
-            fusion=compiled.fusion,
-        ),
+        settings_in_words=_in_words(run, material, classifier, compiled, parts),
         compiled=compiled,
+        parts=parts,
     )
     run.stopwatch.lap("build_model_secs")
     return built
+
+
+def fitted(run: Run, material: Material, built: Built) -> Built:
+    """With the number of parts that fits the devices, where they can be tried.
+
+    Only for --accumulation_steps=auto. The longest step is done, and the weights keep
+    their values.
+    """
+    if not parts_lib.are_tried(run):
+        return built
+    feed = built.feeder.rehearsal(material.plan.from_step(0))
+    classifier, compiled = built.classifier, built.compiled
+    tried: dict[int, TrainStep] = {}
+
+    def step_in(num_parts: int) -> TrainStep:
+        if num_parts not in tried:
+            # What the one before it compiled takes memory, too.
+            tried.clear()
+            tried[num_parts] = _train_step(run, classifier, compiled, num_parts)
+        return tried[num_parts]
+
+    parts = parts_lib.tried(
+        run,
+        built.parts,
+        lambda num_parts: compilation.rehearse(
+            step_in(num_parts), feed, variables=_trained(classifier)
+        ),
+    )
+    return dataclasses.replace(
+        built,
+        train_step=step_in(parts.load.num_parts),
+        settings_in_words=_in_words(run, material, classifier, compiled, parts),
+        parts=parts,
+    )
+
+
+def _trained(classifier: keras.Model) -> list[keras.Variable]:
+    """All that a training step changes."""
+    return [*classifier.trainable_variables, *classifier.optimizer.variables]
+
+
+def _in_words(
+    run: Run,
+    material: Material,
+    classifier: keras.Model,
+    compiled: resolve.Compiled,
+    parts: Parts,
+) -> dict[str, str]:
+    return resolve.in_words(
+        run,
+        material.plan,
+        dropout=float(classifier.backbone.dropout),
+        fusion=compiled.fusion,
+        num_parts=parts.load.num_parts,
+    )
 
 
 def make_classifier(
@@ -182,6 +242,9 @@ def make_classifier(
     optimizers.exclude_from_weight_decay(optimizer, classifier.trainable_variables)
     factors = layer_rates.factors(classifier, decay=run.config.optimizer.layer_decay)
     optimizer.rate_factors = [factors[v.path] for v in classifier.trainable_variables]
+    optimizer.first_updates = layer_rates.first_updates(
+        classifier, every=run.config.optimizer.unfreeze_every
+    )
     if run.config.optimizer.decay_towards == "start":
         optimizers.decay_towards_start(
             optimizer, classifier.trainable_variables, new=NEW_WEIGHTS
@@ -214,11 +277,23 @@ def _refuse_long_windows(window_length: int, classifier: keras.Model) -> None:
         )
 
 
-def _doubts(config: OptimizerConfig, material: Material) -> tuple[Doubt, ...]:
+def _doubts(
+    config: OptimizerConfig, material: Material, optimizer: optimizers.AdamW
+) -> tuple[Doubt, ...]:
     """All doubts so far, logged."""
-    warning = optimizers.warmup_warning(config, total_steps=material.plan.nominal_steps)
-    of_warmup = [Doubt(kind="long_warmup", message=warning)] if warning else []
-    doubts = (*material.doubts, *of_warmup)
+    plan = material.plan
+    warnings = {
+        "long_warmup": optimizers.warmup_warning(
+            config, total_steps=plan.nominal_steps
+        ),
+        "late_unfreezing": optimizers.unfreezing_warning(
+            optimizer, total_updates=plan.total_steps
+        ),
+    }
+    of_steps = [
+        Doubt(kind=kind, message=said) for kind, said in warnings.items() if said
+    ]
+    doubts = (*material.doubts, *of_steps)
     for doubt in doubts:
         _logger.warning("%s", doubt.message)
     return doubts
@@ -259,13 +334,15 @@ def window_length(config: DataConfig) -> int | None:
 
 
 def _train_step(
-    run: Run, classifier: keras.Model, compiled: resolve.Compiled
+    run: Run, classifier: keras.Model, compiled: resolve.Compiled, num_parts: int
 ) -> TrainStep:
     forward = train_forward(run, classifier, fusion=compiled.fusion)
     objective = run.task.objective(
         classifier, forward, label_smoothing=run.config.training.label_smoothing
     )
-    return make_train_step(run, classifier, objective, fusion=compiled.fusion)
+    return make_train_step(
+        run, classifier, objective, fusion=compiled.fusion, num_parts=num_parts
+    )
 
 
 def train_forward(run: Run, classifier: keras.Model, *, fusion: Fusion) -> Forward:
@@ -281,13 +358,19 @@ def train_forward(run: Run, classifier: keras.Model, *, fusion: Fusion) -> Forwa
 
 
 def make_train_step(
-    run: Run, model: keras.Model, objective: Objective, *, fusion: Fusion
+    run: Run,
+    model: keras.Model,
+    objective: Objective,
+    *,
+    fusion: Fusion,
+    num_parts: int,
 ) -> TrainStep:
     """The step that updates a model's weights, as the settings say.
 
     Args:
       model: compiled, its optimizer built.
       fusion: what XLA compiles of it.
+      num_parts: in how many parts a replica computes its share of a batch.
     """
     return TrainStep(
         model,
@@ -295,7 +378,7 @@ def make_train_step(
         run.runtime.strategy,
         clip_norm=run.config.optimizer.clip_norm,
         seed=run.config.training.seed,
-        accumulation_steps=run.config.training.accumulation_steps,
+        accumulation_steps=num_parts,
         steps_per_call=run.resolved.steps_per_call,
         fusion=fusion,
         any_length=has_one_graph(run, fusion),
@@ -425,10 +508,7 @@ def compile_steps(run: Run, material: Material, built: Built) -> None:
             built.predict_step,
             train_feed=built.feeder.rehearsal(material.plan.from_step(0)),
             predict_feed=built.feeder.rehearsal(*evaluation_plans),
-            variables=[
-                *built.classifier.trainable_variables,
-                *built.classifier.optimizer.variables,
-            ],
+            variables=_trained(built.classifier),
             by_running=built.compiled.fusion != "none",
             num_replicas=num_replicas,
             secs_per_program=_GPU_COMPILE_SECS if run.runtime.is_on_gpu else None,
@@ -436,7 +516,3 @@ def compile_steps(run: Run, material: Material, built: Built) -> None:
             beat=functools.partial(run.runtime.watchdog.beat, times=num_replicas),
         )
     run.stopwatch.lap("compile_secs")
-
-
-def _num_parameters(variables: list[keras.Variable]) -> int:
-    return int(sum(np.prod(variable.shape) for variable in variables))

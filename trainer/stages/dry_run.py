@@ -16,21 +16,19 @@ import pathlib
 import shutil
 import statistics
 import time
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping
 
 import numpy as np
 
 from trainer import environment, storage
 from trainer.data.batches import Feed
-from trainer.data.plans import NO_PLACE, BatchPlan
-from trainer.forecast import table, times, workload
+from trainer.forecast import table, times
 from trainer.forecast.plan import LengthPlan, Plan, PresetPlan
 from trainer.forecast.times import Rehearsed, Work
 from trainer.forecast.workload import Workload
 from trainer.modeling import presets
 from trainer.modeling.size import EncoderSize
-from trainer.runtime import memory
-from trainer.stages import build, prepare, pretrain
+from trainer.stages import build, parts, prepare, pretrain
 from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -47,40 +45,16 @@ def run(run: Run) -> str:
     Raises:
       ValueError: what the run would be refused for.
     """
-    program_bytes = 0 if run.runtime.is_on_gpu else memory.held_bytes()
     material = prepare.run(run)
     built = build.make(run, material)
-    load = _workload(run, material, built, program_bytes)
-    limit = memory.limit_bytes(on_gpu=run.runtime.is_on_gpu)
-    rehearsed = None
-    if limit is None or load.total_bytes() <= limit:
-        rehearsed = _rehearsed(run, material, built)
-    plan = _plan(run, material, built, load, limit, rehearsed)
+    if built.parts.fits:
+        built = build.fitted(run, material, built)
+    rehearsed = _rehearsed(run, material, built) if built.parts.fits else None
+    plan = _plan(run, material, built, rehearsed)
     if run.runtime.is_chief:
         content = json.dumps(dataclasses.asdict(plan), indent=2)
         storage.write_text(run.folder.plan, f"{content}\n")
     return table.of(plan, preset=run.config.model.preset)
-
-
-def _workload(
-    run: Run, material: Material, built: Built, program_bytes: int
-) -> Workload:
-    size = EncoderSize.of_backbone(built.classifier.backbone)
-    counts = built.facts()
-    rows = _rows_by_length(material.plan.from_step(0), material.bucket_lengths)
-    length = max(rows)
-    return Workload(
-        size=size,
-        num_head_parameters=counts["num_parameters"] - size.num_parameters,
-        trainable_share=counts["num_trainable_parameters"] / counts["num_parameters"],
-        rows=rows[length] // run.runtime.num_replicas,
-        length=length,
-        num_parts=run.config.training.accumulation_steps,
-        num_replicas=1 if run.runtime.is_on_gpu else run.runtime.num_local_replicas,
-        number_bytes=2 if "16" in run.runtime.precision else _NUMBER_BYTES,
-        rematerializes=run.config.runtime.rematerialize,
-        program_bytes=program_bytes,
-    )
 
 
 def _work(run: Run, material: Material, built: Built) -> Work:
@@ -109,13 +83,6 @@ def _pretrain_steps(material: Material) -> dict[int, int]:
     if first is None:
         return {}
     return times.steps_by_length(first.plan.from_step(0), first.bucket_lengths)
-
-
-def _rows_by_length(plan: BatchPlan, bucket_lengths: Sequence[int]) -> dict[int, int]:
-    """Rows of a batch of each padded length that a plan has."""
-    buckets, first = np.unique(plan.buckets, return_index=True)
-    sizes = (plan.rows[first] > NO_PLACE).sum(axis=1)
-    return {int(bucket_lengths[b]): int(size) for b, size in zip(buckets, sizes)}
 
 
 def _rehearsed(run: Run, material: Material, built: Built) -> Rehearsed:
@@ -177,20 +144,11 @@ def _plan(
     run: Run,
     material: Material,
     built: Built,
-    load: Workload,
-    limit: int | None,
     rehearsed: Rehearsed | None,
 ) -> Plan:
-    counts = built.facts()
+    counts, load = built.facts(), built.parts.load
     secs = times.parts(_work(run, material, built), rehearsed) if rehearsed else {}
     peak = rehearsed.peak_memory_bytes if rehearsed else load.total_bytes()
-    fits = limit is None or load.total_bytes() <= limit
-    others = presets.at_hand(material.preset)
-    smaller = {
-        name: size
-        for name, size in others.items()
-        if size.num_parameters < load.size.num_parameters
-    }
     total_steps = material.plan.total_steps
     return Plan(
         steps=total_steps,
@@ -204,15 +162,15 @@ def _plan(
         total_secs=sum(secs.values()) if secs else None,
         memory_bytes=load.memory_bytes(),
         peak_memory_bytes=peak,
-        memory_limit_bytes=limit,
-        fits=fits,
-        remedies=() if fits else workload.remedies(load, limit or 0, smaller),
+        memory_limit_bytes=built.parts.limit_bytes,
+        fits=built.parts.fits,
+        remedies=parts.remedies(built.parts, material.preset),
         pretrain_steps=sum(_pretrain_steps(material).values()),
         disk_bytes=_disk_bytes(run, material, counts),
         free_disk_bytes=_free_disk_bytes(run.folder.path),
         presets=tuple(
             _of_another(name, size, load, material, secs, peak)
-            for name, size in others.items()
+            for name, size in presets.at_hand(material.preset).items()
         ),
     )
 
@@ -221,7 +179,7 @@ def _lengths(
     run: Run, material: Material, load: Workload, rehearsed: Rehearsed | None
 ) -> tuple[LengthPlan, ...]:
     plan = material.plan.from_step(0)
-    rows = _rows_by_length(plan, material.bucket_lengths)
+    rows = parts.rows_by_length(plan, material.bucket_lengths)
     at_once = run.runtime.num_replicas * load.num_parts
     return tuple(
         LengthPlan(

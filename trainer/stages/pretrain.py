@@ -192,7 +192,13 @@ def make(
             example_weights=pretraining.num_masked,
             share_batches=True,
         ),
-        train_step=build.make_train_step(run, model, objective, fusion=fusion),
+        train_step=build.make_train_step(
+            run,
+            model,
+            objective,
+            fusion=fusion,
+            num_parts=built.parts.load.num_parts,
+        ),
         measure_step=MeasureStep(
             to_measure.sums,
             run.runtime.strategy,

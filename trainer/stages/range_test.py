@@ -68,11 +68,17 @@ def run(
         num_train_examples=min(config.data.num_train_examples or most, most),
     )
     training = dataclasses.replace(config.training, num_train_epochs=num_steps)
+    # The rate is looked for at which all layers learn.
+    optimizer = dataclasses.replace(config.optimizer, unfreeze_every=0)
     with (
         storage.scratch("trainer-range-test") as folder,
         context.started(
             dataclasses.replace(
-                config, model_dir=str(folder), data=data, training=training
+                config,
+                model_dir=str(folder),
+                data=data,
+                training=training,
+                optimizer=optimizer,
             ),
             RunFolder(storage.path(str(folder))),
             load,

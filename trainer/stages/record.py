@@ -99,7 +99,10 @@ def unpublished(
         doubts=all_doubts,
         config=dataclasses.asdict(run.config),
         environment=environment.facts(
-            (*run.runtime.reasons, *filter(None, [built.compiled.reason]))
+            (
+                *run.runtime.reasons,
+                *filter(None, [built.compiled.reason, built.parts.reason]),
+            )
         ),
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),

@@ -132,13 +132,19 @@ def logging_steps(config: TrainingConfig, *, total_steps: int) -> int:
 
 
 def in_words(
-    run: Run, plan: plans.TrainingPlan, *, dropout: float, fusion: Fusion
+    run: Run,
+    plan: plans.TrainingPlan,
+    *,
+    dropout: float,
+    fusion: Fusion,
+    num_parts: int,
 ) -> dict[str, str]:
     """What the settings that are automatic came to, by name, for report and card.
 
     Args:
       dropout: of the classifier that was built.
       fusion: what XLA compiles of its steps.
+      num_parts: in which a replica computes its share of a batch.
     """
     given, runtime, steps = settings(run.config), run.runtime, plan.nominal_steps
     warmup = optimizers.num_warmup_steps(run.config.optimizer, total_steps=steps)
@@ -158,6 +164,9 @@ def in_words(
         "jit_compile": what[fusion],
         "export_dir": str(run.resolved.export_folder),
     }
+    if given["accumulation_steps"] == "auto":
+        parts = f"{num_parts} parts" if num_parts > 1 else "all at once"
+        chosen["accumulation_steps"] = parts
     return {
         name: words
         for name, words in chosen.items()
@@ -245,19 +254,19 @@ def check_train_batch_size(
     Args:
       max_text_length: most tokens of a text, those of all its windows.
     """
-    num_parts = config.accumulation_steps
+    asked = config.accumulation_steps
+    # Automatic: a number is chosen that divides the share, whatever that is.
+    num_parts = asked if isinstance(asked, int) else 1
     budget = config.tokens_per_batch
+    num_rows = rows_multiple(config, max_text_length=max_text_length)
     if not budget:
         strategies.check_batch_size(
             "global_batch_size",
-            config.global_batch_size,
+            num_rows,
             num_replicas=runtime.num_replicas,
             num_parts=num_parts,
         )
         return
-    num_rows = plans.rows_multiple(
-        tokens_per_batch=budget, max_text_length=max_text_length
-    )
     if num_rows % (runtime.num_replicas * num_parts):
         raise ValueError(
             message(
@@ -268,3 +277,12 @@ def check_train_batch_size(
                 mend="change the budget, or use --global_batch_size alone",
             )
         )
+
+
+def rows_multiple(config: TrainingConfig, *, max_text_length: int) -> int:
+    """What the number of rows of every training batch is a multiple of."""
+    if not config.tokens_per_batch:
+        return config.global_batch_size
+    return plans.rows_multiple(
+        tokens_per_batch=config.tokens_per_batch, max_text_length=max_text_length
+    )

@@ -87,6 +87,22 @@ def compile_steps(
             predict_step.trace(batch)
 
 
+def rehearse(
+    train_step: TrainStep, feed: Feed, *, variables: Sequence[keras.Variable]
+) -> None:
+    """Does a step of the longest length, and leaves the weights alone.
+
+    Args:
+      feed: as `train_feed` of `compile_steps`.
+      variables: the same.
+
+    Raises:
+      tf.errors.ResourceExhaustedError: it does not fit the memory.
+    """
+    with _kept(variables):
+        train_step.rehearse(next(feed.pipelines[-1]))
+
+
 def announcement(
     num_train_lengths: int,
     num_predict_lengths: int,
@@ -134,6 +150,8 @@ def _each_graph(
 def _kept(variables: Sequence[keras.Variable]) -> Iterator[None]:
     """Gives the variables back the values they had, to the last bit."""
     values = [variable.numpy() for variable in variables]
-    yield
-    for variable, value in zip(variables, values):
-        variable.assign(value)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values):
+            variable.assign(value)

@@ -128,6 +128,23 @@ class TrainStep:
         )
         return numbers
 
+    def rehearse(self, batch: Batch) -> None:
+        """Does one step, to see whether it fits the memory; it changes the weights.
+
+        Replicas do not add up, for those whose memory suffices would wait for ever for
+        one whose does not, and no sum over workers would work after that.
+
+        Raises:
+          tf.errors.ResourceExhaustedError: it does not fit.
+        """
+        if self._strategy.num_replicas_in_sync == 1:
+            np.asarray(self._one(batch, tf.constant(0))[0])
+            return
+        update = functools.partial(self._update, adds_up=False)
+        alone = _traced(lambda batch: self._strategy.run(update, args=(batch,))[0])
+        for loss in self._strategy.experimental_local_results(alone(batch)):
+            np.asarray(loss)
+
     def trace(self, batch: Batch) -> None:
         """Makes the graph of a step on such a batch, and runs nothing."""
         self._one.get_concrete_function(batch, tf.TensorSpec([], tf.int32))
@@ -210,13 +227,16 @@ class TrainStep:
         result: tuple[tf.Tensor, tf.Tensor] = update(batch)
         return result
 
-    def _update(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def _update(
+        self, batch: Batch, *, adds_up: bool = True
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         context = tf.distribute.get_replica_context()
         step = tf.cast(self._model.optimizer.iterations.value, tf.int32)
         replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
         compute = _compiled(self._accumulated, self._is_one_program)
         loss, gradients = compute(batch, step, replica)
-        gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if adds_up:
+            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         clipped, norm = clip_by_global_norm(gradients, clip_norm=self._clip_norm)
         self._model.optimizer.apply(clipped, self._variables)
         return loss, norm
