@@ -15,6 +15,7 @@ from trainer import experiment
 from trainer.config import ServingConfig
 from trainer.serving import canary, manifest, predictor, promotion, versions
 from trainer.serving.promotion import Promotion
+from trainer.stages.record import RunResult
 
 POOR, GOOD = {"learning_rate": 1e-6}, {"learning_rate": 1e-2}
 EPOCHS = {"num_train_epochs": 4}
@@ -30,9 +31,7 @@ def no_fresh_process(
     return tried
 
 
-def run_of(
-    folder: pathlib.Path, preset: str, name: str, **changes: Any
-) -> experiment.RunResult:
+def run_of(folder: pathlib.Path, preset: str, name: str, **changes: Any) -> RunResult:
     serving = {"export_dir": str(folder / "export"), **changes.pop("serving", {})}
     config = make_config(
         folder,

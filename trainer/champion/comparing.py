@@ -138,7 +138,7 @@ def compare(config: CompareConfig) -> Compared:
         is_same=_is_same(answered, champion, challenger),
         num_left_out=int((~is_fresh).sum()),
         slices={
-            "label": [data.label_names[each] for each in fresh.labels],
+            "label": [data.label_names[each] for each in fresh.labels.tolist()],
             "words": word_slices(texts),
             **_columns(config, np.flatnonzero(is_fresh)),
         },

@@ -193,7 +193,7 @@ def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Re
         paths=dataclasses.replace(report.paths, saved_model=saved_model),
         commands=schema.Commands(
             predict=(
-                _predict_command(saved_model)
+                _predict_command(export.path)
                 if export is not None and export.status != HELD
                 else None
             )
