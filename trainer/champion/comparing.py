@@ -180,8 +180,9 @@ def _differences(
 ) -> Iterator[Difference]:
     """The texts on which exactly one is right."""
     names, labels = data.label_names, data.labels
-    for row in np.flatnonzero((champion == labels) != (challenger == labels)):
-        file, line = data.places.of(int(row))
+    is_one_right = (champion == labels) != (challenger == labels)
+    for row in np.flatnonzero(is_one_right).tolist():
+        file, line = data.places.of(row)
         yield Difference(
             text=texts[row],
             file=file,
