@@ -61,7 +61,7 @@ def test_lora_is_exported_in_all_formats(
     content = (tmp_path / "run" / "export").rglob("*")
     assert not any("lora" in path.name for path in content)
     adapter = tmp_path / "run" / "export" / "peft" / "1"
-    assert manifest.verify(adapter).num_files == 3
+    assert manifest.verify(adapter).num_files == 4
     card = (adapter / "README.md").read_text()
     assert 'PeftModel.from_pretrained(base, "FOLDER")' in card
     assert "rank 2, alpha 16.0, on query, value, output." in card

@@ -71,7 +71,7 @@ def test_report_and_record(
         serving=ServingConfig(),
     )
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -49,7 +49,7 @@ class ConsoleWriter:
             f"step {step:>{len(str(self._total_steps))}}/{self._total_steps}  "
             f"epoch {step / self._steps_per_epoch:.2f}"
         )
-        if split != "validation":
+        if split in ("train", "pretraining"):
             place = place if split == "train" else f"{split} {place}"
             text = (
                 f"loss {values['loss']:.4f}  lr {values['learning_rate']:.2e}  "
