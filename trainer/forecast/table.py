@@ -26,6 +26,7 @@ _TITLES = {
     "kept_for_gradients": "kept for the gradients",
     "checkpoints": "checkpoints",
     "best_weights": "best weights",
+    "start_weights": "weights begun from",
     "token_cache": "token cache",
 }
 

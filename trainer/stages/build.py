@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import storage
-from trainer.config import DataConfig, ModelConfig, OptimizerConfig
+from trainer.config import DataConfig, ModelConfig
 from trainer.data import draws, splits
-from trainer.evaluation.schema import Doubt
+from trainer.evaluation.schema import Doubt, StartFacts
 from trainer.data.batches import BatchFeeder
 from trainer.data.splits import Pool
 from trainer.data.tokens import TokenizedTexts, encode_few
@@ -28,7 +28,8 @@ from trainer.messages import message
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import freezing, layer_rates, lora, optimizers
 from trainer.modeling.forward import Forward, Fusion
-from trainer.stages import resolve
+from trainer.runtime import agreement
+from trainer.stages import resolve, start
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
 from trainer.training import compilation
@@ -64,6 +65,7 @@ class Built:
       doubts: what a user should know before trusting the result.
       settings_in_words: what the settings that are automatic came to, by name.
       compiled: what XLA compiles.
+      start: whose weights it began from; None: the preset's.
     """
 
     classifier: keras.Model
@@ -77,6 +79,7 @@ class Built:
     doubts: tuple[Doubt, ...]
     settings_in_words: Mapping[str, str]
     compiled: resolve.Compiled
+    start: StartFacts | None = None
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
@@ -103,6 +106,7 @@ def run(
     if run.runtime.is_chief:
         # Only now that all was found in order is the folder this run's.
         storage.write_text(run.folder.config, run.config.to_json())
+        start.keep(run, material, built.classifier, built.start)
         if built.compiled.reason is not None:
             chosen = json.dumps(dataclasses.asdict(built.compiled))
             storage.write_text(run.folder.chosen, chosen)
@@ -119,9 +123,10 @@ def make(
       ValueError: model and settings cannot work together.
     """
     with run.runtime.strategy.scope():
-        classifier = make_classifier(run, material, learning_rate=learning_rate)
+        classifier, begun = make_classifier(run, material, learning_rate=learning_rate)
+    _refuse_other_start(run, begun)
     _refuse_long_windows(run.config.data.max_length, classifier)
-    doubts = _doubts(run.config.optimizer, material)
+    doubts = _doubts(run, material, begun)
     compiled = _compiled(run, material, classifier)
     rows_before = _rows_before(run, material)
     evaluators = make_evaluators(run, material)
@@ -151,6 +156,7 @@ def make(
             fusion=compiled.fusion,
         ),
         compiled=compiled,
+        start=begun,
     )
     run.stopwatch.lap("build_model_secs")
     return built
@@ -158,8 +164,8 @@ def make(
 
 def make_classifier(
     run: Run, material: Material, *, learning_rate: Schedule | None = None
-) -> keras.Model:
-    """The compiled classifier, its optimizer built."""
+) -> tuple[keras.Model, StartFacts | None]:
+    """The compiled classifier, its optimizer built; and whose weights it begins from."""
     classifier = classifiers.build_classifier(
         material.preset,
         num_classes=len(material.label_names),
@@ -167,6 +173,7 @@ def make_classifier(
         dropout=run.resolved.dropout,
         seed=run.config.training.seed,
     )
+    begun = start.begin(run, material, classifier)
     choose_trained(run.config.model, classifier, seed=run.config.training.seed)
     optimizer = optimizers.build_optimizer(
         run.config.optimizer,
@@ -182,7 +189,19 @@ def make_classifier(
             optimizer, classifier.trainable_variables, new=NEW_WEIGHTS
         )
     classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())
-    return classifier
+    return classifier, begun
+
+
+def _refuse_other_start(run: Run, begun: StartFacts | None) -> None:
+    """Raises ValueError on all workers where one began from other weights."""
+    if begun is None or run.runtime.cluster is None:
+        return
+    with run.runtime.watchdog.watching("all workers to read --init_from"):
+        agreement.refuse_differences(
+            run.runtime.strategy,
+            run.runtime.cluster,
+            {"the weights of --init_from": begun.sha256},
+        )
 
 
 def choose_trained(config: ModelConfig, classifier: keras.Model, *, seed: int) -> None:
@@ -209,11 +228,15 @@ def _refuse_long_windows(window_length: int, classifier: keras.Model) -> None:
         )
 
 
-def _doubts(config: OptimizerConfig, material: Material) -> tuple[Doubt, ...]:
+def _doubts(
+    run: Run, material: Material, begun: StartFacts | None
+) -> tuple[Doubt, ...]:
     """All doubts so far, logged."""
-    warning = optimizers.warmup_warning(config, total_steps=material.plan.nominal_steps)
+    warning = optimizers.warmup_warning(
+        run.config.optimizer, total_steps=material.plan.nominal_steps
+    )
     of_warmup = [Doubt(kind="long_warmup", message=warning)] if warning else []
-    doubts = (*material.doubts, *of_warmup)
+    doubts = (*material.doubts, *of_warmup, *start.doubts(run, material, begun))
     for doubt in doubts:
         _logger.warning("%s", doubt.message)
     return doubts

@@ -259,6 +259,7 @@ def _disk_bytes(
         # One more is written before the oldest goes.
         "checkpoints": (keep + 1) * (weights + moments),
         "best_weights": (keep + 1) * weights if "validation" in material.splits else 0,
+        "start_weights": weights if run.config.model.init_from else 0,
         "export": num_formats * weights,
         "token_cache": int(material.tokens.token_ids.nbytes),
     }

@@ -20,6 +20,7 @@ from trainer import trackers
 from trainer.config import ChecksConfig, DataConfig, TrainingConfig, settings
 from trainer.data import plans, sources, splits
 from trainer.data.audit.findings import Findings
+from trainer.data.replay import MayReplay
 from trainer.data.sources import Load, Sources
 from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
@@ -31,7 +32,7 @@ from trainer.modeling import presets
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
 from trainer.serving import formats
-from trainer.stages import look
+from trainer.stages import look, start
 from trainer.stages.context import Run
 from trainer.stages.look import LookedAt
 
@@ -145,13 +146,16 @@ def run(run: Run) -> Material:
             preset,
             checks=_checks_of_worker(run),
             load=run.load,
+            may_replay=start.may_replay(run.folder, run.config),
         )
     if run.config.serving.given_decision:
         # Refused before the training, if at all.
         run.task.given_decision(
             run.config.serving.decision_numbers, num_classes=len(material.label_names)
         )
-    for line in (*run.runtime.reasons, *_summary(material)):
+    replayed = material.splits["train"].replayed
+    notes = [replayed.note] if replayed else []
+    for line in (*run.runtime.reasons, *_summary(material), *notes):
         _logger.info("%s", line)
     _refuse_differences(run, material)
     run.stopwatch.lap("prepare_data_secs")
@@ -165,13 +169,19 @@ def make_material(
     *,
     checks: ChecksConfig = ChecksConfig(),
     load: Load = sources.load,
+    may_replay: MayReplay | None = None,
 ) -> Material:
     """Reads, splits and tokenizes the data, and plans the batches.
+
+    Args:
+      may_replay: as of `splits.make_splits`.
 
     Raises:
       ValueError: the data cannot be used; the message says where and why.
     """
-    texts = read_texts(config, seed=training.seed, load=load)
+    texts = read_texts(
+        config, seed=training.seed, load=load, may_replay=may_replay
+    )
     findings = look_at(texts, config, checks)
     weights = class_weights(
         training.class_weights,
@@ -216,14 +226,25 @@ def make_material(
     )
 
 
-def read_texts(config: DataConfig, *, seed: int, load: Load = sources.load) -> Texts:
+def read_texts(
+    config: DataConfig,
+    *,
+    seed: int,
+    load: Load = sources.load,
+    may_replay: MayReplay | None = None,
+) -> Texts:
     """The labelled texts and their splits, not yet tokenized.
+
+    Args:
+      may_replay: as of `splits.make_splits`.
 
     Raises:
       ValueError: they cannot be used; the message says where and why.
     """
     read = load(config)
-    pool, parts = splits.make_splits(read, config=config, seed=seed)
+    pool, parts = splits.make_splits(
+        read, config=config, seed=seed, may_replay=may_replay
+    )
     notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
     facts = {**read.facts, "notes": notes}
     texts = Texts(read.label_names, pool, parts, facts, read.reviewed)

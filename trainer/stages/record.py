@@ -34,7 +34,7 @@ from trainer.evaluation import doubts, schema
 from trainer.messages import message
 from trainer.run_folder import RunFolder
 from trainer.serving.manifest import HELD
-from trainer.stages import predictions, prepare, samples
+from trainer.stages import predictions, prepare, samples, start
 from trainer.stages.baselines import Compared
 from trainer.stages.build import Built
 from trainer.stages.context import Run, Stopwatch
@@ -108,6 +108,7 @@ def unpublished(
         settings_in_words=built.settings_in_words,
         kept=kept,
         champion=challenge,
+        start=built.start,
         **compared.facts(),
     )
     if not run.folder.is_finished:
@@ -224,7 +225,12 @@ def finished(
       ValueError: the data are not those of the run, or its weights are gone.
     """
     result = read(folder)
-    texts = prepare.read_texts(config.data, seed=config.training.seed, load=load)
+    texts = prepare.read_texts(
+        config.data,
+        seed=config.training.seed,
+        load=load,
+        may_replay=start.may_replay(folder, config),
+    )
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
     if config.checks.audit == "strict":
         prepare.look_at(texts, config.data, config.checks)
