@@ -158,6 +158,11 @@ INSTEAD: dict[str, Any] = dict(
     given_decision=("1.5", "0.2", "0.4", "0.6"),
     lora_rank=0,
     freeze_layers=2,
+    head_start="random",
+    init_from="runs/c",
+    split_near_duplicates="alone",
+    replay_dataset="files:g.csv",
+    replay_fraction=0.2,
 )
 # What a run may go on with another value of: nothing that its weights depend on, nor
 # anything that was done with the old value already.
@@ -249,6 +254,26 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "both_warmups_zero": (
         dict(num_warmup_steps=0, warmup_fraction=0.0),
         ["--num_warmup_steps or --warmup_fraction", "not both"],
+    ),
+    "head_from_two_places": (
+        dict(init_from="runs/c", head_start="frozen"),
+        ["--init_from brings the head along", "leave one of the two away"],
+    ),
+    "replay_of_nothing": (
+        dict(replay_fraction=0.5),
+        ["--replay_fraction needs texts", "without --replay_dataset"],
+    ),
+    "replay_of_all": (
+        dict(replay_dataset="files:g.csv", replay_fraction=1.0),
+        ["--replay_fraction must be in (0, 1), or -1", "replay_fraction=1.0"],
+    ),
+    "replay_of_none": (
+        dict(replay_dataset="files:g.csv", replay_fraction=0.0),
+        ["--replay_fraction must be in (0, 1), or -1", "replay_fraction=0.0"],
+    ),
+    "replay_beside_clusters": (
+        dict(replay_dataset="files:g.csv", split_near_duplicates="together"),
+        ["cannot promise it of near-duplicates", "--split_near_duplicates=alone"],
     ),
     "virtual_devices_unused": (
         dict(num_virtual_devices=2, strategy="one_device"),
@@ -559,12 +584,18 @@ def test_sections() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"]
+    "name",
+    [
+        *OFF_DEFAULT,
+        *("num_warmup_steps", "tpu", "given_decision"),
+        *("init_from", "replay_dataset", "replay_fraction"),
+    ],
 )
 def test_differences(name: str) -> None:
     # Of folds one has to be named, and what is watched.
     together: dict[str, dict[str, Any]] = {
         "fold": {"num_folds": 4, "fold": 1},
+        "replay_fraction": {"replay_dataset": "files:g.csv"},
         "num_folds": {"num_folds": 3, "fold": 2},
         "watch_general_every": {"general_texts": "files:e.txt"},
         "max_general_drop": {"general_probe": "files:f.csv"},

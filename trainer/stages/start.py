@@ -243,20 +243,17 @@ def doubts(
             "or an export of this version to have them compared",
         )
         return
-    for name in ("validation", "test"):
-        if name not in material.splits:
-            continue
-        rows = material.splits[name].rows
-        is_seen = check(normalized_digests(material.texts.pool.texts.take(rows)))
-        if is_seen.any():
-            yield Doubt(
-                kind="seen_by_start",
-                message=f"{int(is_seen.sum()):,} of the {len(rows):,} {name} texts are "
-                f"among those that the model of --init_from={facts.source} was trained or "
-                "chosen on, so results on them are too good: split by the settings that "
-                "it was split by, or bring other texts with --test_dataset and "
-                "--validation_dataset",
-            )
+    name = material.held_out
+    rows = material.splits[name].rows
+    is_seen = check(normalized_digests(material.texts.pool.texts.take(rows)))
+    if is_seen.any():
+        yield Doubt(
+            kind="seen_by_start",
+            message=f"{int(is_seen.sum()):,} of the {len(rows):,} {name} texts are among "
+            f"those that the model of --init_from={facts.source} was trained or chosen "
+            "on, so results on them are too good: split by the settings that it was "
+            "split by, or bring other texts with --test_dataset",
+        )
 
 
 def _kept(folder: RunFolder) -> StartFacts | None:
