@@ -528,9 +528,14 @@ def test_json_keeps_every_setting(instead: dict[str, Any]) -> None:
             "decision_metric",
             "abstain_accuracy",
             "lora_rank",
+            "head_start",
+            "split_near_duplicates",
         }
         if instead
-        else {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
+        else {
+            *("num_warmup_steps", "tpu", "given_decision", "freeze_layers"),
+            *("init_from", "replay_dataset", "replay_fraction"),
+        }
     ), "OFF_DEFAULT lacks a setting: the test would not see it lost"
 
     again = ExperimentConfig.from_json(config.to_json())

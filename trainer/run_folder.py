@@ -193,7 +193,6 @@ class RunFolder:
                 )
             )
 
-
     def refuse_other_start(self, digest: str, recorded: str) -> None:
         """Raises ValueError where a run began from other weights than it says now.
 

@@ -118,9 +118,7 @@ def test_a_run_its_export_and_its_checkpoint_are_one_source(
 
 
 @pytest.mark.slow
-def test_lora_products_are_merged(
-    source: Source, tmp_path: pathlib.Path
-) -> None:
+def test_lora_products_are_merged(source: Source, tmp_path: pathlib.Path) -> None:
     config = config_from(
         source,
         tmp_path / "lora",

@@ -137,8 +137,7 @@ def make_splits(
     Args:
       seed: draws the rows where not all are wanted.
       may_be_empty: whether held-out splits may be without a text.
-      may_replay: tells which texts of --replay_dataset the model begun from was not
-        measured on; None: the rule of --test_one_in tells.
+      may_replay: as of `replay.candidates`.
 
     Returns:
       The pool of all texts that a split holds, and the splits: "train" always, and
@@ -157,6 +156,7 @@ def make_splits(
             raise ValueError(_empty_split(name, len(sources.splits["train"]), config))
     replayed = None
     if REPLAY in shares:
+        # While the test split is among the shares: what it holds out is not replayed.
         shares[REPLAY], replayed = _candidates(
             sources, hashed, shares, may_replay, config
         )
@@ -173,18 +173,20 @@ def make_splits(
             sources, hashed, shares[REPLAY], len(drawn["train"]), replayed, config, seed
         )
     pool, rows = _pooled(sources, hashed, drawn)
-    parts = {
-        name: Split(rows[name], int(shares[name].sum()), num_left_out.get(name, 0))
+    sizes = {name: int(is_chosen.sum()) for name, is_chosen in shares.items()}
+    if replayed is not None:
+        rows["train"] = np.sort(np.concatenate([rows["train"], rows[REPLAY]]))
+        sizes["train"] += sizes[REPLAY]
+    return pool, {
+        name: Split(
+            rows[name],
+            sizes[name],
+            num_left_out.get(name, 0),
+            replayed if name == "train" else None,
+        )
         for name in SPLITS
         if name in shares
     }
-    if replayed is not None:
-        both = np.sort(np.concatenate([rows["train"], rows[REPLAY]]))
-        num_available = parts["train"].num_available + int(shares[REPLAY].sum())
-        parts["train"] = Split(
-            both, num_available, parts["train"].num_left_out, replayed
-        )
-    return pool, parts
 
 
 def _candidates(

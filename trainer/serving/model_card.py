@@ -39,6 +39,7 @@ _ABSENT: Mapping[str, Any] = {
     "comparisons": {},
     "ensemble": (),
     "kept": None,
+    "start": None,
     "champion": None,
 }
 
@@ -62,7 +63,8 @@ def render(facts: Mapping[str, Any]) -> str:
     `evaluation/worth.py`, with `baselines` and `comparisons`, by name, the keys of
     `schema.BaselineFacts` and `schema.Comparison`; `ensemble`, of several models a
     mapping each; `kept`, a sentence on the encoder's general abilities;
-    `champion`, one on the model that served before.
+    `champion`, one on the model that served before; `start`, the keys of
+    `schema.StartFacts`.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;

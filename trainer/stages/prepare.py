@@ -146,7 +146,7 @@ def run(run: Run) -> Material:
             preset,
             checks=_checks_of_worker(run),
             load=run.load,
-            may_replay=start.may_replay(run.folder, run.config),
+            may_replay=start.may_replay(run.folder, run.config.data, run.config.model),
         )
     if run.config.serving.given_decision:
         # Refused before the training, if at all.
@@ -173,15 +173,12 @@ def make_material(
 ) -> Material:
     """Reads, splits and tokenizes the data, and plans the batches.
 
-    Args:
-      may_replay: as of `splits.make_splits`.
+    may_replay: as of `splits.make_splits`.
 
     Raises:
       ValueError: the data cannot be used; the message says where and why.
     """
-    texts = read_texts(
-        config, seed=training.seed, load=load, may_replay=may_replay
-    )
+    texts = read_texts(config, seed=training.seed, load=load, may_replay=may_replay)
     findings = look_at(texts, config, checks)
     weights = class_weights(
         training.class_weights,
@@ -199,6 +196,7 @@ def make_material(
         hidden_size=preset.hidden_size,
     )
     plan = _plan(training, lengths, bucket_lengths)
+    padding = plans.padded_fraction(plan.from_step(0), lengths, bucket_lengths)
     facts = schema.from_mapping(
         DataFacts,
         {
@@ -206,9 +204,7 @@ def make_material(
             "source": texts.source_facts,
             "fingerprint": texts.fingerprint(),
             "bucket_lengths": bucket_lengths,
-            "padded_fraction": plans.padded_fraction(
-                plan.from_step(0), lengths, bucket_lengths
-            ),
+            "padded_fraction": padding,
             "longest_text": encoder.longest_text,
             "findings": findings,
         },

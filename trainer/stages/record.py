@@ -229,7 +229,7 @@ def finished(
         config.data,
         seed=config.training.seed,
         load=load,
-        may_replay=start.may_replay(folder, config),
+        may_replay=start.may_replay(folder, config.data, config.model),
     )
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
     if config.checks.audit == "strict":

@@ -1,6 +1,6 @@
 """Where a run begins with --init_from: at the weights of another run, head included.
 
-    may_replay = start.may_replay(folder, config)       # before the texts are split
+    may_replay = start.may_replay(folder, data, model)  # before the texts are split
     facts = start.begin(run, material, classifier)      # sets its weights; None: no flag
     start.keep(run, material, classifier, facts)        # once the folder is this run's
 
@@ -27,7 +27,7 @@ import keras
 import numpy as np
 
 from trainer import run_folder, storage
-from trainer.config import ExperimentConfig
+from trainer.config import DataConfig, ModelConfig
 from trainer.data.duplicates import normalized_digests
 from trainer.data.label_faults import names_flag
 from trainer.data.replay import MayReplay
@@ -102,9 +102,7 @@ def model_facts(run: Run, material: Material) -> dict[str, Any]:
     }
 
 
-def begin(
-    run: Run, material: Material, classifier: keras.Model
-) -> StartFacts | None:
+def begin(run: Run, material: Material, classifier: keras.Model) -> StartFacts | None:
     """Sets the weights that the run begins from.
 
     Args:
@@ -203,7 +201,9 @@ def inherited(folder: RunFolder) -> np.ndarray:
     return digests
 
 
-def may_replay(folder: RunFolder, config: ExperimentConfig) -> MayReplay | None:
+def may_replay(
+    folder: RunFolder, data: DataConfig, model: ModelConfig
+) -> MayReplay | None:
     """Tells which texts the source was not measured on: those that it has seen.
 
     None: nothing is replayed, or no source tells what it has seen.
@@ -211,9 +211,9 @@ def may_replay(folder: RunFolder, config: ExperimentConfig) -> MayReplay | None:
     Raises:
       ValueError: there is none at --init_from.
     """
-    if not (config.model.init_from and config.data.replay_dataset):
+    if not (model.init_from and data.replay_dataset):
         return None
-    return _seen(folder, config.model.init_from)
+    return _seen(folder, model.init_from)
 
 
 def _seen(folder: RunFolder, init_from: str) -> MayReplay | None:
@@ -228,9 +228,7 @@ def _seen(folder: RunFolder, init_from: str) -> MayReplay | None:
     return lambda digests: seen_texts.is_seen(seen, digests)
 
 
-def doubts(
-    run: Run, material: Material, facts: StartFacts | None
-) -> Iterator[Doubt]:
+def doubts(run: Run, material: Material, facts: StartFacts | None) -> Iterator[Doubt]:
     """Of held-out texts that the weights may have been trained on already."""
     if facts is None or material.held_out is None:
         return
