@@ -251,7 +251,7 @@ def test_the_weights_that_it_began_from_are_told() -> None:
         "Began from the weights of another model (`runs/a`, sha256 `0123456789ab`), and "
         "so knows what that was trained on. New labels: good;" in told
     )
-    assert "Of the training texts 300 (30.00%) are old ones, replayed from" in told
+    assert "Of the training texts 300 (30.0%) are old ones, replayed from" in told
     plain = model_card.render(facts())
     assert "Began from" not in plain and "replayed from" not in plain
 

@@ -287,7 +287,8 @@ def test_before_is_what_the_source_came_to(
     # A copy that is of other weights is not taken for it.
     folder.report.unlink()
     facts = json.loads((folder.start / "start.json").read_text())
-    (folder.start / "start.json").write_text(json.dumps({**facts, "sha256": "0" * 64}))
+    changed = json.dumps({**facts, "sha256": "0" * 64})
+    storage.write_text(folder.start / "start.json", changed)
     with pytest.raises(ValueError, match="holds a run that began from other weights"):
         experiment.run(config)
 

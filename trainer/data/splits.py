@@ -173,20 +173,24 @@ def make_splits(
             sources, hashed, shares[REPLAY], len(drawn["train"]), replayed, config, seed
         )
     pool, rows = _pooled(sources, hashed, drawn)
-    sizes = {name: int(is_chosen.sum()) for name, is_chosen in shares.items()}
-    if replayed is not None:
-        rows["train"] = np.sort(np.concatenate([rows["train"], rows[REPLAY]]))
-        sizes["train"] += sizes[REPLAY]
-    return pool, {
-        name: Split(
-            rows[name],
-            sizes[name],
-            num_left_out.get(name, 0),
-            replayed if name == "train" else None,
-        )
-        for name in SPLITS
-        if name in shares
+    parts = {
+        name: Split(rows[name], int(shares[name].sum()), num_left_out.get(name, 0))
+        for name in rows
     }
+    return pool, _joined(parts, replayed)
+
+
+def _joined(parts: dict[str, Split], replayed: Replayed | None) -> dict[str, Split]:
+    """The splits in order, what is replayed in the training split."""
+    if replayed is not None:
+        new, old = parts["train"], parts[REPLAY]
+        parts["train"] = dataclasses.replace(
+            new,
+            rows=np.sort(np.concatenate([new.rows, old.rows])),
+            num_available=new.num_available + old.num_available,
+            replayed=replayed,
+        )
+    return {name: parts[name] for name in SPLITS if name in parts}
 
 
 def _candidates(

@@ -255,11 +255,12 @@ def _disk_bytes(
     moments = _NUM_MOMENTS * counts["num_trainable_parameters"] * _NUMBER_BYTES
     keep, serving = run.config.training.keep_checkpoints, run.config.serving
     num_formats = len(serving.export_formats) if serving.export else 0
+    begins_elsewhere = bool(run.config.model.init_from)
     return {
+        **({"start_weights": weights} if begins_elsewhere else {}),
         # One more is written before the oldest goes.
         "checkpoints": (keep + 1) * (weights + moments),
         "best_weights": (keep + 1) * weights if "validation" in material.splits else 0,
-        "start_weights": weights if run.config.model.init_from else 0,
         "export": num_formats * weights,
         "token_cache": int(material.tokens.token_ids.nbytes),
     }
