@@ -140,6 +140,7 @@ def test_a_share_of_the_training_rows_is_drawn(data: Data) -> None:
         assert train.replayed is not None and len(train.rows) == len(set(train.rows))
         assert train.replayed.num_drawn == round(num_new * wanted / (1 - wanted))
         assert len(train) == num_new + train.replayed.num_drawn
+        assert train.num_new == num_new == plain.splits["train"].num_new
         assert train.replayed.fraction == pytest.approx(wanted, abs=0.01)
         # The new ones are all there, and what is held out is what it was.
         assert set(train_texts(plain)) <= set(train_texts(texts))
@@ -181,7 +182,7 @@ def test_no_row_left_is_refused(data: Data) -> None:
         prepare.read_texts(
             data.config, seed=0, may_replay=lambda of: np.zeros(len(of), bool)
         )
-    num_there = len(data.old) - data.num_here
+    num_there = len(data.old) - data.num_here - data.num_new
     for words in (f"{data.num_here} are held out in this run", f"{num_there} were"):
         assert words in str(caught.value)
 

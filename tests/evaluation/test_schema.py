@@ -144,7 +144,7 @@ KEYS = {
     ),
     "kept.watched[]": "step probe_accuracy probe_drop alikeness",
     "data.replayed": (
-        "num_rows num_held_out_here num_held_out_there num_new num_drawn "
+        "num_rows num_held_out_here num_new num_held_out_there num_drawn "
         "wanted_fraction fraction"
     ),
     "start": "source path sha256 label_names new_labels notes tells_seen_texts",

@@ -34,8 +34,9 @@ class Replayed:
     Attributes:
       num_rows: that were read.
       num_held_out_here: whose text, or group, this run holds out.
-      num_held_out_there: whose text the model begun from was not trained or chosen on.
-      num_new: whose text is among the new training texts.
+      num_new: of the others, whose text is among the new training texts.
+      num_held_out_there: of the others, whose text the model begun from was not trained
+        or chosen on.
       num_drawn: that are trained on.
       wanted_fraction: --replay_fraction.
       fraction: of the training rows, those that were drawn.
@@ -43,8 +44,8 @@ class Replayed:
 
     num_rows: int
     num_held_out_here: int
-    num_held_out_there: int
     num_new: int
+    num_held_out_there: int
     num_drawn: int = 0
     wanted_fraction: float = 0.0
     fraction: float = 0.0
@@ -97,8 +98,8 @@ def candidates(
         there = held_out.share(texts, one_in=test_one_in)
     else:
         there = ~may_replay(texts)
-    there &= ~here
-    is_new = np.isin(own, fresh) & ~here & ~there
+    is_new = np.isin(own, fresh) & ~here
+    there &= ~here & ~is_new
     is_left = ~(here | there | is_new)
     counts = Replayed(
         num_rows=len(texts),

@@ -95,6 +95,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def num_new(self) -> int:
+        """How many of the rows are not from --replay_dataset."""
+        return len(self.rows) - (self.replayed.num_drawn if self.replayed else 0)
+
 
 def unlabelled(texts: Sequence[str]) -> Pool:
     """A pool of texts to predict, all labels 0."""
@@ -487,14 +492,11 @@ def facts(
             pool.text_numbers[used], pool.labels[used]
         ),
         "num_copies_left_out": sum(split.num_left_out for split in splits.values()),
-        "replayed": next(
-            (
-                dataclasses.asdict(split.replayed)
-                for split in splits.values()
-                if split.replayed
-            ),
-            None,
-        ),
+        **{
+            "replayed": dataclasses.asdict(split.replayed)
+            for split in splits.values()
+            if split.replayed
+        },
         **dict(_overlaps(pool, splits)),
     }
 
