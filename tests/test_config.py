@@ -165,6 +165,11 @@ INSTEAD: dict[str, Any] = dict(
     given_decision=("1.5", "0.2", "0.4", "0.6"),
     lora_rank=0,
     freeze_layers=2,
+    head_start="random",
+    init_from="runs/c",
+    split_near_duplicates="alone",
+    replay_dataset="files:g.csv",
+    replay_fraction=0.2,
 )
 BEGUN: dict[str, Any] = dict(
     lora_init_from="a/peft/1",
@@ -179,18 +184,20 @@ ON_TRAIN: dict[str, Any] = PRETRAINED | dict(pretrain_dataset="", pretrain_on="t
 _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
 _EXCLUDED = {"warmup_fraction", "num_virtual_devices", "decision_metric"}
 _EXCLUDED |= {"abstain_accuracy", "lora_rank", "lora_init_from"}
+_EXCLUDED |= {"head_start", "split_near_duplicates"}
+_NOT_REPLAYED = {"init_from", "replay_dataset", "replay_fraction"}
 # Which settings each of them leaves at their defaults.
 UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "off_default": (
         {},
         {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
-        | {"lora_init_from", *_NOT_PRETRAINED},
+        | {"lora_init_from", *_NOT_PRETRAINED, *_NOT_REPLAYED},
     ),
     "instead": (INSTEAD, _EXCLUDED | _NOT_PRETRAINED),
     "begun": (
         BEGUN,
         {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
-        | {"pooling", "head_start", *_NOT_PRETRAINED},
+        | {"pooling", "head_start", *_NOT_PRETRAINED, *_NOT_REPLAYED},
     ),
     "pretrained": (PRETRAINED, _EXCLUDED | {"freeze_layers", "pretrain_on"}),
     "on_train": (ON_TRAIN, _EXCLUDED | {"freeze_layers", "pretrain_dataset"}),
@@ -286,6 +293,26 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "both_warmups_zero": (
         dict(num_warmup_steps=0, warmup_fraction=0.0),
         ["--num_warmup_steps or --warmup_fraction", "not both"],
+    ),
+    "head_from_two_places": (
+        dict(init_from="runs/c", head_start="frozen"),
+        ["--init_from brings the head along", "leave one of the two away"],
+    ),
+    "replay_of_nothing": (
+        dict(replay_fraction=0.5),
+        ["--replay_fraction needs texts", "without --replay_dataset"],
+    ),
+    "replay_of_all": (
+        dict(replay_dataset="files:g.csv", replay_fraction=1.0),
+        ["--replay_fraction must be in (0, 1), or -1", "replay_fraction=1.0"],
+    ),
+    "replay_of_none": (
+        dict(replay_dataset="files:g.csv", replay_fraction=0.0),
+        ["--replay_fraction must be in (0, 1), or -1", "replay_fraction=0.0"],
+    ),
+    "replay_beside_clusters": (
+        dict(replay_dataset="files:g.csv", split_near_duplicates="together"),
+        ["cannot promise it of near-duplicates", "--split_near_duplicates=alone"],
     ),
     "virtual_devices_unused": (
         dict(num_virtual_devices=2, strategy="one_device"),
@@ -662,6 +689,7 @@ def test_sections() -> None:
     [
         *(*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"),
         *("lora_init_from", "pretrain_steps", "pretrain_dataset"),
+        *("init_from", "replay_dataset", "replay_fraction"),
     ],
 )
 def test_differences(name: str) -> None:
@@ -670,6 +698,7 @@ def test_differences(name: str) -> None:
     together: dict[str, dict[str, Any]] = {
         "lora_init_from": {"lora_rank": 2},
         "fold": {"num_folds": 4, "fold": 1},
+        "replay_fraction": {"replay_dataset": "files:g.csv"},
         "num_folds": {"num_folds": 3, "fold": 2},
         "watch_general_every": {"general_texts": "files:e.txt"},
         "max_general_drop": {"general_probe": "files:f.csv"},

@@ -81,6 +81,8 @@ LOG_LINES_PER_RUN = 50
 MOST_LOGGING_STEPS = 100
 # Of runs of five words: about one word in 28 is another.
 DEFAULT_SIMILARITY = 0.7
+# Of the training rows, those that --replay_dataset gives.
+DEFAULT_REPLAY_FRACTION = 0.3
 # What a model server answers with when no signature is named.
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -315,6 +317,18 @@ class DataConfig:
         "Train on this many examples, drawn by --seed in the proportions of the "
         "labels. 0: all of them.",
     )
+    replay_dataset: str = setting(
+        "",
+        "Old texts to train on beside those of --dataset, written like it, with the same "
+        "columns and labels, so that a model of another run (--init_from) keeps what it "
+        "learned from them. What is held out here, or was held out from that model, is "
+        "left out. Empty: none.",
+    )
+    replay_fraction: float = setting(
+        -1.0,
+        "Share of the training rows that are drawn from --replay_dataset, by --seed; in "
+        "(0, 1). -1: 0.3.",
+    )
     num_eval_examples: int = setting(
         0,
         "Evaluate on at most this many examples of validation and of test, each "
@@ -400,6 +414,7 @@ class DataConfig:
             )
         _require_folds(self.num_folds, self.fold)
         self._require_similarity()
+        self._require_replay()
         _require(
             self.max_length >= 3,
             "--max_length must be at least 3: [CLS], one token, [SEP]",
@@ -459,6 +474,34 @@ class DataConfig:
             mend="set --near_duplicate_similarity=0.7",
         )
 
+    def _require_replay(self) -> None:
+        fraction = self.replay_fraction
+        _require(
+            fraction == -1.0 or 0.0 < fraction < 1.0,
+            "--replay_fraction must be in (0, 1), or -1",
+            received=f"replay_fraction={fraction}",
+        )
+        _require(
+            bool(self.replay_dataset) or fraction == -1.0,
+            "--replay_fraction needs texts to replay",
+            received=f"replay_fraction={fraction} without --replay_dataset",
+            mend="give --replay_dataset",
+        )
+        # Of these texts nobody looks for near-duplicates of held-out ones.
+        _require(
+            not self.replay_dataset or self.split_near_duplicates == "alone",
+            "--replay_dataset keeps held-out texts and their copies out of training, and "
+            "cannot promise it of near-duplicates",
+            received="split_near_duplicates=together",
+            mend="set --split_near_duplicates=alone, or leave --replay_dataset away",
+        )
+
+    @property
+    def replayed_share(self) -> float:
+        """--replay_fraction, the sentinel -1 resolved."""
+        auto = self.replay_fraction == -1.0
+        return DEFAULT_REPLAY_FRACTION if auto else self.replay_fraction
+
     @property
     def least_similarity(self) -> float:
         """--near_duplicate_similarity, the sentinel -1 resolved."""
@@ -508,6 +551,13 @@ class ModelConfig:
         "the logistic regression on the pretrained encoder's vectors of the training "
         "texts (Kumar et al. 2022), for a pass over them; it is the baseline of this "
         "name. What helps where, docs/recipes.md says.",
+    )
+    init_from: str = setting(
+        "",
+        "Begin from the weights of another run, head included: its --model_dir (its best "
+        "weights), the folder of an export, or a checkpoint of this program (the names "
+        "of its files without .index). Preset, pooling and labels must be the same; new "
+        "labels may come on. Empty: the preset's weights, and a new head.",
     )
     dropout: float = setting(
         -1.0, "Dropout rate in [0, 1) of encoder and head. -1: the preset's own."
@@ -564,6 +614,12 @@ class ModelConfig:
             mend="give one of the two",
         )
         _require(
+            not self.init_from or self.head_start == "random",
+            "--init_from brings the head along, so --head_start=frozen cannot set it",
+            received=f"init_from={self.init_from}, head_start={self.head_start}",
+            mend="leave one of the two away",
+        )
+        _require(
             self.dropout == -1.0 or 0.0 <= self.dropout < 1.0,
             "--dropout must be in [0, 1), or -1",
             received=f"dropout={self.dropout}",
@@ -605,8 +661,8 @@ class OptimizerConfig:
     )
     decay_towards: DecayTowards = setting(
         "zero",
-        "Where --weight_decay pulls the encoder: `zero`, or `start`, the pretrained "
-        "weights (L2-SP, Li et al. 2018), so that less is forgotten. A step pulls by "
+        "Where --weight_decay pulls the encoder: `zero`, or `start`, the weights that it "
+        "begins from (L2-SP, Li et al. 2018), so that less is forgotten. A step pulls by "
         "--learning_rate times --weight_decay of the distance: 1e-4 times 100 is a "
         "hundredth.",
     )
@@ -1389,8 +1445,8 @@ class ExperimentConfig:
         "Simple models to measure beside the fine-tuned one, on the same texts, "
         "separated by commas: `commonest`, always the commonest label; `tfidf`, TF-IDF "
         "of words and word pairs with logistic regression; `frozen`, logistic "
-        "regression on the vectors of the pretrained encoder as it came, for one more "
-        "pass over all texts. Empty: none.",
+        "regression on the vectors of the encoder as it came (from the preset, or from "
+        "--init_from), for one more pass over all texts. Empty: none.",
         may_change=True,
     )
     trackers: tuple[str, ...] = setting(

@@ -8,6 +8,9 @@
 |---|---|
 | `plan.json` | what a run would take, by --dry_run; a run has none |
 | `config.json` | every setting of the run, from when all was found in order |
+| `model.json` | what the model reads and answers: vocabulary, pooling, labels |
+| `seen_texts.bin` | hashes of the texts that the weights depend on |
+| `start/` | with --init_from: the weights that the run began from, and whose they were |
 | `chosen.json` | what was weighed at its start, for a process that resumes it |
 | `before.json` | the evaluation before training, with the data it was made on |
 | `pretraining.json` | the masked loss before and after the pretraining |
@@ -67,6 +70,21 @@ class RunFolder:
     def config(self) -> storage.Path:
         """The settings of the run."""
         return self.path / "config.json"
+
+    @property
+    def model(self) -> storage.Path:
+        """What the model reads and answers."""
+        return self.path / "model.json"
+
+    @property
+    def seen_texts(self) -> storage.Path:
+        """Hashes of the texts that the weights depend on."""
+        return self.path / "seen_texts.bin"
+
+    @property
+    def start(self) -> storage.Path:
+        """Folder of the weights that the run began from."""
+        return self.path / "start"
 
     @property
     def chosen(self) -> storage.Path:
@@ -192,6 +210,23 @@ class RunFolder:
                 )
             )
 
+    def refuse_other_start(self, digest: str, recorded: str) -> None:
+        """Raises ValueError where a run began from other weights than it says now.
+
+        Args:
+          digest: SHA-256 of the weights of --init_from now, "" for none.
+          recorded: the same of the run.
+        """
+        if digest != recorded:
+            raise ValueError(
+                message(
+                    f"--model_dir={self} holds a run that began from other weights",
+                    received=f"sha256 {digest[:12] or 'of none'} from --init_from, "
+                    f"{recorded[:12] or 'of none'} in its checkpoint",
+                    mend=f"bring {self.start} back, or use another --model_dir",
+                )
+            )
+
 
 def refuse_other_settings(
     file: storage.Path, config: ExperimentConfig, *, flag: str, holds: str
@@ -226,10 +261,18 @@ def refuse_other_settings(
             message(
                 f"--{flag}={file.parent} holds a {holds} with other settings",
                 received=listed,
-                mend=f"start it with its own settings, use another --{flag}, or "
-                "remove it",
+                mend=f"start it with its own settings, use another --{flag}"
+                f"{_way_on(RunFolder(file.parent), changed)}, or remove it",
             )
         )
+
+
+def _way_on(folder: RunFolder, changed: Mapping[str, Any]) -> str:
+    """How another run continues from the weights of this one, where it can."""
+    other_model = {"preset", "pooling", "head_start", "label_names"} & changed.keys()
+    if other_model or not folder.has_checkpoint:
+        return ""
+    return f" (with --init_from={folder} that run begins from the weights of this one)"
 
 
 def _as_flag(value: object) -> str:
@@ -262,8 +305,9 @@ def opened(model_dir: str, *, is_chief: bool) -> Iterator[RunFolder]:
         yield RunFolder(path)
         return
     with folder_lock.held(path, flag="model_dir"):
-        for place in (path, path / "baselines", path / "predictions"):
-            storage.remove_leftovers(place)
+        for name in ("baselines", "predictions", "start"):
+            storage.remove_leftovers(path / name)
+        storage.remove_leftovers(path)
         yield RunFolder(path)
 
 

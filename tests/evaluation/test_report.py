@@ -549,6 +549,7 @@ def _rows_of_worth(report: Any) -> dict[str, list[str]]:
 def test_what_was_kept_and_the_champion_are_told_everywhere() -> None:
     report = _full_report()
     text = _Page(report_lib.render_html(report)).text
+    assert "Began from the weights of runs/a (sha256 0123456789ab )" in text
     assert "A linear probe lost." in text and "Training was stopped at step 10" in text
     assert "runs/old/export/3" in text and "better: 86.4% right." in text
     assert "The challenger is better" in report_lib.summary_table(report)

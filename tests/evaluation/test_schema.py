@@ -35,7 +35,7 @@ KEYS = {
     "": (
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
-        "baselines comparisons worth kept champion pretraining"
+        "baselines comparisons worth kept champion pretraining start"
     ),
     **{
         f"{when}.*{part}": keys
@@ -95,7 +95,7 @@ KEYS = {
         "num_validation_texts_in_train num_test_texts_in_train "
         "num_test_texts_in_validation num_validation_groups_in_train "
         "num_test_groups_in_train num_test_groups_in_validation source fingerprint "
-        "bucket_lengths padded_fraction longest_text findings"
+        "bucket_lengths padded_fraction longest_text findings replayed"
     ),
     "data.splits.*": (
         "num_examples num_available class_counts num_duplicates num_groups "
@@ -155,6 +155,11 @@ KEYS = {
         "difference_of_halves old_probe_after verdict"
     ),
     "kept.watched[]": "step probe_accuracy probe_drop alikeness",
+    "data.replayed": (
+        "num_rows num_held_out_here num_new num_held_out_there num_drawn "
+        "wanted_fraction fraction"
+    ),
+    "start": "source path sha256 label_names new_labels notes tells_seen_texts",
     "champion": (
         "path sentence split verdict margin num_texts num_left_out champion "
         "champion_interval_95 challenger challenger_interval_95 difference interval_95 "

@@ -14,6 +14,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from trainer.data import places
+from trainer.data.replay import Replayed
 from trainer.evaluation import metrics as metrics_lib
 from trainer.evaluation import curves, schema, slices
 from trainer.tasks.predictions import Predictions
@@ -189,6 +190,7 @@ def data_facts(label_names: Sequence[str] = NAMES) -> schema.DataFacts:
         bucket_lengths=(128, 384, 512),
         padded_fraction=0.113,
         longest_text=512,
+        replayed=REPLAYED,
     )
 
 
@@ -413,6 +415,24 @@ KEPT = schema.Kept(
     watched=(schema.Watched(step=10, probe_accuracy=0.9, probe_drop=0.02),),
     stopped_at=10,
 )
+START = schema.StartFacts(
+    source="runs/a",
+    path="runs/a/checkpoints/best/step-63",
+    sha256="0123456789abcdef" * 4,
+    label_names=("bad",),
+    new_labels=("good",),
+    notes=("new labels: good; their part of the head begins as a new head's",),
+    tells_seen_texts=True,
+)
+REPLAYED = Replayed(
+    num_rows=900,
+    num_held_out_here=10,
+    num_held_out_there=190,
+    num_new=50,
+    num_drawn=300,
+    wanted_fraction=0.3,
+    fraction=0.3,
+)
 CHALLENGE = schema.Challenge(
     path="runs/old/export/3",
     sentence="The challenger is better: 86.4% right.",
@@ -500,6 +520,7 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         kept=KEPT,
         champion=CHALLENGE,
         pretraining=PRETRAINING,
+        start=START,
     )
 
 
@@ -519,6 +540,7 @@ def emptied_report() -> schema.Report:
             num_validation_texts_in_train=None,
             num_test_texts_in_train=None,
             longest_text=None,
+            replayed=None,
             source=schema.SourcesFacts(splits={}, notes=(), warnings=()),
         ),
         warnings=(),
@@ -530,6 +552,7 @@ def emptied_report() -> schema.Report:
         kept=None,
         champion=None,
         pretraining=None,
+        start=None,
         config={},
         environment={},
         history=schema.History(train=(), validation=()),

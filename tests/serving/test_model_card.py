@@ -12,6 +12,8 @@ from tests.evaluation.tiny_report import (
     BASELINES,
     COMPARISONS,
     PRETRAINING,
+    REPLAYED,
+    START,
     WORTH,
     baseline,
     baseline_scores,
@@ -239,6 +241,21 @@ def test_a_card_of_a_run_without_simple_models() -> None:
         baseline_scores(0.5, confidence_intervals_95={})
     )
     assert "| T | 0.5000 | – | – |" in model_card.render(facts(baselines=plain))
+
+
+def test_the_weights_that_it_began_from_are_told() -> None:
+    start = dataclasses.asdict(START)
+    data = facts()["data"] | {"replayed": dataclasses.asdict(REPLAYED)}
+
+    told = model_card.render(facts(start=start, data=data))
+
+    assert (
+        "Began from the weights of another model (`runs/a`, sha256 `0123456789ab`), and "
+        "so knows what that was trained on. New labels: good;" in told
+    )
+    assert "Of the training texts 300 (30.0%) are old ones, replayed from" in told
+    plain = model_card.render(facts())
+    assert "Began from" not in plain and "replayed from" not in plain
 
 
 def test_reviewed_labels_are_told() -> None:

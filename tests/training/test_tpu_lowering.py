@@ -282,7 +282,7 @@ def test_steps_of_a_run(
         resolved=types.SimpleNamespace(dropout=config.model.dropout),
         task=SingleLabel(),
     )
-    classifier = build.make_classifier(run, data)
+    classifier, _ = build.make_classifier(run, data)
     feeder = batches.BatchFeeder(
         data.tokens,
         data.texts.pool.labels,

@@ -14,6 +14,8 @@ from trainer.baselines import commonest, logistic_regression
 from trainer.baselines.examples import Answers, Examples, Head
 
 TITLE = "the frozen encoder with logistic regression"
+# With --init_from its encoder is not the pretrained one.
+STARTED_TITLE = "the encoder of --init_from, frozen, with logistic regression"
 _ROWS_AT_ONCE = 4096
 
 

@@ -60,7 +60,8 @@ class Sources:
 
     Attributes:
       splits: "train" always, the pool that is split later; "validation" and "test"
-        only where the data set or the config brings its own.
+        only where the data set or the config brings its own; "replay" only with
+        --replay_dataset, always the last.
       label_names: the classes in order.
       facts: JSON-able. "splits": by split, the source, its files with how each was
         read, the rows used and skipped, the first skipped ones and the blank lines;
@@ -196,7 +197,7 @@ def loaded_early(config: DataConfig) -> Load:
     Raises:
       ValueError: as `load`.
     """
-    specs = (config.dataset, config.validation_dataset, config.test_dataset)
+    specs = _specs(config)
     if any(spec.partition(":")[0] in _NEEDS_TENSORFLOW for spec in specs):
         return load
     read = {config: load(config)}
@@ -221,9 +222,19 @@ _SCHEMES: Mapping[str, Callable[[str, DataConfig], UnreadDataset]] = {
 _NEEDS_TENSORFLOW = ("tfds", "tfrecord")
 
 
+def _specs(config: DataConfig) -> tuple[str, ...]:
+    """All that the config names."""
+    return (
+        config.dataset,
+        config.validation_dataset,
+        config.test_dataset,
+        config.replay_dataset,
+    )
+
+
 def _refuse_unused(config: DataConfig) -> None:
     """Raises ValueError for settings of text files where none is read."""
-    specs = (config.dataset, config.validation_dataset, config.test_dataset)
+    specs = _specs(config)
     given = [
         f"--{name}"
         for name, is_given in (
@@ -255,6 +266,9 @@ def _opened_splits(config: DataConfig) -> tuple[dict[str, UnreadSplit], list[str
             chosen[name] = _choose(_open(spec, name, config), name, spec)
         elif name in dataset.splits:
             chosen[name] = dataset.splits[name]
+    if config.replay_dataset:
+        old = _open(config.replay_dataset, "replay", config)
+        chosen["replay"] = _choose(old, "train", config.replay_dataset, flag="replay")
     unused = [
         name
         for name, split in dataset.splits.items()
@@ -282,15 +296,20 @@ def _open(spec: str, split: str, config: DataConfig) -> UnreadDataset:
     return _SCHEMES[scheme](name, config)
 
 
-def _choose(dataset: UnreadDataset, split: str, spec: str) -> UnreadSplit:
-    """The rows of a data set that serve as a split of the run."""
+def _choose(
+    dataset: UnreadDataset, split: str, spec: str, *, flag: str = ""
+) -> UnreadSplit:
+    """The rows of a data set that serve as a split of the run.
+
+    flag: the split that they are named for; empty: that of the data set itself.
+    """
     chosen = dataset.splits.get(ALL_ROWS) or dataset.splits.get(split)
     if chosen is None:
         raise ValueError(
             message(
                 f"{spec} must have a labelled {split!r} split",
                 received=f"splits {', '.join(dataset.splits) or 'none'}",
-                mend=f"name a data set that has one with --{_flag_of(split)}",
+                mend=f"name a data set that has one with --{_flag_of(flag or split)}",
             )
         )
     return chosen

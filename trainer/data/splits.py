@@ -13,7 +13,7 @@ Splits that the data set brings along are kept as they are; what they share with
 is counted. With --num_folds the test split is one of the folds of the training source
 (`folds.py`), and none that the data set brings along. A split is a list of row numbers
 into one pool: another division of the same texts, as for a fold, copies nothing and
-tokenizes nothing again.
+tokenizes nothing again. Rows of --replay_dataset join the training split (`replay.py`).
 """
 
 from __future__ import annotations
@@ -34,15 +34,19 @@ from trainer.data import (
     held_out,
     near_duplicates,
     places,
+    replay,
 )
 from trainer.data.duplicates import content_digests as content_digests
 from trainer.data.duplicates import normalized_digests, numbered
 from trainer.data.held_out import MIN_TRAIN_TEXTS
 from trainer.data.places import Places
+from trainer.data.replay import MayReplay, Replayed
 from trainer.data.sources import Sources, TextDataset
 from trainer.messages import message
 
 SPLITS = ("train", "validation", "test")
+# The source whose rows join the training split.
+REPLAY = "replay"
 # The rule of the shares, for who wants to find a test split again.
 share = held_out.share
 
@@ -80,14 +84,21 @@ class Split:
       rows: int64 [m], ascending.
       num_available: how many there were before some were drawn.
       num_left_out: rows besides, of which a copy is in a split held out before this.
+      replayed: what of the rows is from --replay_dataset; None: nothing.
     """
 
     rows: np.ndarray
     num_available: int
     num_left_out: int = 0
+    replayed: Replayed | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def num_new(self) -> int:
+        """How many of the rows are not from --replay_dataset."""
+        return len(self.rows) - (self.replayed.num_drawn if self.replayed else 0)
 
 
 def unlabelled(texts: Sequence[str]) -> Pool:
@@ -119,13 +130,19 @@ class _Hashed:
 
 
 def make_splits(
-    sources: Sources, *, config: DataConfig, seed: int, may_be_empty: bool = False
+    sources: Sources,
+    *,
+    config: DataConfig,
+    seed: int,
+    may_be_empty: bool = False,
+    may_replay: MayReplay | None = None,
 ) -> tuple[Pool, dict[str, Split]]:
     """The texts of a run and its splits.
 
     Args:
       seed: draws the rows where not all are wanted.
       may_be_empty: whether held-out splits may be without a text.
+      may_replay: as of `replay.candidates`.
 
     Returns:
       The pool of all texts that a split holds, and the splits: "train" always, and
@@ -142,19 +159,115 @@ def make_splits(
     for name, is_chosen in shares.items():
         if not is_chosen.any() and not (may_be_empty and name != "train"):
             raise ValueError(_empty_split(name, len(sources.splits["train"]), config))
+    replayed = None
+    if REPLAY in shares:
+        # While the test split is among the shares: what it holds out is not replayed.
+        shares[REPLAY], replayed = _candidates(
+            sources, hashed, shares, may_replay, config
+        )
     if not config.evaluate_test:
         # Split off, so that nothing trains on it, and then not used.
         shares.pop("test", None)
     drawn = {
         name: _drawn(sources, hashed, name, is_chosen, config=config, seed=seed)
         for name, is_chosen in shares.items()
+        if name != REPLAY
     }
+    if replayed is not None:
+        drawn[REPLAY], replayed = _drawn_again(
+            sources, hashed, shares[REPLAY], len(drawn["train"]), replayed, config, seed
+        )
     pool, rows = _pooled(sources, hashed, drawn)
-    return pool, {
+    parts = {
         name: Split(rows[name], int(shares[name].sum()), num_left_out.get(name, 0))
-        for name in SPLITS
-        if name in shares
+        for name in rows
     }
+    return pool, _joined(parts, replayed)
+
+
+def _joined(parts: dict[str, Split], replayed: Replayed | None) -> dict[str, Split]:
+    """The splits in order, what is replayed in the training split."""
+    if replayed is not None:
+        new, old = parts["train"], parts[REPLAY]
+        parts["train"] = dataclasses.replace(
+            new,
+            rows=np.sort(np.concatenate([new.rows, old.rows])),
+            num_available=new.num_available + old.num_available,
+            replayed=replayed,
+        )
+    return {name: parts[name] for name in SPLITS if name in parts}
+
+
+def _candidates(
+    sources: Sources,
+    hashed: Mapping[str, _Hashed],
+    shares: Mapping[str, np.ndarray],
+    may_replay: MayReplay | None,
+    config: DataConfig,
+) -> tuple[np.ndarray, Replayed]:
+    """Which rows of --replay_dataset may be trained on: bool [n]; and the counts.
+
+    Raises:
+      ValueError: none may.
+    """
+
+    def of(names: Sequence[str], kind: str) -> np.ndarray:
+        parts = [
+            getattr(hashed[name if name in hashed else "train"], kind)[shares[name]]
+            for name in names
+        ]
+        return np.concatenate([np.empty([0, 32], np.uint8), *parts])
+
+    held_out_names = [name for name in SPLITS[1:] if name in shares]
+    of_replay = hashed[REPLAY]
+    has_group = np.zeros(len(shares[REPLAY]), bool)
+    if of_replay.groups is not None:
+        both = [of_replay.groups, of(held_out_names, "groups")]
+        numbers = numbered(np.concatenate(both))
+        own = numbers[: len(has_group)]
+        # Rows of no group have zeros, and share nothing.
+        has_group = np.isin(own, numbers[len(own) :]) & both[0].any(axis=1)
+    return replay.candidates(
+        of_replay.texts,
+        held_out_here=of(held_out_names, "texts"),
+        has_held_out_group=has_group,
+        new=of(["train"], "texts"),
+        may_replay=may_replay,
+        test_one_in=config.test_one_in,
+    )
+
+
+def _drawn_again(
+    sources: Sources,
+    hashed: Mapping[str, _Hashed],
+    is_left: np.ndarray,
+    num_new: int,
+    counts: Replayed,
+    config: DataConfig,
+    seed: int,
+) -> tuple[np.ndarray, Replayed]:
+    """The rows of --replay_dataset that are trained on, and the whole counts.
+
+    Drawn by seed and texts in the proportions of labels and copies: the same at each
+    start and on each worker, whatever the order of the rows.
+    """
+    rows = np.flatnonzero(is_left)
+    fraction = config.replayed_share
+    drawn = draws.draw(
+        sources.splits[REPLAY].labels[rows],
+        hashed[REPLAY].texts[rows],
+        hashed[REPLAY].contents[rows],
+        label_names=sources.label_names,
+        limit=replay.num_wanted(num_new, fraction=fraction),
+        seed=seed,
+    )
+    whole = dataclasses.replace(
+        counts,
+        num_drawn=len(drawn),
+        wanted_fraction=fraction,
+        fraction=len(drawn) / (num_new + len(drawn)),
+    )
+    return rows[drawn], whole
 
 
 def held_out_digests(sources: Sources, *, config: DataConfig) -> np.ndarray:
@@ -396,6 +509,11 @@ def facts(
             pool.text_numbers[used], pool.labels[used]
         ),
         "num_copies_left_out": sum(split.num_left_out for split in splits.values()),
+        **{
+            "replayed": dataclasses.asdict(split.replayed)
+            for split in splits.values()
+            if split.replayed
+        },
         **dict(_overlaps(pool, splits)),
     }
 
@@ -407,7 +525,7 @@ def notes(splits: Mapping[str, Split]) -> list[str]:
         "held-out ones by case or white space alone"
         for name, split in splits.items()
         if split.num_left_out
-    ]
+    ] + [split.replayed.note for split in splits.values() if split.replayed]
 
 
 def _overlaps(pool: Pool, splits: Mapping[str, Split]) -> Iterator[tuple[str, int]]:

@@ -35,6 +35,7 @@ from typing import Any, Callable, Literal, Mapping, TypeVar
 
 from trainer import json_text
 from trainer.data.audit.findings import Findings
+from trainer.data.replay import Replayed
 from trainer.messages import message, shown
 
 _T = TypeVar("_T")
@@ -499,6 +500,7 @@ class DataFacts:
       padded_fraction: of all tokens of the training batches, those that only pad.
       longest_text: how many tokens of a text the model reads.
       findings: of the look at the texts; None with --audit=off.
+      replayed: what became of --replay_dataset; None without it.
     """
 
     label_names: tuple[str, ...]
@@ -517,6 +519,7 @@ class DataFacts:
     padded_fraction: float
     longest_text: int | None = None
     findings: Findings | None = None
+    replayed: Replayed | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -662,6 +665,30 @@ class ExportFacts:
     num_parity_texts: int
     parity_max_difference: float
     formats: tuple[FormatFacts, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StartFacts:
+    """The weights of another model that a run began from.
+
+    Attributes:
+      source: --init_from.
+      path: the version or checkpoint that was read.
+      sha256: of its weights, LoRA's products merged: equal for a run and its export.
+      label_names: its classes, in its order.
+      new_labels: classes of this run that it has not; their part of the head is new.
+      notes: what differs between the two and may, in sentences.
+      tells_seen_texts: whether it tells by hashes which texts it was trained or chosen
+        on.
+    """
+
+    source: str
+    path: str
+    sha256: str
+    label_names: tuple[str, ...]
+    new_labels: tuple[str, ...]
+    notes: tuple[str, ...]
+    tells_seen_texts: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -973,6 +1000,7 @@ class Report:
       champion: the model that serves, beside the trained one; None: none was asked for,
         or there is none.
       pretraining: None without --pretrain_steps.
+      start: of --init_from; None: the run began from the preset's weights.
     """
 
     title: str
@@ -999,6 +1027,7 @@ class Report:
     kept: Kept | None = None
     champion: Challenge | None = None
     pretraining: PretrainingFacts | None = None
+    start: StartFacts | None = None
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

@@ -28,6 +28,7 @@ _TITLES = {
     "checkpoints": "checkpoints",
     "best_weights": "best weights",
     "pretraining": "states of pretraining",
+    "start_weights": "weights begun from",
     "token_cache": "token cache",
 }
 

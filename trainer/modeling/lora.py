@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -152,3 +152,29 @@ def _merged(variable: keras.Variable, factors: Factors | None) -> np.ndarray:
         return value
     value = value + factors.product().numpy().reshape(value.shape)
     return value
+
+
+def merged_values(
+    values: Mapping[str, np.ndarray], classifier: keras.Model, *, alpha: float
+) -> dict[str, np.ndarray]:
+    """Weights as they were saved, by path, with the factors among them merged.
+
+    Bit for bit what `merged` gives of the classifier that they were saved of.
+
+    Args:
+      values: of a classifier with factors, or without.
+      classifier: of the same architecture, without factors.
+      alpha: --lora_alpha of those factors.
+    """
+    prefix = f"{_LAYER}/"
+    result = {path: each for path, each in values.items() if path[:5] != prefix}
+    for number, of_backbone in enumerate(classifier.backbone.transformer_layers):
+        for name, dense in parts_of(of_backbone).dense().items():
+            place, path = f"{prefix}layer_{number}.{name}", dense.kernel.path
+            if f"{place}.a" in values and path in result:
+                a, b = values[f"{place}.a"], values[f"{place}.b"]
+                product = alpha / a.shape[1] * tf.matmul(a, b)
+                result[path] = result[path] + product.numpy().reshape(
+                    result[path].shape
+                )
+    return result

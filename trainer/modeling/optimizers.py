@@ -261,7 +261,8 @@ def decay_towards_start(
 
     L2-SP (Li et al. 2018, "Explicit Inductive Bias for Transfer Learning with
     Convolutional Networks"), decoupled from the gradient as AdamW's decay is. The
-    values are no part of a checkpoint: a run that resumes has them from the preset.
+    values are no part of a checkpoint: a run that resumes has them
+    from the preset, or from its copy of what --init_from named.
 
     Args:
       optimizer: built with these variables.

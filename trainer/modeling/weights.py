@@ -9,6 +9,7 @@ path of a variable does.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Iterable, Mapping
 
 import keras
@@ -59,6 +60,19 @@ def assign(values: Mapping[str, np.ndarray], model: keras.Model) -> None:
         )
     for path, variable in targets.items():
         variable.assign(values[path])
+
+
+def digest(values: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 in hex of weights by path: of paths, shapes and float32 numbers.
+
+    It does not depend on where they were read: a run and its export have one digest.
+    """
+    result = hashlib.sha256()
+    for path in sorted(values):
+        value = np.ascontiguousarray(values[path], "<f4")
+        result.update(f"{path} {list(value.shape)}\n".encode())
+        result.update(value.tobytes())
+    return result.hexdigest()
 
 
 def name_of_key(key: str) -> str:

@@ -45,6 +45,7 @@ _ABSENT: Mapping[str, Any] = {
     "comparisons": {},
     "ensemble": (),
     "kept": None,
+    "start": None,
     "champion": None,
     "lora_init_sha256": None,
     "pretraining": None,
@@ -71,7 +72,8 @@ def render(facts: Mapping[str, Any]) -> str:
     `schema.BaselineFacts` and `schema.Comparison`; `pretraining`, the keys of
     `schema.PretrainingFacts`; `ensemble`, of several models a mapping each; `kept`, a
     sentence on the encoder's general abilities; `champion`, one on the model that
-    served before; `lora_init_sha256`, of the adapter that training began with.
+    served before; `start`, the keys of `schema.StartFacts`; `lora_init_sha256`, of the
+    adapter that training began with.
 
         Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
         `labels`, `temperature`, `decision_thresholds` and `abstain_below`;

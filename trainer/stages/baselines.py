@@ -281,6 +281,8 @@ def _frozen(
         if not run.runtime.is_chief:
             return None
         made = frozen.answers(_examples(run, material, *vectors), vectors)
+        if built.start is not None:
+            made = dataclasses.replace(made, title=frozen.STARTED_TITLE)
         # Before the folder goes.
         vectors.clear()
     return Baseline(made, spent.secs, spent.peak_memory_bytes)

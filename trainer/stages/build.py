@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import storage
-from trainer.config import DataConfig, ModelConfig, OptimizerConfig
+from trainer.config import DataConfig, ModelConfig
 from trainer.data import draws, splits
-from trainer.evaluation.schema import Doubt
+from trainer.evaluation.schema import Doubt, StartFacts
 from trainer.data.batches import BatchFeeder
 from trainer.data.splits import Pool
 from trainer.data.tokens import TokenizedTexts, encode_few
@@ -28,8 +28,9 @@ from trainer.messages import message
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import adapters, freezing, layer_rates, lora, optimizers
 from trainer.modeling.forward import Forward, Fusion
+from trainer.runtime import agreement
 from trainer.stages import parts as parts_lib
-from trainer.stages import resolve
+from trainer.stages import resolve, start
 from trainer.stages.context import Run
 from trainer.stages.parts import Parts, num_parameters
 from trainer.stages.prepare import Material
@@ -68,6 +69,7 @@ class Built:
       settings_in_words: what the settings that are automatic came to, by name.
       compiled: what XLA compiles.
       parts: in how many parts a replica computes its share of a batch.
+      start: whose weights it began from; None: the preset's.
     """
 
     classifier: keras.Model
@@ -82,6 +84,7 @@ class Built:
     settings_in_words: Mapping[str, str]
     compiled: resolve.Compiled
     parts: Parts
+    start: StartFacts | None = None
 
     def facts(self) -> dict[str, Any]:
         """A part of the report's `training`."""
@@ -113,6 +116,7 @@ def run(
         storage.write_text(run.folder.config, run.config.to_json())
         if material.adapter is not None:
             adapters.keep(material.adapter, run.folder.adapter)
+        start.keep(run, material, built.classifier, built.start)
         if built.compiled.reason is not None:
             chosen = json.dumps(dataclasses.asdict(built.compiled))
             storage.write_text(run.folder.chosen, chosen)
@@ -130,9 +134,10 @@ def make(
     """
     program_bytes = parts_lib.program_bytes(run)
     with run.runtime.strategy.scope():
-        classifier = make_classifier(run, material, learning_rate=learning_rate)
+        classifier, begun = make_classifier(run, material, learning_rate=learning_rate)
+    _refuse_other_start(run, begun)
     _refuse_long_windows(run.config.data.max_length, classifier)
-    doubts = _doubts(run.config.optimizer, material, classifier.optimizer)
+    doubts = _doubts(run, material, classifier.optimizer, begun)
     compiled = _compiled(run, material, classifier)
     parts = parts_lib.reckoned(run, material, classifier, program_bytes)
     rows_before = _rows_before(run, material)
@@ -159,6 +164,7 @@ def make(
         settings_in_words=_in_words(run, material, classifier, compiled, parts),
         compiled=compiled,
         parts=parts,
+        start=begun,
     )
     run.stopwatch.lap("build_model_secs")
     return built
@@ -221,8 +227,8 @@ def _in_words(
 
 def make_classifier(
     run: Run, material: Material, *, learning_rate: Schedule | None = None
-) -> keras.Model:
-    """The compiled classifier, its optimizer built."""
+) -> tuple[keras.Model, StartFacts | None]:
+    """The compiled classifier, its optimizer built; and whose weights it begins from."""
     classifier = classifiers.build_classifier(
         material.preset,
         num_classes=len(material.label_names),
@@ -230,6 +236,7 @@ def make_classifier(
         dropout=run.resolved.dropout,
         seed=run.config.training.seed,
     )
+    begun = start.begin(run, material, classifier)
     choose_trained(run.config.model, classifier, seed=run.config.training.seed)
     if material.adapter is not None:
         adapters.assign(material.adapter, classifier)
@@ -250,7 +257,19 @@ def make_classifier(
             optimizer, classifier.trainable_variables, new=NEW_WEIGHTS
         )
     classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())
-    return classifier
+    return classifier, begun
+
+
+def _refuse_other_start(run: Run, begun: StartFacts | None) -> None:
+    """Raises ValueError on all workers where one began from other weights."""
+    if begun is None or run.runtime.cluster is None:
+        return
+    with run.runtime.watchdog.watching("all workers to read --init_from"):
+        agreement.refuse_differences(
+            run.runtime.strategy,
+            run.runtime.cluster,
+            {"the weights of --init_from": begun.sha256},
+        )
 
 
 def choose_trained(config: ModelConfig, classifier: keras.Model, *, seed: int) -> None:
@@ -278,13 +297,16 @@ def _refuse_long_windows(window_length: int, classifier: keras.Model) -> None:
 
 
 def _doubts(
-    config: OptimizerConfig, material: Material, optimizer: optimizers.AdamW
+    run: Run,
+    material: Material,
+    optimizer: optimizers.AdamW,
+    begun: StartFacts | None,
 ) -> tuple[Doubt, ...]:
     """All doubts so far, logged."""
     plan = material.plan
     warnings = {
         "long_warmup": optimizers.warmup_warning(
-            config, total_steps=plan.nominal_steps
+            run.config.optimizer, total_steps=plan.nominal_steps
         ),
         "late_unfreezing": optimizers.unfreezing_warning(
             optimizer, total_updates=plan.total_steps
@@ -293,7 +315,7 @@ def _doubts(
     of_steps = [
         Doubt(kind=kind, message=said) for kind, said in warnings.items() if said
     ]
-    doubts = (*material.doubts, *of_steps)
+    doubts = (*material.doubts, *of_steps, *start.doubts(run, material, begun))
     for doubt in doubts:
         _logger.warning("%s", doubt.message)
     return doubts

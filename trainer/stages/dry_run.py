@@ -244,7 +244,9 @@ def _disk_bytes(
     # Without a pooler, but with a head as large, and a bias a token.
     first = (keep + 1) * (weights + moments) if material.pretraining else 0
     pretraining = {"pretraining": first} if first else {}
+    begins_elsewhere = bool(run.config.model.init_from)
     return {
+        **({"start_weights": weights} if begins_elsewhere else {}),
         # One more is written before the oldest goes.
         "checkpoints": (keep + 1) * (weights + moments),
         **pretraining,

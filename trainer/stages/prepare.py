@@ -26,6 +26,7 @@ from trainer.config import (
 )
 from trainer.data import plans, sources, splits, unlabelled
 from trainer.data.audit.findings import Findings
+from trainer.data.replay import MayReplay
 from trainer.data.sources import Load, Sources
 from trainer.data.class_weights import class_weights
 from trainer.data.splits import Pool, Split
@@ -39,7 +40,7 @@ from trainer.modeling.adapters import Adapter
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
 from trainer.serving import formats
-from trainer.stages import look, pretraining_material
+from trainer.stages import look, pretraining_material, start
 from trainer.stages.context import Run
 from trainer.stages.look import LookedAt
 from trainer.stages.pretraining_material import PretrainingMaterial
@@ -172,6 +173,7 @@ def run(run: Run) -> Material:
             pretraining=run.config.pretraining,
             checks=_checks_of_worker(run),
             load=run.load,
+            may_replay=start.may_replay(run.folder, run.config.data, run.config.model),
         )
     material = dataclasses.replace(material, adapter=adapter)
     if run.config.serving.given_decision:
@@ -179,7 +181,9 @@ def run(run: Run) -> Material:
         run.task.given_decision(
             run.config.serving.decision_numbers, num_classes=len(material.label_names)
         )
-    for line in (*run.runtime.reasons, *_summary(material)):
+    replayed = material.splits["train"].replayed
+    notes = [replayed.note] if replayed else []
+    for line in (*run.runtime.reasons, *_summary(material), *notes):
         _logger.info("%s", line)
     _refuse_differences(run, material)
     run.stopwatch.lap("prepare_data_secs")
@@ -206,13 +210,22 @@ def make_material(
     pretraining: PretrainingConfig = PretrainingConfig(),
     checks: ChecksConfig = ChecksConfig(),
     load: Load = sources.load,
+    may_replay: MayReplay | None = None,
 ) -> Material:
     """Reads, splits and tokenizes the data, and plans the batches.
+
+    may_replay: as of `splits.make_splits`.
 
     Raises:
       ValueError: the data cannot be used; the message says where and why.
     """
-    texts = read_texts(config, seed=training.seed, pretraining=pretraining, load=load)
+    texts = read_texts(
+        config,
+        seed=training.seed,
+        pretraining=pretraining,
+        load=load,
+        may_replay=may_replay,
+    )
     findings = look_at(texts, config, checks)
     weights = class_weights(
         training.class_weights,
@@ -230,6 +243,7 @@ def make_material(
         hidden_size=preset.hidden_size,
     )
     plan = _plan(training, lengths, bucket_lengths)
+    padding = plans.padded_fraction(plan.from_step(0), lengths, bucket_lengths)
     facts = schema.from_mapping(
         DataFacts,
         {
@@ -237,9 +251,7 @@ def make_material(
             "source": texts.source_facts,
             "fingerprint": texts.fingerprint(),
             "bucket_lengths": bucket_lengths,
-            "padded_fraction": plans.padded_fraction(
-                plan.from_step(0), lengths, bucket_lengths
-            ),
+            "padded_fraction": padding,
             "longest_text": encoder.longest_text,
             "findings": findings,
         },
@@ -289,14 +301,20 @@ def read_texts(
     seed: int,
     pretraining: PretrainingConfig = PretrainingConfig(),
     load: Load = sources.load,
+    may_replay: MayReplay | None = None,
 ) -> Texts:
     """The labelled texts and their splits, and those without labels; no token ids yet.
+
+    Args:
+      may_replay: as of `splits.make_splits`.
 
     Raises:
       ValueError: they cannot be used; the message says where and why.
     """
     read = load(config)
-    pool, parts = splits.make_splits(read, config=config, seed=seed)
+    pool, parts = splits.make_splits(
+        read, config=config, seed=seed, may_replay=may_replay
+    )
     notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
     facts = {**read.facts, "notes": notes}
     others = None

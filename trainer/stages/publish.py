@@ -22,7 +22,6 @@ import tensorflow as tf
 
 from trainer.config import ModelConfig
 from trainer.data import splits
-from trainer.data.duplicates import normalized_digests
 from trainer.data.tokens import encode_few
 from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
@@ -33,6 +32,7 @@ from trainer.modeling.forward import Forward
 from trainer.runtime import strategies
 from trainer.serving import export as exports
 from trainer.serving.formats.exportable import Exportable
+from trainer.stages import start
 from trainer.stages.baselines import Compared
 from trainer.serving import promotion as promotions
 from trainer.serving.promotion import Promotion
@@ -105,6 +105,7 @@ def run(
             **pretrained.public_facts(),
             "kept": kept and kept.sentence,
             "champion": challenged.challenge and challenged.challenge.sentence,
+            "start": built.start and dataclasses.asdict(built.start),
         },
         promotion=challenged.promotion,
     )
@@ -147,7 +148,9 @@ def publish(
         bucket_lengths=material.bucket_lengths,
         decision=after.decision,
         data=run.config.data,
-        seen_texts=_seen_texts(material, is_ensemble=len(trained) > 1),
+        seen_texts=start.seen_digests(
+            material, start.inherited(run.folder), is_ensemble=len(trained) > 1
+        ),
         adapter=(
             adapters.of(trained[0])
             if "peft" in run.config.serving.export_formats
@@ -165,16 +168,6 @@ def publish(
         promotion=promotion,
     )
     return schema.from_mapping(ExportFacts, published)
-
-
-def _seen_texts(material: Material, *, is_ensemble: bool) -> np.ndarray:
-    """Digests of the texts that weights or decision depend on: uint8 [n, 32].
-
-    Of an ensemble all: each is held out by one of its models alone.
-    """
-    names = material.splits if is_ensemble else ("train", "validation")
-    rows = [material.splits[name].rows for name in names if name in material.splits]
-    return normalized_digests(material.texts.pool.texts.take(np.concatenate(rows)))
 
 
 def held_out_split(material: Material) -> str:
@@ -270,6 +263,7 @@ def _manifest_facts(
     )
     return {
         "title": title(run),
+        "model": start.model_facts(run, material),
         "config": dataclasses.asdict(run.config),
         # The findings quote texts, which need not be anybody's to publish.
         "data": dataclasses.asdict(

@@ -34,7 +34,7 @@ from trainer.evaluation import doubts, schema
 from trainer.messages import message
 from trainer.run_folder import RunFolder
 from trainer.serving.manifest import HELD
-from trainer.stages import predictions, prepare, samples
+from trainer.stages import predictions, prepare, samples, start
 from trainer.stages.baselines import Compared
 from trainer.stages.build import Built
 from trainer.stages.context import Run, Stopwatch
@@ -117,6 +117,7 @@ def unpublished(
         kept=kept,
         champion=challenge,
         pretraining=pretrained.facts(),
+        start=built.start,
         **compared.facts(),
     )
     if not run.folder.is_finished:
@@ -238,6 +239,7 @@ def finished(
         seed=config.training.seed,
         pretraining=config.pretraining,
         load=load,
+        may_replay=start.may_replay(folder, config.data, config.model),
     )
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
     if config.checks.audit == "strict":

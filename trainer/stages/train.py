@@ -69,7 +69,10 @@ def run(
       Preempted: a worker was told to end; the state is saved.
     """
     optimizer = built.classifier.optimizer
-    state = RunState(data_fingerprint=dict(material.fingerprint))
+    start_digest = built.start.sha256 if built.start else ""
+    state = RunState(
+        data_fingerprint=dict(material.fingerprint), start_digest=start_digest
+    )
     checkpoints = Checkpoints(
         run.folder.checkpoints,
         built.classifier,
@@ -80,6 +83,7 @@ def run(
         io_device=run.runtime.io_device,
     )
     resume(run, material, checkpoints, state)
+    run.folder.refuse_other_start(start_digest, state.start_digest)
     with (
         run.termination.deferred(),
         run.runtime.watchdog.watching("all workers to train"),

@@ -63,7 +63,9 @@ def plan(
             )
         )
     labels = np.unique(read.splits["train"].labels)
-    sizes = sizes_of(config, num_available=len(parts["train"]), num_labels=len(labels))
+    sizes = sizes_of(
+        config, num_available=parts["train"].num_new, num_labels=len(labels)
+    )
     runs = [(size, seed) for size in sizes for seed in config.run_seeds]
     return tuple(
         PlannedRun(

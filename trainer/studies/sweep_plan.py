@@ -327,7 +327,7 @@ def _num_texts(config: StudyConfig, read: Sources) -> int:
         config=dataclasses.replace(config.data, num_train_examples=0),
         seed=config.run_seeds[0],
     )
-    available = len(parts["train"])
+    available = parts["train"].num_new
     return min(config.data.num_train_examples or available, available)
 
 

@@ -21,6 +21,7 @@ import re
 from typing import Any, Callable, Iterator, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer import storage
@@ -49,6 +50,7 @@ class RunState(tf.train.experimental.PythonState):
       train_secs: time spent in training steps, in all the run's processes.
       data_fingerprint: of the texts and labels the run was started with.
       phase: "pretraining", or "train", the fine-tuning: by what name its numbers go.
+      start_digest: of the weights that it began from; "" without --init_from.
     """
 
     step: int = 0
@@ -63,6 +65,7 @@ class RunState(tf.train.experimental.PythonState):
     train_secs: float = 0.0
     data_fingerprint: dict[str, str] = dataclasses.field(default_factory=dict)
     phase: str = "train"
+    start_digest: str = ""
 
     def serialize(self) -> str:
         """The state as JSON, for TensorFlow's checkpoint."""
@@ -241,6 +244,112 @@ def restore_chosen(
     series.restore(step)
 
 
+def save_start(
+    folder: storage.Path, variables: Mapping[str, tf.Variable], *, io_device: str | None
+) -> None:
+    """Keeps the weights that a run begins from, by path.
+
+    Raises:
+      ValueError: they cannot be written.
+    """
+    _start(folder, variables, io_device).save(0)
+
+
+def restore_start(
+    folder: storage.Path, variables: Mapping[str, tf.Variable], *, io_device: str | None
+) -> None:
+    """Sets the weights that `save_start` kept.
+
+    Raises:
+      ValueError: they are gone, damaged, or of another model.
+    """
+    series = _start(folder, variables, io_device)
+    damage = series.damage(0)
+    if damage is not None:
+        raise ValueError(
+            message(
+                "expected the weights that the run began from",
+                place=series.prefix(0),
+                received=f"damaged ({damage})",
+                mend="bring them back, or remove --model_dir to start anew",
+            )
+        )
+    series.restore(0)
+
+
+def _start(
+    folder: storage.Path, variables: Mapping[str, tf.Variable], io_device: str | None
+) -> _Series:
+    return _Series(folder, {"weights": variables}, keep=1, io_device=io_device)
+
+
+def chosen_prefix(folder: storage.Path) -> storage.Path:
+    """The checkpoint of a run that counts: the best so far, else its last.
+
+    Args:
+      folder: the run's, as of `Checkpoints`.
+
+    Raises:
+      ValueError: there is none that is whole.
+    """
+    state = RunState()
+    latest = _Series(folder / "latest", {}, state=state, keep=1, io_device=None)
+    step = next((each for each in latest.steps() if latest.damage(each) is None), None)
+    if step is None:
+        raise ValueError(
+            message(
+                "expected a whole checkpoint",
+                place=str(latest.folder),
+                received=f"{len(latest.steps())}, none of them whole",
+            )
+        )
+    latest.restore_state(step)
+    if state.best_step is None:
+        return latest.folder / f"step-{step}"
+    return folder / "best" / f"step-{state.best_step}"
+
+
+def read_weights(prefix: storage.Path) -> dict[str, np.ndarray]:
+    """The weights in a checkpoint or SavedModel of this program, by path.
+
+    Args:
+      prefix: what the names of its files begin with.
+
+    Raises:
+      ValueError: it is not there, is damaged, or holds none.
+    """
+    start = "weights/"
+    try:
+        with storage.literal(prefix.parent) as folder:
+            reader = tf.compat.v1.train.NewCheckpointReader(str(folder / prefix.name))
+            names = {
+                weights_lib.name_of_key(key): key
+                for key in reader.get_variable_to_shape_map()
+            }
+            values = {
+                name.removeprefix(start): reader.get_tensor(key)
+                for name, key in names.items()
+                if name.startswith(start)
+            }
+    except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            message(
+                "expected weights that can be read",
+                place=str(prefix),
+                received=_first_line(error),
+            )
+        ) from error
+    if not values:
+        raise ValueError(
+            message(
+                "expected the weights of a classifier of this program",
+                place=str(prefix),
+                received="other variables alone",
+            )
+        )
+    return values
+
+
 class _Series:
     """The checkpoints of one folder, by step.
 
@@ -313,6 +422,11 @@ class _Series:
             self._refuse_other_variables(step, prefix)
             status = self._checkpoint.read(prefix, options=self._options)
             status.assert_existing_objects_matched()
+
+    def restore_state(self, step: int) -> None:
+        """Sets the host's state alone."""
+        with self._readable(step) as prefix:
+            self._checkpoint.read(prefix, options=self._options).expect_partial()
 
     @contextlib.contextmanager
     def _readable(self, step: int) -> Iterator[str]:
