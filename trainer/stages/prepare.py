@@ -235,13 +235,7 @@ def make_material(
     encoder = make_encoder(config, preset)
     tokens = _encoded(texts, encoder, config)
     lengths = tokens.lengths[texts.splits["train"].rows]
-    bucket_lengths = plans.choose_bucket_lengths(
-        lengths,
-        num_buckets=config.num_buckets,
-        window_length=config.max_length,
-        max_windows=config.num_windows,
-        hidden_size=preset.hidden_size,
-    )
+    bucket_lengths = _bucket_lengths(config, lengths, preset)
     plan = _plan(training, lengths, bucket_lengths)
     padding = plans.padded_fraction(plan.from_step(0), lengths, bucket_lengths)
     facts = schema.from_mapping(
@@ -269,6 +263,18 @@ def make_material(
         pretraining=_pretraining(
             pretraining, texts, preset, encoder, tokens, data=config, training=training
         ),
+    )
+
+
+def _bucket_lengths(
+    config: DataConfig, lengths: np.ndarray, preset: Preset
+) -> tuple[int, ...]:
+    return plans.choose_bucket_lengths(
+        lengths,
+        num_buckets=config.num_buckets,
+        window_length=config.max_length,
+        max_windows=config.num_windows,
+        hidden_size=preset.hidden_size,
     )
 
 
