@@ -23,7 +23,7 @@ from trainer.config import ExperimentConfig, PretrainingConfig
 from trainer.data.batches import BatchFeeder
 from trainer.modeling import presets
 from trainer.modeling import weights as weights_lib
-from trainer.stages import baselines, prepare
+from trainer.stages import baselines, prepare, train
 from trainer.stages.prepare import Material
 from trainer.training.checkpoints import Checkpoints
 
@@ -105,6 +105,18 @@ def test_killed_in_either_phase_it_goes_on(
         "baselines": ("frozen",),
     }
     whole = config_of(tmp_path, tiny_preset, "whole", **settings)
+    pulled_to: list[list[np.ndarray]] = []
+    begin = train.run
+
+    def look(run: Any, material: Any, built: Any) -> Any:
+        optimizer, variables = built.classifier.optimizer, built.classifier.variables
+        centers = [c.numpy() for c in optimizer.decay_centers if c is not None]
+        now = {v.numpy().tobytes() for v in variables}
+        assert len(centers) > 30 and {c.tobytes() for c in centers} <= now
+        pulled_to.append(centers)
+        return begin(run, material, built)
+
+    monkeypatch.setattr(train, "run", look)
     report = experiment.run(whole).report
     killed = config_of(tmp_path, tiny_preset, "killed", **settings)
     folder = tmp_path / "killed"
@@ -118,11 +130,15 @@ def test_killed_in_either_phase_it_goes_on(
         assert (folder / "checkpoints/latest").is_dir() is (moment == "fine-tuning")
     other = experiment.run(killed).report
     assert_equal_weights(tmp_path / "whole", folder)
+    # Of the two runs, and of the one that was killed in fine-tuning.
+    for one, again, last in zip(*pulled_to, strict=True):
+        np.testing.assert_array_equal(one, again)
+        np.testing.assert_array_equal(one, last)
     for part in ("before", "after", "training", "samples"):
         assert other[part] == report[part], part
     for split in ("pretraining", "train", "validation"):
-        one, again = (without_times(r["history"][split]) for r in (report, other))
-        assert one == again and one, split
+        records = [without_times(r["history"][split]) for r in (report, other)]
+        assert records[0] == records[1] and records[0], split
     facts = [
         {k: v for k, v in r["pretraining"].items() if k != "train_secs"}
         for r in (report, other)

@@ -233,6 +233,9 @@ def _model(
         config, total_steps=pretraining.plan.total_steps
     )
     optimizers.exclude_from_weight_decay(optimizer, model.trainable_variables)
+    if config.decay_towards == "start":
+        # The head, too: to 0, a decay that is strong enough for this would undo it.
+        optimizers.decay_towards_start(optimizer, model.trainable_variables, new=())
     model.compile(optimizer=optimizer, jit_compile=False)
     return model
 
