@@ -24,6 +24,7 @@ from trainer.config import ModelConfig
 from trainer.data import splits
 from trainer.data.duplicates import normalized_digests
 from trainer.data.tokens import encode_few
+from trainer.drift.reference import TrainingTexts, count_tokens
 from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.evaluation.schema import Doubt, ExportFacts
@@ -134,6 +135,7 @@ def publish(
         decision=after.decision,
         data=run.config.data,
         seen_texts=_seen_texts(material, is_ensemble=len(trained) > 1),
+        training=_training_texts(run, material),
     )
     published = exports.publish(
         exportable,
@@ -155,6 +157,24 @@ def _seen_texts(material: Material, *, is_ensemble: bool) -> np.ndarray:
     names = material.splits if is_ensemble else ("train", "validation")
     rows = [material.splits[name].rows for name in names if name in material.splits]
     return normalized_digests(material.texts.pool.texts.take(np.concatenate(rows)))
+
+
+def _training_texts(run: Run, material: Material) -> TrainingTexts | None:
+    """What the export keeps of them; None with --drift_reference=false."""
+    if not run.config.serving.drift_reference:
+        return None
+    rows = material.splits["train"].rows
+    num_unknown = material.tokens.count([material.encoder.unknown_id])
+    counts = np.bincount(material.labels("train"), minlength=len(material.label_names))
+    return TrainingTexts(
+        tokens=count_tokens(
+            material.tokens.full_lengths[rows],
+            material.tokens.lengths[rows],
+            num_unknown[rows],
+        ),
+        labels=counts,
+        held_out=held_out_split(material),
+    )
 
 
 def held_out_split(material: Material) -> str:

@@ -19,6 +19,7 @@ from trainer.serving.formats import hugging_face, litert, saved_model, tokens
 from trainer.serving.formats.exportable import Classify, Exportable
 
 SAVED_MODELS = ("float32", "bfloat16", "int8", "tokens")
+READ_TEXT = SAVED_MODELS[:-1]
 _OTHERS = {"tokens": tokens, "litert": litert, "huggingface": hugging_face}
 
 

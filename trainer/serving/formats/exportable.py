@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.config import DataConfig
 from trainer.data.tokens import TextEncoder
+from trainer.drift.reference import TrainingTexts
 from trainer.modeling import ensemble
 from trainer.modeling.ensemble import ServedForward
 from trainer.modeling.presets import Preset
@@ -44,6 +45,8 @@ class Exportable:
       data: how texts are cut.
       seen_texts: uint8 [n, 32], digests of the normal forms of the texts that it was
         trained or chosen on.
+      training: what is kept of the training texts, for later ones to be held against;
+        None: nothing is.
     """
 
     make_classifiers: tuple[MakeClassifier, ...]
@@ -56,6 +59,7 @@ class Exportable:
     seen_texts: np.ndarray = dataclasses.field(
         default_factory=lambda: np.empty([0, 32], np.uint8)
     )
+    training: TrainingTexts | None = None
 
     def make_classifier(self, policy: str) -> keras.Model:
         """The only classifier, for a format that holds one.
