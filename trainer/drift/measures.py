@@ -29,6 +29,9 @@ MIN_TEXTS_OF_LABEL = 5
 NUM_PERMUTATIONS = 1999
 _NUM_RESAMPLES = 1000
 _NUM_FOLDS = 5
+# Of a text's mean squared length. On MiniLM's vectors of a year of tweets, the first
+# third against the last, 0.1 to 0.00001 gave areas of 0.795 to 0.836 with 1,000 texts
+# each, and 0.01 the largest one, 0.797, with 200 each.
 _RIDGE = 0.01
 _PERMUTATIONS_AT_ONCE = 500
 
