@@ -586,6 +586,15 @@ def test_differences_names_all() -> None:
         (dict(batch_size=0), "--batch_size must be at least 1. Received: batch_size=0"),
         (dict(gpu_memory_mib=-1), "--gpu_memory_mib must be at least 0."),
         (dict(input_format="xml"), "--input_format must be one of auto, text, csv"),
+        (dict(drift_report="a.json"), "--drift_report must be .* ends with .html"),
+        (
+            dict(drift_report="a.html", input="", verify=True),
+            "--drift_report is of the texts of --input",
+        ),
+        (dict(fail_on_drift=True), "--fail_on_drift needs --drift_report=FILE.html"),
+        (dict(drift_level=0.0), "--drift_level must be in .*Received: 0.0"),
+        (dict(drift_level=float("nan")), "--drift_level must be in .*Received: nan"),
+        (dict(num_drift_texts=0), "--num_drift_texts must be at least 1"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -29,7 +29,10 @@ def test_what_was_written_is_read(tmp_path: pathlib.Path) -> None:
     references.write(tmp_path, written)
     read = references.read(tmp_path)
     assert read.training.held_out == "test"
-    assert (read.training.tokens.num_tokens, read.training.tokens.num_unknown) == (57, 1)
+    assert (read.training.tokens.num_tokens, read.training.tokens.num_unknown) == (
+        57,
+        1,
+    )
     for name in ("confusion", "scores", "vectors"):
         value = getattr(read, name)
         np.testing.assert_array_equal(value, getattr(written, name))

@@ -71,6 +71,7 @@ def summary(facts: DriftFacts, page: str) -> str:
     """The closing lines: the verdict, each measure, and where the page is."""
     lines = textwrap.wrap(facts.sentence, _COLUMNS)
     if facts.is_drifted is not None:
+        lines = ["Drifted" if facts.is_drifted else "No drift is shown"]
         for measure in facts.measures:
             lines += textwrap.wrap(
                 f"{_mark(measure)} {measure.too_little or in_words(measure)}",

@@ -106,7 +106,9 @@ def predict_file(
     return output.num_texts
 
 
-def _say_how_many(num_texts: int, num_before: int, num_bad: int, *, secs: float) -> None:
+def _say_how_many(
+    num_texts: int, num_before: int, num_bad: int, *, secs: float
+) -> None:
     num_now = num_texts - num_before
     _logger.info(
         "Answered %d texts, %d of them now: %.0f a second.",
