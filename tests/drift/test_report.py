@@ -15,7 +15,8 @@ import pytest
 from tests import tiny
 from tests.serving import tiny_export
 from tests.serving.tiny_export import DECISION, LABELS
-from trainer.config import ServingConfig
+from trainer import predict
+from trainer.config import PredictConfig, ServingConfig
 from trainer.data.tokens import encode_few
 from trainer.drift import page, reference as references, report
 from trainer.drift.reference import TrainingTexts
@@ -211,6 +212,26 @@ def test_an_export_without_a_reference_is_named(
     (tmp_path / "1" / references.FILE_NAME).unlink()
     with pytest.raises(ValueError, match="without one: an export of an older version"):
         report.report(tmp_path / "1", Draw.of(SAME, 100))
+
+
+def test_what_cannot_be_reported_is_refused_before_an_answer(
+    exported: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shutil.copytree(exported / "1", tmp_path / "1")
+    (tmp_path / "a.txt").write_text("\n".join(SAME[:30]))
+    settings: dict[str, Any] = dict(
+        saved_model=str(tmp_path / "1"),
+        input=str(tmp_path / "a.txt"),
+        output=str(tmp_path / "drift.json"),
+        drift_report=str(tmp_path / "drift.html"),
+    )
+    with pytest.raises(ValueError, match="must be other files than --input and"):
+        predict.main(PredictConfig(**settings))
+    (tmp_path / "1" / references.FILE_NAME).unlink()
+    settings["output"] = str(tmp_path / "out.jsonl")
+    with pytest.raises(ValueError, match="older version.*export again"):
+        predict.main(PredictConfig(**settings))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "a.txt"]
 
 
 @pytest.mark.parametrize("name", ["same", "drifted"])

@@ -41,11 +41,12 @@ if TYPE_CHECKING:  # It imports TensorFlow.
 
 TITLES: dict[MeasureName, str] = {
     "answers": "the model's answers",
-    "scores": "its scores",
+    "scores": "scores of the answers",
     "lengths": "lengths in tokens",
     "unknown_tokens": "unknown tokens",
     "domain": "vectors",
 }
+_MEASURED = ("size", "chance_size", "chance_high", "p_value")
 _SEED = 0
 _NUM_SHOWN_TEXTS = 5
 _SHOWN_COLUMNS = 300
@@ -183,7 +184,7 @@ def sentence(facts: DriftFacts) -> str:
 
 
 def in_words(measure: Measure) -> str:
-    """A measure that there is: "its scores differ by 12% (by chance 4%), p = 0.002"."""
+    """A measure that there is: "lengths in tokens differ by 12% (by chance 4%), p = 0.002"."""
     if measure.size is None or measure.adjusted_p_value is None:
         raise ValueError(f"{measure.name} was not measured: {measure.too_little}")
     p_value = f"p = {measure.adjusted_p_value:.2g}"
@@ -337,30 +338,42 @@ def _measures(
     )
     results = []
     for name, title in TITLES.items():
+        unmeasured = _unmeasured(name, title, *numbers[name])
         found = compared.get(name)
-        too_little = ""
         if found is None:
-            what = "different texts" if name == "domain" else "texts"
-            too_little = (
-                f"{title}: {numbers[name][1]:,} new {what} and {numbers[name][0]:,} in"
-                f" the reference, and each needs {_least(name)}"
-            )
+            results.append(unmeasured)
+            continue
         results.append(
-            Measure(
-                name=name,
-                title=title,
-                size=found and found.size,
-                chance_size=found and found.chance_size,
-                chance_high=found and found.chance_high,
-                p_value=found and found.p_value,
-                adjusted_p_value=adjusted.get(name),
-                is_drifted=None if found is None else adjusted[name] <= level,
-                too_little=too_little,
-                num_reference=numbers[name][0],
-                num_new=numbers[name][1],
+            dataclasses.replace(
+                unmeasured,
+                **{key: getattr(found, key) for key in _MEASURED},
+                adjusted_p_value=adjusted[name],
+                is_drifted=adjusted[name] <= level,
+                too_little="",
             )
         )
     return tuple(results)
+
+
+def _unmeasured(
+    name: MeasureName, title: str, num_reference: int, num_new: int
+) -> Measure:
+    """A measure that has too few texts."""
+    what = "different texts" if name == "domain" else "texts"
+    return Measure(
+        name=name,
+        title=title,
+        size=None,
+        chance_size=None,
+        chance_high=None,
+        p_value=None,
+        adjusted_p_value=None,
+        is_drifted=None,
+        too_little=f"{title}: {num_new:,} new {what} and {num_reference:,} in the"
+        f" reference, and each needs {_least(name)}",
+        num_reference=num_reference,
+        num_new=num_new,
+    )
 
 
 def _is_drifted(results: Sequence[Measure]) -> bool | None:
