@@ -56,6 +56,8 @@ RUN_BY = {
     "--dataset=files:my_reviews.csv": "test_own_data_then_predict_and_serve",
     "--output=answers.jsonl": "test_own_data_then_predict_and_serve",
     "--signature=embed": "test_own_data_then_predict_and_serve",
+    "--drift_report": "tests/test_experiment.py::"
+    "test_says_whether_new_texts_have_drifted",
     "--verify": "test_own_data_then_predict_and_serve",
     "-m trainer.serve": "test_own_data_then_predict_and_serve",
     "curl": "test_own_data_then_predict_and_serve",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import html
 import json
 import math
 import logging
@@ -22,13 +23,14 @@ import pytest
 import tensorflow as tf
 
 from tests import processes, tiny
-from trainer import exit_codes, experiment, folder_lock, storage
+from trainer import exit_codes, experiment, folder_lock, predict, storage
 from trainer.config import (
     DataConfig,
     ExperimentConfig,
     KeptConfig,
     ModelConfig,
     OptimizerConfig,
+    PredictConfig,
     RuntimeConfig,
     ServingConfig,
     TrainingConfig,
@@ -507,6 +509,49 @@ def test_predicts_from_the_export(
         assert len(rows) == 50 and (found == labels).mean() > 0.85
     finally:
         os.rename(moved, result.saved_model)
+
+
+def test_says_whether_new_texts_have_drifted(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    """By `trainer.predict`, whose answers stay what they are."""
+    _, result = finished
+    texts, labels = tiny.labelled_sentences(200, seed=98)
+    good = [text for text, label in zip(texts, labels) if label]
+    (tmp_path / "same.txt").write_text("\n".join(texts))
+    (tmp_path / "other.txt").write_text("\n".join(f"zebra {text}" for text in good))
+    said = {}
+    for name, code in {"same": None, "other": exit_codes.DRIFTED}.items():
+        settings: dict[str, Any] = dict(
+            saved_model=str(result.saved_model),
+            input=str(tmp_path / f"{name}.txt"),
+            output=str(tmp_path / f"{name}.jsonl"),
+        )
+        predictor.predict_file(PredictConfig(**settings))
+        plain = (tmp_path / f"{name}.jsonl").read_bytes()
+        page = tmp_path / f"{name}.html"
+        config = PredictConfig(**settings, drift_report=str(page), fail_on_drift=True)
+        ended = None
+        try:
+            predict.main(config)
+        except SystemExit as caught:
+            ended = caught.code
+        assert ended == code
+        assert (tmp_path / f"{name}.jsonl").read_bytes() == plain
+        said[name] = json.loads(page.with_suffix(".json").read_text())
+        assert said[name]["sentence"] in html.unescape(page.read_text())
+    assert not said["same"]["is_drifted"] and said["other"]["is_drifted"]
+    drifted = {m["name"] for m in said["other"]["measures"] if m["is_drifted"]}
+    assert drifted >= {"answers", "unknown_tokens"}
+    # All of them are good; the model confuses few.
+    bad, good_share = said["other"]["label_shares"]
+    assert good_share["label"] == "good" and good_share["estimated_new"] > 0.9
+    assert bad["interval_95"][0] <= 0.05
+    # Of the texts it is trained on nothing but counts is kept.
+    report = result.report["data"]["splits"]["train"]
+    train = {share["label"]: share["train"] for share in said["same"]["label_shares"]}
+    for label, count in report["class_counts"].items():
+        assert train[label] == pytest.approx(count / report["num_examples"])
 
 
 def test_warmup_beyond_the_run_is_told(

@@ -1164,6 +1164,15 @@ class ServingConfig:
         "Held-out texts on which each exported format is checked and timed. 0: all.",
         may_change=True,
     )
+    drift_reference: bool = setting(
+        True,
+        "Keep beside the export what later texts are held against by `trainer.predict "
+        "--drift_report`: counts of the training texts' lengths, unknown tokens and "
+        "labels, of the scores and answers on the held-out texts of "
+        "--num_export_examples, and the vectors of up to 1,000 of these. No text is "
+        "kept, but a vector can tell something of its text.",
+        may_change=True,
+    )
     calibrate: bool = setting(
         True,
         "Fit a temperature on the validation split and divide the logits by it, so that"
@@ -1658,6 +1667,27 @@ class PredictConfig:
     column_names: tuple[str, ...] = setting((), _COLUMN_NAMES_HELP)
     escape: Escape = setting("auto", _ESCAPE_HELP)
     batch_size: int = setting(32, "Texts per call of the model.")
+    drift_report: str = setting(
+        "",
+        "File of a page, FILE.html, that holds the texts of --input against those that "
+        "the model was trained on: answers, scores, lengths, unknown tokens, vectors. "
+        "The same lies beside it as FILE.json. Empty: none.",
+    )
+    num_drift_texts: int = setting(
+        2000,
+        "The drift report is of so many texts of --input, drawn at random, which the "
+        "model is asked again for.",
+    )
+    drift_level: float = setting(
+        0.01,
+        "Of drift reports on texts that have not drifted, at most this share says that "
+        "they have; in [0.001, 0.2].",
+    )
+    fail_on_drift: bool = setting(
+        False,
+        "End with exit code 4 where the drift report says that the texts have drifted. "
+        "All is written before.",
+    )
     gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
 
     def __post_init__(self) -> None:
@@ -1685,6 +1715,31 @@ class PredictConfig:
             and all(self.keep_fields),
             "--keep_fields must name each column once, separated by commas",
             received=",".join(self.keep_fields),
+        )
+        self._require_drift()
+
+    def _require_drift(self) -> None:
+        _require_at_least(self, 1, "num_drift_texts")
+        _require(
+            0.001 <= self.drift_level <= 0.2,
+            "--drift_level must be in [0.001, 0.2]",
+            received=self.drift_level,
+        )
+        _require(
+            not self.drift_report or self.drift_report.endswith(".html"),
+            "--drift_report must be a file that ends with .html",
+            received=self.drift_report,
+        )
+        _require(
+            not self.drift_report or bool(self.input),
+            "--drift_report is of the texts of --input",
+            received=f"drift_report={self.drift_report} without --input",
+        )
+        _require(
+            bool(self.drift_report) or not self.fail_on_drift,
+            "--fail_on_drift needs --drift_report=FILE.html, which says whether the"
+            " texts have drifted",
+            received="fail_on_drift=True without it",
         )
 
 

@@ -4,6 +4,8 @@
 USER_ERROR = 2
 # Training diverged: a restart would diverge again.
 DIVERGED = 3
+# New texts have drifted from those of the training, and --fail_on_drift. All is written.
+DRIFTED = 4
 # Preempted, or another worker was lost: start all workers again, and they resume.
 # EX_TEMPFAIL of sysexits.h: "temporary failure; user is invited to retry".
 RESTART = 75

@@ -22,6 +22,8 @@ from tests.serving import tiny_export
 from tests.serving.tiny_export import DECISION, LABELS
 from trainer import storage
 from trainer.config import ServingConfig
+from trainer.drift import reference as drift_reference
+from trainer.drift.reference import TrainingTexts
 from trainer.modeling import weights as weights_lib
 from trainer.serving import export as export_lib
 from trainer.serving import formats, manifest, model_card, versions, warmup
@@ -68,7 +70,11 @@ FACTS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def source(tiny_hugging_face: str) -> Exportable:
-    return tiny_export.make_source(tiny_hugging_face)
+    tokens = drift_reference.count_tokens(*np.ones([3, 40], np.int64))
+    return dataclasses.replace(
+        tiny_export.make_source(tiny_hugging_face),
+        training=TrainingTexts(tokens, np.array([20, 10, 10]), "test"),
+    )
 
 
 def make_checks(
@@ -126,6 +132,25 @@ def published(
     names = ("float32", "bfloat16", "int8", "tokens", "litert", "huggingface")
     found = publish(source, folder, checks, export_formats=names, max_accuracy_drop=1)
     return folder, found
+
+
+def test_each_format_that_reads_text_has_its_own_reference(
+    published: tuple[pathlib.Path, dict[str, Any]],
+) -> None:
+    """Of drift: its own vectors, of the 18 texts that have a label."""
+    folder, found = published
+    vectors = {}
+    for each in found["formats"]:
+        place = pathlib.Path(each["path"])
+        if not (place / drift_reference.FILE_NAME).is_file():
+            continue
+        assert drift_reference.FILE_NAME in manifest.read(place)["files"]
+        reference = drift_reference.read(place)
+        assert reference.confusion.sum() == reference.scores.sum() == 18
+        assert len(reference.vectors) == 18
+        vectors[each["format"]] = reference.vectors
+    assert vectors.keys() == {"float32", "bfloat16", "int8"}
+    assert (vectors["float32"] != vectors["int8"]).any()
 
 
 # How far a format's probabilities may be from the model in memory.

@@ -435,6 +435,28 @@ def test_what_was_answered_is_not_answered_again(
     assert found == [SHORT, LONG, SHORT, LONG]
 
 
+def test_every_text_is_heard_also_of_those_answered_before(
+    saved_model: str, tmp_path: pathlib.Path
+) -> None:
+    """For a drift report, which is of all texts; a row without one is none."""
+    lines = ['{"text": "a"}', '{"text": "abc"}', "{}", '{"text": "nan"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    config = PredictConfig(
+        saved_model=saved_model,
+        input=str(tmp_path / "a.jsonl"),
+        output=str(tmp_path / "out.jsonl"),
+        bad_rows="null",
+        batch_size=1,
+    )
+    with pytest.raises(ValueError, match="finite score"):
+        predictor.predict_file(config)
+    assert (tmp_path / "out.jsonl.partial").exists()
+    (tmp_path / "a.jsonl").write_text("\n".join([*lines[:3], '{"text": "b"}']))
+    heard: list[str] = []
+    assert predictor.predict_file(config, on_text=heard.append) == 4
+    assert heard == ["a", "abc", "b"]
+
+
 def test_partial_of_another_model_is_refused(
     saved_model: Any, tmp_path: pathlib.Path
 ) -> None:

@@ -21,7 +21,7 @@ import logging
 import pathlib
 import statistics
 import time
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +29,7 @@ import tensorflow as tf
 from trainer import console, storage
 from trainer.config import EXPORT_FORMATS, ServingConfig
 from trainer import environment
+from trainer.drift import reference as drift_reference
 from trainer.messages import message
 from trainer.modeling import weights
 from trainer.serving import (
@@ -42,7 +43,8 @@ from trainer.serving import (
     versions,
     warmup,
 )
-from trainer.serving.formats.exportable import Classify, Exportable
+from trainer.serving.formats import saved_model
+from trainer.serving.formats.exportable import Answers, Classify, Exportable
 from trainer.serving.promotion import Promotion
 
 
@@ -76,6 +78,7 @@ _USUAL_BATCH_SIZE = 8
 _logger = logging.getLogger(__name__)
 
 Facts = dict[str, Any]
+_Given = TypeVar("_Given")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,18 +277,16 @@ def _write(
     if name in formats.SAVED_MODELS:
         stock_ops.check(folder)
     classify = formats.reader(name, folder, exportable)
-    starts = range(0, len(checks.texts), _CHECK_BATCH_SIZE)
-    counted = console.progress(
-        starts, f"checking {name}", unit="batches", total=len(starts)
-    )
     began = time.monotonic()
-    answers = [
-        classify(checks.texts[start : start + _CHECK_BATCH_SIZE]) for start in counted
-    ]
+    answers = list(_asked(classify, checks.texts, f"checking {name}"))
     secs = time.monotonic() - began
     probabilities = np.concatenate([answer.probabilities for answer in answers])
     labels = np.concatenate([answer.labels for answer in answers])
     held_out = labels[: len(checks.labels)]
+    if exportable.training is not None and name in formats.READ_TEXT:
+        answered = Answers(probabilities[: len(held_out)], held_out)
+        reference = _drift_reference(folder, exportable.training, checks, answered)
+        drift_reference.write(folder, reference)
     return {
         "format": name,
         "bytes": num_bytes,
@@ -296,6 +297,45 @@ def _write(
         "max_difference": float(np.abs(probabilities - checks.probabilities).max()),
         **_other_labels(labels, exportable, checks),
     }
+
+
+def _asked(
+    function: Callable[[Sequence[str]], _Given], texts: Sequence[str], doing: str
+) -> Iterator[_Given]:
+    """What a function gives of texts, batch by batch."""
+    starts = range(0, len(texts), _CHECK_BATCH_SIZE)
+    for start in console.progress(starts, doing, unit="batches", total=len(starts)):
+        yield function(texts[start : start + _CHECK_BATCH_SIZE])
+
+
+def _drift_reference(
+    folder: pathlib.Path,
+    training: drift_reference.TrainingTexts,
+    checks: Checks,
+    answers: Answers,
+) -> drift_reference.Reference:
+    """What is kept of the texts, as the format itself answers them.
+
+    Args:
+      answers: to the labelled texts of the checks.
+    """
+    # A copy on both sides of a fold would be told by heart.
+    texts = list(dict.fromkeys(checks.texts[: len(checks.labels)]))
+    chosen = np.linspace(
+        0, len(texts) - 1, min(len(texts), drift_reference.MAX_VECTORS)
+    ).round()
+    drawn = [texts[row] for row in chosen.astype(np.int64)]
+    embed = saved_model.embedder(folder)
+    vectors = np.concatenate(list(_asked(embed, drawn, "vectors for the reference")))
+    chances = answers.probabilities[np.arange(len(answers.labels)), answers.labels]
+    return drift_reference.Reference(
+        training=training,
+        confusion=drift_reference.confusion_matrix(
+            checks.labels, answers.labels, num_classes=answers.probabilities.shape[1]
+        ),
+        scores=drift_reference.binned(chances, drift_reference.SCORE_ENDS),
+        vectors=vectors.astype(np.float16),
+    )
 
 
 def _other_labels(

@@ -21,7 +21,7 @@ import logging
 import pathlib
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence, TextIO
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, TextIO
 
 import numpy as np
 
@@ -53,13 +53,19 @@ _logger = logging.getLogger(__name__)
 Prediction = dict[str, Any]
 
 
-def predict_file(config: PredictConfig) -> int:
+def predict_file(
+    config: PredictConfig, *, on_text: Callable[[str], object] | None = None
+) -> int:
     """Writes an answer for each row of the input, in its order.
 
     Each holds the outputs of the signature by name, such as "label", "score" (the
     probability of that label) and "probabilities" (of all classes, in the model's
     order); before them what is kept of the input. The input is read as it is needed. An
     output file that was begun by a process that was stopped is continued.
+
+    Args:
+      on_text: called with each text of the input in turn, also with those that were
+        answered before.
 
     Returns:
       How many rows have their answer, those of before included.
@@ -75,7 +81,7 @@ def predict_file(config: PredictConfig) -> int:
     folder = versions.find(config.saved_model)
     if config.verify:
         _logger.info("%s: %s", folder, verify(folder))
-    batches = _batches(questions.read(config), config.batch_size)
+    batches = _batches(_heard(questions.read(config), on_text), config.batch_size)
     # Read before the model is loaded, so that a wrong input is named at once.
     first = list(itertools.islice(batches, 1))
     batches = itertools.chain(first, batches)
@@ -95,12 +101,20 @@ def predict_file(config: PredictConfig) -> int:
             num_bad = _answer(predict, batches, writer, output)
         except ValueError as error:
             raise ValueError(f"{error}{output.keep()}") from error
-    num_now = output.num_texts - num_before
+    secs = time.monotonic() - started
+    _say_how_many(output.num_texts, num_before, num_bad, secs=secs)
+    return output.num_texts
+
+
+def _say_how_many(
+    num_texts: int, num_before: int, num_bad: int, *, secs: float
+) -> None:
+    num_now = num_texts - num_before
     _logger.info(
         "Answered %d texts, %d of them now: %.0f a second.",
-        output.num_texts,
+        num_texts,
         num_now,
-        num_now / (time.monotonic() - started),
+        num_now / secs,
     )
     if num_bad:
         _logger.warning(
@@ -108,7 +122,16 @@ def predict_file(config: PredictConfig) -> int:
             num_bad,
             num_now,
         )
-    return output.num_texts
+
+
+def _heard(
+    rows: Iterator[Question], on_text: Callable[[str], object] | None
+) -> Iterator[Question]:
+    """The same rows, of which `on_text` hears the texts."""
+    for question in rows:
+        if on_text is not None and question.text is not None:
+            on_text(question.text)
+        yield question
 
 
 def verify(folder: Path) -> manifest.Verified:
@@ -237,6 +260,17 @@ def load(
       ValueError: there is none, or one without the signature.
     """
     folder = versions.find(saved_model, may_be_held=may_be_held)
+    model = load_model(folder, gpu_memory_mib=gpu_memory_mib)
+    _check_signature(model.signatures, signature, folder)
+    return Predictor(model.signatures[signature])
+
+
+def load_model(folder: Path, *, gpu_memory_mib: int = 0) -> Any:
+    """Loads the SavedModel of a version's folder, as TensorFlow gives it.
+
+    Raises:
+      ValueError: there is none, or one that cannot be loaded.
+    """
     if not (folder / versions.SAVED_MODEL).is_file():
         raise versions.no_model(folder, f"no {versions.SAVED_MODEL} in it")
     stack.load()
@@ -248,7 +282,7 @@ def load(
     gpus.limit(memory_mib=gpu_memory_mib)
     try:
         with storage.literal(folder) as place:
-            model = tf.saved_model.load(str(place))
+            return tf.saved_model.load(str(place))
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(
             message(
@@ -256,8 +290,6 @@ def load(
                 received=f"{folder}: {error}",
             )
         ) from error
-    _check_signature(model.signatures, signature, folder)
-    return Predictor(model.signatures[signature])
 
 
 def _check_signature(signatures: Any, name: str, folder: Path) -> None:

@@ -23,7 +23,9 @@ other values than 0 and 1, and token inputs of several shapes or of more columns
 window has tokens.
 
 `classify` is for TensorFlow Serving's Classify, at :classify in its REST API, which
-takes signatures of its own method alone. A `TokensModule` has `tokens`, and that as the
+takes signatures of its own method alone. No signature, but a function of the loaded
+model, is `count_tokens`: `text`: string [batch] → `num_tokens` before truncation,
+`num_read` after it and `num_unknown` of these: int32 [batch]. A `TokensModule` has `tokens`, and that as the
 default: it needs no tokenizer, so none of TensorFlow Text's operations.
 """
 
@@ -198,6 +200,18 @@ class ServingModule(TokensModule):
                 "embedding": self._by_bucket(text, forward.embed, self._hidden_size)
             }
 
+        # Of use to those who watch what a model is asked, not to a server.
+        @tf.function(input_signature=[_strings("text")], autograph=False)
+        def count_tokens(text: tf.Tensor) -> Outputs:
+            encoded = encoder(text)
+            is_unknown = tf.equal(encoded.token_ids, encoder.unknown_id)
+            return {
+                "num_tokens": encoded.full_lengths,
+                "num_read": tf.cast(encoded.token_ids.row_lengths(), tf.int32),
+                "num_unknown": tf.reduce_sum(tf.cast(is_unknown, tf.int32), axis=1),
+            }
+
+        self.count_tokens = count_tokens
         self.classify_text, self.tf_example = classify_text, tf_example
         self.classify, self.embed = classify, embed
 

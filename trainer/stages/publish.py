@@ -23,6 +23,7 @@ import tensorflow as tf
 from trainer.config import ModelConfig
 from trainer.data import splits
 from trainer.data.tokens import encode_few
+from trainer.drift.reference import TrainingTexts, count_tokens
 from trainer.evaluation import schema
 from trainer.evaluation.evaluator import make_evaluator
 from trainer.evaluation.schema import Doubt, ExportFacts
@@ -156,6 +157,7 @@ def publish(
             if "peft" in run.config.serving.export_formats
             else None
         ),
+        training=_training_texts(run, material),
     )
     published = exports.publish(
         exportable,
@@ -168,6 +170,24 @@ def publish(
         promotion=promotion,
     )
     return schema.from_mapping(ExportFacts, published)
+
+
+def _training_texts(run: Run, material: Material) -> TrainingTexts | None:
+    """What the export keeps of them; None with --drift_reference=false."""
+    if not run.config.serving.drift_reference:
+        return None
+    rows = material.splits["train"].rows
+    num_unknown = material.tokens.count([material.encoder.unknown_id])
+    counts = np.bincount(material.labels("train"), minlength=len(material.label_names))
+    return TrainingTexts(
+        tokens=count_tokens(
+            material.tokens.full_lengths[rows],
+            material.tokens.lengths[rows],
+            num_unknown[rows],
+        ),
+        labels=counts,
+        held_out=held_out_split(material),
+    )
 
 
 def held_out_split(material: Material) -> str:

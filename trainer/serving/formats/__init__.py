@@ -20,6 +20,7 @@ from trainer.serving.formats import hugging_face, litert, peft, saved_model, tok
 from trainer.serving.formats.exportable import Classify, Exportable
 
 SAVED_MODELS = ("float32", "bfloat16", "int8", "tokens")
+READ_TEXT = SAVED_MODELS[:-1]
 _OTHERS = {
     "tokens": tokens,
     "litert": litert,

@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.config import DataConfig
 from trainer.data.tokens import TextEncoder
+from trainer.drift.reference import TrainingTexts
 from trainer.modeling import ensemble
 from trainer.modeling.adapters import Adapter
 from trainer.modeling.ensemble import ServedForward
@@ -47,6 +48,8 @@ class Exportable:
         trained or chosen on.
       adapter: what LoRA learned, which is in the classifier too; None but for the
         format that holds it alone.
+      training: what is kept of the training texts, for later ones to be held against;
+        None: nothing is.
     """
 
     make_classifiers: tuple[MakeClassifier, ...]
@@ -60,6 +63,7 @@ class Exportable:
         default_factory=lambda: np.empty([0, 32], np.uint8)
     )
     adapter: Adapter | None = None
+    training: TrainingTexts | None = None
 
     def make_classifier(self, policy: str) -> keras.Model:
         """The only classifier, for a format that holds one.

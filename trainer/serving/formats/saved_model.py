@@ -2,6 +2,7 @@
 
     write("int8", folder, exportable)
     reader(folder, exportable)(["A fine film."]).probabilities
+    embedder(folder)(["A fine film."])              # float32 [1, hidden]
 
 The signatures are in `serving/signatures.py`, 8 bits in `quantization.py`.
 """
@@ -9,7 +10,7 @@ The signatures are in `serving/signatures.py`, 8 bits in `quantization.py`.
 from __future__ import annotations
 
 import pathlib
-from typing import Sequence
+from typing import Callable, Sequence
 
 import keras
 import numpy as np
@@ -53,3 +54,16 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
         return Answers(outputs["probabilities"].numpy(), np.array(labels))
 
     return classify
+
+
+def embedder(folder: pathlib.Path) -> Callable[[Sequence[str]], np.ndarray]:
+    """A function from texts to what `embed` gives: float32 [n, hidden]."""
+    with storage.literal(folder) as place:
+        loaded = tf.saved_model.load(str(place))
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        outputs = loaded.signatures["embed"](text=tf.constant(list(texts)))
+        vectors: np.ndarray = outputs["embedding"].numpy()
+        return vectors
+
+    return embed
