@@ -237,16 +237,13 @@ def make_material(
     lengths = tokens.lengths[texts.splits["train"].rows]
     bucket_lengths = _bucket_lengths(config, lengths, preset)
     plan = _plan(training, lengths, bucket_lengths)
-    padding = plans.padded_fraction(plan.from_step(0), lengths, bucket_lengths)
     facts = schema.from_mapping(
         DataFacts,
         {
             **_split_facts(texts, tokens, encoder),
+            **_length_facts(plan, lengths, bucket_lengths, encoder),
             "source": texts.source_facts,
             "fingerprint": texts.fingerprint(),
-            "bucket_lengths": bucket_lengths,
-            "padded_fraction": padding,
-            "longest_text": encoder.longest_text,
             "findings": findings,
         },
     )
@@ -264,6 +261,22 @@ def make_material(
             pretraining, texts, preset, encoder, tokens, data=config, training=training
         ),
     )
+
+
+def _length_facts(
+    plan: plans.TrainingPlan,
+    lengths: np.ndarray,
+    bucket_lengths: Sequence[int],
+    encoder: TextEncoder,
+) -> dict[str, Any]:
+    """What the padded lengths are, and what they cost."""
+    return {
+        "bucket_lengths": bucket_lengths,
+        "padded_fraction": plans.padded_fraction(
+            plan.from_step(0), lengths, bucket_lengths
+        ),
+        "longest_text": encoder.longest_text,
+    }
 
 
 def _bucket_lengths(
