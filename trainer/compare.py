@@ -10,14 +10,22 @@ a person who says why, and read back, like this:
     python -m trainer.compare --champion=runs/a/export --promote=3 --reason="..."
     python -m trainer.compare --champion=runs/a/export --rollback --reason="..."
     python -m trainer.compare --champion=runs/a/export --history=history.html
+    python -m trainer.compare --champion=runs/a/export --drift=files:new.txt --page=drift.html
 """
 
 from __future__ import annotations
 
-from trainer import flags, storage
+import sys
+
+from trainer import exit_codes, flags, storage
 from trainer.champion import comparing, pages
 from trainer.config import CompareConfig
-from trainer.serving import canary, promotion
+from trainer.data import unlabelled
+from trainer.drift import page, reference, report
+from trainer.serving import canary, promotion, versions
+
+# As `trainer.predict --num_drift_texts` has it by default.
+_NUM_DRIFT_TEXTS = 2000
 
 
 def main(config: CompareConfig) -> None:
@@ -27,6 +35,8 @@ def main(config: CompareConfig) -> None:
     if config.history:
         storage.write_text(storage.path(config.history), pages.history(folder))
         print(f"{len(promotion.history(folder))} events: {config.history}")
+    elif config.drift:
+        _drift(config)
     elif config.rollback:
         number = promotion.roll_back(folder, reason=config.reason)
         print(f"version {number} serves")
@@ -42,6 +52,28 @@ def main(config: CompareConfig) -> None:
         if config.page:
             storage.write_text(storage.path(config.page), pages.comparison(result))
         print(comparing.summary(result), end="")
+
+
+def _drift(config: CompareConfig) -> None:
+    """Holds new texts against those that the champion was trained on.
+
+    Raises:
+      ValueError: the model has no reference, or the texts cannot be used.
+      SystemExit: they have drifted, and --fail_on_drift.
+    """
+    folder = versions.find(config.champion)
+    reference.read(folder)
+    read = unlabelled.read_files(config.drift, config.data, flag="drift")
+    facts = report.report(
+        folder,
+        report.Draw.of(read.texts.to_pylist(), _NUM_DRIFT_TEXTS),
+        batch_size=config.batch_size,
+        gpu_memory_mib=config.gpu_memory_mib,
+    )
+    page.write(facts, config.page)
+    print(page.summary(facts, config.page), end="")
+    if facts.is_drifted and config.fail_on_drift:
+        sys.exit(exit_codes.DRIFTED)
 
 
 if __name__ == "__main__":

@@ -1875,6 +1875,15 @@ class CompareConfig:
     reason: str = setting(
         "", "Why, for the history of the versions, of --promote and --rollback."
     )
+    drift: str = setting(
+        "",
+        "Instead of a comparison: `files:PATHS` of new texts, without labels, to hold "
+        "against those that the champion was trained on, as `trainer.predict "
+        "--drift_report` does; needs --page=FILE.html.",
+    )
+    fail_on_drift: bool = setting(
+        False, "End with exit code 4 where --drift finds that the texts have drifted."
+    )
     history: str = setting(
         "",
         "Instead of a comparison: HTML file for the history of the versions of "
@@ -1883,11 +1892,6 @@ class CompareConfig:
     batch_size: int = setting(32, "Texts per call of a model.")
     gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-
-    @property
-    def compares(self) -> bool:
-        """Whether two models are compared."""
-        return not (self.promote or self.rollback or self.history)
 
     def __post_init__(self) -> None:
         _require(bool(self.champion), "--champion is required", received="none")
@@ -1898,6 +1902,7 @@ class CompareConfig:
             "--challenger": bool(self.challenger),
             "--promote": bool(self.promote),
             "--rollback": self.rollback,
+            "--drift": bool(self.drift),
             "--history": bool(self.history),
         }
         given = [flag for flag, is_given in asked.items() if is_given]
@@ -1905,6 +1910,16 @@ class CompareConfig:
             len(given) == 1,
             f"one of {', '.join(asked)} is required, and one alone",
             received=", ".join(given) or "none",
+        )
+        _require(
+            not self.drift or self.page.endswith(".html"),
+            "--drift needs --page, a file that ends with .html",
+            received=self.page or "none",
+        )
+        _require(
+            not self.fail_on_drift or bool(self.drift),
+            "--fail_on_drift needs texts to look at",
+            received="no --drift",
         )
         _require(
             not self.challenger or bool(self.data.dataset),

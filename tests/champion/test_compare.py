@@ -178,9 +178,33 @@ def test_promoted_by_hand_a_version_is_tried_first(
     assert len(promotion.history(folder)) == 1
 
 
+@pytest.mark.slow
+def test_new_texts_are_held_against_the_champions(
+    runs: dict[str, pathlib.Path], tmp_path: pathlib.Path, capsys: Any
+) -> None:
+    """Of the same kind, and of other words; the words of a page are drift's own tests."""
+    config = CompareConfig(
+        champion=str(runs["good"]),
+        drift=f"files:{tmp_path}/new.txt",
+        page=str(tmp_path / "drift.html"),
+        fail_on_drift=True,
+    )
+    alike, _ = tiny.labelled_sentences(200, seed=21)
+    (tmp_path / "new.txt").write_text("\n".join(alike))
+    compare.main(config)
+    assert "No drift is shown" in " ".join(capsys.readouterr().out.split())
+    (tmp_path / "new.txt").write_text("\n".join(["zz qq ww", "ss zz"] * 100))
+    with pytest.raises(SystemExit) as ended:
+        compare.main(config)
+    assert ended.value.code == 4
+    assert json.loads((tmp_path / "drift.json").read_text())["is_drifted"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"challenger": "", "drift": "files:a.txt"}, "--drift needs --page"),
+        ({"fail_on_drift": True}, "needs texts to look at"),
         ({"champion": ""}, "--champion is required"),
         ({"challenger": ""}, "one of --challenger, --promote, .* is required"),
         ({"promote": 3}, "one alone.*--challenger, --promote"),
