@@ -463,6 +463,10 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(lora_init_from="a", lora_rank=2, head_start="frozen"),
         ["--lora_init_from brings a head", "head_start=frozen; give one"],
     ),
+    (
+        dict(lora_init_from="a", lora_rank=2, init_from="runs/a"),
+        "both bring the head along",
+    ),
     "drop_above_one": (dict(max_accuracy_drop=1.1), ["--max_accuracy_drop", "1.1"]),
     "abstain_always": (dict(abstain_accuracy=1.1), ["--abstain_accuracy", "[0, 1]"]),
     "abstain_without_validation": (

@@ -647,6 +647,12 @@ class ModelConfig:
             received=f"head_start={self.head_start}",
             mend="give one of the two",
         )
+        _require(
+            not self.init_from,
+            "--lora_init_from and --init_from both bring the head along",
+            received=f"lora_init_from={self.lora_init_from}, init_from={self.init_from}",
+            mend="give one of the two",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
