@@ -463,9 +463,9 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(lora_init_from="a", lora_rank=2, head_start="frozen"),
         ["--lora_init_from brings a head", "head_start=frozen; give one"],
     ),
-    (
+    "two_starts": (
         dict(lora_init_from="a", lora_rank=2, init_from="runs/a"),
-        "both bring the head along",
+        ["both bring the head along", "init_from=runs/a; give one"],
     ),
     "drop_above_one": (dict(max_accuracy_drop=1.1), ["--max_accuracy_drop", "1.1"]),
     "abstain_always": (dict(abstain_accuracy=1.1), ["--abstain_accuracy", "[0, 1]"]),
