@@ -56,6 +56,7 @@ def test_pictures_are_svg_with_alternative_text() -> None:
         "Validation metrics": "80.0% at step 20",
         "Learning rate": "at most 5e-05, at step 1",
         "Gradient norm": "at most 1, at step 1",
+        "Loss of masked tokens, before fine-tuning": "",
         "Confusion matrix: texts, and % of the true label": f"{true_negative + true_positive} of 400 texts",
         "Accuracy by length": f"{shortest.accuracy:.1%} of {shortest.count}",
         "Reliability": f"accuracy {measured.reliability[-1].accuracy:.2f}",
@@ -88,6 +89,7 @@ def test_best_step_is_marked(best_step: Any) -> None:
     ids=["empty", "train", "validation"],
 )
 def test_absent_history_is_not_drawn(emptied: Any, expected: Any) -> None:
+    emptied = ["pretraining", *emptied]
     history = dataclasses.replace(HISTORY, **dict.fromkeys(emptied, ()))
     pictures = figures.learning_pictures(history, best_step=None)
     assert [picture.title for picture in pictures] == expected

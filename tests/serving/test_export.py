@@ -215,7 +215,7 @@ def test_what_lies_beside_them(
     folder, found = published
     assert sorted(os.listdir(folder)) == sorted(
         ["1", "bfloat16", "int8", "tokens", "litert", "huggingface"]
-        + ["latest", "batching_parameters.txt"]
+        + ["latest", "history", "batching_parameters.txt"]
     )
     assert (folder / "latest").read_text() == "1\n"
     batching = (folder / "batching_parameters.txt").read_text()
@@ -436,7 +436,8 @@ def test_versions_go_up_and_old_ones_go(
     (folder / "int8" / "10").mkdir(parents=True)
     settings: Any = dict(export_formats=("float32", "int8"), max_accuracy_drop=1)
     assert publish(source, folder, checks, keep_exports=2, **settings)["version"] == 11
-    kept = ["9", "11", "int8", "latest", "batching_parameters.txt", *others]
+    kept = ["9", "11", "int8", "latest", "history", "batching_parameters.txt"]
+    kept += others
     assert sorted(os.listdir(folder)) == sorted(kept)
     assert sorted(os.listdir(folder / "int8")) == ["10", "11"]
     assert versions.find(str(folder)) == folder / "11"

@@ -108,13 +108,13 @@ def test_killed_in_either_phase_it_goes_on(
     pulled_to: list[list[np.ndarray]] = []
     begin = train.run
 
-    def look(run: Any, material: Any, built: Any) -> Any:
+    def look(run: Any, material: Any, built: Any, **others: Any) -> Any:
         optimizer, variables = built.classifier.optimizer, built.classifier.variables
         centers = [c.numpy() for c in optimizer.decay_centers if c is not None]
         now = {v.numpy().tobytes() for v in variables}
         assert len(centers) > 30 and {c.tobytes() for c in centers} <= now
         pulled_to.append(centers)
-        return begin(run, material, built)
+        return begin(run, material, built, **others)
 
     monkeypatch.setattr(train, "run", look)
     report = experiment.run(whole).report

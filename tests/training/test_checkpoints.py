@@ -25,13 +25,17 @@ from trainer.training.checkpoints import Checkpoints, RunState
 STATE: dict[str, Any] = {
     "step": 12,
     "evaluated_step": 10,
+    "watched_step": 5,
     "best_score": 0.1 + 0.2,
     "best_step": 9,
     "num_evaluations_since_best": 2,
     "stopped_early": True,
+    "lost_general": True,
     "pending": [[0.7, 1 / 3], [2 / 3, 1e-9]],
     "train_secs": 12.345678901234567,
     "data_fingerprint": {"train": "ab", "test": "cd"},
+    "phase": "pretraining",
+    "start_digest": "ef",
 }
 
 

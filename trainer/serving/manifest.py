@@ -110,10 +110,19 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def status(folder: Path) -> str:
-    """ "promoted", "held" or "forced"; a model without a word on it is promoted."""
-    if not (folder / FILE_NAME).is_file():
+    """One of "promoted", "held", "forced"; promoted where nothing says otherwise.
+
+    What else is wrong with a manifest is for `read` and `verify` to say.
+    """
+    place = folder / FILE_NAME
+    if not place.is_file():
         return PROMOTED
-    return str(read(folder).get("status", PROMOTED))
+    try:
+        content = json_text.parse(place.read_text(encoding="utf-8"))
+    except ValueError:
+        return PROMOTED
+    found = content.get("status") if isinstance(content, dict) else None
+    return found if found in (HELD, FORCED) else PROMOTED
 
 
 def set_status(folder: Path, new: str, *, reason: str) -> None:

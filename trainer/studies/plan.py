@@ -62,7 +62,7 @@ class FinishedRun:
         total: float = sum(
             value
             for name, value in timing.items()
-            if name.endswith("_secs") and name != "train_steps_secs"
+            if name.endswith("_secs") and name != "train_steps_secs" and value
         )
         return total
 
