@@ -33,6 +33,21 @@ def test_it_reads_what_is_there_and_no_noise(
     assert (probe(noise, labels, num_classes=3, seed=0).answers == labels).mean() < 0.5
 
 
+def test_no_text_is_answered_by_a_probe_that_has_seen_it() -> None:
+    """Ten texts with a wrong label, each marked: only who has seen one gets it right."""
+    generator = np.random.default_rng(4)
+    labels = np.arange(N).astype(np.int32) % 2
+    vectors = np.zeros((N, 12), np.float32)
+    vectors[:, 0] = 2.0 * labels - 1 + generator.normal(0, 0.2, N)
+    marked = np.arange(0, 100, 10)
+    vectors[marked, np.arange(2, 12)] = 30.0
+    wrong = labels.copy()
+    wrong[marked] = 1 - wrong[marked]
+    probed = probe(vectors, wrong, num_classes=2, seed=0)
+    assert (probed.answers == labels)[marked].all()
+    assert (probed.answers == wrong).mean() > 0.9
+
+
 def test_turned_vectors_lose_the_old_probe_and_not_a_new_one(
     vectors: np.ndarray, labels: np.ndarray
 ) -> None:
