@@ -253,7 +253,12 @@ def test_an_ensemble_that_was_cut_off_is_published_at_the_next_start(
     processes.kill_when(start(config), (export / ".1.claimed").is_dir)
     assert not (export / "latest").exists()
     driver.run(config)
-    assert sorted(os.listdir(export)) == ["1", "batching_parameters.txt", "latest"]
+    assert sorted(os.listdir(export)) == [
+        "1",
+        "batching_parameters.txt",
+        "history",
+        "latest",
+    ]
     assert manifest.verify(export / "1")
     texts = tiny.labelled_sentences(5)[0]
     there = predictor.load(f"{with_ensemble.study_dir}/export")(texts)
