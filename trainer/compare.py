@@ -61,7 +61,7 @@ def _drift(config: CompareConfig) -> None:
       ValueError: the model has no reference, or the texts cannot be used.
       SystemExit: they have drifted, and --fail_on_drift.
     """
-    folder = versions.find(config.champion)
+    folder = versions.find(config.champion, flag="champion")
     reference.read(folder)
     read = unlabelled.read_files(config.drift, config.data, flag="drift")
     facts = report.report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.champion.verdicts import holm, texts_to_settle, verdict
+from trainer.champion.verdicts import texts_to_settle, verdict
 from trainer.evaluation.comparisons import Paired
 
 
@@ -91,9 +91,3 @@ def test_what_is_settled_needs_no_more_texts() -> None:
     assert texts_to_settle(paired(20, 20, 1000), margin=0.0) is None
     no_difference = texts_to_settle(paired(0, 0, 100), margin=0.01)
     assert no_difference is not None and 100 < no_difference < 1000
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm([]) == []

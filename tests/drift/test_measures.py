@@ -7,6 +7,7 @@ import pytest
 import scipy.stats
 
 from trainer.drift import measures
+from trainer.evaluation import comparisons
 
 _SHARES = np.array([0.5, 0.3, 0.15, 0.05])
 _NUM_TRIALS = 200
@@ -57,7 +58,7 @@ def test_all_measures_together_raise_few_alarms() -> None:
             ).p_value
             for column in range(4)
         ]
-        alarms += min(measures.holm(p_values)) <= _LEVEL
+        alarms += min(comparisons.holm(p_values)) <= _LEVEL
     assert alarms <= _MOST_ALARMS
 
 
@@ -116,14 +117,6 @@ def test_equal_vectors_are_not_told_apart() -> None:
     ones = np.ones([60, 3])
     found = measures.compare_vectors(ones, ones, seed=0, num_permutations=99)
     assert found.size == 0.5 and found.p_value == 1.0
-
-
-def test_holm() -> None:
-    """The example of Holm's step-down: each by the number that is left, never falling."""
-    assert measures.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx(
-        [0.03, 0.06, 0.06, 0.02]
-    )
-    assert measures.holm([0.7, 0.9]) == [1.0, 1.0] and measures.holm([]) == []
 
 
 _RATES = np.array([[0.8, 0.15, 0.05], [0.05, 0.8, 0.15], [0.03, 0.07, 0.9]])

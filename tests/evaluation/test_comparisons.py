@@ -115,3 +115,11 @@ def test_evenly() -> None:
     shown = comparisons.evenly(positions, 10)
     assert shown[0] == 0 and shown[-1] == 297 and len(set(shown.tolist())) == 10
     assert comparisons.evenly(positions[:4], 10).tolist() == [0, 3, 6, 9]
+
+
+def test_holm() -> None:
+    """The example of Holm's step-down: each by the number that is left, never falling."""
+    assert comparisons.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx(
+        [0.03, 0.06, 0.06, 0.02]
+    )
+    assert comparisons.holm([0.7, 0.9]) == [1.0, 1.0] and comparisons.holm([]) == []

@@ -161,10 +161,10 @@ KEYS = {
     ),
     "start": "source path sha256 label_names new_labels notes tells_seen_texts",
     "champion": (
-        "path sentence split verdict margin num_texts num_left_out champion "
-        "champion_interval_95 challenger challenger_interval_95 difference interval_95 "
-        "mcnemar_p num_discordant num_only_champion_right num_only_challenger_right "
-        "texts_to_settle slices"
+        "verdict margin num_texts num_left_out champion champion_interval_95 "
+        "challenger challenger_interval_95 difference interval_95 mcnemar_p "
+        "num_discordant num_only_champion_right num_only_challenger_right "
+        "texts_to_settle slices path sentence split"
     ),
     "champion.slices[]": (
         "slice value num_texts champion challenger difference interval_95 p_holm "

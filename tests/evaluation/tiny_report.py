@@ -453,7 +453,7 @@ CHALLENGE = schema.Challenge(
     num_only_challenger_right=51,
     texts_to_settle=None,
     slices=(
-        schema.ChallengedSlice(
+        schema.SliceContest(
             slice="label",
             value="good",
             num_texts=250,

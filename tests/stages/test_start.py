@@ -350,8 +350,10 @@ def test_killed_and_continued_without_its_source_equals_undisturbed(
     facts = manifest.read(version)
     assert facts["start"] == other["start"]
     assert facts["data"]["replayed"] == replayed
-    before = seen_texts.read(pathlib.Path(source.report["export"]["path"]))
-    after = seen_texts.read(version)
+    before = seen_texts.read(
+        pathlib.Path(source.report["export"]["path"]) / seen_texts.FILE_NAME
+    )
+    after = seen_texts.read(version / seen_texts.FILE_NAME)
     assert before is not None and after is not None
     assert np.isin(before, after).all() and len(after) > len(before)
     assert (folder / "seen_texts.bin").read_bytes() == after.tobytes()

@@ -19,12 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.champion import model as models
-from trainer.champion.contest import Contest, SliceContest, judge, word_slices
+from trainer.champion.contest import judge, word_slices
 from trainer.champion.model import Model
 from trainer.config import CompareConfig, DataConfig
 from trainer.data import places, sources
 from trainer.data.duplicates import normalized_digests
 from trainer.data.text_dataset import TextDataset
+from trainer.evaluation.schema import Contest, SliceContest
 from trainer.evaluation.worth import signed_points
 from trainer.messages import message
 from trainer.serving import seen_texts

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
-from trainer import console, storage
+from trainer import storage
 from trainer.json_text import parse
 from trainer.messages import message
 from trainer.serving import manifest, predictor, seen_texts, versions
@@ -61,16 +61,13 @@ class Model:
           ValueError: it refuses one.
         """
         numbers = {name: number for number, name in enumerate(self.label_names)}
-        labels: list[int] = []
-        probabilities: list[list[float]] = []
-        starts = range(0, len(texts), batch_size)
-        for start in console.progress(
-            starts, description, unit="batches", total=len(starts)
-        ):
-            for answer in self.predict(list(texts[start : start + batch_size])):
-                labels.append(numbers[answer["label"]])
-                probabilities.append(answer["probabilities"])
-        return Answers(np.array(labels, np.int32), np.array(probabilities, np.float32))
+        said = predictor.in_batches(
+            self.predict, texts, batch_size=batch_size, description=description
+        )
+        return Answers(
+            np.array([numbers[each["label"]] for each in said], np.int32),
+            np.array([each["probabilities"] for each in said], np.float32),
+        )
 
 
 def load(location: str, *, flag: str, gpu_memory_mib: int = 0) -> Model:
@@ -89,7 +86,7 @@ def load(location: str, *, flag: str, gpu_memory_mib: int = 0) -> Model:
     return Model(
         folder=folder,
         facts=facts,
-        seen=seen_texts.read(folder),
+        seen=seen_texts.read(folder / seen_texts.FILE_NAME),
         predict=predictor.load(
             str(folder), gpu_memory_mib=gpu_memory_mib, may_be_held=True
         ),
@@ -123,7 +120,7 @@ def place(location: str, *, flag: str) -> Path:
         return moved if versions.is_version(moved) else storage.path(export["path"])
     if flag == "challenger" and versions.numbers(folder):
         return folder / str(max(versions.numbers(folder)))
-    return versions.find(location, may_be_held=True)
+    return versions.find(location, may_be_held=True, flag=flag)
 
 
 def described(folder: Path, *, flag: str) -> dict[str, Any]:

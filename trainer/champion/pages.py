@@ -17,7 +17,8 @@ from trainer import templates
 from trainer.champion import comparing
 from trainer.champion.comparing import Compared
 from trainer.evaluation import figures, worth
-from trainer.evaluation.figures import Picture
+from trainer.evaluation.figures import BLUE, GREY, ORANGE, Picture
+from trainer.evaluation.slices import shorten_middle
 from trainer.serving import promotion, versions
 from trainer.storage import Path
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 # More would hide the rest of the page; --output has them all.
 _MAX_TEXTS = 50
-_MAX_CHARACTERS = 400
 
 
 def comparison(compared: Compared) -> str:
@@ -59,7 +59,7 @@ def history(folder: Path) -> str:
     """
     events = list(reversed(promotion.history(folder)))
     if not events and not versions.numbers(folder):
-        raise versions.no_model(folder, "no version in it")
+        raise versions.no_model(folder, "no version in it", flag="champion")
     return _render(
         "history.html.jinja",
         folder=str(folder),
@@ -78,11 +78,11 @@ def _slices_picture(compared: Compared) -> Picture | None:
 
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
-        axes.axvline(0, color="#767676", linestyle="--", linewidth=1)
+        axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
         for row, each in enumerate(shown):
             low, high = each.interval_95
             value = 100 * each.difference
-            color = "#D55E00" if each.is_worse else "#0072B2"
+            color = ORANGE if each.is_worse else BLUE
             spans = [[max(0.0, value - 100 * low)], [max(0.0, 100 * high - value)]]
             axes.errorbar([value], [row], xerr=spans, fmt="o", color=color, capsize=4)
         names = [
@@ -111,17 +111,10 @@ def _environment() -> jinja2.Environment:
         here, here.parent / "evaluation", autoescape=True
     )
     environment.filters.update(
-        percent=lambda value: f"{value:.1%}", points=_points, short=_short
+        percent=lambda value: f"{value:.1%}", points=_points, short=shorten_middle
     )
     return environment
 
 
 def _points(value: float) -> str:
     return worth.signed_points(value)
-
-
-def _short(text: str) -> str:
-    if len(text) <= _MAX_CHARACTERS:
-        return text
-    half = _MAX_CHARACTERS // 2
-    return f"{text[:half]} … {text[-half:]}"

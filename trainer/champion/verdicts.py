@@ -2,7 +2,6 @@
 
     verdict(paired, margin=0.01, is_same=False)     # "better", "not_worse", "undecided" …
     texts_to_settle(paired, margin=0.01)            # 3,200, or None: it is settled
-    holm([0.001, 0.04, 0.03])                       # adjusted p-values
 
 There are four answers and not two. With 500 texts "it is not significantly worse" lets
 two of three losses of 2 points through, and "it is shown not to be worse" refuses two
@@ -12,13 +11,11 @@ of three equals: where the texts cannot tell, the verdict says so.
 from __future__ import annotations
 
 import math
-from typing import Literal, Sequence
 
 import scipy.special
 
 from trainer.evaluation.comparisons import Paired
-
-Verdict = Literal["better", "not_worse", "undecided", "worse"]
+from trainer.evaluation.schema import Verdict
 
 _POWER = 0.8
 _CONFIDENCE = 0.975
@@ -75,18 +72,3 @@ def texts_to_settle(paired: Paired, *, margin: float) -> int | None:
     ]
     # What was seen by chance may promise less than there is already.
     return max(min(needed), count + 1) if needed else None
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number, in the order given.
-
-    Holm 1979, "A simple sequentially rejective multiple test procedure": those below a
-    level hold all together at that level.
-    """
-    order = sorted(range(len(p_values)), key=lambda each: p_values[each])
-    adjusted = [1.0] * len(p_values)
-    largest = 0.0
-    for rank, position in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * p_values[position]))
-        adjusted[position] = largest
-    return adjusted

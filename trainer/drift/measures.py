@@ -3,7 +3,6 @@
     compared = compare_counts(reference_counts, new_counts, seed=0)
     compared.size, compared.chance_size, compared.p_value
     compare_vectors(reference_vectors, new_vectors, seed=0).size    # 0.5: not told apart
-    holm([0.001, 0.2])                                              # [0.002, 0.2]
     estimated = label_shares(confusion, answered_counts, seed=0)
 
 Every test is one by permutation: where both samples are drawn independently from one
@@ -155,20 +154,6 @@ def compare_vectors(
         p_value=_p_value(size, areas),
         scores=scores[is_new, 0],
     )
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted for their number (Holm 1979).
-
-    With those that are at most x taken for drift, the chance to take one wrongly is x
-    at most, however the measures depend on each other.
-    """
-    order = np.argsort(p_values, kind="stable")
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.maximum.accumulate(np.asarray(p_values)[order] * factors)
-    result = np.empty(len(p_values))
-    result[order] = np.minimum(adjusted, 1.0)
-    return [float(value) for value in result]
 
 
 def label_shares(confusion: np.ndarray, answered: np.ndarray, *, seed: int) -> Shares:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 100
 # Okabe and Ito's, as in `evaluation/figures.py`: the reference, and what is new.
-_REFERENCE, _NEW, _GREY = "#0072B2", "#D55E00", "#767676"
+_REFERENCE, _NEW, _GREY = figures.BLUE, figures.ORANGE, figures.GREY
 # More labels than this are in the table, not in the pictures.
 _MOST_LABELS = 20
 _TITLES = {

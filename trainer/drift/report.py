@@ -14,6 +14,7 @@ what is held against in `reference.py`, the page in `page.py`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import random
@@ -21,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
 
 import numpy as np
 
-from trainer import console
 from trainer.drift import measures, reference as references
 from trainer.drift.measures import Compared
 from trainer.drift.reference import Reference
@@ -32,6 +32,7 @@ from trainer.drift.schema import (
     Measure,
     MeasureName,
 )
+from trainer.evaluation import comparisons
 from trainer.evaluation.figures import one_line
 from trainer.messages import message
 from trainer.serving import manifest, predictor
@@ -217,25 +218,24 @@ def _ask(
     model: Any, labels: Sequence[str], texts: Sequence[str], *, batch_size: int
 ) -> _Asked:
     """Asks a loaded SavedModel for all that is compared."""
-    answered = _in_batches(
+    ask = functools.partial(predictor.in_batches, batch_size=batch_size)
+    answered = ask(
         predictor.Predictor(model.signatures["serving_default"]),
         texts,
-        batch_size,
-        "answers for the drift report",
+        description="answers for the drift report",
     )
     numbers = {label: number for number, label in enumerate(labels)}
-    counted = _in_batches(
-        _token_counter(model), texts, batch_size, "tokens for the drift report"
+    counted = ask(
+        _token_counter(model), texts, description="tokens for the drift report"
     )
     # As in the reference: a copy on both sides of a fold would be told by heart.
     different = list(dict.fromkeys(texts))
     generator = random.Random(_SEED)
     chosen = generator.sample(different, min(len(different), _MOST_VECTORS))
-    embedded = _in_batches(
+    embedded = ask(
         predictor.Predictor(model.signatures["embed"]),
         chosen,
-        batch_size,
-        "vectors for the drift report",
+        description="vectors for the drift report",
     )
     full, read, unknown = np.array(counted, np.int64).T
     vectors = np.array([each["embedding"] for each in embedded], np.float32)
@@ -257,21 +257,6 @@ def _token_counter(model: Any) -> Callable[[list[str]], list[tuple[int, int, int
         return list(zip(*(counts[name].numpy().tolist() for name in names)))
 
     return count
-
-
-def _in_batches(
-    function: Callable[[list[str]], list[Any]],
-    texts: Sequence[str],
-    batch_size: int,
-    description: str,
-) -> list[Any]:
-    starts = range(0, len(texts), batch_size)
-    results: list[Any] = []
-    for start in console.progress(
-        starts, description, unit="batches", total=len(starts)
-    ):
-        results += function(list(texts[start : start + batch_size]))
-    return results
 
 
 def _counts(
@@ -334,7 +319,7 @@ def _measures(
     numbers: dict[MeasureName, tuple[int, int]],
 ) -> tuple[Measure, ...]:
     adjusted = dict(
-        zip(compared, measures.holm([each.p_value for each in compared.values()]))
+        zip(compared, comparisons.holm([each.p_value for each in compared.values()]))
     )
     results = []
     for name, title in TITLES.items():

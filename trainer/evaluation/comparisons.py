@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, Sequence
 
 import numpy as np
 import scipy.optimize
@@ -156,6 +156,21 @@ def _tango_score(
     share = max((root - linear) / (4 * count), 0.0)
     variance = count * (2 * share + difference * (1 - difference))
     return distance / math.sqrt(variance) if variance > 0 else math.inf
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number, in the order given.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure": those below a
+    level hold all together at that level.
+    """
+    order = sorted(range(len(p_values)), key=lambda each: p_values[each])
+    adjusted = [1.0] * len(p_values)
+    largest = 0.0
+    for rank, position in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[position]))
+        adjusted[position] = largest
+    return adjusted
 
 
 def evenly(positions: np.ndarray, limit: int) -> np.ndarray:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
 # Okabe and Ito 2008, "Color Universal Design": told apart by the colour-blind.
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 # For up to ten curves: the same hues again, dashed.
-_CURVE_COLORS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#56B4E9")
+_CURVE_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9")
 # Above this a confusion matrix shows colours instead of numbers.
 _MAX_NUMBERED_CLASSES = 10
 # Up to so many classes there is room for shares beside the counts.
@@ -53,7 +53,7 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "axes.edgecolor": _GREY,
+    "axes.edgecolor": GREY,
     "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
     "legend.frameon": False,
@@ -246,7 +246,7 @@ def _start_at_zero(axes: Axes) -> None:
 
 def _mark_best_step(axes: Axes, best_step: int | None) -> None:
     if best_step is not None:
-        axes.axvline(best_step, color=_GREY, linestyle="--", label="best step")
+        axes.axvline(best_step, color=GREY, linestyle="--", label="best step")
 
 
 def _finish_curves(figure: MatplotlibFigure, axes: Axes) -> None:
@@ -270,10 +270,10 @@ def _loss_picture(
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
         if train:
-            _plot(axes, train, "loss", color=_BLUE, linewidth=1, label="training")
+            _plot(axes, train, "loss", color=BLUE, linewidth=1, label="training")
         if validation:
             _plot(
-                axes, validation, "loss", color=_ORANGE, marker="o", label="validation"
+                axes, validation, "loss", color=ORANGE, marker="o", label="validation"
             )
         _mark_best_step(axes, best_step)
         _start_at_zero(axes)
@@ -295,9 +295,9 @@ def _validation_picture(
     validation: Sequence[schema.ValidationRecord], best_step: int | None
 ) -> Picture:
     lines = [
-        ("accuracy", "accuracy", _BLUE, "o"),
-        ("f1_macro", "F1 macro", _ORANGE, "s"),
-        ("mcc", "MCC", _GREEN, "^"),
+        ("accuracy", "accuracy", BLUE, "o"),
+        ("f1_macro", "F1 macro", ORANGE, "s"),
+        ("mcc", "MCC", GREEN, "^"),
     ]
 
     def draw(figure: MatplotlibFigure) -> None:
@@ -320,7 +320,7 @@ def _series_picture(
 ) -> Picture:
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
-        _plot(axes, records, name, color=_BLUE, linewidth=1)
+        _plot(axes, records, name, color=BLUE, linewidth=1)
         _start_at_zero(axes)
         axes.ticklabel_format(axis="y", scilimits=(-2, 4))
         axes.set_xlabel("step")
@@ -396,7 +396,7 @@ def _error_bars(
 ) -> None:
     """Accuracies as points with their intervals as bars."""
     spans = _spans(accuracies, intervals)
-    axes.errorbar(positions, accuracies, yerr=spans, fmt="o", color=_BLUE, capsize=4)
+    axes.errorbar(positions, accuracies, yerr=spans, fmt="o", color=BLUE, capsize=4)
 
 
 def _spans(
@@ -422,7 +422,7 @@ def _named_bars_picture(
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
         if zero:
-            axes.axvline(0, color=_GREY, linestyle="--", linewidth=1)
+            axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
         for row, (value, interval) in enumerate(values.values()):
             percent = 100 * value
             low, high = (100 * end for end in interval or (value, value))
@@ -431,7 +431,7 @@ def _named_bars_picture(
                 [row],
                 xerr=_spans([percent], [(low, high)]),
                 fmt="o",
-                color=_BLUE if row or zero else _ORANGE,
+                color=BLUE if row or zero else ORANGE,
                 capsize=4,
             )
         names = [one_line(name, 24) for name in values]
@@ -466,19 +466,19 @@ def _layers_picture(kept: schema.Kept) -> Picture:
         plot(
             axes,
             "alike (CKA)",
-            _BLUE,
+            BLUE,
             [each.alikeness for each in kept.layers],
             [each.alikeness_of_halves for each in kept.layers],
         )
         plot(
             axes,
             "neighbours kept",
-            _ORANGE,
+            ORANGE,
             [each.neighbour_overlap for each in kept.layers],
             [each.neighbour_overlap_of_halves for each in kept.layers],
         )
         if kept.chance_overlap is not None:
-            axes.axhline(kept.chance_overlap, color=_GREY, linestyle="--", linewidth=1)
+            axes.axhline(kept.chance_overlap, color=GREY, linestyle="--", linewidth=1)
         axes.set_xticks(numbers, ["embeddings", *map(str, numbers[1:])], fontsize=9)
         axes.set_xlabel("layer")
         axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.05)
@@ -525,8 +525,8 @@ def _watched_picture(kept: schema.Kept) -> Picture:
 
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
-        axes.axhline(100 * first, color=_GREY, linestyle="--", linewidth=1)
-        axes.plot(steps, [100 * each for each in accuracies], color=_BLUE, marker="o")
+        axes.axhline(100 * first, color=GREY, linestyle="--", linewidth=1)
+        axes.plot(steps, [100 * each for each in accuracies], color=BLUE, marker="o")
         axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("step")
         axes.set_ylabel("accuracy, %")
@@ -570,7 +570,7 @@ def _curves_picture(
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
         if diagonal:
-            axes.plot((0, 1), (0, 1), color=_GREY, linestyle=":", linewidth=1)
+            axes.plot((0, 1), (0, 1), color=GREY, linestyle=":", linewidth=1)
         for index, curve in enumerate(curves):
             round_, color = divmod(index, len(_CURVE_COLORS))
             axes.plot(
@@ -625,7 +625,7 @@ def _risk_coverage_picture(curve: schema.Curve) -> Picture:
         axes = figure.add_subplot()
         percents = [[100 * value for value in values] for values in (curve.x, curve.y)]
         is_short = len(curve.x) <= _MAX_MARKED_POINTS
-        axes.plot(*percents, color=_BLUE, marker="o" if is_short else None)
+        axes.plot(*percents, color=BLUE, marker="o" if is_short else None)
         axes.set(xlim=(-2, 102), xlabel="answered, the surest first, %")
         axes.set_ylabel("wrong of these, %")
         # Room above 0 where nothing is wrong.
@@ -654,12 +654,12 @@ def _histogram_picture(split: schema.SplitFacts, limit: int) -> Picture:
             [row.count for row in bins],
             [min(row.upper, right) - row.lower for row in bins],
             align="edge",
-            color=_BLUE,
+            color=BLUE,
             edgecolor="white",
             linewidth=0.5,
         )
         if is_near:
-            axes.axvline(limit, color=_ORANGE, linestyle="--", label=f"read: {limit:,}")
+            axes.axvline(limit, color=ORANGE, linestyle="--", label=f"read: {limit:,}")
             figure.legend(loc="outside upper center", fontsize=9)
         more = "; the last bar: all that are longer" if is_open else ""
         axes.set(xlabel=f"tokens of a text{more}", ylabel="texts")
@@ -687,9 +687,7 @@ def _reliability_picture(bins: Sequence[schema.ReliabilityBin]) -> Picture:
 
     def draw(figure: MatplotlibFigure) -> None:
         curve, histogram = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        curve.plot(
-            (0, 1), (0, 1), color=_GREY, linestyle="--", label="as sure as right"
-        )
+        curve.plot((0, 1), (0, 1), color=GREY, linestyle="--", label="as sure as right")
         intervals = [
             wilson_interval(round(accuracy * count), count)
             for _, accuracy, count in points
@@ -701,7 +699,7 @@ def _reliability_picture(bins: Sequence[schema.ReliabilityBin]) -> Picture:
         widths = [row.upper - row.lower for row in bins]
         heights = [row.count for row in bins]
         histogram.bar(
-            lefts, heights, widths, align="edge", color=_BLUE, edgecolor="white"
+            lefts, heights, widths, align="edge", color=BLUE, edgecolor="white"
         )
         histogram.set_ylabel("texts")
         histogram.set_xlabel("confidence")

@@ -42,6 +42,8 @@ _T = TypeVar("_T")
 
 # The low and the high end of a 95% confidence interval.
 Interval = tuple[float, float]
+# Of a challenger beside a champion; see `champion/verdicts.py`.
+Verdict = Literal["better", "not_worse", "undecided", "worse"]
 # Why a text is shown as a sample.
 SampleChoice = Literal["given", "surest right", "surest wrong", "nearest to the border"]
 # Facts by name: versions of Python and packages, "system", "processor",
@@ -797,8 +799,17 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ChallengedSlice:
-    """The trained model beside the champion on a slice; see `champion/contest.py`."""
+class SliceContest:
+    """The two models on the texts of a slice.
+
+    Attributes:
+      slice: what the texts have in common: "label", "words", or a column.
+      value: of it.
+      difference: of accuracies, challenger minus champion.
+      p_holm: McNemar's exact p, corrected for the number of slices.
+      is_worse: whether a loss is shown.
+      blocks: whether it holds the challenger back: it is worse, and large enough.
+    """
 
     slice: str
     value: str
@@ -813,19 +824,28 @@ class ChallengedSlice:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Challenge:
-    """The trained model beside the one that serves; see `champion/contest.py`.
+class Contest:
+    """The two models on the same texts.
 
     Attributes:
-      path: of the champion's version.
-      sentence: the verdict in words.
-      split: whose texts both answered, but for those that the champion has seen.
+      verdict: of all texts.
+      margin: a loss that would be borne.
+      num_texts: that both answered, and neither was trained or chosen on.
+      num_left_out: texts that one of them was.
+      champion: accuracy.
+      champion_interval_95: Wilson's; likewise of the challenger.
+      difference: of accuracies, challenger minus champion.
+      interval_95: of the difference, paired by text.
+      mcnemar_p: McNemar's exact test, two-sided.
+      num_discordant: texts on which exactly one of them is right.
+      num_only_champion_right: of these.
+      num_only_challenger_right: of these.
+      texts_to_settle: how many texts would probably end "undecided"; None: it is settled,
+        or none would.
+      slices: those that lose most first.
     """
 
-    path: str
-    sentence: str
-    split: str
-    verdict: Literal["better", "not_worse", "undecided", "worse"]
+    verdict: Verdict
     margin: float
     num_texts: int
     num_left_out: int
@@ -840,7 +860,27 @@ class Challenge:
     num_only_champion_right: int
     num_only_challenger_right: int
     texts_to_settle: int | None
-    slices: tuple[ChallengedSlice, ...]
+    slices: tuple[SliceContest, ...]
+
+    @property
+    def blocking(self) -> tuple[SliceContest, ...]:
+        """The slices that hold the challenger back."""
+        return tuple(each for each in self.slices if each.blocks)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Challenge(Contest):
+    """The trained model, as the challenger, beside the one that serves.
+
+    Attributes:
+      path: of the champion's version.
+      sentence: the verdict in words.
+      split: whose texts both answered, but for those that the champion has seen.
+    """
+
+    path: str
+    sentence: str
+    split: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

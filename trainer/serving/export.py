@@ -427,7 +427,7 @@ def _complete(
     # That of a checkpoint lies where Hugging Face's hub looks for it.
     card = "README.md" if name in ("huggingface", "peft") else "MODEL_CARD.md"
     (folder / card).write_text(model_card.render(facts), encoding="utf-8")
-    seen_texts.write(folder, exportable.seen_texts)
+    seen_texts.write(folder / seen_texts.FILE_NAME, exportable.seen_texts)
     manifest.write(folder, facts)
 
 

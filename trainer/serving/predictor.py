@@ -292,6 +292,23 @@ def load_model(folder: Path, *, gpu_memory_mib: int = 0) -> Any:
         ) from error
 
 
+def in_batches(
+    ask: Callable[[list[str]], Sequence[Any]],
+    texts: Sequence[str],
+    *,
+    batch_size: int,
+    description: str,
+) -> list[Any]:
+    """What is said of each text, asked `batch_size` at a time, with a progress line."""
+    starts = range(0, len(texts), batch_size)
+    results: list[Any] = []
+    for start in console.progress(
+        starts, description, unit="batches", total=len(starts)
+    ):
+        results += ask(list(texts[start : start + batch_size]))
+    return results
+
+
 def _check_signature(signatures: Any, name: str, folder: Path) -> None:
     inputs = {
         each: signatures[each].structured_input_signature[1] for each in signatures

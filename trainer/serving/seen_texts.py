@@ -1,7 +1,7 @@
 """Which texts a model has seen, so that another is not compared with it on them.
 
-    write(folder, normalized_digests)               # of training and validation texts
-    seen = read(folder)                             # uint64, or None: not written
+    write(folder / FILE_NAME, numbers(normalized_digests(texts)))
+    seen = read(folder / FILE_NAME)                 # uint64, or None: not written
     is_seen(seen, normalized_digests(texts))        # bool [n]
 
 Beside an exported model lie 64 bits of a hash of each text, and no text. Where a model
@@ -10,26 +10,22 @@ has seen a million texts, one in 18 million million others is taken for one of t
 
 from __future__ import annotations
 
-import pathlib
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:  # It imports TensorFlow.
-    from trainer.storage import Path
+from trainer import storage
+from trainer.storage import Path
 
 FILE_NAME = "seen_texts.bin"
 _DTYPE = np.dtype("<u8")
 
 
-def write(folder: pathlib.Path, digests: np.ndarray) -> None:
-    """Writes the file; digests: uint8 [n, 32], of normal forms (`duplicates.py`)."""
-    (folder / FILE_NAME).write_bytes(np.unique(numbers(digests)).tobytes())
+def write(place: Path, seen: np.ndarray) -> None:
+    """Writes the file; seen: uint64, as `numbers` gives them."""
+    storage.write_bytes(place, np.unique(seen).astype(_DTYPE).tobytes())
 
 
-def read(folder: Path) -> np.ndarray | None:
-    """uint64, ascending; None: an export of an older version, which does not tell."""
-    place = folder / FILE_NAME
+def read(place: Path) -> np.ndarray | None:
+    """uint64, ascending; None: there is no such file, as in older exports."""
     if not place.is_file():
         return None
     with place.open("rb") as file:
@@ -42,6 +38,6 @@ def is_seen(seen: np.ndarray, digests: np.ndarray) -> np.ndarray:
 
 
 def numbers(digests: np.ndarray) -> np.ndarray:
-    """uint64 [n], the first bytes of each digest."""
+    """uint64 [n], the first bytes of each digest of a normal form, uint8 [n, 32]."""
     first = np.ascontiguousarray(digests[:, : _DTYPE.itemsize])
     return first.view(_DTYPE).reshape(-1)

@@ -152,13 +152,16 @@ def is_version(folder: Path) -> bool:
     return any((folder / name).is_file() for name in (SAVED_MODEL, manifest.FILE_NAME))
 
 
-def find(location: str, *, may_be_held: bool = False) -> Path:
+def find(
+    location: str, *, may_be_held: bool = False, flag: str = "saved_model"
+) -> Path:
     """The folder of one version of a model, to load or to verify.
 
     Args:
       location: such a folder, or one of numbered ones, or its file `latest`; then it is
         the one that the file `latest` names, else the highest number that is not held.
       may_be_held: whether a version that is held may be meant, by its own folder.
+      flag: that names it, for messages.
 
     Raises:
       ValueError: there is none, or it is held.
@@ -168,47 +171,52 @@ def find(location: str, *, may_be_held: bool = False) -> Path:
         folder = folder.parent
     if is_version(folder):
         if not may_be_held:
-            _refuse_held(folder)
+            _refuse_held(folder, flag)
         return folder
     if not folder.is_dir():
-        raise no_model(folder, "no such folder")
+        raise no_model(folder, "no such folder", flag=flag)
     latest = folder / LATEST
     if latest.is_file():
         number, reason = latest.read_text(encoding="utf-8").strip(), f"by {latest}"
         if not _is_number(number) or not is_version(folder / number):
             raise no_model(
-                latest, f"it names {shown(number)}, which is no version there"
+                latest,
+                f"it names {shown(number)}, which is no version there",
+                flag=flag,
             )
     else:
-        highest = _highest(folder)
+        highest = _highest(folder, flag)
         if highest is None:
             raise no_model(
                 folder,
                 "all versions in it are held",
                 mend=_PROMOTE.format(folder=folder, number="NUMBER"),
+                flag=flag,
             )
         number, reason = highest, "the highest number"
     _logger.info("%s: version %s (%s).", folder, number, reason)
     return folder / number
 
 
-def no_model(place: Path, received: str, mend: str = "") -> ValueError:
+def no_model(
+    place: Path, received: str, mend: str = "", *, flag: str = "saved_model"
+) -> ValueError:
     """The error for a place that holds no model."""
     return ValueError(
         message(
-            "--saved_model must be the folder of a SavedModel, or one of numbered ones",
+            f"--{flag} must be the folder of a SavedModel, or one of numbered ones",
             received=f"{place}: {received}",
             mend=mend,
         )
     )
 
 
-def _refuse_held(version: Path) -> None:
+def _refuse_held(version: Path, flag: str) -> None:
     if manifest.status(version) != manifest.HELD:
         return
     raise ValueError(
         message(
-            "--saved_model must be a version that is promoted",
+            f"--{flag} must be a version that is promoted",
             received=f"{version}, which is held:"
             f" {manifest.read(version).get('status_reason')}",
             mend="give the folder above it for the version that serves, or promote this"
@@ -217,13 +225,13 @@ def _refuse_held(version: Path) -> None:
     )
 
 
-def _highest(folder: Path) -> str | None:
+def _highest(folder: Path, flag: str = "saved_model") -> str | None:
     """The highest number that is complete and not held; None: all are held."""
     versions = [path.name for path in folder.iterdir() if is_version(path)]
     numbered = [name for name in versions if _is_number(name)]
     if not numbered:
         hint = f" (did you mean {folder / max(versions)}?)" if versions else ""
-        raise no_model(folder, f"no {SAVED_MODEL} in it{hint}")
+        raise no_model(folder, f"no {SAVED_MODEL} in it{hint}", flag=flag)
     by_number = sorted(numbered, key=int, reverse=True)
     is_held = (manifest.status(folder / name) == manifest.HELD for name in by_number)
     return next((name for name, held in zip(by_number, is_held) if not held), None)

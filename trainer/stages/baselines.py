@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import operator
 import pathlib
 from typing import Any, Callable, Mapping
 
@@ -30,14 +31,12 @@ from trainer.evaluation.schema import (
     Disagreement,
 )
 from trainer.modeling import classifier as classifiers
-from trainer.modeling.forward import Forward, Fusion
 from trainer.stages import measure
-from trainer.stages.build import Built, has_one_graph, window_length
+from trainer.stages.build import Built, make_reading_step
 from trainer.stages.context import Run
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
 from trainer.stages.train import Trained
-from trainer.training.steps import PredictStep
 
 _logger = logging.getLogger(__name__)
 
@@ -249,21 +248,12 @@ def _frozen(
     answers: whether it is to answer the held-out texts, which takes a pass over them.
     """
     _logger.info("reading the texts with the frozen encoder")
-    # One pass does not pay for compiling the pieces of a CPU's steps.
-    fusion: Fusion = "whole" if run.runtime.fusion == "whole" else "none"
-    forward = Forward(
+    embed = make_reading_step(
+        run,
         built.classifier,
-        fusion=fusion,
-        window_length=window_length(run.config.data),
-        differentiable=False,
+        operator.attrgetter("embed"),
+        name="a step of the frozen encoder",
     )
-    step = PredictStep(
-        forward.embed,
-        run.runtime.strategy,
-        fusion=fusion,
-        any_length=has_one_graph(run, fusion),
-    )
-    embed = run.runtime.watchdog.watched(step, "a step of the frozen encoder")
     with (
         cost.measured() as spent,
         storage.scratch("trainer-frozen") as folder,
@@ -273,7 +263,7 @@ def _frozen(
             for name, evaluator in _evaluators(
                 run, material, built, held_out=answers
             ).items():
-                shape = (len(evaluator.labels), forward.hidden_size)
+                shape = (len(evaluator.labels), built.classifier.backbone.hidden_dim)
                 vectors[name] = _room(shape, folder / name)
                 evaluator.collect(
                     embed, vectors[name], description=f"frozen encoder: {name}"

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import json
 import logging
-from typing import Any, Mapping, TypeAlias
+from typing import Any, Callable, Mapping, TypeAlias
 
 import keras
 import numpy as np
@@ -405,6 +405,36 @@ def make_train_step(
         fusion=fusion,
         any_length=has_one_graph(run, fusion),
     )
+
+
+def make_reading_step(
+    run: Run,
+    classifier: keras.Model,
+    of: Callable[[Forward], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]],
+    *,
+    name: str,
+) -> Predict:
+    """A step that reads texts with the encoder once or a few times.
+
+    Args:
+      of: what of the forward pass, as `operator.attrgetter("embed")` has it.
+      name: of the step, for the watchdog.
+    """
+    # So few passes do not pay for compiling the pieces of a CPU's steps.
+    fusion: Fusion = "whole" if run.runtime.fusion == "whole" else "none"
+    forward = Forward(
+        classifier,
+        fusion=fusion,
+        window_length=window_length(run.config.data),
+        differentiable=False,
+    )
+    step = PredictStep(
+        of(forward),
+        run.runtime.strategy,
+        fusion=fusion,
+        any_length=has_one_graph(run, fusion),
+    )
+    return run.runtime.watchdog.watched(step, name)
 
 
 def make_predict_step(

@@ -18,10 +18,11 @@ import numpy as np
 
 from trainer.champion import comparing
 from trainer.champion import model as models
-from trainer.champion.contest import Contest, judge, word_slices
+from trainer.champion.contest import judge, word_slices
 from trainer.config import ServingConfig
 from trainer.data.duplicates import normalized_digests
 from trainer.evaluation import schema
+from trainer.evaluation.schema import Contest
 from trainer.messages import message
 from trainer.serving import versions
 from trainer.serving.manifest import HELD, PROMOTED

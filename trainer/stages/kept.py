@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import operator
 from typing import Callable, Mapping
 
 import numpy as np
@@ -26,14 +27,12 @@ from trainer.kept import measures
 from trainer.kept.general import General, read_probe, read_texts
 from trainer.kept.probe import Probed, probe
 from trainer.kept.similarity import alikeness
-from trainer.modeling.forward import Forward, Fusion
 from trainer.runtime import agreement
-from trainer.stages.build import Built, has_one_graph, window_length
+from trainer.stages.build import Built, make_reading_step
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
 from trainer.stages.train import Trained
 from trainer.training.loop import Watch
-from trainer.training.steps import PredictStep
 
 _logger = logging.getLogger(__name__)
 
@@ -197,34 +196,26 @@ def _reader(
     run: Run, material: Material, built: Built, sets: Mapping[str, General]
 ) -> Callable[[], Mapping[str, np.ndarray]]:
     """Reads all of the texts with the present weights."""
-    # A few passes over few texts do not pay for compiling the pieces of a CPU's steps.
-    fusion: Fusion = "whole" if run.runtime.fusion == "whole" else "none"
-    forward = Forward(
+    step = make_reading_step(
+        run,
         built.classifier,
-        fusion=fusion,
-        window_length=window_length(run.config.data),
-        differentiable=False,
+        operator.attrgetter("layer_means"),
+        name="a step over the general texts",
     )
-    step = PredictStep(
-        forward.layer_means,
-        run.runtime.strategy,
-        fusion=fusion,
-        any_length=has_one_graph(run, fusion),
-    )
-    watched = run.runtime.watchdog.watched(step, "a step over the general texts")
     evaluators = {
         name: _evaluator(run, material, general, name) for name, general in sets.items()
     }
-    num_layers = len(built.classifier.backbone.transformer_layers) + 1
+    backbone = built.classifier.backbone
+    num_layers, hidden_size = len(backbone.transformer_layers) + 1, backbone.hidden_dim
 
     def vectors() -> Mapping[str, np.ndarray]:
         result = {}
         with run.runtime.watchdog.watching("all workers to read the general texts"):
             for name, evaluator in evaluators.items():
                 count = len(evaluator.labels)
-                room = np.empty([count, num_layers * forward.hidden_size], np.float32)
-                evaluator.collect(watched, room, description=f"general {name}")
-                result[name] = room.reshape(count, num_layers, forward.hidden_size)
+                room = np.empty([count, num_layers * hidden_size], np.float32)
+                evaluator.collect(step, room, description=f"general {name}")
+                result[name] = room.reshape(count, num_layers, hidden_size)
         return result
 
     return vectors

@@ -149,9 +149,7 @@ def publish(
         bucket_lengths=material.bucket_lengths,
         decision=after.decision,
         data=run.config.data,
-        seen_texts=start.seen_digests(
-            material, start.inherited(run.folder), is_ensemble=len(trained) > 1
-        ),
+        seen_texts=start.seen(run.folder, material, is_ensemble=len(trained) > 1),
         adapter=(
             adapters.of(trained[0])
             if "peft" in run.config.serving.export_formats

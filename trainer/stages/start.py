@@ -18,6 +18,7 @@ a run that resumes goes by that, and the source may be gone or be another by the
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -157,48 +158,32 @@ def keep(
     model = json.dumps(model_facts(run, material), indent=2)
     storage.write_text(folder.model, f"{model}\n")
     if facts is not None and _kept(folder) is None:
-        seen = folder.start / seen_texts.FILE_NAME
-        if facts.tells_seen_texts:
-            source = _find(facts.path)
-            storage.write_bytes(seen, _numbers(source.seen).tobytes())
+        theirs = seen_texts.read(_find(facts.path).seen)
+        if theirs is not None:
+            seen_texts.write(folder.start / seen_texts.FILE_NAME, theirs)
         checkpoints.save_start(
             folder.start, _variables(classifier), io_device=run.runtime.io_device
         )
         # Last: where it is, all is.
         content = json.dumps(dataclasses.asdict(facts), indent=2)
         storage.write_text(folder.start / _FACTS, f"{content}\n")
-    own = seen_texts.numbers(seen_digests(material, inherited(folder)))
-    storage.write_bytes(folder.seen_texts, np.unique(own).tobytes())
+    seen_texts.write(folder.seen_texts, seen(folder, material))
 
 
-def seen_digests(
-    material: Material, inherited: np.ndarray, *, is_ensemble: bool = False
+def seen(
+    folder: RunFolder, material: Material, *, is_ensemble: bool = False
 ) -> np.ndarray:
-    """Digests of the texts that weights or decision depend on: uint8 [n, 32].
+    """What stands for the texts that weights or decision depend on: uint64 [n].
 
-    Of an ensemble all: each is held out by one of its models alone.
-
-    Args:
-      inherited: as the function of this name gives them.
+    Those that the source has seen are among them. Of an ensemble all are: each is held
+    out by one of its models alone.
     """
     names = material.splits if is_ensemble else ("train", "validation")
     rows = [material.splits[name].rows for name in names if name in material.splits]
-    own = normalized_digests(material.texts.pool.texts.take(np.concatenate(rows)))
-    return np.concatenate([own, inherited])
-
-
-def inherited(folder: RunFolder) -> np.ndarray:
-    """What is known of the digests of texts that the source has seen: uint8 [n, 32].
-
-    Their first 8 bytes, which are what tells texts apart; zeros follow.
-    """
-    file = folder.start / seen_texts.FILE_NAME
-    if not file.is_file():
-        return np.empty([0, 32], np.uint8)
-    numbers = _numbers(file)
-    digests = np.zeros([len(numbers), 32], np.uint8)
-    digests[:, :8] = numbers.view(np.uint8).reshape(-1, 8)
-    return digests
+    texts = material.texts.pool.texts.take(np.concatenate(rows))
+    own = seen_texts.numbers(normalized_digests(texts))
+    inherited = seen_texts.read(folder.start / seen_texts.FILE_NAME)
+    return own if inherited is None else np.concatenate([own, inherited])
 
 
 def may_replay(
@@ -222,10 +207,10 @@ def _seen(folder: RunFolder, init_from: str) -> MayReplay | None:
         file = folder.start / seen_texts.FILE_NAME
     else:
         file = _find(init_from).seen
-    if not file.is_file():
+    found = seen_texts.read(file)
+    if found is None:
         return None
-    seen = _numbers(file)
-    return lambda digests: seen_texts.is_seen(seen, digests)
+    return functools.partial(seen_texts.is_seen, found)
 
 
 def doubts(run: Run, material: Material, facts: StartFacts | None) -> Iterator[Doubt]:
@@ -273,11 +258,6 @@ def _variables(classifier: keras.Model) -> dict[str, Any]:
     }
 
 
-def _numbers(file: storage.Path) -> np.ndarray:
-    with file.open("rb") as opened:
-        return np.frombuffer(opened.read(), "<u8")
-
-
 # Finding a source.
 
 
@@ -294,7 +274,7 @@ def _find(given: str) -> _Source:
         return _run(given, RunFolder(place))
     is_there = place.is_dir()
     if is_there and (versions.is_version(place) or versions.numbers(place)):
-        return _export(given, versions.find(given))
+        return _export(given, versions.find(given, may_be_held=True))
     raise ValueError(
         message(
             "--init_from must be the --model_dir of a run, the folder of an export, or a "

@@ -16,7 +16,8 @@ from trainer import console
 from trainer.evaluation import figures
 from trainer.evaluation.figures import Picture
 from trainer.studies import page_parts, sweep_answers, sweep_page
-from trainer.studies.sweep_page import BLUE, COLUMNS, GREY, ORANGE, STATUS_WORDS
+from trainer.evaluation.figures import BLUE, GREY, ORANGE
+from trainer.studies.sweep_page import COLUMNS, STATUS_WORDS
 from trainer.studies.sweep_schema import LadderStudy, Model
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Mapping
 import jinja2
 
 from trainer.evaluation import figures
+from trainer.evaluation.figures import BLUE, GREY, ORANGE
 from trainer.evaluation.figures import Picture
 from trainer.studies import page_parts, sweep_answers
 from trainer.studies.sweep_schema import Chosen, RangeTest, RungFacts, SweepStudy, Trial
@@ -33,8 +34,6 @@ STATUS_WORDS: Mapping[str, str] = {
     "left_out": "left out",
     "diverged": "diverged",
 }
-# The colours of `figures.py`.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
 _COLORS: Mapping[str, str] = {
     "winner": ORANGE,
     "as_good": BLUE,

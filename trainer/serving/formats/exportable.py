@@ -44,8 +44,8 @@ class Exportable:
       bucket_lengths: padded lengths in tokens, ascending.
       decision: how a label follows from logits.
       data: how texts are cut.
-      seen_texts: uint8 [n, 32], digests of the normal forms of the texts that it was
-        trained or chosen on.
+      seen_texts: uint64 [n], what stands for the texts that it was trained or chosen on
+        (`serving/seen_texts.py`).
       adapter: what LoRA learned, which is in the classifier too; None but for the
         format that holds it alone.
       training: what is kept of the training texts, for later ones to be held against;
@@ -60,7 +60,7 @@ class Exportable:
     decision: Decision
     data: DataConfig
     seen_texts: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.empty([0, 32], np.uint8)
+        default_factory=lambda: np.empty(0, np.uint64)
     )
     adapter: Adapter | None = None
     training: TrainingTexts | None = None
