@@ -95,7 +95,9 @@ def _stages(run: context.Run) -> RunResult:
     what_it_kept = kept.after(run, started, trained)
     if not run.runtime.is_chief:
         return record.wait_for_chief(run)
-    compared = baselines.compared(run, material, built, simple, trained, after)
+    compared = baselines.compared(
+        run, material, built, simple, pretrained, trained, after
+    )
     challenged = challenge.run(run, material, after, champion)
     report = record.unpublished(
         run,

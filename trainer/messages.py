@@ -15,6 +15,7 @@ Every message of this program that a user may see has this one form.
 from __future__ import annotations
 
 import difflib
+import textwrap
 from typing import Iterable
 
 
@@ -44,3 +45,21 @@ def shown(value: object, *, limit: int = 60) -> str:
     text = repr(cut)
     is_cut = len(text) > limit + 2 or cut != value
     return text[: limit + 2] + "..." if is_cut else text
+
+
+def filled(text: str, *, first: str = "", rest: str = "", columns: int = 100) -> str:
+    """Text for people in lines of `columns`; a path or a flag is never cut.
+
+    Args:
+      first: what the first line begins with.
+      rest: what the others begin with.
+    """
+    return textwrap.fill(
+        text,
+        columns,
+        initial_indent=first,
+        subsequent_indent=rest,
+        # Nobody could copy them.
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

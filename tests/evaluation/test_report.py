@@ -546,6 +546,13 @@ def _rows_of_worth(report: Any) -> dict[str, list[str]]:
     return {"": table["columns"], **rows}
 
 
+def test_a_path_in_a_doubt_is_never_cut() -> None:
+    path = f"/{'folder/' * 20}reviews.csv:16"
+    doubt = schema.Doubt(kind="odd", message=f"86 texts (the first is {path}): mend it")
+    table = report_lib.summary_table(_replaced(_full_report(), "", doubts=(doubt,)))
+    assert f"{path})" in table
+
+
 def test_what_was_kept_and_the_champion_are_told_everywhere() -> None:
     report = _full_report()
     text = _Page(report_lib.render_html(report)).text

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import textwrap
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -27,10 +26,9 @@ from trainer.data.duplicates import normalized_digests
 from trainer.data.text_dataset import TextDataset
 from trainer.evaluation.schema import Contest, SliceContest
 from trainer.evaluation.worth import signed_points
-from trainer.messages import message
+from trainer.messages import filled, message
 from trainer.serving import seen_texts
 
-_COLUMNS = 100
 _MAX_LINES = 5
 _logger = logging.getLogger(__name__)
 
@@ -323,7 +321,7 @@ def summary(result: Compared) -> str:
         ("Challenger", result.challenger, contest.challenger),
     ]
     intervals = (contest.champion_interval_95, contest.challenger_interval_95)
-    lines = [textwrap.fill(sentence(contest), _COLUMNS), ""]
+    lines = [filled(sentence(contest)), ""]
     for (name, side, accuracy), (low, high) in zip(sides, intervals):
         size = f"{side.bytes / 1e6:.1f} MB" if side.bytes else "size unknown"
         lines.append(
@@ -340,15 +338,7 @@ def summary(result: Compared) -> str:
     if result.warnings:
         lines += ["", "Doubts"]
         for warning in result.warnings[:_MAX_LINES]:
-            lines.append(
-                textwrap.fill(
-                    warning,
-                    _COLUMNS,
-                    initial_indent="  - ",
-                    subsequent_indent="    ",
-                    break_on_hyphens=False,
-                )
-            )
+            lines.append(filled(warning, first="  - ", rest="    "))
         if len(result.warnings) > _MAX_LINES:
             lines.append(f"  and {len(result.warnings) - _MAX_LINES} more in --output")
     return "\n".join(lines) + "\n"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import textwrap
 from typing import TYPE_CHECKING
 
 from trainer import storage, templates
@@ -20,11 +19,11 @@ from trainer.drift.report import in_words
 from trainer.drift.schema import DriftFacts, Histogram, LabelShare, Measure
 from trainer.evaluation import figures
 from trainer.evaluation.figures import Picture
+from trainer.messages import filled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
-_COLUMNS = 100
 # Okabe and Ito's, as in `evaluation/figures.py`: the reference, and what is new.
 _REFERENCE, _NEW, _GREY = figures.BLUE, figures.ORANGE, figures.GREY
 # More labels than this are in the table, not in the pictures.
@@ -69,16 +68,12 @@ def render_html(facts: DriftFacts) -> str:
 
 def summary(facts: DriftFacts, page: str) -> str:
     """The closing lines: the verdict, each measure, and where the page is."""
-    lines = textwrap.wrap(facts.sentence, _COLUMNS)
+    lines = [filled(facts.sentence)]
     if facts.is_drifted is not None:
         lines = ["Drifted" if facts.is_drifted else "No drift is shown"]
         for measure in facts.measures:
-            lines += textwrap.wrap(
-                f"{_mark(measure)} {measure.too_little or in_words(measure)}",
-                _COLUMNS,
-                initial_indent="  ",
-                subsequent_indent="    ",
-            )
+            said = f"{_mark(measure)} {measure.too_little or in_words(measure)}"
+            lines.append(filled(said, first="  ", rest="    "))
     return "\n".join([*lines, f"Drift report  {page}"]) + "\n"
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-import textwrap
 from typing import Any, Callable, Mapping, Sequence
 
 import jinja2
@@ -37,6 +36,7 @@ from trainer.evaluation.schema import (
     Sample,
     SplitEvaluation,
 )
+from trainer.messages import filled
 
 MISSING = "–"
 # Instead of the exported model.
@@ -46,8 +46,6 @@ NOT_WANTED = "none, as --export=false says; the same command without it exports"
 # Instead of an interval.
 TOO_FEW = "too few texts to say"
 SUMMARY_COLUMNS = 100
-# Flags hold hyphens, at which nobody could copy them.
-_WRAPPED: Any = {"width": SUMMARY_COLUMNS, "break_on_hyphens": False}
 _MAX_CONFUSIONS = 10
 FINE_TUNED = "Fine-tuned"
 # Where there is no room for the title of a baseline.
@@ -104,14 +102,14 @@ def summary_table(report: Report) -> str:
         "Predict": report.commands.predict,
     }
     following = [f"{name:<12}{end or _no_export(report)}" for name, end in ends.items()]
-    verdict = [textwrap.fill(report.worth, **_WRAPPED), ""] if report.worth else []
+    verdict = [filled(report.worth), ""] if report.worth else []
     if report.champion is not None:
-        verdict += [textwrap.fill(report.champion.sentence, **_WRAPPED), ""]
+        verdict += [filled(report.champion.sentence), ""]
     if report.export is not None and report.export.status == "held":
         held = (
             f"Version {report.export.version} is held: {report.export.status_reason}."
         )
-        verdict += [textwrap.fill(held, **_WRAPPED), ""]
+        verdict += [filled(held), ""]
     told = _doubt_lines(doubts.beside(report.worth, report.doubts))
     return "\n".join([*rows, "", *verdict, *told, *following]) + "\n"
 
@@ -124,12 +122,7 @@ def _no_export(report: Report) -> str:
 
 def _doubt_lines(shown: Sequence[Doubt]) -> list[str]:
     """A heading and the doubts below it, wrapped; and an empty line."""
-    lines = [
-        textwrap.fill(
-            doubt.message, initial_indent="  - ", subsequent_indent="    ", **_WRAPPED
-        )
-        for doubt in shown
-    ]
+    lines = [filled(doubt.message, first="  - ", rest="    ") for doubt in shown]
     return ["Doubts", *lines, ""] if lines else []
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import textwrap
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -29,11 +28,10 @@ from trainer.data.audit.findings import Findings
 from trainer.data.splits import Pool
 from trainer.data.revealing import RevealingWord, revealing_words, words_of_one_label
 from trainer.evaluation import doubts, schema
-from trainer.messages import shown
+from trainer.messages import filled, shown
 from trainer.stages import look
 from trainer.stages.look import LookedAt
 
-_COLUMNS = 100
 _PERCENTS = (5, 25, 50, 75, 95, 99)
 _MAX_SUSPECTS = 5
 # Of a text that stands in many.
@@ -232,15 +230,5 @@ def _class_lines(counts: Mapping[str, int]) -> list[str]:
 
 
 def _wrapped(title: str, sentences: Sequence[str]) -> list[str]:
-    return [
-        line
-        for sentence in sentences
-        for line in textwrap.wrap(
-            sentence,
-            _COLUMNS,
-            initial_indent=f"{title:<10}",
-            subsequent_indent=" " * 10,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    ]
+    start = f"{title:<10}"
+    return [filled(each, first=start, rest=" " * len(start)) for each in sentences]

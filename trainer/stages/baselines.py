@@ -1,7 +1,7 @@
 """The stage that measures the simplest models that could do the job, and compares.
 
     simple = baselines.run(run, material, built)        # before training
-    compared = baselines.compared(run, material, built, simple, trained, after)
+    compared = baselines.compared(run, material, built, simple, pretrained, ...)
     compared.facts["tfidf"].test.accuracy, compared.comparisons["tfidf"].difference
 
 They learn from the same texts as the model, and answer the same held-out ones. Their
@@ -36,6 +36,7 @@ from trainer.stages.build import Built, make_reading_step
 from trainer.stages.context import Run
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
+from trainer.stages.pretrain import Pretrained
 from trainer.stages.train import Trained
 
 _logger = logging.getLogger(__name__)
@@ -162,12 +163,14 @@ def compared(
     material: Material,
     built: Built,
     simple: Mapping[str, Baseline],
+    pretrained: Pretrained,
     trained: Trained,
     after: After,
 ) -> Compared:
     """Scores the baselines, and compares the fine-tuned model with each."""
     # As a baseline's: from token ids to answers.
     secs = trained.state.train_secs + run.stopwatch.laps["evaluate_after_secs"]
+    secs += pretrained.train_secs
     split = material.held_out
     facts = {
         name: _facts(run, material, built, baseline)

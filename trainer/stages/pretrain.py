@@ -54,6 +54,11 @@ class Pretrained:
 
     pretraining: PretrainingFacts | None
 
+    @property
+    def train_secs(self) -> float:
+        """Time spent in its steps."""
+        return self.pretraining.train_secs if self.pretraining else 0.0
+
     def facts(self) -> PretrainingFacts | None:
         """The report's `pretraining`."""
         return self.pretraining

@@ -9,15 +9,15 @@ Its words are in `ladder.html.jinja`; what it shares with a sweep's page is in
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from trainer import console
 from trainer.evaluation import figures
 from trainer.evaluation.figures import Picture
+from trainer.messages import filled
 from trainer.studies import page_parts, sweep_answers, sweep_page
 from trainer.evaluation.figures import BLUE, GREY, ORANGE
-from trainer.studies.sweep_page import COLUMNS, STATUS_WORDS
+from trainer.studies.sweep_page import STATUS_WORDS
 from trainer.studies.sweep_schema import LadderStudy, Model
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def summary(study: LadderStudy) -> str:
         f"{'a text':>9}",
         *(_line(model, study.metric) for model in study.models),
         "",
-        *(textwrap.fill(answer, COLUMNS) for answer in study.answers),
+        *(filled(answer) for answer in study.answers),
     ]
     return "\n".join(lines) + "\n"
 

@@ -10,10 +10,10 @@ The page holds everything itself, in the style of a run's report
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 from trainer.evaluation import figures
+from trainer.messages import filled
 from trainer.studies import answers, page_parts, power_law
 from trainer.studies.page_parts import STYLES
 from trainer.studies.schema import Curve, Point, Study
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
-_COLUMNS = 100
 _POINTS_OF_DASHES = 40
 
 
@@ -65,7 +64,7 @@ def summary(study: Study) -> str:
             for point in cells
         ]
         lines.append(_table_row(f"{size:,}", shown))
-    wrapped = [textwrap.fill(answer, _COLUMNS) for answer in study.answers]
+    wrapped = [filled(answer) for answer in study.answers]
     return "\n".join([*lines, "", *wrapped]) + "\n"
 
 

@@ -8,10 +8,10 @@ As the page of a learning curve (`page.py`), with which it shares style and part
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 from trainer.evaluation import figures
+from trainer.messages import filled
 from trainer.studies import answers, page_parts
 from trainer.studies.page_parts import STYLES
 from trainer.studies.schema import Estimate, RepeatedStudy
@@ -19,7 +19,6 @@ from trainer.studies.schema import Estimate, RepeatedStudy
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as MatplotlibFigure
 
-_COLUMNS = 100
 # Between the models' marks of one run, in runs.
 _ASIDE = 0.1
 # What varies between the runs, and where the interval comes from.
@@ -76,7 +75,7 @@ def summary(study: RepeatedStudy) -> str:
             _shown(metric, model.metrics[metric]) for model in study.models.values()
         ]
         lines.append(_row(title, cells))
-    wrapped = [textwrap.fill(answer, _COLUMNS) for answer in study.answers]
+    wrapped = [filled(answer) for answer in study.answers]
     return "\n".join([*lines, "", *wrapped]) + "\n"
 
 

@@ -10,7 +10,6 @@ The page holds everything itself, in the style of a run's report; its words are 
 from __future__ import annotations
 
 import math
-import textwrap
 from typing import TYPE_CHECKING, Any, Mapping
 
 import jinja2
@@ -18,6 +17,7 @@ import jinja2
 from trainer.evaluation import figures
 from trainer.evaluation.figures import BLUE, GREY, ORANGE
 from trainer.evaluation.figures import Picture
+from trainer.messages import filled
 from trainer.studies import page_parts, sweep_answers
 from trainer.studies.sweep_schema import Chosen, RangeTest, RungFacts, SweepStudy, Trial
 from trainer.sweep_space import flag_value, parse
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
 
-COLUMNS = 100
 STATUS_WORDS: Mapping[str, str] = {
     "winner": "wins",
     "as_good": "not shown to be worse",
@@ -88,9 +87,9 @@ def summary(study: SweepStudy) -> str:
             f"{'Trial':>5}  {metric:>9}  {'texts':>7}  {'':<22}settings",
         ]
         lines += [_line(trial, study.metric) for trial in _in_order(study)] + [""]
-    wrapped = [textwrap.fill(answer, COLUMNS) for answer in study.answers]
+    wrapped = [filled(answer) for answer in study.answers]
     ranged = study.range_test.sentences if study.range_test and study.trials else ()
-    wrapped += [textwrap.fill(sentence, COLUMNS) for sentence in ranged]
+    wrapped += [filled(sentence) for sentence in ranged]
     return "\n".join([*lines, *wrapped]) + "\n"
 
 
