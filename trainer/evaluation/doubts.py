@@ -14,7 +14,14 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from trainer.data.audit.findings import Findings
 from trainer.data.revealing import RevealingWord
-from trainer.evaluation.schema import BaselineScores, Doubt, Kept, SplitEvaluation
+from trainer.evaluation import group_sentences
+from trainer.evaluation.schema import (
+    BaselineScores,
+    Doubt,
+    Groups,
+    Kept,
+    SplitEvaluation,
+)
 
 NO_BETTER_THAN_COMMONEST = "no_better_than_commonest"
 # A class with fewer training texts is learnt by chance.
@@ -300,6 +307,43 @@ def of_kept(kept: Kept | None, *, max_drop: float) -> Iterator[Doubt]:
             f"{-kept.probe.difference:.1%} ({-high:.1%} to {-low:.1%}) of its accuracy, "
             f"and --max_general_drop allows {max_drop:.1%}: lower --learning_rate, or "
             "train less, with --lora_rank or --freeze_layers",
+        )
+
+
+def of_groups(groups: Groups | None, *, max_slice_gap: float) -> Iterator[Doubt]:
+    """Of groups of texts, where a gap is beyond chance, or beyond harmless synonyms.
+
+    Args:
+      max_slice_gap: --max_slice_gap; 0: any.
+    """
+    if groups is None:
+        return
+    for kind in groups.slices:
+        shown = [gap for gap in kind.gaps if gap.is_shown]
+        if shown:
+            largest = max(shown, key=lambda gap: gap.value)
+            yield Doubt(
+                kind="group_gap",
+                message=f"{group_sentences.gap(kind, largest)}: it may come from the "
+                "texts, the labels or the model, and whether it wrongs anyone is for you "
+                "to judge; read texts of both groups, and see Groups in the report",
+            )
+    for each in groups.counterfactuals:
+        moved = group_sentences.excluding_zero(each)
+        if each.is_beyond_floor and moved:
+            named = ", ".join(map(group_sentences.signed, moved[:_MAX_NAMED]))
+            yield Doubt(
+                kind="counterfactual_gap",
+                message=f"words of {each.kind} that are swapped in texts move the "
+                f"probability more than harmless synonyms do ({named}): whether they "
+                "should is for you to judge; see Groups in the report",
+            )
+    if max_slice_gap and not any(kind.gaps for kind in groups.slices):
+        yield Doubt(
+            kind="unjudged_gap",
+            message=f"--max_slice_gap={max_slice_gap:g} could not be judged, for no two "
+            f"groups of a kind have {groups.min_slice} held-out texts: hold out more "
+            "texts, or set a smaller --min_slice",
         )
 
 

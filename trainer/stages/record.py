@@ -76,11 +76,16 @@ def unpublished(
     compared: Compared,
     challenge: schema.Challenge | None,
     kept: schema.Kept | None,
+    groups: schema.Groups | None,
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
     history = run.folder.history()
     max_drop = run.config.kept.max_general_drop
-    all_doubts = (*after.doubts, *doubts.of_kept(kept, max_drop=max_drop))
+    all_doubts = (
+        *after.doubts,
+        *doubts.of_kept(kept, max_drop=max_drop),
+        *doubts.of_groups(groups, max_slice_gap=run.config.serving.max_slice_gap),
+    )
     report = schema.Report(
         title=title(run),
         status="unpublished",
@@ -118,6 +123,7 @@ def unpublished(
         champion=challenge,
         pretraining=pretrained.facts(),
         start=built.start,
+        groups=groups,
         **compared.facts(),
     )
     if not run.folder.is_finished:
