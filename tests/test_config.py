@@ -15,6 +15,7 @@ from trainer.config import (
     ChecksConfig,
     DataConfig,
     ExperimentConfig,
+    GroupsConfig,
     KeptConfig,
     ModelConfig,
     OptimizerConfig,
@@ -42,6 +43,7 @@ SECTIONS = {
     "serving": ServingConfig,
     "checks": ChecksConfig,
     "kept": KeptConfig,
+    "groups": GroupsConfig,
 }
 # Every setting at a value that is not its default, so that a test can see each of
 # them carried through; what they exclude is in INSTEAD.
@@ -153,6 +155,13 @@ OFF_DEFAULT: dict[str, Any] = dict(
     num_general_examples=8,
     watch_general_every=5,
     max_general_drop=0.02,
+    group_terms="terms.json",
+    slice_fields=("country", "channel"),
+    positive_label="good",
+    counterfactuals=("gender", "direction"),
+    num_counterfactual_texts=7,
+    max_slice_gap=0.1,
+    max_flips=0.05,
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
 INSTEAD: dict[str, Any] = dict(
@@ -252,6 +261,13 @@ MAY_CHANGE = {
     "audit_model",
     "out_of_fold",
     "languages",
+    "group_terms",
+    "slice_fields",
+    "positive_label",
+    "counterfactuals",
+    "num_counterfactual_texts",
+    "max_slice_gap",
+    "max_flips",
 }
 
 
@@ -708,6 +724,8 @@ def test_differences(name: str) -> None:
         "num_folds": {"num_folds": 3, "fold": 2},
         "watch_general_every": {"general_texts": "files:e.txt"},
         "max_general_drop": {"general_probe": "files:f.csv"},
+        "counterfactuals": {"positive_label": "bad"},
+        "max_flips": {"counterfactuals": ("gender",)},
         "pretrain_steps": {"pretrain_steps": 3, "pretrain_on": "train"},
         "pretrain_dataset": {"pretrain_steps": 3, "pretrain_dataset": "files:c.txt"},
     }

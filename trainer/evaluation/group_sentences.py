@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping, Sequence
 
+from trainer.evaluation.points import points, signed_points
 from trainer.evaluation.schema import (
     Changes,
     Counterfactual,
@@ -20,7 +21,6 @@ from trainer.evaluation.schema import (
     SignedGap,
     SliceGap,
 )
-from trainer.evaluation.worth import points, signed_points
 
 _MEASURES: Mapping[str, str] = {
     "accuracy": "accuracy",

@@ -9,8 +9,8 @@ from typing import Iterator
 
 from trainer.config import ServingConfig
 from trainer.evaluation import group_sentences
+from trainer.evaluation.points import points
 from trainer.evaluation.schema import Groups
-from trainer.evaluation.worth import points
 
 # Not the share chosen, which follows the labels of the texts as well.
 _GATED = ("accuracy", "tpr", "fpr")
