@@ -106,7 +106,7 @@ def test_the_report_has_rates_gaps_and_swaps(
     praise, blame = found["directions"]
     assert praise["num_texts"] == blame["num_texts"] == 30
     assert found["num_predictions"] > 2 * 30 + 3 * 30
-    assert result.report["timing"]["groups_secs"] > 0
+    assert result.report["timing"]["slices_secs"] > 0
     mentioned = result.report["data"]["findings"]["mentions"]
     assert [each["group"] for each in mentioned] == ["glad", "sad"]
     assert mentioned[0]["odds_ratio"] > 5 and mentioned[1]["odds_ratio"] < 0.2

@@ -591,7 +591,7 @@ class Timing:
       train_steps_secs: in training steps alone, of all processes of the run.
       export_secs: None before the export.
       general_secs: of measuring what the encoder kept.
-      groups_secs: of measuring the trained model on groups of texts.
+      slices_secs: of measuring the trained model on groups of texts.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not
         measured, as on a TPU.
@@ -610,7 +610,7 @@ class Timing:
     evaluate_after_secs: float
     export_secs: float | None = None
     general_secs: float = 0.0
-    groups_secs: float = 0.0
+    slices_secs: float = 0.0
     train_steps_secs: float
     train_examples_per_sec: float
     input_wait_fraction: float | None

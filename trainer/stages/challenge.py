@@ -133,17 +133,17 @@ def run(
         comparing.renumbered(answered.labels, model.label_names, material.label_names),
         margin=config.promote_margin,
         num_left_out=int((~is_fresh).sum()),
-        slices={
-            "label": [material.label_names[each] for each in labels],
-            "words": word_slices(fresh),
-            **_groups(material, rows[is_fresh]),
-            **{
-                name: [value for value, fresh in zip(values, is_fresh) if fresh]
-                for name, values in columns.items()
-            },
-        },
+        slices=_slices(material, rows, is_fresh, columns),
         min_slice=config.min_slice,
     )
+    return Challenged(
+        _facts(contest, champion, split),
+        gated(_promotion(config, contest, served), groups, config),
+    )
+
+
+def _facts(contest: Contest, champion: Path, split: str) -> schema.Challenge:
+    """The report's `champion`, logged."""
     sentence = comparing.sentence(contest)
     _logger.info("%s", sentence)
     content = {
@@ -152,10 +152,7 @@ def run(
         "sentence": sentence,
         "split": split,
     }
-    return Challenged(
-        schema.from_mapping(schema.Challenge, content),
-        gated(_promotion(config, contest, served), groups, config),
-    )
+    return schema.from_mapping(schema.Challenge, content)
 
 
 def gated(
@@ -194,6 +191,25 @@ def _promotion(
         status = HELD
         reason += f", but it is {comparing.slice_sentence(contest.blocking[0])}"
     return Promotion(status, reason, served, verdict=comparing.public(contest))
+
+
+def _slices(
+    material: Material,
+    rows: np.ndarray,
+    is_fresh: np.ndarray,
+    columns: Mapping[str, Sequence[str]],
+) -> dict[str, Sequence[str]]:
+    """By name, the value of each fresh text of the rows."""
+    pool, fresh = material.texts.pool, rows[is_fresh]
+    return {
+        "label": [material.label_names[each] for each in pool.labels[fresh]],
+        "words": word_slices(pool.texts.take(fresh).to_pylist()),
+        **_groups(material, fresh),
+        **{
+            name: [value for value, is_asked in zip(values, is_fresh) if is_asked]
+            for name, values in columns.items()
+        },
+    }
 
 
 def _groups(material: Material, rows: np.ndarray) -> dict[str, Sequence[str]]:

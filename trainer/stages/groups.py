@@ -123,7 +123,7 @@ def run(
         num_predictions=swaps.num_predictions,
     )
     _logger.info("groups: %s", measured.sentence)
-    run.stopwatch.lap("groups_secs")
+    run.stopwatch.lap("slices_secs")
     return measured
 
 
