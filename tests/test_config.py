@@ -441,6 +441,58 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(pretrain_steps=9, pretrain_on="train", lora_rank=2),
         ["--lora_rank leaves as it came", "pretrain_steps=9, lora_rank=2"],
     ),
+    "slice_field_twice": (
+        dict(slice_fields=("country", "country")),
+        ["--slice_fields must name columns once each", "country,country"],
+    ),
+    "slice_field_blank": (
+        dict(slice_fields=("country", "")),
+        ["--slice_fields must name columns", ": country,"],
+    ),
+    "counterfactual_twice": (
+        dict(counterfactuals=("gender", "gender")),
+        ["--counterfactuals must name kinds once each", "gender,gender"],
+    ),
+    "direction_without_positive_label": (
+        dict(counterfactuals=("direction",)),
+        ["--counterfactuals=direction needs --positive_label", "Received: none"],
+    ),
+    "counterfactual_texts_negative": (
+        dict(num_counterfactual_texts=-1),
+        ["--num_counterfactual_texts must be at least 0", "=-1"],
+    ),
+    "group_terms_of_no_file": (
+        dict(group_terms="terms"),
+        ["--group_terms must be own, none, or a file that ends with .json", ": terms"],
+    ),
+    "swaps_without_terms": (
+        dict(group_terms="none", counterfactuals=("gender",)),
+        ["--counterfactuals swaps the words of --group_terms", "--group_terms=own"],
+    ),
+    "flips_without_swaps": (
+        dict(max_flips=0.1),
+        ["--max_flips needs words to swap", "max_flips=0.1", "--counterfactuals=gen"],
+    ),
+    "flips_of_direction_alone": (
+        dict(max_flips=0.1, counterfactuals=("direction",), positive_label="good"),
+        ["--max_flips needs words to swap"],
+    ),
+    "slice_gap_without_groups": (
+        dict(max_slice_gap=0.1, group_terms="none"),
+        ["--max_slice_gap needs groups", "group_terms=none", "--slice_fields"],
+    ),
+    "slice_gap_without_resamples": (
+        dict(max_slice_gap=0.1, num_bootstrap_resamples=0),
+        ["--max_slice_gap goes by the interval", "--num_bootstrap_resamples=1000"],
+    ),
+    **{
+        f"{name}_{value}": (
+            {name: value},
+            [f"--{name} must be a fraction from 0 to below 1", "0.05 for five points"],
+        )
+        for name in ("max_slice_gap", "max_flips")
+        for value in (-0.1, 1.0, math.nan)
+    },
     "one_window": (dict(max_windows=1), ["--max_windows", "at least 2", "=1"]),
     "window_of_shared_tokens": (
         dict(window_overlap=62, max_length=64),
