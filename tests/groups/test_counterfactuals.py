@@ -145,7 +145,7 @@ def test_texts_are_drawn_and_those_without_terms_do_not_count() -> None:
     nothing, _, _ = changes_of(asked, OWN.kinds["religion"])
     assert nothing.num_texts == 0
     assert nothing.mean_change is nothing.flips is nothing.accuracy_before is None
-    assert nothing.words_per_text is nothing.flips_interval_95 is None
+    assert nothing.words_per_text is None and nothing.flips_interval_95 is None
 
 
 def test_praise_that_lowers_the_probability_is_wrong() -> None:

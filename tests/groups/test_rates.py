@@ -62,8 +62,9 @@ def test_a_rate_without_texts_is_none_and_is_in_no_gap() -> None:
     labels = np.array([1, 1, 0, 0, 0, 0, 0, 0])
     found = measured(members, labels, np.array([1, 1, 0, 1, 0, 0, 1, 1]))
     rates = {each.measure: each for each in found.groups[1].rates}
-    assert rates["tpr"].value is rates["tpr"].interval_95 is None
-    assert rates["tpr"].difference is rates["tpr"].difference_interval_95 is None
+    assert rates["tpr"].value is None and rates["tpr"].interval_95 is None
+    assert rates["tpr"].difference is None
+    assert rates["tpr"].difference_interval_95 is None
     assert rates["tpr"].num_texts == 0
     assert rates["fpr"].value == 0.5
     assert rates["fpr"].interval_95 == wilson_interval(2, 4)
@@ -100,7 +101,7 @@ def test_without_resamples_nothing_is_claimed() -> None:
     found = measured(members, labels, members[:, 0].astype(int), num_resamples=0)
     gap = gaps_of(found)["tpr"]
     assert gap.value == 1 and not gap.is_shown
-    assert gap.interval_95 is gap.by_chance_95 is gap.p_holm is None
+    assert gap.interval_95 is None and gap.by_chance_95 is gap.p_holm is None
 
 
 def drawn(generator: np.random.Generator, *, planted: float) -> GroupSlices:

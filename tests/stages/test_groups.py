@@ -55,7 +55,8 @@ def config_of(
         num_counterfactual_texts=30,
     )
     checks = dataclasses.replace(config.checks, group_terms=str(terms))
-    return dataclasses.replace(config, **{"groups": groups, "checks": checks} | changes)
+    sections: dict[str, Any] = {"groups": groups, "checks": checks, **changes}
+    return dataclasses.replace(config, **sections)
 
 
 @pytest.fixture(scope="module")
