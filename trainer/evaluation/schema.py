@@ -46,6 +46,8 @@ Interval = tuple[float, float]
 Verdict = Literal["better", "not_worse", "undecided", "worse"]
 # Of a group of texts; see `GroupRate`.
 GroupRateName = Literal["accuracy", "tpr", "fpr", "share_chosen"]
+# Of the gap of such a rate between groups; see `SliceGap`.
+SliceGapName = Literal["accuracy", "tpr", "fpr", "share_chosen", "equalized_odds"]
 # Why a text is shown as a sample.
 SampleChoice = Literal["given", "surest right", "surest wrong", "nearest to the border"]
 # Facts by name: versions of Python and packages, "system", "processor",
@@ -1048,7 +1050,7 @@ class SliceGap:
       is_shown: whether that is below 0.05.
     """
 
-    measure: GroupRateName | Literal["equalized_odds"]
+    measure: SliceGapName
     label: str | None
     value: float
     largest: str

@@ -27,6 +27,7 @@ from trainer.evaluation.schema import (
     GroupSlices,
     Interval,
     SliceGap,
+    SliceGapName,
     SliceGroup,
 )
 
@@ -364,9 +365,7 @@ class _Gap:
     resampled: np.ndarray
     dealt: np.ndarray
 
-    def facts(
-        self, measure: GroupRateName | Literal["equalized_odds"], label: str | None
-    ) -> SliceGap:
+    def facts(self, measure: SliceGapName, label: str | None) -> SliceGap:
         dealt = self.dealt[~np.isnan(self.dealt)]
         by_chance, p_value = None, None
         if len(dealt):
