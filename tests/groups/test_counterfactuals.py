@@ -126,7 +126,7 @@ def test_sentences_show_exactly_the_words_weight_and_wording_is_the_floor() -> N
 
 def test_a_gap_beyond_the_floor_is_told_and_one_within_it_is_not() -> None:
     texts = [f"{word} is here, a film {n}" for n in range(40) for word in ("she", "he")]
-    for weight, is_beyond in ((0.2, True), (0.0, False)):
+    for weight, is_beyond in ((0.2, True), (0.01, False), (0.0, False)):
         asked = dataclasses.replace(
             by_words(she=weight, movie=0.02), texts=texts, labels=np.ones(80, int)
         )
