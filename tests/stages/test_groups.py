@@ -270,6 +270,64 @@ def test_doubts_of_gaps() -> None:
     assert not list(doubts.of_groups(None, max_slice_gap=0.1))
 
 
+def counterfactual_of(
+    *, is_beyond_floor: bool, low: float, high: float, floor: float
+) -> schema.Counterfactual:
+    """Of texts and of sentences, female words make the class more probable."""
+    signed = schema.SignedGap(
+        group="female", num_pairs=6, mean=(low + high) / 2, interval_95=(low, high)
+    )
+    return schema.Counterfactual(
+        kind="gender",
+        changes=schema.Changes(
+            num_available=9,
+            num_texts=9,
+            words_per_text=1.0,
+            mean_change=0.05,
+            mean_change_interval_95=(0.04, 0.06),
+            num_flips=1,
+            flips=1 / 9,
+            flips_interval_95=(0.02, 0.4),
+            accuracy_before=1.0,
+            accuracy_after=0.9,
+        ),
+        num_approximate=0,
+        signed=(signed,),
+        is_beyond_floor=is_beyond_floor,
+        templates=schema.TemplateFacts(
+            sentences=("{term} is a person.",),
+            groups=(),
+            gap=0.2,
+            floor=floor,
+            signed=(signed,),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "low, high, is_beyond_floor, floor, kinds",
+    [
+        (0.02, 0.06, True, 0.01, ["counterfactual_gap", "template_gap"]),
+        (-0.06, -0.02, True, 0.01, ["counterfactual_gap", "template_gap"]),
+        # The interval excludes 0, and synonyms move as much.
+        (0.02, 0.06, False, 0.03, []),
+        # More than synonyms move, and the interval holds 0.
+        (-0.01, 0.06, True, 0.03, []),
+    ],
+)
+def test_doubts_of_swapped_words(
+    low: float, high: float, is_beyond_floor: bool, floor: float, kinds: list[str]
+) -> None:
+    found = counterfactual_of(
+        is_beyond_floor=is_beyond_floor, low=low, high=high, floor=floor
+    )
+    groups = dataclasses.replace(groups_of(), counterfactuals=(found,))
+    told = list(doubts.of_groups(groups, max_slice_gap=0))
+    assert [each.kind for each in told] == kinds
+    for each in told:
+        assert "female" in each.message and "judge" in each.message
+
+
 def test_compare_names_a_column_once() -> None:
     with pytest.raises(ValueError, match="--slice_fields must name columns once each"):
         CompareConfig(

@@ -15,8 +15,10 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 from trainer.data.audit.findings import Findings
 from trainer.data.revealing import RevealingWord
 from trainer.evaluation import group_sentences
+from trainer.evaluation.points import points
 from trainer.evaluation.schema import (
     BaselineScores,
+    Counterfactual,
     Doubt,
     Groups,
     Kept,
@@ -329,21 +331,38 @@ def of_groups(groups: Groups | None, *, max_slice_gap: float) -> Iterator[Doubt]
                 "to judge; read texts of both groups, and see Groups in the report",
             )
     for each in groups.counterfactuals:
-        moved = group_sentences.excluding_zero(each)
-        if each.is_beyond_floor and moved:
-            named = ", ".join(map(group_sentences.signed, moved[:_MAX_NAMED]))
-            yield Doubt(
-                kind="counterfactual_gap",
-                message=f"words of {each.kind} that are swapped in texts move the "
-                f"probability more than harmless synonyms do ({named}): whether they "
-                "should is for you to judge; see Groups in the report",
-            )
+        yield from _of_counterfactual(each)
     if max_slice_gap and not any(kind.gaps for kind in groups.slices):
         yield Doubt(
             kind="unjudged_gap",
             message=f"--max_slice_gap={max_slice_gap:g} could not be judged, for no two "
             f"groups of a kind have {groups.min_slice} held-out texts: hold out more "
             "texts, or set a smaller --min_slice",
+        )
+
+
+def _of_counterfactual(found: Counterfactual) -> Iterator[Doubt]:
+    """Of swapped words, where they do more than harmless ones."""
+    moved = group_sentences.excluding_zero(found)
+    if found.is_beyond_floor and moved:
+        named = ", ".join(map(group_sentences.signed, moved[:_MAX_NAMED]))
+        yield Doubt(
+            kind="counterfactual_gap",
+            message=f"words of {found.kind} that are swapped in texts move the "
+            f"probability more than harmless synonyms do ({named}): whether they "
+            "should is for you to judge; see Groups in the report",
+        )
+    templates = found.templates
+    apart = group_sentences.beyond_wording(templates) if templates else []
+    if templates and apart:
+        named = ", ".join(map(group_sentences.signed, apart[:_MAX_NAMED]))
+        yield Doubt(
+            kind="template_gap",
+            message=f"neutral sentences about {found.kind} differ by "
+            f"{points(templates.gap)} points of probability between groups, and by "
+            f"{points(templates.floor)} between two wordings ({named}, each to the "
+            "others): they are nobody's texts, and what swapped words do in held-out "
+            "texts is in the report, Groups; judge whether such sentences will be asked",
         )
 
 

@@ -20,6 +20,7 @@ from trainer.evaluation.schema import (
     GroupSlices,
     SignedGap,
     SliceGap,
+    TemplateFacts,
 )
 
 _MEASURES: Mapping[str, str] = {
@@ -27,7 +28,7 @@ _MEASURES: Mapping[str, str] = {
     "tpr": "true positive rate",
     "fpr": "false positive rate",
     "share_chosen": "share chosen",
-    "equalized_odds": "true or the false positive rate",
+    "equalized_odds": "true or false positive rate",
 }
 
 
@@ -59,6 +60,16 @@ def summary(
         if floor is not None and floor.mean_change is not None:
             than += f" ({points(floor.mean_change, 2)} points of probability)"
         parts.append(f"Swapped words move the answers more than {than} for {named}.")
+        apart = [
+            each.kind
+            for each in counterfactuals
+            if each.templates is not None and beyond_wording(each.templates)
+        ]
+        if any(each.templates is not None for each in counterfactuals):
+            parts.append(
+                "Neutral sentences lie farther apart by group than by wording for"
+                f" {', '.join(apart) or 'none of them'}."
+            )
     return " ".join(parts)
 
 
@@ -111,6 +122,19 @@ def excluding_zero(found: Counterfactual) -> list[SignedGap]:
         for each in found.signed
         if each.interval_95 is not None
         and (each.interval_95[0] > 0 or each.interval_95[1] < 0)
+    ]
+
+
+def beyond_wording(templates: TemplateFacts) -> list[SignedGap]:
+    """The groups whose sentences are told apart by more than two wordings of one are."""
+    return [
+        each
+        for each in templates.signed
+        if each.interval_95 is not None
+        and (
+            each.interval_95[0] > templates.floor
+            or each.interval_95[1] < -templates.floor
+        )
     ]
 
 
