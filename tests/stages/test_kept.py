@@ -93,14 +93,13 @@ def test_a_rate_too_large_is_told_and_stops(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["at the watch", "after it"])
 def test_a_run_that_is_killed_watches_each_step_once(
     general: dict[str, Any],
     tmp_path: pathlib.Path,
     tiny_preset: str,
     monkeypatch: pytest.MonkeyPatch,
-    when: str,
 ) -> None:
+    """Killed after step 7, and then at a watch, which has been begun."""
     whole, stopped = (
         make_config(
             tmp_path,
@@ -112,29 +111,27 @@ def test_a_run_that_is_killed_watches_each_step_once(
         for name in ("whole", "stopped")
     )
     expected = experiment.run(whole).report["kept"]
-    with monkeypatch.context() as patched:
-        if when == "at the watch":
-            # The second time: the first is before training.
-            calls = iter(range(99))
-            read = measures.probe_kept
+    calls = iter(range(99))
+    read, save = measures.probe_kept, Checkpoints.save_latest
 
-            def read_or_die(*arguments: Any, **named: Any) -> Any:
-                if next(calls) == 1:
-                    raise RuntimeError("killed")
-                return read(*arguments, **named)
+    def read_or_die(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == 1:
+            raise RuntimeError("killed")
+        return read(*arguments, **named)
 
-            patched.setattr(measures, "probe_kept", read_or_die)
-        else:
-            save = Checkpoints.save_latest
+    def save_and_die(self: Checkpoints) -> None:
+        save(self)
+        if self._state.step == 7:
+            raise RuntimeError("killed")
 
-            def save_and_die(self: Checkpoints) -> None:
-                save(self)
-                if self._state.step == 7:
-                    raise RuntimeError("killed")
-
-            patched.setattr(Checkpoints, "save_latest", save_and_die)
-        with pytest.raises(RuntimeError, match="killed"):
-            experiment.run(stopped)
+    for owner, name, dies in (
+        (Checkpoints, "save_latest", save_and_die),
+        (measures, "probe_kept", read_or_die),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, dies)
+            with pytest.raises(RuntimeError, match="killed"):
+                experiment.run(stopped)
     found = experiment.run(stopped).report["kept"]
     assert [each["step"] for each in found["watched"]] == [5, 10, 15, 20]
     assert found == expected
