@@ -332,7 +332,8 @@ class DataConfig:
     num_eval_examples: int = setting(
         0,
         "Evaluate on at most this many examples of validation and of test, each "
-        "drawn by --seed in the proportions of the labels. 0: all of them.",
+        "drawn by --seed in the proportions of the labels. 0: all of them. In "
+        "trainer.compare: of the texts that neither model has seen.",
     )
     evaluate_test: bool = setting(
         True,

@@ -141,7 +141,13 @@ KEYS = {
     ),
     "paths": "report saved_model predictions",
     "commands": "predict",
-    "kept": "sentence texts layers chance_overlap probe watched stopped_at",
+    "kept": (
+        "sentence texts layers chance_overlap masked_words probe watched stopped_at"
+    ),
+    "kept.masked_words": (
+        "head num_texts num_tokens before after difference interval_95 "
+        "difference_of_halves realigned"
+    ),
     **{
         f"kept{part}.texts": "source num_available num_left_out num_texts"
         for part in ("", ".probe")

@@ -399,6 +399,17 @@ KEPT = schema.Kept(
         for layer, alike in enumerate((1.0, 0.6, None))
     ),
     chance_overlap=0.02,
+    masked_words=schema.MaskedWordsKept(
+        head="frequencies",
+        num_texts=250,
+        num_tokens=3210,
+        before=6.676,
+        after=6.697,
+        difference=0.021,
+        interval_95=(0.003, 0.039),
+        difference_of_halves=(0.015, 0.027),
+        realigned=6.68,
+    ),
     probe=schema.ProbeKept(
         texts=GENERAL,
         num_labels=5,

@@ -950,6 +950,35 @@ class ProbeKept:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedWordsKept:
+    """How well the encoder guesses masked tokens of general texts, before and after.
+
+    Losses are means over the texts, in nats a masked token.
+
+    Attributes:
+      head: "checkpoint": that of the preset; "frequencies": it has none, and how often
+        tokens stand in the texts is in its place. Neither is trained.
+      num_texts: that have a token which may be masked.
+      num_tokens: that were masked.
+      difference: after minus before: above 0 is a loss of ability.
+      interval_95: of the difference, paired by text.
+      difference_of_halves: of two random halves of the texts.
+      realigned: `after` with the vectors mapped to what they were by a linear map; what
+        is lost in `after` and not here has only moved.
+    """
+
+    head: Literal["checkpoint", "frequencies"]
+    num_texts: int
+    num_tokens: int
+    before: float
+    after: float
+    difference: float
+    interval_95: Interval
+    difference_of_halves: tuple[float, float]
+    realigned: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Watched:
     """What the encoder kept at a step of training.
 
@@ -974,6 +1003,7 @@ class Kept:
       texts: of --general_texts; None without.
       layers: of these texts, the embeddings first; empty without.
       chance_overlap: the neighbour overlap of unrelated vectors; None without.
+      masked_words: of these texts; None without, and where the vocabulary has no [MASK].
       probe: of --general_probe; None without.
       watched: at steps of training, with --watch_general_every.
       stopped_at: the step at which --max_general_drop stopped training; None: it did
@@ -984,6 +1014,7 @@ class Kept:
     texts: GeneralTexts | None
     layers: tuple[LayerKept, ...]
     chance_overlap: float | None
+    masked_words: MaskedWordsKept | None
     probe: ProbeKept | None
     watched: tuple[Watched, ...]
     stopped_at: int | None
