@@ -85,6 +85,8 @@ DEFAULT_SIMILARITY = 0.7
 DEFAULT_REPLAY_FRACTION = 0.3
 # What a model server answers with when no signature is named.
 DEFAULT_SIGNATURE = "serving_default"
+# The one that says which words moved an answer, with --export_explain.
+EXPLAIN_SIGNATURE = "explain"
 
 
 def setting(
@@ -1177,6 +1179,14 @@ class ServingConfig:
         "labels, of the scores and answers on the held-out texts of "
         "--num_export_examples, and the vectors of up to 1,000 of these. No text is "
         "kept, but a vector can tell something of its text.",
+        may_change=True,
+    )
+    export_explain: bool = setting(
+        False,
+        "Give the SavedModels that read text the signature `explain`, too: how far each "
+        "token moved the answer, by integrated gradients, with its bytes in the text. It "
+        "doubles the graph, not the weights; a text takes about a hundred times as long "
+        "as its classification.",
         may_change=True,
     )
     calibrate: bool = setting(
