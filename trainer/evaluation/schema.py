@@ -230,6 +230,50 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainedWord:
+    """A word, and how far it moved the answer.
+
+    Attributes:
+      begin, end: in bytes of the text's UTF-8.
+      attribution: above 0 towards the label that was given, below it away from it.
+    """
+
+    begin: int
+    end: int
+    attribution: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A held-out text, with the words that moved the answer to it.
+
+    Attributes:
+      text: whole.
+      label: the name of its label in the data.
+      predicted: the name of the label that the model gives, which is explained.
+      score: the probability of that label.
+      why: how it came to be shown.
+      words: those that are read, in the text's order.
+      difference: what the logits speak for the label, less what they do where each
+        token is [MASK]; of two classes in log-odds. The words add up to it, but for
+        `completeness_gap`.
+      file: where the text was read, as of `ConfidentError`.
+      line: likewise.
+    """
+
+    text: str
+    label: str
+    predicted: str
+    score: float
+    why: SampleChoice
+    words: tuple[ExplainedWord, ...]
+    difference: float
+    completeness_gap: float
+    file: str
+    line: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class CalibrationQuality:
     """How far probabilities are from the truth; loss in nats."""
 
@@ -589,6 +633,7 @@ class Timing:
       train_steps_secs: in training steps alone, of all processes of the run.
       export_secs: None before the export.
       general_secs: of measuring what the encoder kept.
+      explain_secs: of --explain.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not
         measured, as on a TPU.
@@ -607,6 +652,7 @@ class Timing:
     evaluate_after_secs: float
     export_secs: float | None = None
     general_secs: float = 0.0
+    explain_secs: float = 0.0
     train_steps_secs: float
     train_examples_per_sec: float
     input_wait_fraction: float | None
@@ -1041,6 +1087,7 @@ class Report:
         or there is none.
       pretraining: None without --pretrain_steps.
       start: of --init_from; None: the run began from the preset's weights.
+      explanations: of --explain; empty with 0, and where no texts were held out.
     """
 
     title: str
@@ -1068,6 +1115,7 @@ class Report:
     champion: Challenge | None = None
     pretraining: PretrainingFacts | None = None
     start: StartFacts | None = None
+    explanations: tuple[Explanation, ...] = ()
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

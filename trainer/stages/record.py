@@ -76,6 +76,7 @@ def unpublished(
     compared: Compared,
     challenge: schema.Challenge | None,
     kept: schema.Kept | None,
+    explanations: tuple[schema.Explanation, ...],
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
     history = run.folder.history()
@@ -118,6 +119,7 @@ def unpublished(
         champion=challenge,
         pretraining=pretrained.facts(),
         start=built.start,
+        explanations=explanations,
         **compared.facts(),
     )
     if not run.folder.is_finished:
