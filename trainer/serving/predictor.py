@@ -220,6 +220,7 @@ class Predictor:
         self.outputs = {
             name: _output_of(specs[name]) for name in names if name in specs
         }
+        self._names = tuple(self.outputs)
 
     def __call__(self, texts: list[str]) -> list[Prediction]:
         """One prediction a text: the outputs by name, in a fixed order.
@@ -247,8 +248,8 @@ class Predictor:
                     ),
                 )
             ) from error
-        columns = [_column(name, outputs[name], texts) for name in self.outputs]
-        return [dict(zip(self.outputs, row)) for row in zip(*columns, strict=True)]
+        columns = [_column(name, outputs[name], texts) for name in self._names]
+        return [dict(zip(self._names, row)) for row in zip(*columns, strict=True)]
 
 
 class ExplainingPredictor(Predictor):

@@ -268,11 +268,12 @@ def _unpublished(recorded: Mapping[str, Any], config: ServingConfig) -> list[str
     """The settings, as flags, with which the run was not published yet."""
     if not config.export:
         return []
-    old = recorded["serving"]
+    # What a run did not know yet, it did as the default has it.
+    old = {**settings(ServingConfig()), **recorded["serving"]}
     return [
         f"--{name}={_as_flag(value)}"
         for name, value in settings(config).items()
-        if name in old and _as_flag(old[name]) != _as_flag(value)
+        if _as_flag(old[name]) != _as_flag(value)
     ]
 
 
