@@ -98,6 +98,7 @@ NOT_RUN = {
     "-m mypy": "scripts/test.sh runs it before the tests",
     "-m tests.soak": "kills a real run at random moments, for some 8 minutes",
     "measure_label_audit": "minutes of a processor of its own; it only measures",
+    "measure_explanations": "minutes of a processor of its own; it only measures",
     "measure_step": "minutes of a processor of its own; it only measures",
     "fingerprint_runs.py": "minutes; compares two commits",
     "diff before.json": "compares what fingerprint_runs.py printed",

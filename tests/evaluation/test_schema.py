@@ -35,7 +35,8 @@ KEYS = {
     "": (
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
-        "baselines comparisons worth kept champion pretraining start"
+        "baselines comparisons worth kept champion pretraining start "
+        "explanations"
     ),
     **{
         f"{when}.*{part}": keys
@@ -127,7 +128,7 @@ KEYS = {
     "timing": (
         "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
         "baselines_secs pretraining_secs secs_to_first_step train_and_validate_secs "
-        "evaluate_after_secs export_secs general_secs train_steps_secs "
+        "evaluate_after_secs export_secs general_secs explain_secs train_steps_secs "
         "train_examples_per_sec "
         "input_wait_fraction peak_host_memory_bytes peak_device_memory_bytes"
     ),
@@ -159,6 +160,10 @@ KEYS = {
         "num_rows num_held_out_here num_new num_held_out_there num_drawn "
         "wanted_fraction fraction"
     ),
+    "explanations[]": (
+        "text label predicted score why words difference completeness_gap file line"
+    ),
+    "explanations[].words[]": "begin end attribution",
     "start": "source path sha256 label_names new_labels notes tells_seen_texts",
     "champion": (
         "verdict margin num_texts num_left_out champion champion_interval_95 "

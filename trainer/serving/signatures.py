@@ -233,12 +233,7 @@ class ServingModule(TokensModule):
         self.classify, self.embed = classify, embed
         self._explains = explains
         if explains:
-            self._explainer = attributions.explainer(
-                forward, encoder, decision, constants=self._constants
-            )
-            self.explain = tf.function(
-                self._explained, input_signature=[_strings("text")], autograph=False
-            )
+            self._add_explain()
 
     def signatures(self) -> dict[str, Any]:
         """Name → function, as tf.saved_model.save takes them."""
@@ -255,6 +250,14 @@ class ServingModule(TokensModule):
     def _classified(self, text: tf.Tensor) -> Outputs:
         num_classes = self._label_names.shape[0]
         return self._decided(self._by_bucket(text, self._forward, num_classes))
+
+    def _add_explain(self) -> None:
+        self._explainer = attributions.explainer(
+            self._forward, self._encoder, self._decision, constants=self._constants
+        )
+        self.explain = tf.function(
+            self._explained, input_signature=[_strings("text")], autograph=False
+        )
 
     def _explained(self, text: tf.Tensor) -> Outputs:
         """What `explain` gives."""

@@ -99,12 +99,7 @@ def unpublished(
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
         config=dataclasses.asdict(run.config),
-        environment=environment.facts(
-            (
-                *run.runtime.reasons,
-                *filter(None, [built.compiled.reason, built.parts.reason]),
-            )
-        ),
+        environment=environment.facts(_reasons(run, built)),
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),
         export=None,
@@ -127,6 +122,12 @@ def unpublished(
         _write_pages(run.folder, **_pages_of(report))
         _logger.info("the results so far are in %s", run.folder.report_page)
     return report
+
+
+def _reasons(run: Run, built: Built) -> tuple[str, ...]:
+    """Sentences on what was chosen automatically."""
+    of_model = filter(None, [built.compiled.reason, built.parts.reason])
+    return (*run.runtime.reasons, *of_model)
 
 
 def run(
