@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests import tiny
 from trainer.data.tokens import TextEncoder
 from trainer.modeling import attributions, ensemble
-from trainer.modeling.attributions import Attributed, IntegratedGradients
+from trainer.modeling.attributions import Attributed
 from trainer.modeling.classifier import build_classifier
 from trainer.modeling.ensemble import ServedForward
 from trainer.modeling.forward import Forward

@@ -228,10 +228,13 @@ class TextEncoder:
             takes_marks=self._strip_accents,
         )
         rows = words.with_flat_values(ids).merge_dims(-2, -1)
-        kept = [self._truncate(rows.with_flat_values(v)) for v in (begin, end)]
-        positions = tf.cast(tf.ragged.range(kept[0].row_lengths()), tf.int32)
+        kept = self._truncate(rows)
+        positions = tf.cast(tf.ragged.range(kept.row_lengths()), tf.int32)
         return LocatedTokens(
-            self._truncate(rows), *kept, self._with_ends(positions, (-1, -1))
+            token_ids=kept,
+            begin=self._truncate(rows.with_flat_values(begin)),
+            end=self._truncate(rows.with_flat_values(end)),
+            positions=self._with_ends(positions, (-1, -1)),
         )
 
     def _words(self, normalized: tf.Tensor) -> tf.RaggedTensor:

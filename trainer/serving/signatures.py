@@ -217,18 +217,7 @@ class ServingModule(TokensModule):
                 "embedding": self._by_bucket(text, forward.embed, self._hidden_size)
             }
 
-        # Of use to those who watch what a model is asked, not to a server.
-        @tf.function(input_signature=[_strings("text")], autograph=False)
-        def count_tokens(text: tf.Tensor) -> Outputs:
-            encoded = encoder(text)
-            is_unknown = tf.equal(encoded.token_ids, encoder.unknown_id)
-            return {
-                "num_tokens": encoded.full_lengths,
-                "num_read": tf.cast(encoded.token_ids.row_lengths(), tf.int32),
-                "num_unknown": tf.reduce_sum(tf.cast(is_unknown, tf.int32), axis=1),
-            }
-
-        self.count_tokens = count_tokens
+        self.count_tokens = _token_counter(encoder)
         self.classify_text, self.tf_example = classify_text, tf_example
         self.classify, self.embed = classify, embed
         self._explains = explains
@@ -332,6 +321,23 @@ def save(module: TokensModule, folder: pathlib.Path) -> None:
     names.save()
     # It has sums of the file that was just changed.
     fingerprinting_utils.write_fingerprint(str(folder))
+
+
+def _token_counter(encoder: TextEncoder) -> Callable[[tf.Tensor], Outputs]:
+    """Of use to those who watch what a model is asked, not to a server."""
+
+    @tf.function(input_signature=[_strings("text")], autograph=False)
+    def count_tokens(text: tf.Tensor) -> Outputs:
+        encoded = encoder(text)
+        is_unknown = tf.equal(encoded.token_ids, encoder.unknown_id)
+        return {
+            "num_tokens": encoded.full_lengths,
+            "num_read": tf.cast(encoded.token_ids.row_lengths(), tf.int32),
+            "num_unknown": tf.reduce_sum(tf.cast(is_unknown, tf.int32), axis=1),
+        }
+
+    counter: Callable[[tf.Tensor], Outputs] = count_tokens
+    return counter
 
 
 def _shape(values: tf.Tensor) -> tf.Tensor:
