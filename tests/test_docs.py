@@ -56,6 +56,10 @@ RUN_BY = {
     "--dataset=files:my_reviews.csv": "test_own_data_then_predict_and_serve",
     "--output=answers.jsonl": "test_own_data_then_predict_and_serve",
     "--signature=embed": "test_own_data_then_predict_and_serve",
+    "--output=why.jsonl": "tests/serving/test_explain.py::"
+    "test_predict_writes_the_words",
+    "--export_explain": "tests/stages/test_explain.py::"
+    "test_a_finished_run_explains_itself_and_its_export",
     "--drift_report": "tests/test_experiment.py::"
     "test_says_whether_new_texts_have_drifted",
     "--verify": "test_own_data_then_predict_and_serve",

@@ -95,6 +95,10 @@ def test_bytes_of_a_token_are_what_it_says(
         assert begin == sorted(begin) and end == sorted(end)
         for index, first, last in zip(ids, begin, end):
             assert 0 <= first < last <= len(raw)
+            if settings.get("lowercase", True):
+                # The marks of a letter are its own, though nothing is left of them.
+                behind = raw[last:].decode("utf-8", errors="ignore")[:1]
+                assert not behind or unicodedata.category(behind) != "Mn", text
             part = plain(raw[first:last], lowercase=settings.get("lowercase", True))  # type: ignore[arg-type]
             token = vocabulary[index].removeprefix("##")
             assert part, (text, token)
@@ -104,6 +108,15 @@ def test_bytes_of_a_token_are_what_it_says(
                 assert token in part if is_hangul else token == part, (text, token)
                 num_known += 1
     assert num_known > 100
+
+
+def test_the_token_of_a_long_word_has_all_of_it(vocabulary: tuple[str, ...]) -> None:
+    """Though [UNK], which it is read as, is shorter."""
+    encoder = TextEncoder(vocabulary, lowercase=True, window_length=32)
+    found = locate(encoder, ["good " + "\u00e9" * 101 + ", " + "b" * 101])
+    assert found.begin.to_list() == [[0, 5, 207, 209]]
+    assert found.end.to_list() == [[4, 207, 208, 310]]
+    assert found.token_ids.to_list()[0][1::2] == [encoder.unknown_id] * 2
 
 
 def test_no_character_moves_what_stands_behind_it(vocabulary: tuple[str, ...]) -> None:
