@@ -164,7 +164,7 @@ def test_predict_refuses_what_cannot_explain(
 ) -> None:
     (tmp_path / "in.txt").write_text("good\n")
     plain = tiny_export.save(tiny_hugging_face, tmp_path / "1")
-    asked = {"input": str(tmp_path / "in.txt"), "explain": True}
+    asked: dict[str, Any] = {"input": str(tmp_path / "in.txt"), "explain": True}
     with pytest.raises(
         ValueError,
         match="--explain needs a model.*which has classify, .*export_explain",
