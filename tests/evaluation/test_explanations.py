@@ -57,6 +57,16 @@ def test_a_text_without_words_is_drawn_without_colours() -> None:
     assert drawn.strongest == ()
 
 
+def test_page_shows_the_words_that_go_with_errors() -> None:
+    tiny = tiny_report()
+    page = report.render_html(tiny)
+    assert "Words that go with errors" in page and "<bdi>hardly</bdi>" in page
+    assert "38.7% (23.0% to 56.0%)" in page and "<td>4.2</td><td>0.012</td>" in page
+    test = dataclasses.replace(tiny.after["test"], words_of_errors=())
+    none = dataclasses.replace(tiny, after={"test": test})
+    assert "Words that go with errors" not in report.render_html(none)
+
+
 def test_page_colours_words_both_ways_and_shows_the_gap() -> None:
     page = report.render_html(tiny_report())
     assert (

@@ -27,7 +27,7 @@ EVALUATION = (
     "num_examples loss accuracy precision_macro recall_macro f1_macro mcc roc_auc "
     "brier_score expected_calibration_error majority_class_accuracy per_class "
     "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
-    "most_confident_errors risk_coverage roc precision_recall"
+    "most_confident_errors risk_coverage roc precision_recall words_of_errors"
 )
 CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
@@ -49,6 +49,10 @@ KEYS = {
                 "name lower upper is_truncated count accuracy confidence_interval_95"
             ),
             ".most_confident_errors[]": "text label predicted score length file line",
+            ".words_of_errors[]": (
+                "word num_texts num_errors confidence_interval_95 expected_errors "
+                "p_value"
+            ),
             ".risk_coverage[]": "name x y area",
             ".roc[]": "name x y area",
             ".precision_recall[]": "name x y area",

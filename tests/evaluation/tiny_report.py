@@ -140,6 +140,16 @@ def evaluation(
             label_names=label_names,
             limit=3,
         ),
+        "words_of_errors": (
+            schema.ErrorWord(
+                word="hardly",
+                num_texts=31,
+                num_errors=12,
+                confidence_interval_95=(0.23, 0.56),
+                expected_errors=4.2,
+                p_value=0.012,
+            ),
+        ),
         **curves.of(labels, Predictions(logits), label_names=label_names),
     }
     return schema.from_mapping(schema.SplitEvaluation, {**metrics, **slices_of_it})

@@ -176,3 +176,24 @@ def test_predict_refuses_what_cannot_explain(
                 saved_model=str(explained.path), output=str(tmp_path / "a.csv"), **asked
             )
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bfloat16", "int8"])
+def test_other_formats_explain_themselves(
+    name: str, explained: Explained, tmp_path: pathlib.Path
+) -> None:
+    """Their own answers: near those of float32, and complete as far as they compute."""
+    formats.write(name, tmp_path, explained.source)
+    stock_ops.check(tmp_path)
+    model = tf.saved_model.load(str(tmp_path))
+    found = model.signatures[EXPLAIN_SIGNATURE](text=tf.constant(TEXTS))
+    largest = np.abs(explained.outputs["attribution"]).max()
+    same = found["label"] == explained.outputs["label"]
+    np.testing.assert_allclose(
+        found["attribution"][same],
+        explained.outputs["attribution"][same.numpy()],
+        atol=0.1 * largest,
+    )
+    assert same.numpy().sum() >= 3
+    assert np.abs(found["completeness_gap"]).max() < 0.05 * largest

@@ -98,12 +98,12 @@ def _pieces(explanation: Explanation, raw: bytes) -> Iterator[Piece]:
     largest = max((abs(word.attribution) for word in explanation.words), default=0.0)
     end = 0
     for word in explanation.words:
-        # Words of one character, as those of a syllable, have its bytes all of them.
+        # Two words of one character both have its bytes: it is drawn once.
         if word.begin > end:
             yield _between(_text(raw, end, word.begin))
         if word.end > end:
             yield Piece(
-                _text(raw, max(word.begin, end), word.end),
+                _text(raw, word.begin, word.end),
                 "for" if word.attribution > 0 else "against",
                 abs(word.attribution) / largest if largest else 0.0,
                 signed(word.attribution),

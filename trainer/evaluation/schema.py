@@ -150,6 +150,26 @@ class ConfidentError:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ErrorWord:
+    """A word with which errors are more frequent than without it.
+
+    Attributes:
+      num_texts: that have the word.
+      num_errors: of these.
+      confidence_interval_95: of the share of errors among these.
+      expected_errors: of these, were they as frequent as in other texts of their labels.
+      p_value: adjusted for the number of words that were tried.
+    """
+
+    word: str
+    num_texts: int
+    num_errors: int
+    confidence_interval_95: Interval
+    expected_errors: float
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
     """How good the model is on one split.
 
@@ -172,6 +192,7 @@ class SplitEvaluation:
       roc: false positive rate (x), true positive rate (y). Of two classes the second
         one's curve, of up to ten one a class, of more their means.
       precision_recall: recall (x), precision (y); of the same classes.
+      words_of_errors: the least likely by chance first; most often there are none.
     """
 
     num_examples: int
@@ -194,6 +215,7 @@ class SplitEvaluation:
     risk_coverage: tuple[Curve, ...] = ()
     roc: tuple[Curve, ...] = ()
     precision_recall: tuple[Curve, ...] = ()
+    words_of_errors: tuple[ErrorWord, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
