@@ -111,6 +111,7 @@ NOT_RUN = {
 # Flags in the pages that are not of `ENTRY_POINTS`: those of our other programs, whose
 # source must have them, and those of others' programs.
 OUR_FLAGS = {
+    "num_words": "scripts/benchmarks/measure_explanations.py",
     "num_workers": "scripts/launchers/launch_local.py",
     "rounds": "tests/soak.py",
     "num_steps": "scripts/benchmarks/benchmark.py",
