@@ -29,6 +29,7 @@ from trainer.stages import (
     challenge,
     context,
     dry_run as dry_runs,
+    explain,
     kept,
     measure,
     prepare,
@@ -110,6 +111,7 @@ def _stages(run: context.Run) -> RunResult:
         compared,
         challenged.challenge,
         what_it_kept,
+        explain.run(run, material, built, after),
     )
     exported = publish.run(
         run, material, built, after, compared, pretrained, challenged, what_it_kept

@@ -150,6 +150,26 @@ class ConfidentError:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ErrorWord:
+    """A word with which errors are more frequent than without it.
+
+    Attributes:
+      num_texts: that have the word.
+      num_errors: of these.
+      confidence_interval_95: of the share of errors among these.
+      expected_errors: of these, were they as frequent as in other texts of their labels.
+      p_value: adjusted for the number of words that were tried.
+    """
+
+    word: str
+    num_texts: int
+    num_errors: int
+    confidence_interval_95: Interval
+    expected_errors: float
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
     """How good the model is on one split.
 
@@ -172,6 +192,7 @@ class SplitEvaluation:
       roc: false positive rate (x), true positive rate (y). Of two classes the second
         one's curve, of up to ten one a class, of more their means.
       precision_recall: recall (x), precision (y); of the same classes.
+      words_of_errors: the least likely by chance first; most often there are none.
     """
 
     num_examples: int
@@ -194,6 +215,7 @@ class SplitEvaluation:
     risk_coverage: tuple[Curve, ...] = ()
     roc: tuple[Curve, ...] = ()
     precision_recall: tuple[Curve, ...] = ()
+    words_of_errors: tuple[ErrorWord, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -227,6 +249,50 @@ class Sample:
     after: Prediction
     label: str | None
     why: SampleChoice
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainedWord:
+    """A word, and how far it moved the answer.
+
+    Attributes:
+      begin, end: in bytes of the text's UTF-8.
+      attribution: above 0 towards the label that was given, below it away from it.
+    """
+
+    begin: int
+    end: int
+    attribution: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A held-out text, with the words that moved the answer to it.
+
+    Attributes:
+      text: whole.
+      label: the name of its label in the data.
+      predicted: the name of the label that the model gives, which is explained.
+      score: the probability of that label.
+      why: how it came to be shown.
+      words: those that are read, in the text's order.
+      difference: what the logits speak for the label, less what they do where each
+        token is [MASK]; of two classes in log-odds. The words add up to it, but for
+        `completeness_gap`.
+      file: where the text was read, as of `ConfidentError`.
+      line: likewise.
+    """
+
+    text: str
+    label: str
+    predicted: str
+    score: float
+    why: SampleChoice
+    words: tuple[ExplainedWord, ...]
+    difference: float
+    completeness_gap: float
+    file: str
+    line: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -589,6 +655,7 @@ class Timing:
       train_steps_secs: in training steps alone, of all processes of the run.
       export_secs: None before the export.
       general_secs: of measuring what the encoder kept.
+      explain_secs: of --explain.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not
         measured, as on a TPU.
@@ -607,6 +674,7 @@ class Timing:
     evaluate_after_secs: float
     export_secs: float | None = None
     general_secs: float = 0.0
+    explain_secs: float = 0.0
     train_steps_secs: float
     train_examples_per_sec: float
     input_wait_fraction: float | None
@@ -1072,6 +1140,7 @@ class Report:
         or there is none.
       pretraining: None without --pretrain_steps.
       start: of --init_from; None: the run began from the preset's weights.
+      explanations: of --explain; empty with 0, and where no texts were held out.
     """
 
     title: str
@@ -1099,6 +1168,7 @@ class Report:
     champion: Challenge | None = None
     pretraining: PretrainingFacts | None = None
     start: StartFacts | None = None
+    explanations: tuple[Explanation, ...] = ()
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

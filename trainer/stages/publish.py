@@ -138,7 +138,7 @@ def publish(
       ValueError: the export does not compute what the classifiers do.
     """
     makers = tuple(
-        functools.partial(_copied_classifier, run.config.model, material, each)
+        functools.partial(copied_classifier, run.config.model, material, each)
         for each in trained
     )
     exportable = Exportable(
@@ -156,6 +156,7 @@ def publish(
             else None
         ),
         training=_training_texts(run, material),
+        explains=run.config.serving.export_explain,
     )
     published = exports.publish(
         exportable,
@@ -193,7 +194,7 @@ def held_out_split(material: Material) -> str:
     return material.held_out or "train"
 
 
-def _copied_classifier(
+def copied_classifier(
     config: ModelConfig, material: Material, trained: keras.Model, policy: str
 ) -> keras.Model:
     """The trained classifier once more, under a Keras precision policy."""
