@@ -51,6 +51,7 @@ OFF_DEFAULT: dict[str, Any] = dict(
     model_dir="runs/b",
     sample_texts=("Good, very good.", "", "naïve 🎬"),
     num_bootstrap_resamples=7,
+    explain=3,
     baselines=("tfidf",),
     num_before_examples=9,
     head_start="frozen",
@@ -133,6 +134,7 @@ OFF_DEFAULT: dict[str, Any] = dict(
     max_accuracy_drop=0.5,
     num_export_examples=9,
     drift_reference=False,
+    export_explain=True,
     calibrate=False,
     decision_metric="mcc",
     abstain_accuracy=0.9,
@@ -218,6 +220,7 @@ MAY_CHANGE = {
     "model_dir",
     "dry_run",
     "num_bootstrap_resamples",
+    "explain",
     "baselines",
     "export",
     "download",
@@ -247,6 +250,7 @@ MAY_CHANGE = {
     "max_accuracy_drop",
     "num_export_examples",
     "drift_reference",
+    "export_explain",
     "calibrate",
     "decision_metric",
     "abstain_accuracy",
@@ -671,6 +675,7 @@ MINIMA = {
     "seed": 0,
     "num_virtual_devices": 1,
     "num_bootstrap_resamples": 0,
+    "explain": 0,
 }
 
 

@@ -56,6 +56,10 @@ RUN_BY = {
     "--dataset=files:my_reviews.csv": "test_own_data_then_predict_and_serve",
     "--output=answers.jsonl": "test_own_data_then_predict_and_serve",
     "--signature=embed": "test_own_data_then_predict_and_serve",
+    "--output=why.jsonl": "tests/serving/test_explain.py::"
+    "test_predict_writes_the_words",
+    "--export_explain": "tests/stages/test_explain.py::"
+    "test_a_finished_run_explains_itself_and_its_export",
     "--drift_report": "tests/test_experiment.py::"
     "test_says_whether_new_texts_have_drifted",
     "--verify": "test_own_data_then_predict_and_serve",
@@ -98,6 +102,7 @@ NOT_RUN = {
     "-m mypy": "scripts/test.sh runs it before the tests",
     "-m tests.soak": "kills a real run at random moments, for some 8 minutes",
     "measure_label_audit": "minutes of a processor of its own; it only measures",
+    "measure_explanations": "minutes of a processor of its own; it only measures",
     "measure_step": "minutes of a processor of its own; it only measures",
     "fingerprint_runs.py": "minutes; compares two commits",
     "diff before.json": "compares what fingerprint_runs.py printed",
@@ -106,6 +111,7 @@ NOT_RUN = {
 # Flags in the pages that are not of `ENTRY_POINTS`: those of our other programs, whose
 # source must have them, and those of others' programs.
 OUR_FLAGS = {
+    "num_words": "scripts/benchmarks/measure_explanations.py",
     "num_workers": "scripts/launchers/launch_local.py",
     "rounds": "tests/soak.py",
     "num_steps": "scripts/benchmarks/benchmark.py",

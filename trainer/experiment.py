@@ -29,6 +29,7 @@ from trainer.stages import (
     challenge,
     context,
     dry_run as dry_runs,
+    explain,
     groups,
     kept,
     measure,
@@ -105,7 +106,8 @@ def _stages(run: context.Run) -> RunResult:
     )
     report = record.unpublished(
         *(run, material, built, before, pretrained, trained, after, compared),
-        *(challenged.challenge, what_it_kept, on_groups),
+        *(challenged.challenge, what_it_kept),
+        *(explain.run(run, material, built, after), on_groups),
     )
     exported = publish.run(
         *(run, material, built, after, compared, pretrained),

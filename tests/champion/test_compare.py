@@ -93,10 +93,19 @@ def test_a_model_beside_itself_and_the_other_way_round(
     itself = comparing.compare(config_of(runs, challenger=str(runs["poor"].parent)))
     assert itself.contest.verdict == "not_worse"
     assert itself.contest.num_discordant == 0
+    asked = DataConfig(dataset=f"files:{runs['asked']}", num_eval_examples=100)
     turned = comparing.compare(
-        config_of(runs, champion=str(runs["good"]), challenger=str(runs["poor"]))
+        config_of(
+            runs, champion=str(runs["good"]), challenger=str(runs["poor"]), data=asked
+        )
     )
     assert turned.contest.verdict == "worse"
+    # As many as are asked for, of those that neither has seen.
+    assert turned.contest.num_texts == 100 < turned.num_unseen
+    assert turned.num_unseen == itself.contest.num_texts == itself.num_unseen
+    assert turned.contest.num_left_out == itself.contest.num_left_out
+    said = comparing.summary(turned)
+    assert f"100, drawn of {turned.num_unseen} that neither has seen" in said
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ EVALUATION = (
     "num_examples loss accuracy precision_macro recall_macro f1_macro mcc roc_auc "
     "brier_score expected_calibration_error majority_class_accuracy per_class "
     "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
-    "most_confident_errors risk_coverage roc precision_recall"
+    "most_confident_errors risk_coverage roc precision_recall words_of_errors"
 )
 CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
@@ -35,7 +35,8 @@ KEYS = {
     "": (
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
-        "baselines comparisons worth kept champion pretraining start groups"
+        "baselines comparisons worth kept champion pretraining start "
+        "explanations groups"
     ),
     **{
         f"{when}.*{part}": keys
@@ -48,6 +49,10 @@ KEYS = {
                 "name lower upper is_truncated count accuracy confidence_interval_95"
             ),
             ".most_confident_errors[]": "text label predicted score length file line",
+            ".words_of_errors[]": (
+                "word num_texts num_errors confidence_interval_95 expected_errors "
+                "p_value"
+            ),
             ".risk_coverage[]": "name x y area",
             ".roc[]": "name x y area",
             ".precision_recall[]": "name x y area",
@@ -127,7 +132,8 @@ KEYS = {
     "timing": (
         "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
         "baselines_secs pretraining_secs secs_to_first_step train_and_validate_secs "
-        "evaluate_after_secs export_secs general_secs slices_secs train_steps_secs "
+        "evaluate_after_secs export_secs general_secs explain_secs slices_secs "
+        "train_steps_secs "
         "train_examples_per_sec "
         "input_wait_fraction peak_host_memory_bytes peak_device_memory_bytes"
     ),
@@ -141,7 +147,13 @@ KEYS = {
     ),
     "paths": "report saved_model predictions",
     "commands": "predict",
-    "kept": "sentence texts layers chance_overlap probe watched stopped_at",
+    "kept": (
+        "sentence texts layers chance_overlap masked_words probe watched stopped_at"
+    ),
+    "kept.masked_words": (
+        "head num_texts num_tokens before after difference interval_95 "
+        "difference_of_halves realigned"
+    ),
     **{
         f"kept{part}.texts": "source num_available num_left_out num_texts"
         for part in ("", ".probe")
@@ -159,6 +171,10 @@ KEYS = {
         "num_rows num_held_out_here num_new num_held_out_there num_drawn "
         "wanted_fraction fraction"
     ),
+    "explanations[]": (
+        "text label predicted score why words difference completeness_gap file line"
+    ),
+    "explanations[].words[]": "begin end attribution",
     "start": "source path sha256 label_names new_labels notes tells_seen_texts",
     "champion": (
         "verdict margin num_texts num_left_out champion champion_interval_95 "

@@ -67,6 +67,23 @@ PRETRAINING = schema.PretrainingFacts(
     ),
     train_secs=123.0,
 )
+# Of "café <b>" the second word is no word that was read, and the rest was cut off.
+EXPLANATION = schema.Explanation(
+    text="Good caf\u00e9 <b> and so on. bad",
+    label="negative",
+    predicted="positive",
+    score=0.987,
+    why="surest wrong",
+    words=(
+        schema.ExplainedWord(begin=0, end=4, attribution=2.0),
+        schema.ExplainedWord(begin=5, end=10, attribution=0.1),
+        schema.ExplainedWord(begin=26, end=29, attribution=-1.0),
+    ),
+    difference=1.104,
+    completeness_gap=0.004,
+    file="a.csv",
+    line=7,
+)
 TIMING = schema.Timing(
     prepare_data_secs=1.5,
     build_model_secs=2.5,
@@ -122,6 +139,16 @@ def evaluation(
             ),
             label_names=label_names,
             limit=3,
+        ),
+        "words_of_errors": (
+            schema.ErrorWord(
+                word="hardly",
+                num_texts=31,
+                num_errors=12,
+                confidence_interval_95=(0.23, 0.56),
+                expected_errors=4.2,
+                p_value=0.012,
+            ),
         ),
         **curves.of(labels, Predictions(logits), label_names=label_names),
     }
@@ -399,6 +426,17 @@ KEPT = schema.Kept(
         for layer, alike in enumerate((1.0, 0.6, None))
     ),
     chance_overlap=0.02,
+    masked_words=schema.MaskedWordsKept(
+        head="frequencies",
+        num_texts=250,
+        num_tokens=3210,
+        before=6.676,
+        after=6.697,
+        difference=0.021,
+        interval_95=(0.003, 0.039),
+        difference_of_halves=(0.015, 0.027),
+        realigned=6.68,
+    ),
     probe=schema.ProbeKept(
         texts=GENERAL,
         num_labels=5,
@@ -521,6 +559,7 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         champion=CHALLENGE,
         pretraining=PRETRAINING,
         start=START,
+        explanations=(EXPLANATION,),
     )
 
 
@@ -553,6 +592,7 @@ def emptied_report() -> schema.Report:
         champion=None,
         pretraining=None,
         start=None,
+        explanations=(),
         config={},
         environment={},
         history=schema.History(train=(), validation=()),

@@ -134,9 +134,13 @@ def test_the_others_end_and_name_it(
         )
         for output in outputs.values()
     ]
-    # Who only sees the chief leave, because the chief left, names the chief.
+    # Who only sees another one leave, because that one noticed first, names that one,
+    # and says that it may have stopped for another.
     assert any(named), outputs
-    assert all(named) or lost != 0, outputs
+    assert all(
+        match or watchdog._PERHAPS_FOR_ANOTHER in output
+        for match, output in zip(named, outputs.values())
+    ), outputs
     assert not any("Traceback" in output for output in outputs.values())
 
 
@@ -338,10 +342,10 @@ def test_workers_meet_whose_addresses_are_of_ipv6() -> None:
     ]
     with concurrent.futures.ThreadPoolExecutor() as pool:
         waiting = [
-            pool.submit(watchdog.wait_for_workers, each, timeout_secs=20)
+            pool.submit(watchdog.wait_for_workers, each, timeout_secs=3)
             for each in clusters_of_both
         ]
-        # The one that is served first leaves at once.
+        # The one that is served first leaves at once, and the other looks in vain.
         assert next(concurrent.futures.as_completed(waiting)).exception() is None
 
 

@@ -742,7 +742,8 @@ def test_killed_command_goes_on(
         return json.loads(state.read_text())["num_texts"] if state.exists() else 0
 
     before = 0
-    for _ in range(2):
+    # Going on twice is the same for all of them.
+    for _ in range(2 if name == "out.jsonl" else 1):
         process = subprocess.Popen(
             [sys.executable, "-m", "trainer.predict", *flags],
             stdout=subprocess.PIPE,

@@ -62,6 +62,11 @@ def test_weights_that_do_not_move_keep_all(
     assert probe["difference"] == 0 and probe["mcnemar_p"] == 1
     assert probe["verdict"] == "not_shown"
     assert found["texts"]["num_texts"] == 60
+    words = found["masked_words"]
+    assert words["before"] == words["after"] == words["realigned"] > 1
+    assert words["difference"] == 0 and words["interval_95"] == [0, 0]
+    # Of texts of eight words, one or two; and no head came with the preset.
+    assert 60 <= words["num_tokens"] <= 120 and words["head"] == "frequencies"
 
 
 @pytest.mark.slow
@@ -80,6 +85,7 @@ def test_a_rate_too_large_is_told_and_stops(
     result = experiment.run(config)
     found = result.report["kept"]
     assert found["probe"]["verdict"] == "worse"
+    assert found["masked_words"]["interval_95"][0] > 0
     assert found["stopped_at"] is not None
     assert found["stopped_at"] == result.report["training"]["num_steps_run"]
     assert found["watched"][-1]["step"] == found["stopped_at"]
@@ -93,14 +99,13 @@ def test_a_rate_too_large_is_told_and_stops(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["at the watch", "after it"])
 def test_a_run_that_is_killed_watches_each_step_once(
     general: dict[str, Any],
     tmp_path: pathlib.Path,
     tiny_preset: str,
     monkeypatch: pytest.MonkeyPatch,
-    when: str,
 ) -> None:
+    """Killed after step 7, and then at a watch, which has been begun."""
     whole, stopped = (
         make_config(
             tmp_path,
@@ -112,29 +117,27 @@ def test_a_run_that_is_killed_watches_each_step_once(
         for name in ("whole", "stopped")
     )
     expected = experiment.run(whole).report["kept"]
-    with monkeypatch.context() as patched:
-        if when == "at the watch":
-            # The second time: the first is before training.
-            calls = iter(range(99))
-            read = measures.probe_kept
+    calls = iter(range(99))
+    read, save = measures.probe_kept, Checkpoints.save_latest
 
-            def read_or_die(*arguments: Any, **named: Any) -> Any:
-                if next(calls) == 1:
-                    raise RuntimeError("killed")
-                return read(*arguments, **named)
+    def read_or_die(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == 1:
+            raise RuntimeError("killed")
+        return read(*arguments, **named)
 
-            patched.setattr(measures, "probe_kept", read_or_die)
-        else:
-            save = Checkpoints.save_latest
+    def save_and_die(self: Checkpoints) -> None:
+        save(self)
+        if self._state.step == 7:
+            raise RuntimeError("killed")
 
-            def save_and_die(self: Checkpoints) -> None:
-                save(self)
-                if self._state.step == 7:
-                    raise RuntimeError("killed")
-
-            patched.setattr(Checkpoints, "save_latest", save_and_die)
-        with pytest.raises(RuntimeError, match="killed"):
-            experiment.run(stopped)
+    for owner, name, dies in (
+        (Checkpoints, "save_latest", save_and_die),
+        (measures, "probe_kept", read_or_die),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, dies)
+            with pytest.raises(RuntimeError, match="killed"):
+                experiment.run(stopped)
     found = experiment.run(stopped).report["kept"]
     assert [each["step"] for each in found["watched"]] == [5, 10, 15, 20]
     assert found == expected
@@ -162,6 +165,11 @@ def test_two_replicas_see_what_one_sees(
     one, two = ([each["alikeness"] for each in r["layers"]] for r in reports)
     np.testing.assert_allclose(one, two, atol=1e-3)
     assert min(one) < 0.999  # It did train.
+    words = [each["masked_words"] for each in reports]
+    assert words[0]["num_tokens"] == words[1]["num_tokens"]
+    assert words[0]["before"] == pytest.approx(words[1]["before"], abs=1e-5)
+    assert words[0]["after"] == pytest.approx(words[1]["after"], abs=1e-2)
+    assert words[0]["difference"] != 0
 
 
 def test_texts_that_are_trained_on_are_left_out_or_refused(

@@ -56,6 +56,7 @@ def small_report(**changes: Any) -> dict[str, Any]:
         ({}, {"export": False}, []),
         ({"export": False}, {"export": False, "calibrate": False}, []),
         ({}, {"calibrate": False}, ["--calibrate=False"]),
+        ({}, {"export_explain": True}, ["--export_explain=True"]),
     ],
 )
 def test_what_a_finished_run_has_to_publish(
@@ -63,6 +64,14 @@ def test_what_a_finished_run_has_to_publish(
 ) -> None:
     recorded = {"serving": dataclasses.asdict(ServingConfig(**before))}
     assert record._unpublished(recorded, ServingConfig(**now)) == published
+
+
+def test_a_run_from_before_a_setting_is_at_its_default() -> None:
+    recorded = {"serving": dataclasses.asdict(ServingConfig())}
+    del recorded["serving"]["export_explain"]
+    assert record._unpublished(recorded, ServingConfig()) == []
+    now = ServingConfig(export_explain=True)
+    assert record._unpublished(recorded, now) == ["--export_explain=True"]
 
 
 def test_a_run_without_an_export_is_read_and_says_so(tmp_path: pathlib.Path) -> None:

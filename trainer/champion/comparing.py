@@ -21,8 +21,8 @@ from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.champion.model import Model
 from trainer.config import CompareConfig, DataConfig
-from trainer.data import columns, places, sources
-from trainer.data.duplicates import normalized_digests
+from trainer.data import columns, draws, places, sources
+from trainer.data.duplicates import content_digests, normalized_digests
 from trainer.data.text_dataset import TextDataset
 from trainer.evaluation.schema import Contest, SliceContest
 from trainer.evaluation.worth import signed_points
@@ -68,12 +68,17 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compared:
-    """What --output holds; the keys of the contest stand beside the others."""
+    """What --output holds; the keys of the contest stand beside the others.
+
+    Attributes:
+      num_unseen: texts that neither has seen, of which --num_eval_examples may be drawn.
+    """
 
     contest: Contest
     champion: Side
     challenger: Side
     dataset: str
+    num_unseen: int
     differences: tuple[Difference, ...]
     warnings: tuple[str, ...]
 
@@ -92,6 +97,7 @@ class Compared:
             **contest,
             **sides,
             "dataset": self.dataset,
+            "num_unseen": self.num_unseen,
             "warnings": self.warnings,
             "differences": [dataclasses.asdict(each) for each in self.differences],
         }
@@ -110,7 +116,8 @@ def compare(config: CompareConfig) -> Compared:
         models.load(location, flag=flag, gpu_memory_mib=config.gpu_memory_mib)
         for flag, location in locations.items()
     ]
-    is_fresh = unseen(normalized_digests(data.texts), sides)
+    digests = normalized_digests(data.texts)
+    is_fresh = unseen(digests, sides)
     if not is_fresh.any():
         raise ValueError(
             message(
@@ -119,7 +126,8 @@ def compare(config: CompareConfig) -> Compared:
                 mend="give texts that were held out of both, such as a test set",
             )
         )
-    fresh = data.filter(is_fresh)
+    is_asked = _drawn(data, digests, is_fresh, limit=config.data.num_eval_examples)
+    fresh = data.filter(is_asked)
     texts = fresh.texts.to_pylist()
     answered = [
         side.answers(texts, batch_size=config.batch_size, description=flag)
@@ -152,6 +160,7 @@ def compare(config: CompareConfig) -> Compared:
         champion=_side(champion, latencies[0]),
         challenger=_side(challenger, latencies[1]),
         dataset=config.data.dataset,
+        num_unseen=int(is_fresh.sum()),
         differences=tuple(_differences(fresh, texts, *given)),
         warnings=tuple(_warnings(champion, challenger, contest)),
     )
@@ -228,6 +237,30 @@ def unseen(digests: np.ndarray, compared: Sequence[Model]) -> np.ndarray:
         if model.seen is not None:
             is_fresh &= ~seen_texts.is_seen(model.seen, digests)
     return is_fresh
+
+
+def _drawn(
+    data: TextDataset, digests: np.ndarray, is_fresh: np.ndarray, *, limit: int
+) -> np.ndarray:
+    """bool [n], the fresh texts, or as many of them as are to be asked about.
+
+    Args:
+      limit: --num_eval_examples. 0: all.
+    """
+    if not 0 < limit < is_fresh.sum():
+        return is_fresh
+    rows = np.flatnonzero(is_fresh)
+    drawn = draws.draw(
+        data.labels[rows],
+        digests[rows],
+        content_digests(data.texts)[rows],
+        label_names=data.label_names,
+        limit=limit,
+        seed=0,
+    )
+    is_drawn = np.zeros(len(data), bool)
+    is_drawn[rows[drawn]] = True
+    return is_drawn
 
 
 def renumbered(
@@ -318,7 +351,11 @@ def summary(result: Compared) -> str:
             f" {side.latency_ms:.0f} ms a text, {side.status}: {side.path}"
         )
     left_out = contest.num_left_out
+    drawn = ""
+    if contest.num_texts < result.num_unseen:
+        drawn = f", drawn of {result.num_unseen:,} that neither has seen"
     lines += [
+        f"{'Texts':<12}{contest.num_texts:,}{drawn}",
         f"{'Left out':<12}{left_out:,} texts that one of them was trained or chosen on",
         f"{'Differ':<12}on {contest.num_discordant:,} texts one alone is right: the"
         f" challenger on {contest.num_only_challenger_right:,}, the champion on"

@@ -30,6 +30,7 @@ import tensorflow_text as tf_text
 
 from trainer import caches, console
 from trainer.config import Truncation
+from trainer.data import spans
 from trainer.data.token_blocks import Block, FinishedBlocks
 from trainer.messages import message
 
@@ -70,6 +71,25 @@ class EncodedTexts(NamedTuple):
     full_lengths: tf.Tensor
 
 
+class LocatedTokens(NamedTuple):
+    """Where the tokens of texts come from.
+
+    Attributes:
+      token_ids: ragged int32 [batch, None], those that are read of each text, in the
+        text's order, each once, without [CLS] and [SEP].
+      begin, end: ragged int32, the same rows: the bytes of the text as it was given.
+        Two tokens of one character, as of a Hangul syllable, both have its bytes.
+      positions: ragged int32, the rows of `EncodedTexts.token_ids`: which of the tokens
+        above stands there; -1 for [CLS] and [SEP]. Where windows overlap, a token
+        stands in several places.
+    """
+
+    token_ids: tf.RaggedTensor
+    begin: tf.RaggedTensor
+    end: tf.RaggedTensor
+    positions: tf.RaggedTensor
+
+
 class TextEncoder:
     """Turns UTF-8 strings into BERT's token ids, in a TensorFlow graph.
 
@@ -93,6 +113,8 @@ class TextEncoder:
       longest_text: tokens of a text that are read, [CLS] and [SEP] counted once.
       unknown_id: the id of [UNK].
       end_ids: the ids of [CLS] and [SEP].
+      mask_id: the id of [MASK]; None: the vocabulary has none.
+      vocabulary: as given.
 
     Raises:
       ValueError: the vocabulary lacks a special token.
@@ -128,7 +150,9 @@ class TextEncoder:
         self.window_length = window_length
         self.pad_id = ids["[PAD]"]
         self.unknown_id = ids["[UNK]"]
-        self.end_ids = self._start_id, self._end_id = ids["[CLS]"], ids["[SEP]"]
+        self.end_ids = ids["[CLS]"], ids["[SEP]"]
+        self.mask_id = ids.get("[MASK]")
+        self.vocabulary = tuple(vocabulary)
         self._lowercase = lowercase
         self._strip_accents = lowercase if strip_accents is None else strip_accents
         self._overlap, self._has_windows = window_overlap, max_windows > 1
@@ -166,15 +190,58 @@ class TextEncoder:
 
     def __call__(self, texts: tf.Tensor) -> EncodedTexts:
         """Encodes strings [batch]. Bytes that are not UTF-8 are left out."""
-        texts = tf.strings.regex_replace(self._normalize(texts), _LONG_WORD, "[UNK]")
-        words = tf.strings.split(texts)
+        words = self._words(self._normalize(texts))
         pieces = words.with_flat_values(self._wordpiece.tokenize(words.flat_values))
         token_ids = pieces.merge_dims(-2, -1)
         full_lengths = tf.cast(token_ids.row_lengths(), tf.int32) + 2
         token_ids = self._truncate(token_ids)
-        if self._has_windows:
-            return EncodedTexts(self._windows(token_ids), full_lengths)
-        return EncodedTexts(self._add_ends(token_ids), full_lengths)
+        return EncodedTexts(self._with_ends(token_ids, self.end_ids), full_lengths)
+
+    def locate(self, texts: tf.Tensor) -> LocatedTokens:
+        """Says where the tokens of strings [batch] come from.
+
+        What normalizes a text does so character by character, so each character is
+        normalized by itself, too: as many bytes as it gives of those that words are made
+        of, it answers for.
+        """
+        normalized = self._normalize(texts)
+        words = self._words(normalized)
+        ids, begin, end = self._wordpiece.tokenize_with_offsets(words.flat_values)
+        # A long word was replaced: its one token stands for all of it.
+        lengths = tf.strings.length(tf.strings.split(normalized).flat_values)
+        is_long = tf.strings.length(words.flat_values) != lengths
+        of_word = ids.value_rowids()
+        end = end.with_flat_values(
+            tf.where(
+                tf.gather(is_long, of_word),
+                tf.gather(lengths, of_word),
+                tf.cast(end.flat_values, tf.int32),
+            )
+        )
+        starts = spans.starts_of_words(words.with_flat_values(lengths))
+        begin, end = spans.in_bytes(
+            texts,
+            self._normalize,
+            row=tf.gather(words.value_rowids(), of_word),
+            begin=tf.gather(starts, of_word) + tf.cast(begin.flat_values, tf.int32),
+            end=tf.gather(starts, of_word) + end.flat_values,
+            takes_marks=self._strip_accents,
+        )
+        rows = words.with_flat_values(ids).merge_dims(-2, -1)
+        kept = self._truncate(rows)
+        positions = tf.cast(tf.ragged.range(kept.row_lengths()), tf.int32)
+        return LocatedTokens(
+            token_ids=kept,
+            begin=self._truncate(rows.with_flat_values(begin)),
+            end=self._truncate(rows.with_flat_values(end)),
+            positions=self._with_ends(positions, (-1, -1)),
+        )
+
+    def _words(self, normalized: tf.Tensor) -> tf.RaggedTensor:
+        """Strings [batch, None]."""
+        return tf.strings.split(
+            tf.strings.regex_replace(normalized, _LONG_WORD, "[UNK]")
+        )
 
     def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
         """Cleans, lower-cases and puts blanks around what is a word by itself."""
@@ -218,7 +285,16 @@ class TextEncoder:
             validate=False,
         )
 
-    def _windows(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
+    def _with_ends(
+        self, token_ids: tf.RaggedTensor, ends: tuple[int, int]
+    ) -> tf.RaggedTensor:
+        """Texts between their ends, or cut into windows that have their own."""
+        cut = self._windows if self._has_windows else _add_ends
+        return cut(token_ids, ends)
+
+    def _windows(
+        self, token_ids: tf.RaggedTensor, ends: tuple[int, int]
+    ) -> tf.RaggedTensor:
         """Cuts texts into windows with ends of their own, back to back."""
         lengths = token_ids.row_lengths()
         size = tf.constant(self.window_length - 2, tf.int64)
@@ -230,10 +306,11 @@ class TextEncoder:
         sizes = tf.repeat(tf.minimum(lengths, size), num_windows)
         starts += tf.repeat(token_ids.row_starts(), num_windows)
         positions = tf.ragged.range(starts, starts + sizes)
-        windows = self._add_ends(
+        windows = _add_ends(
             positions.with_flat_values(
                 tf.gather(token_ids.flat_values, positions.flat_values)
-            )
+            ),
+            ends,
         )
         return tf.RaggedTensor.from_row_lengths(
             windows.flat_values,
@@ -241,11 +318,10 @@ class TextEncoder:
             validate=False,
         )
 
-    def _add_ends(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        ones = tf.ones([token_ids.nrows(), 1], tf.int32)
-        return tf.concat(
-            [ones * self._start_id, token_ids, ones * self._end_id], axis=1
-        )
+
+def _add_ends(rows: tf.RaggedTensor, ends: tuple[int, int]) -> tf.RaggedTensor:
+    ones = tf.ones([rows.nrows(), 1], tf.int32)
+    return tf.concat([ones * ends[0], rows, ones * ends[1]], axis=1)
 
 
 def _kept_tokens(longest: int, truncation: Truncation) -> tuple[int, int]:

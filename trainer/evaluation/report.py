@@ -25,7 +25,7 @@ import jinja2
 import markupsafe
 
 from trainer import templates, wording
-from trainer.evaluation import doubts, figures, group_sentences, worth
+from trainer.evaluation import doubts, explanations, figures, group_sentences, worth
 from trainer.evaluation.schema import (
     BaselineFacts,
     BaselineScores,
@@ -203,6 +203,7 @@ def _context(report: Report) -> dict[str, Any]:
         "compared": _compared(report, split) if split else None,
         "comparison_pictures": _comparison_pictures(report, split) if split else [],
         "confusions": _confusions(held_out) if held_out else [],
+        "explained": [explanations.drawn(each) for each in report.explanations],
         "settings": _settings(report),
         "flagfiles": {
             title: "\n".join(wording.flag_lines(report.config, all_of_them=all_of_them))

@@ -154,6 +154,26 @@ class ConfidentError:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ErrorWord:
+    """A word with which errors are more frequent than without it.
+
+    Attributes:
+      num_texts: that have the word.
+      num_errors: of these.
+      confidence_interval_95: of the share of errors among these.
+      expected_errors: of these, were they as frequent as in other texts of their labels.
+      p_value: adjusted for the number of words that were tried.
+    """
+
+    word: str
+    num_texts: int
+    num_errors: int
+    confidence_interval_95: Interval
+    expected_errors: float
+    p_value: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
     """How good the model is on one split.
 
@@ -176,6 +196,7 @@ class SplitEvaluation:
       roc: false positive rate (x), true positive rate (y). Of two classes the second
         one's curve, of up to ten one a class, of more their means.
       precision_recall: recall (x), precision (y); of the same classes.
+      words_of_errors: the least likely by chance first; most often there are none.
     """
 
     num_examples: int
@@ -198,6 +219,7 @@ class SplitEvaluation:
     risk_coverage: tuple[Curve, ...] = ()
     roc: tuple[Curve, ...] = ()
     precision_recall: tuple[Curve, ...] = ()
+    words_of_errors: tuple[ErrorWord, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -231,6 +253,50 @@ class Sample:
     after: Prediction
     label: str | None
     why: SampleChoice
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExplainedWord:
+    """A word, and how far it moved the answer.
+
+    Attributes:
+      begin, end: in bytes of the text's UTF-8.
+      attribution: above 0 towards the label that was given, below it away from it.
+    """
+
+    begin: int
+    end: int
+    attribution: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """A held-out text, with the words that moved the answer to it.
+
+    Attributes:
+      text: whole.
+      label: the name of its label in the data.
+      predicted: the name of the label that the model gives, which is explained.
+      score: the probability of that label.
+      why: how it came to be shown.
+      words: those that are read, in the text's order.
+      difference: what the logits speak for the label, less what they do where each
+        token is [MASK]; of two classes in log-odds. The words add up to it, but for
+        `completeness_gap`.
+      file: where the text was read, as of `ConfidentError`.
+      line: likewise.
+    """
+
+    text: str
+    label: str
+    predicted: str
+    score: float
+    why: SampleChoice
+    words: tuple[ExplainedWord, ...]
+    difference: float
+    completeness_gap: float
+    file: str
+    line: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -593,6 +659,7 @@ class Timing:
       train_steps_secs: in training steps alone, of all processes of the run.
       export_secs: None before the export.
       general_secs: of measuring what the encoder kept.
+      explain_secs: of --explain.
       slices_secs: of measuring the trained model on groups of texts.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not
@@ -612,6 +679,7 @@ class Timing:
     evaluate_after_secs: float
     export_secs: float | None = None
     general_secs: float = 0.0
+    explain_secs: float = 0.0
     slices_secs: float = 0.0
     train_steps_secs: float
     train_examples_per_sec: float
@@ -956,6 +1024,35 @@ class ProbeKept:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedWordsKept:
+    """How well the encoder guesses masked tokens of general texts, before and after.
+
+    Losses are means over the texts, in nats a masked token.
+
+    Attributes:
+      head: "checkpoint": that of the preset; "frequencies": it has none, and how often
+        tokens stand in the texts is in its place. Neither is trained.
+      num_texts: that have a token which may be masked.
+      num_tokens: that were masked.
+      difference: after minus before: above 0 is a loss of ability.
+      interval_95: of the difference, paired by text.
+      difference_of_halves: of two random halves of the texts.
+      realigned: `after` with the vectors mapped to what they were by a linear map; what
+        is lost in `after` and not here has only moved.
+    """
+
+    head: Literal["checkpoint", "frequencies"]
+    num_texts: int
+    num_tokens: int
+    before: float
+    after: float
+    difference: float
+    interval_95: Interval
+    difference_of_halves: tuple[float, float]
+    realigned: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Watched:
     """What the encoder kept at a step of training.
 
@@ -980,6 +1077,7 @@ class Kept:
       texts: of --general_texts; None without.
       layers: of these texts, the embeddings first; empty without.
       chance_overlap: the neighbour overlap of unrelated vectors; None without.
+      masked_words: of these texts; None without, and where the vocabulary has no [MASK].
       probe: of --general_probe; None without.
       watched: at steps of training, with --watch_general_every.
       stopped_at: the step at which --max_general_drop stopped training; None: it did
@@ -990,6 +1088,7 @@ class Kept:
     texts: GeneralTexts | None
     layers: tuple[LayerKept, ...]
     chance_overlap: float | None
+    masked_words: MaskedWordsKept | None
     probe: ProbeKept | None
     watched: tuple[Watched, ...]
     stopped_at: int | None
@@ -1291,6 +1390,7 @@ class Report:
         or there is none.
       pretraining: None without --pretrain_steps.
       start: of --init_from; None: the run began from the preset's weights.
+      explanations: of --explain; empty with 0, and where no texts were held out.
       groups: None where no held-out text is in a group, and nothing was asked for.
     """
 
@@ -1319,6 +1419,7 @@ class Report:
     champion: Challenge | None = None
     pretraining: PretrainingFacts | None = None
     start: StartFacts | None = None
+    explanations: tuple[Explanation, ...] = ()
     groups: Groups | None = None
 
     def to_json(self) -> str:

@@ -1,8 +1,9 @@
 """From an encoder's vectors, before and after, to what the report says was kept.
 
     layers = layers_kept(before, after, seed=0)         # [n, layers + 1, hidden]
+    words = masked_words_kept(before, after, realigned, ...)    # losses, [n]
     probe = probe_kept(before[:, -1], after[:, -1], labels, ...)
-    sentence(layers, probe)
+    sentence(layers, words, probe)
 
 Every measure is also given for two random halves of the texts: how far these lie apart
 says how far it can be trusted.
@@ -11,15 +12,17 @@ says how far it can be trusted.
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from typing import Literal, Sequence
 
 import numpy as np
+from scipy import stats
 
 from trainer.evaluation import comparisons
 from trainer.evaluation.schema import (
     GeneralTexts,
     Kept,
     LayerKept,
+    MaskedWordsKept,
     ProbeKept,
     Watched,
 )
@@ -41,9 +44,9 @@ def layers_kept(
       after: the same of the trained encoder.
       seed: draws the halves.
     """
-    halves = _halves(len(before), seed)
+    drawn = halves(len(before), seed)
     return tuple(
-        _layer_kept(layer, before[:, layer], after[:, layer], halves)
+        _layer_kept(layer, before[:, layer], after[:, layer], drawn)
         for layer in range(before.shape[1])
     )
 
@@ -80,7 +83,7 @@ def probe_kept(
     paired = comparisons.compare(labels, again.answers, before.answers)
     is_right = [answers == labels for answers in (before.answers, again.answers)]
     gained = is_right[1].astype(float) - is_right[0]
-    first, second = (float(gained[half].mean()) for half in _halves(len(labels), seed))
+    first, second = (float(gained[half].mean()) for half in halves(len(labels), seed))
     return ProbeKept(
         texts=general.facts,
         num_labels=num_labels,
@@ -96,9 +99,48 @@ def probe_kept(
     )
 
 
+def masked_words_kept(
+    before: np.ndarray,
+    after: np.ndarray,
+    realigned: np.ndarray,
+    *,
+    head: Literal["checkpoint", "frequencies"],
+    num_tokens: int,
+    seed: int,
+) -> MaskedWordsKept:
+    """Of guessing masked tokens.
+
+    Args:
+      before: float64 [n], the loss of each text, in nats; NaN where nothing is masked.
+      after: the same of the trained encoder.
+      realigned: the same of its vectors, mapped to what they were.
+      head: whose they are.
+      num_tokens: that are masked.
+      seed: of the halves.
+    """
+    is_there = ~np.isnan(before)
+    lost = (after - before)[is_there]
+    # Student's, of the mean of paired differences.
+    reach = stats.t.ppf(0.975, len(lost) - 1) * stats.sem(lost)
+    mean = float(lost.mean())
+    first, second = (float(lost[half].mean()) for half in halves(len(lost), seed))
+    return MaskedWordsKept(
+        head=head,
+        num_texts=len(lost),
+        num_tokens=num_tokens,
+        before=float(before[is_there].mean()),
+        after=float(after[is_there].mean()),
+        difference=mean,
+        interval_95=(mean - reach, mean + reach),
+        difference_of_halves=(first, second),
+        realigned=float(realigned[is_there].mean()),
+    )
+
+
 def kept(
     texts: GeneralTexts | None,
     layers: tuple[LayerKept, ...],
+    masked_words: MaskedWordsKept | None,
     probed: ProbeKept | None,
     *,
     watched: tuple[Watched, ...],
@@ -109,17 +151,22 @@ def kept(
     if texts is not None:
         chance = min(NUM_NEIGHBOURS / (texts.num_texts - 1), 1.0)
     return Kept(
-        sentence=sentence(layers, probed),
+        sentence=sentence(layers, masked_words, probed),
         texts=texts,
         layers=layers,
         chance_overlap=chance,
+        masked_words=masked_words,
         probe=probed,
         watched=watched,
         stopped_at=stopped_at,
     )
 
 
-def sentence(layers: Sequence[LayerKept], probed: ProbeKept | None) -> str:
+def sentence(
+    layers: Sequence[LayerKept],
+    masked_words: MaskedWordsKept | None,
+    probed: ProbeKept | None,
+) -> str:
     """What was kept, in one sentence with a full stop."""
     parts = []
     if probed is not None:
@@ -134,11 +181,18 @@ def sentence(layers: Sequence[LayerKept], probed: ProbeKept | None) -> str:
             f" fine-tuning, {probed.after:.1%} after ({signed_points(probed.difference)}"
             f" points, {signed_points(low)} to {signed_points(high)})"
         )
+    if masked_words is not None:
+        low, high = masked_words.interval_95
+        parts.append(
+            f"guessing masked words of general texts costs {masked_words.after:.2f} nats a"
+            f" word, {masked_words.before:.2f} before ({masked_words.difference:+.2f},"
+            f" {low:+.2f} to {high:+.2f})"
+        )
     if layers:
         last = layers[-1]
         alike = "–" if last.alikeness is None else f"{last.alikeness:.2f}"
         parts.append(
-            f"the last layer's vectors of {'the general' if probed else 'general'} texts"
+            f"the last layer's vectors of {'the general' if parts else 'general'} texts"
             f" are alike to {alike} (CKA; 1: the same)"
             f" and kept {last.neighbour_overlap:.0%} of their neighbours"
         )
@@ -146,7 +200,7 @@ def sentence(layers: Sequence[LayerKept], probed: ProbeKept | None) -> str:
     return whole[:1].upper() + whole[1:] + "."
 
 
-def _halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def halves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """int64, the positions of two random halves."""
     order = np.random.default_rng(seed).permutation(count)
     return order[: count // 2], order[count // 2 :]

@@ -40,6 +40,14 @@ class ServedForward(Protocol):
     def __call__(self, token_ids: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
         """The logits: float32 [batch, classes]."""
 
+    def look_up(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The embeddings of tokens, of each model: float32 [batch, length, hidden]."""
+
+    def of_vectors(
+        self, vectors: Sequence[tf.Tensor], num_tokens: tf.Tensor
+    ) -> tf.Tensor:
+        """The logits of texts of which `look_up`, say, gave embeddings."""
+
     def embed(self, token_ids: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
         """The vectors that the head reads: float [batch, hidden]."""
 
@@ -121,6 +129,19 @@ class EnsembleForward:
           num_tokens: int [batch], how many of them are not padding.
         """
         return self._combine([model(token_ids, num_tokens) for model in self._models])
+
+    def look_up(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Each model's embeddings of tokens; arguments as of `Forward.look_up`."""
+        return tuple(v for model in self._models for v in model.look_up(token_ids))
+
+    def of_vectors(
+        self, vectors: Sequence[tf.Tensor], num_tokens: tf.Tensor
+    ) -> tf.Tensor:
+        """The logits: float32 [batch, classes]; arguments as of `Forward.of_vectors`."""
+        pairs = zip(self._models, vectors, strict=True)
+        return self._combine(
+            [model.of_vectors([own], num_tokens) for model, own in pairs]
+        )
 
     def embed(self, token_ids: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
         """The vectors that the heads read: float [batch, hidden]; arguments as above."""

@@ -5,6 +5,7 @@
     forward(token_ids, num_tokens, dropout_seed=[0, step])      # to train
     forward.embed(token_ids, num_tokens)                        # the pooled vectors
     forward.encode(token_ids, num_tokens)                       # a vector a token
+    forward.of_vectors(forward.look_up(token_ids), num_tokens)  # logits, of embeddings
 
 It computes what `classifier(inputs)` computes and holds no variables: weights are
 loaded, saved and updated as KerasHub's. What is faster, and by how much, is in
@@ -124,6 +125,37 @@ class Forward:
 
         return self._over_windows(compute, token_ids, num_tokens)
 
+    def look_up(self, token_ids: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The embeddings of tokens, without positions and segments.
+
+        Args:
+          token_ids: int32 [batch, length].
+
+        Returns:
+          One tensor, float32 [batch, length, hidden]; an ensemble has one a model.
+        """
+        table = self._backbone.token_embedding.embeddings
+        return (tf.cast(self.rows(table, token_ids), tf.float32),)
+
+    def of_vectors(
+        self, vectors: Sequence[tf.Tensor], num_tokens: tf.Tensor
+    ) -> tf.Tensor:
+        """The logits of texts of which embeddings are given, for gradients to reach.
+
+        Args:
+          vectors: as `look_up` gives them, or any others of that shape.
+          num_tokens: int [batch], how many of them are not padding.
+
+        Returns:
+          float32 [batch, classes].
+        """
+        (only,) = vectors
+        return self._over_windows(
+            lambda tokens, is_token: self.classify(self.pool(tokens, is_token)),
+            only,
+            num_tokens,
+        )
+
     def embed(self, token_ids: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
         """The vectors that the head reads: float [batch, hidden]."""
         return self._over_windows(self.pool, token_ids, num_tokens)
@@ -156,7 +188,8 @@ class Forward:
         """The vectors that the head reads, of rows of one window.
 
         Args:
-          token_ids: int32 [batch, length].
+          token_ids: int32 [batch, length]; or the tokens' embeddings instead, float
+            [batch, length, hidden].
           is_token: bool [batch, length], false where there is padding.
           segment_ids: int32 [batch, length]; None: all of the first segment.
 
@@ -236,7 +269,7 @@ class Forward:
         # computed as if they had one, and do not count.
         num_here = tf.reshape(tf.clip_by_value(num_left, 1, size), [-1])
         return (
-            tf.reshape(token_ids, [-1, size]),
+            tf.reshape(token_ids, [-1, size, *token_ids.shape[2:]]),
             tf.sequence_mask(num_here, size),
             tf.cast(num_left > 0, tf.float32),
         )
@@ -250,7 +283,7 @@ class Forward:
     ) -> tf.Tensor:
         """The last layer's output: [batch, length, hidden]."""
         last = self._outputs(token_ids, is_token, segment_ids, dropout_seed)[-1]
-        return tf.reshape(last, [*shape_of(token_ids), self.hidden_size])
+        return tf.reshape(last, [*shape_of(token_ids)[:2], self.hidden_size])
 
     def _outputs(
         self,
@@ -261,7 +294,7 @@ class Forward:
     ) -> list[tf.Tensor]:
         """Of the embeddings and of each layer: [batch * length, hidden]."""
         backbone = self._backbone
-        shape = [*shape_of(token_ids), backbone.hidden_dim]
+        shape = [*shape_of(token_ids)[:2], backbone.hidden_dim]
         pieces = Pieces(
             compiled=self._fusion == "pieces", differentiable=self._differentiable
         )
@@ -297,8 +330,10 @@ class Forward:
         backbone = self._backbone
         dtype = backbone.compute_dtype
         length = shape_of(token_ids)[1]
-        # Rows are taken first, then cast: not the whole table.
-        tokens = self.rows(backbone.token_embedding.embeddings, token_ids)
+        tokens = token_ids
+        if not token_ids.dtype.is_floating:
+            # Rows are taken first, then cast: not the whole table.
+            tokens = self.rows(backbone.token_embedding.embeddings, token_ids)
         positions = _tensor(backbone.position_embedding.position_embeddings)[:length]
         segments = _tensor(backbone.segment_embedding.embeddings)
         segment = (

@@ -171,6 +171,22 @@ def starting_head(hidden_size: int, token_counts: np.ndarray) -> HeadWeights:
     )
 
 
+def head_for(
+    backbone: keras.Model, own: HeadWeights | None, token_counts: np.ndarray
+) -> HeadWeights:
+    """The checkpoint's own head, or one to start with where it has none.
+
+    Args:
+      token_counts: int [vocabulary], as of `starting_head`. Ids beyond, which some
+        presets have, stand nowhere.
+    """
+    if own is not None:
+        return own
+    counts = np.zeros(backbone.vocabulary_size, np.int64)
+    counts[: len(token_counts)] = token_counts
+    return starting_head(backbone.hidden_dim, counts)
+
+
 def build_masked_lm(backbone: keras.Model, head: HeadWeights) -> keras.Model:
     """An encoder with a head that guesses tokens, not yet compiled.
 
@@ -268,22 +284,35 @@ class MaskedLM:
         Returns:
           float32 [batch, predictions, vocabulary].
         """
-        dense, norm = (
-            self._head._intermediate_dense,
-            self._head._intermediate_layer_norm,
-        )
-        pieces = Pieces(compiled=False)
         _, length, size = shape_of(vectors)
         # As a product: the gradient of a gather is a scatter, which is slow on GPUs
         # where it has to be deterministic.
         chosen = tf.one_hot(positions, length, dtype=vectors.dtype) @ vectors
-        x = tf.reshape(chosen, [-1, size])
-        x = tf.matmul(x, tf.cast(dense.kernel.value, x.dtype))
-        x = pieces.activate(self._head.intermediate_activation)(x, dense.bias.value)
-        x = pieces.normalize(norm.epsilon)(x, norm.gamma.value, norm.beta.value)
-        table = tf.cast(self._head.token_embedding.embeddings.value, x.dtype)
-        # In float32, as all that probabilities hang on.
-        logits = tf.cast(tf.matmul(x, table, transpose_b=True), tf.float32)
-        logits += self._head._bias.value
+        logits = token_logits(self._head, tf.reshape(chosen, [-1, size]))
         _, num_predictions = shape_of(positions)
         return tf.reshape(logits, [-1, num_predictions, self._forward.vocabulary_size])
+
+
+def token_logits(
+    head: keras.layers.Layer, vectors: tf.Tensor, *, table: tf.Tensor | None = None
+) -> tf.Tensor:
+    """What a head says of tokens.
+
+    Args:
+      head: the `masked_lm_head` of `build_masked_lm`.
+      vectors: float [n, hidden], the encoder's, where tokens are to be guessed.
+      table: [vocabulary, hidden], of token embeddings; None: the encoder's present ones.
+
+    Returns:
+      float32 [n, vocabulary].
+    """
+    dense, norm = head._intermediate_dense, head._intermediate_layer_norm
+    pieces = Pieces(compiled=False)
+    x = tf.matmul(vectors, tf.cast(dense.kernel.value, vectors.dtype))
+    x = pieces.activate(head.intermediate_activation)(x, dense.bias.value)
+    x = pieces.normalize(norm.epsilon)(x, norm.gamma.value, norm.beta.value)
+    if table is None:
+        table = head.token_embedding.embeddings.value
+    # In float32, as all that probabilities hang on.
+    logits = tf.matmul(x, tf.cast(table, x.dtype), transpose_b=True)
+    return tf.cast(logits, tf.float32) + head._bias.value

@@ -25,7 +25,7 @@ from trainer.messages import message
 from trainer.modeling.pieces import fold_in, shape_of
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_MASK = "[MASK]"
+MASK = "[MASK]"
 # What a word's further pieces begin with.
 _CONTINUATION = "##"
 # Of the masked tokens: replaced by [MASK], and by that or any token.
@@ -74,10 +74,10 @@ class Masking:
     def __init__(
         self, vocabulary: Sequence[str], *, fraction: float, whole_words: bool = False
     ) -> None:
-        if _MASK not in vocabulary:
+        if MASK not in vocabulary:
             raise ValueError(
                 message(
-                    f"--pretrain_steps needs a preset whose vocabulary has {_MASK}",
+                    f"--pretrain_steps needs a preset whose vocabulary has {MASK}",
                     received=f"{len(vocabulary)} tokens without it",
                     mend="set --pretrain_steps=0, or use another --preset",
                 )
@@ -85,7 +85,7 @@ class Masking:
         self.special_ids = tuple(
             index for index, piece in enumerate(vocabulary) if piece in _SPECIAL
         )
-        self._mask_id = vocabulary.index(_MASK)
+        self._mask_id = vocabulary.index(MASK)
         self.vocabulary_size = len(vocabulary)
         self._units = min(max(round(fraction * _UNIT), 1), _UNIT - 1)
         self._whole_words = whole_words
@@ -111,6 +111,12 @@ class Masking:
     def num_predictions(self, length: Any) -> Any:
         """Tokens to guess of a row of this padded length, at most: ceil(fraction · n)."""
         return -(-length * self._units // _UNIT)
+
+    def token_counts(self, token_ids: np.ndarray) -> np.ndarray:
+        """How often each token that may be masked stands there: int64 [vocabulary]."""
+        counts = np.bincount(token_ids, minlength=self.vocabulary_size)
+        counts[list(self.special_ids)] = 0
+        return counts
 
     def __call__(
         self, token_ids: tf.Tensor, rows: tf.Tensor, *, seed: tf.Tensor

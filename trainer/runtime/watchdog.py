@@ -53,6 +53,9 @@ _ROLL_CALL_SECS = 10.0
 # allowed from one sign of progress to the next.
 _TIMES_BETWEEN_TASKS = 10
 _MAX_REASON = 200
+# Who ends because a third is lost looks, to those that were connected with it, as if it
+# were the one.
+_PERHAPS_FOR_ANOTHER = "it may have stopped for another, which its log then names"
 _TASK = re.compile(r"/job:worker(?:/replica:0)?/task:([0-9]+)")
 _CALLED = re.compile(r"remote target (/job:worker/replica:0/task:[0-9]+)")
 
@@ -151,7 +154,9 @@ def _lost_message(text: str, cluster: Cluster) -> str:
     indices = next((others for others in tasks if others), set())
     reason = text.split("Collective ops is aborted by: ")[-1].strip().split("\n")[0]
     who = _names(cluster, indices) or "another worker"
-    return f"{who} went away or hangs ({reason[:_MAX_REASON]})"
+    said = f"{who} went away or hangs ({reason[:_MAX_REASON]})"
+    # The chief alone is told whose heartbeats ended, and tells the others of it.
+    return said if unhealthy else f"{said}; {_PERHAPS_FOR_ANOTHER}"
 
 
 def _names(cluster: Cluster, indices: Iterable[int]) -> str:
@@ -257,6 +262,8 @@ class Watchdog:
             # Found twice: one lost call is no proof, and all may be leaving.
             if gone & before:
                 blame = f"{_names(cluster, gone & before)} went away"
+                if not cluster.is_chief:
+                    blame += f"; {_PERHAPS_FOR_ANOTHER}"
             elif self._is_late(self._times * self._limit_secs):
                 own = f"{_names(cluster, [cluster.index])}, this one, hangs"
                 blame = own if self._is_alone else _who_lags(cluster, beats)
@@ -337,7 +344,7 @@ def _who_lags(cluster: Cluster, beats: int) -> str:
     if silent:
         # Worker 0 keeps what they tell.
         silent = {0} if 0 in silent else silent
-        return f"{_names(cluster, silent)} does not answer"
+        return f"{_names(cluster, silent)} does not answer; {_PERHAPS_FOR_ANOTHER}"
     behind = {index for index, count in counts.items() if count < max(counts.values())}
     if behind:
         return f"{_names(cluster, behind)} hangs"

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, Te
 import numpy as np
 
 from trainer import console, stack, storage
-from trainer.config import DEFAULT_SIGNATURE, PredictConfig
+from trainer.config import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE, PredictConfig
+from trainer.data.words import words
 from trainer.messages import message, shown
 from trainer.serving import (
     answers,
@@ -47,6 +48,14 @@ if TYPE_CHECKING:  # It imports TensorFlow.
 # second is what TensorFlow calls that of a signature for Classify.
 EXAMPLES = ("examples", "inputs")
 _FIRST_OUTPUTS = ("label", "score", "probabilities", "abstain")
+# What --explain adds to an answer.
+_EXPLANATION = {
+    "words": Output("string", (None,)),
+    "begin": Output("int32", (None,)),
+    "end": Output("int32", (None,)),
+    "attribution": Output("float32", (None,)),
+    "completeness_gap": Output("float32", ()),
+}
 
 _logger = logging.getLogger(__name__)
 
@@ -93,6 +102,7 @@ def predict_file(
         predict = load(
             str(folder),
             signature=config.signature,
+            explain=config.explain,
             gpu_memory_mib=config.gpu_memory_mib,
         )
         writer = answers.make_writer(written, _layout(config, predict, folder))
@@ -210,6 +220,7 @@ class Predictor:
         self.outputs = {
             name: _output_of(specs[name]) for name in names if name in specs
         }
+        self._names = tuple(self.outputs)
 
     def __call__(self, texts: list[str]) -> list[Prediction]:
         """One prediction a text: the outputs by name, in a fixed order.
@@ -237,14 +248,50 @@ class Predictor:
                     ),
                 )
             ) from error
-        columns = [_column(name, outputs[name], texts) for name in self.outputs]
-        return [dict(zip(self.outputs, row)) for row in zip(*columns, strict=True)]
+        columns = [_column(name, outputs[name], texts) for name in self._names]
+        return [dict(zip(self._names, row)) for row in zip(*columns, strict=True)]
+
+
+class ExplainingPredictor(Predictor):
+    """A predictor that says, too, which words moved an answer.
+
+    Args:
+      signature: as of `Predictor`.
+      explain: the model's signature `explain`.
+    """
+
+    def __init__(self, signature: Any, explain: Any) -> None:
+        super().__init__(signature)
+        self._explain = Predictor(explain)
+        self.outputs = {**self.outputs, **_EXPLANATION}
+
+    def __call__(self, texts: list[str]) -> list[Prediction]:
+        """As of `Predictor`, with what `--explain` adds."""
+        pairs = zip(super().__call__(texts), self._explain(texts), texts, strict=True)
+        return [
+            {**answer, **_explanation(explained, text)}
+            for answer, explained, text in pairs
+        ]
+
+
+def _explanation(explained: Prediction, text: str) -> Prediction:
+    """What --explain adds, of the outputs of `explain` for a text."""
+    tokens = ("tokens", "begin", "end", "attribution")
+    found = words(text, *(explained[name] for name in tokens))
+    return {
+        "words": [word.text for word in found],
+        "begin": [word.begin for word in found],
+        "end": [word.end for word in found],
+        "attribution": [word.attribution for word in found],
+        "completeness_gap": explained["completeness_gap"],
+    }
 
 
 def load(
     saved_model: str,
     *,
     signature: str = DEFAULT_SIGNATURE,
+    explain: bool = False,
     gpu_memory_mib: int = 0,
     may_be_held: bool = False,
 ) -> Predictor:
@@ -253,6 +300,7 @@ def load(
     Args:
       saved_model: a version's folder, or an export folder: then its newest version.
       signature: one that takes one string a row.
+      explain: whether to say, too, which words moved an answer.
       gpu_memory_mib: MiB to take of every GPU's memory; 0: as it is needed.
       may_be_held: whether a version that is held may be meant.
 
@@ -262,7 +310,20 @@ def load(
     folder = versions.find(saved_model, may_be_held=may_be_held)
     model = load_model(folder, gpu_memory_mib=gpu_memory_mib)
     _check_signature(model.signatures, signature, folder)
-    return Predictor(model.signatures[signature])
+    if not explain:
+        return Predictor(model.signatures[signature])
+    if EXPLAIN_SIGNATURE not in model.signatures:
+        raise ValueError(
+            message(
+                "--explain needs a model with the signature `explain`",
+                received=f"{folder}, which has {', '.join(sorted(model.signatures))}",
+                mend="give the command of its run again with --export_explain, which "
+                "exports the trained weights once more",
+            )
+        )
+    return ExplainingPredictor(
+        model.signatures[signature], model.signatures[EXPLAIN_SIGNATURE]
+    )
 
 
 def load_model(folder: Path, *, gpu_memory_mib: int = 0) -> Any:
@@ -486,6 +547,8 @@ def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_O
         "format": target.suffix,
         "keep_fields": list(config.keep_fields),
         "bad_rows": config.bad_rows,
+        # Not at its default: what was begun before there was this, continues.
+        **({"explain": True} if config.explain else {}),
     }
     with resumable.opened(
         target, belongs_to, batch_size=config.batch_size, convert=written.convert

@@ -12,6 +12,7 @@
 | `tf_example` | `examples`: string [batch], tf.train.Example with a bytes `text` | the same |
 | `tokens` | `token_ids`, `padding_mask`, `segment_ids`: int32 [batch, length] | the same |
 | `embed` | `text`: string [batch] | `embedding`: float32 [batch, hidden] |
+| `explain` | `text`: string [batch] | which tokens moved the decision, below |
 | `classify` | `inputs`: string [batch], as `examples` | `classes`: string [batch, classes], `scores`: float32 [batch, classes] |
 
 The decision is `label`: string [batch]; `score`: float32 [batch], the probability of
@@ -21,6 +22,14 @@ size, 0 included. Any bytes are answered: what is not UTF-8 is left out. A seria
 example without `text` is an error; so are ids that the model does not have, a mask of
 other values than 0 and 1, and token inputs of several shapes or of more columns than a
 window has tokens.
+
+`explain` is there where it was asked for. It gives `label`: string [batch], of the
+decision; `tokens`: string [batch, most tokens of a text], those that are read, without
+[CLS] and [SEP]; `begin`, `end`: int32, which bytes of the text each is; `attribution`:
+float32, how far it moved the answer towards the label (modeling/attributions.py; of two
+classes in log-odds of the score); and `completeness_gap`: float32 [batch], what the
+attributions lack to the difference between the text and one of [MASK] alone. Rows are of
+one width, for a server takes no others: what a shorter text has not is "", -1, -1 and 0.
 
 `classify` is for TensorFlow Serving's Classify, at :classify in its REST API, which
 takes signatures of its own method alone. No signature, but a function of the loaded
@@ -37,7 +46,9 @@ from typing import Any, Callable, Sequence
 import tensorflow as tf
 from tensorflow.python.saved_model import fingerprinting_utils
 
+from trainer.config import EXPLAIN_SIGNATURE
 from trainer.data.tokens import TextEncoder
+from trainer.modeling import attributions
 from trainer.modeling.ensemble import ServedForward
 from trainer.tasks.task import Decision
 
@@ -152,6 +163,10 @@ class ServingModule(TokensModule):
     Args:
       bucket_lengths: padded lengths in tokens, ascending; the last one is the longest
         that a text can have, all windows included.
+      explains: whether there is the signature `explain`.
+
+    Raises:
+      ValueError: it explains, and the vocabulary has no [MASK].
     """
 
     def __init__(
@@ -162,6 +177,7 @@ class ServingModule(TokensModule):
         *,
         bucket_lengths: Sequence[int],
         decision: Decision,
+        explains: bool = False,
     ) -> None:
         super().__init__(
             forward,
@@ -171,6 +187,7 @@ class ServingModule(TokensModule):
         )
         self._encoder = encoder
         self._bucket_lengths = tf.constant(bucket_lengths, tf.int32)
+        self._longest = bucket_lengths[-1]
         self._hidden_size = forward.hidden_size
 
         @tf.function(input_signature=[_strings("text")], autograph=False)
@@ -200,24 +217,17 @@ class ServingModule(TokensModule):
                 "embedding": self._by_bucket(text, forward.embed, self._hidden_size)
             }
 
-        # Of use to those who watch what a model is asked, not to a server.
-        @tf.function(input_signature=[_strings("text")], autograph=False)
-        def count_tokens(text: tf.Tensor) -> Outputs:
-            encoded = encoder(text)
-            is_unknown = tf.equal(encoded.token_ids, encoder.unknown_id)
-            return {
-                "num_tokens": encoded.full_lengths,
-                "num_read": tf.cast(encoded.token_ids.row_lengths(), tf.int32),
-                "num_unknown": tf.reduce_sum(tf.cast(is_unknown, tf.int32), axis=1),
-            }
-
-        self.count_tokens = count_tokens
+        self.count_tokens = _token_counter(encoder)
         self.classify_text, self.tf_example = classify_text, tf_example
         self.classify, self.embed = classify, embed
+        self._explains = explains
+        if explains:
+            self._add_explain()
 
     def signatures(self) -> dict[str, Any]:
         """Name → function, as tf.saved_model.save takes them."""
         return {
+            **({EXPLAIN_SIGNATURE: self.explain} if self._explains else {}),
             "serving_default": self.classify_text,
             "classify_text": self.classify_text,
             "tf_example": self.tf_example,
@@ -229,6 +239,40 @@ class ServingModule(TokensModule):
     def _classified(self, text: tf.Tensor) -> Outputs:
         num_classes = self._label_names.shape[0]
         return self._decided(self._by_bucket(text, self._forward, num_classes))
+
+    def _add_explain(self) -> None:
+        self._explainer = attributions.explainer(
+            self._forward, self._encoder, self._decision, constants=self._constants
+        )
+        self.explain = tf.function(
+            self._explained, input_signature=[_strings("text")], autograph=False
+        )
+
+    def _explained(self, text: tf.Tensor) -> Outputs:
+        """What `explain` gives."""
+
+        def compute(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> tf.Tensor:
+            attributed = self._explainer(token_ids, num_tokens)
+            lacking = self._longest - tf.shape(token_ids)[1]
+            columns = [
+                tf.expand_dims(tf.cast(attributed.chosen, tf.float32), 1),
+                tf.expand_dims(attributed.difference, 1),
+                tf.pad(attributed.attribution, [[0, 0], [0, lacking]]),
+            ]
+            return tf.concat(columns, axis=1)
+
+        computed = self._by_bucket(text, compute, 2 + self._longest)
+        located = self._encoder.locate(text)
+        attribution = attributions.of_tokens(located, computed[:, 2:])
+        tokens = tf.gather(self._encoder.vocabulary, located.token_ids.flat_values)
+        return {
+            "label": tf.gather(self._label_names, tf.cast(computed[:, 0], tf.int32)),
+            "tokens": located.token_ids.with_flat_values(tokens).to_tensor(""),
+            "begin": located.begin.to_tensor(-1),
+            "end": located.end.to_tensor(-1),
+            "attribution": attribution,
+            "completeness_gap": computed[:, 1] - tf.reduce_sum(attribution, axis=1),
+        }
 
     def _by_bucket(
         self,
@@ -277,6 +321,23 @@ def save(module: TokensModule, folder: pathlib.Path) -> None:
     names.save()
     # It has sums of the file that was just changed.
     fingerprinting_utils.write_fingerprint(str(folder))
+
+
+def _token_counter(encoder: TextEncoder) -> Callable[[tf.Tensor], Outputs]:
+    """Of use to those who watch what a model is asked, not to a server."""
+
+    @tf.function(input_signature=[_strings("text")], autograph=False)
+    def count_tokens(text: tf.Tensor) -> Outputs:
+        encoded = encoder(text)
+        is_unknown = tf.equal(encoded.token_ids, encoder.unknown_id)
+        return {
+            "num_tokens": encoded.full_lengths,
+            "num_read": tf.cast(encoded.token_ids.row_lengths(), tf.int32),
+            "num_unknown": tf.reduce_sum(tf.cast(is_unknown, tf.int32), axis=1),
+        }
+
+    counter: Callable[[tf.Tensor], Outputs] = count_tokens
+    return counter
 
 
 def _shape(values: tf.Tensor) -> tf.Tensor:

@@ -21,6 +21,7 @@ import pathlib
 import re
 from typing import TYPE_CHECKING, AbstractSet, Any, Iterator
 
+from trainer.config import EXPLAIN_SIGNATURE
 from trainer.messages import message
 from trainer.serving import versions
 
@@ -55,7 +56,7 @@ _CORE = {
     "strings": (
         """ParseExampleV2 RegexFullMatch RegexReplace StaticRegexFullMatch
         StaticRegexReplace StringJoin StringLength StringLower StringSplitV2
-        UnicodeTranscode"""
+        UnicodeDecodeWithOffsets UnicodeEncode UnicodeTranscode"""
     ),
     "rows of different lengths": (
         """Cumsum DenseBincount RaggedGather RaggedRange
@@ -87,6 +88,12 @@ _CORE = {
 }
 CORE_OPS = frozenset[str]().union(*(names.split() for names in _CORE.values()))
 ALLOWED_OPS = CORE_OPS | TEXT_OPS
+# What `explain` takes gradients with: TensorFlow's own ops too, of the same libraries
+# as those that they are the gradients of (tensorflow/core/kernels). Elsewhere they serve
+# training alone.
+GRADIENT_OPS = frozenset(
+    "BiasAddGrad BroadcastGradientArgs InvertPermutation RsqrtGrad StridedSliceGrad TanhGrad".split()
+)
 
 # Why an op is not on the list, where that is known: the first pattern that matches.
 _REASONS = {
@@ -165,13 +172,16 @@ def check(
     """Checks that a stock server can load and run it, wherever the folder lies.
 
     Args:
-      allowed: the names of the ops that it may have.
+      allowed: the names of the ops that it may have; one with the signature `explain`
+        may have those of gradients as well.
 
     Raises:
       ValueError: it cannot. All ops, files and objects that stand in the way are
         named.
     """
     graph = read(saved_model)
+    if EXPLAIN_SIGNATURE in graph.signature_def:
+        allowed = allowed | GRADIENT_OPS
     problems = [
         *_foreign_ops(graph, allowed),
         *_compiled_functions(graph),
@@ -210,7 +220,7 @@ def check_ops(saved_model: Path) -> None:
             )
         ) from error
     for graph in graphs:
-        problems += _foreign_ops(graph, ALLOWED_OPS)
+        problems += _foreign_ops(graph, ALLOWED_OPS | GRADIENT_OPS)
     if problems:
         raise ValueError(
             message(

@@ -14,19 +14,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import operator
-from typing import Callable, Mapping
+from typing import Callable, Literal, Mapping
 
+import keras
 import numpy as np
 
 from trainer.data.duplicates import normalized_digests
-from trainer.data.tokens import encode_texts
+from trainer.data.tokens import TokenizedTexts, encode_texts
 from trainer.evaluation import schema
 from trainer.evaluation.evaluator import Evaluator, make_evaluator
-from trainer.evaluation.schema import Kept, LayerKept, Watched
-from trainer.kept import measures
+from trainer.evaluation.schema import Kept, LayerKept, MaskedWordsKept, Watched
+from trainer.kept import masked, measures
 from trainer.kept.general import General, read_probe, read_texts
+from trainer.kept.masked import Guesses, MaskedWords
 from trainer.kept.probe import Probed, probe
 from trainer.kept.similarity import alikeness
+from trainer.modeling import masked_lm
+from trainer.modeling.masking import MASK, Masking
 from trainer.runtime import agreement
 from trainer.stages.build import Built, make_reading_step
 from trainer.stages.context import Run
@@ -37,6 +41,27 @@ from trainer.training.loop import Watch
 _logger = logging.getLogger(__name__)
 
 TEXTS, PROBE = "texts", "probe"
+# As BERT was trained.
+_MASK_FRACTION = 0.15
+
+
+@dataclasses.dataclass(frozen=True)
+class _Words:
+    """Masked words of general texts, and what the encoder as it came had of them.
+
+    Attributes:
+      guesses: by the present weights.
+      before: by those it came with.
+      layer: that guesses by them; its own weights are not trained.
+      head: whose weights these are.
+      table: float32 [vocabulary, hidden], the token embeddings it came with.
+    """
+
+    guesses: Callable[[], Guesses]
+    before: Guesses
+    layer: keras.layers.Layer
+    head: Literal["checkpoint", "frequencies"]
+    table: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +72,7 @@ class Started:
       sets: the texts, by name.
       vectors: gives float32 [n, layers + 1, hidden] of each, by the present weights.
       before: the same of the encoder as it came.
+      words: masks words of the texts; None without --general_texts.
       probe: fitted to them; None without --general_probe.
       watch: what training calls now and then; None: nothing.
     """
@@ -54,6 +80,7 @@ class Started:
     sets: Mapping[str, General]
     vectors: Callable[[], Mapping[str, np.ndarray]]
     before: Mapping[str, np.ndarray]
+    words: _Words | None
     probe: Probed | None
     watch: Watch | None
 
@@ -104,12 +131,18 @@ def before(
     if not sets:
         return None
     _logger.info("reading the general texts with the encoder as it came")
-    vectors = _reader(run, material, built, sets)
+    evaluators = {
+        name: _evaluator(run, material, general, name) for name, general in sets.items()
+    }
+    vectors = _reader(run, built, evaluators)
     first = vectors()
+    words = None
+    if TEXTS in sets:
+        words = _words(run, material, built, evaluators[TEXTS], sets[TEXTS])
     probed = None
     if PROBE in sets:
         probed = _probe(sets[PROBE], first[PROBE], run.config.training.seed)
-    started = Started(sets, vectors, first, probed, watch=None)
+    started = Started(sets, vectors, first, words, probed, watch=None)
     run.stopwatch.lap("general_secs")
     if not run.config.kept.watch_general_every:
         return started
@@ -123,11 +156,13 @@ def after(run: Run, started: Started | None, trained: Trained) -> Kept | None:
     _logger.info("reading the general texts with the trained encoder")
     now = started.vectors()
     seed = run.config.training.seed
-    texts, probed = None, None
+    texts, words, probed = None, None, None
     layers: tuple[LayerKept, ...] = ()
     if TEXTS in started.sets:
         texts = started.sets[TEXTS].facts
         layers = measures.layers_kept(started.before[TEXTS], now[TEXTS], seed=seed)
+    if started.words is not None:
+        words = _words_kept(started.words, seed)
     if started.probe is not None:
         probed = measures.probe_kept(
             started.probe, now[PROBE][:, -1], started.sets[PROBE], seed=seed
@@ -135,6 +170,7 @@ def after(run: Run, started: Started | None, trained: Trained) -> Kept | None:
     facts = measures.kept(
         texts,
         layers,
+        words,
         probed,
         watched=_watched(run),
         stopped_at=trained.state.step if trained.state.lost_general else None,
@@ -192,8 +228,60 @@ def _probe(general: General, vectors: np.ndarray, seed: int) -> Probed:
     )
 
 
+def _words(
+    run: Run, material: Material, built: Built, evaluator: Evaluator, texts: General
+) -> _Words | None:
+    """Masks words of the general texts; None where the vocabulary has no [MASK]."""
+    preset, backbone = material.preset, built.classifier.backbone
+    if MASK not in preset.vocabulary:
+        _logger.warning(
+            "guessing masked words of the general texts is left out: the vocabulary of "
+            "--preset=%s has no %s",
+            preset.name,
+            MASK,
+        )
+        return None
+    masking = Masking(preset.vocabulary, fraction=_MASK_FRACTION)
+    reader = MaskedWords(masking, seed=run.config.training.seed)
+    step = make_reading_step(
+        run, built.classifier, reader.of, name="a step over masked general texts"
+    )
+
+    def guesses() -> Guesses:
+        room = reader.room(len(evaluator.labels), backbone.hidden_dim)
+        with run.runtime.watchdog.watching("all workers to read the general texts"):
+            evaluator.collect(step, room, description="general texts, masked")
+        return reader.read(room)
+
+    own = masked_lm.read_head(preset)
+    ids = _tokens(run, material, texts).token_ids
+    head = masked_lm.head_for(backbone, own, masking.token_counts(ids))
+    return _Words(
+        guesses=guesses,
+        before=guesses(),
+        layer=masked_lm.build_masked_lm(backbone, head).get_layer("masked_lm_head"),
+        head="frequencies" if own is None else "checkpoint",
+        table=backbone.token_embedding.embeddings.numpy(),
+    )
+
+
+def _words_kept(words: _Words, seed: int) -> MaskedWordsKept:
+    now = words.guesses()
+    back = masked.realigned(
+        now, onto=words.before, halves=measures.halves(len(now.labels), seed)
+    )
+    return measures.masked_words_kept(
+        masked.losses(words.before, words.layer, table=words.table),
+        masked.losses(now, words.layer),
+        masked.losses(back, words.layer, table=words.table),
+        head=words.head,
+        num_tokens=int(now.weights.sum()),
+        seed=seed,
+    )
+
+
 def _reader(
-    run: Run, material: Material, built: Built, sets: Mapping[str, General]
+    run: Run, built: Built, evaluators: Mapping[str, Evaluator]
 ) -> Callable[[], Mapping[str, np.ndarray]]:
     """Reads all of the texts with the present weights."""
     step = make_reading_step(
@@ -202,9 +290,6 @@ def _reader(
         operator.attrgetter("layer_means"),
         name="a step over the general texts",
     )
-    evaluators = {
-        name: _evaluator(run, material, general, name) for name, general in sets.items()
-    }
     backbone = built.classifier.backbone
     num_layers, hidden_size = len(backbone.transformer_layers) + 1, backbone.hidden_dim
 
@@ -221,18 +306,21 @@ def _reader(
     return vectors
 
 
-def _evaluator(run: Run, material: Material, general: General, name: str) -> Evaluator:
-    tokens = encode_texts(
+def _tokens(run: Run, material: Material, general: General) -> TokenizedTexts:
+    return encode_texts(
         general.pool.texts,
         material.encoder,
         digests=general.pool.digests,
         cache_dir=run.config.data.cache_dir,
         max_cache_bytes=round(run.config.data.max_cache_gb * 1e9),
     )
+
+
+def _evaluator(run: Run, material: Material, general: General, name: str) -> Evaluator:
     return make_evaluator(
         general.pool,
         np.arange(len(general.pool)),
-        tokens,
+        _tokens(run, material, general),
         material.bucket_lengths,
         run.runtime.strategy,
         batch_size=run.resolved.eval_batch_size,

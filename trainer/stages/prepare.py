@@ -35,7 +35,7 @@ from trainer.data.revealing import RevealingWord, revealing_words
 from trainer.data.unlabelled import Unlabelled
 from trainer.evaluation import doubts, schema, slices
 from trainer.evaluation.schema import DataFacts, Doubt
-from trainer.modeling import adapters, presets
+from trainer.modeling import adapters, attributions, presets
 from trainer.modeling.adapters import Adapter
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
@@ -185,6 +185,8 @@ def run(run: Run) -> Material:
     notes = [replayed.note] if replayed else []
     for line in (*run.runtime.reasons, *_summary(material), *notes):
         _logger.info("%s", line)
+    if run.config.explain or run.config.serving.export_explain:
+        attributions.require_mask(material.encoder)
     _refuse_differences(run, material)
     run.stopwatch.lap("prepare_data_secs")
     return material

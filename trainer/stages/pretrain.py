@@ -221,11 +221,7 @@ def _model(
 ) -> keras.Model:
     """The encoder with a head that guesses tokens, and an optimizer of its own."""
     backbone = classifier.backbone
-    # Ids beyond the vocabulary's, which some presets have, stand nowhere.
-    counts = np.zeros(backbone.vocabulary_size, np.int64)
-    of_texts = pretraining.token_counts()
-    counts[: len(of_texts)] = of_texts
-    head = pretraining.head or masked_lm.starting_head(backbone.hidden_dim, counts)
+    head = masked_lm.head_for(backbone, pretraining.head, pretraining.token_counts())
     model = masked_lm.build_masked_lm(backbone, head)
     config = dataclasses.replace(
         run.config.optimizer,

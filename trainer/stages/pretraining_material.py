@@ -53,9 +53,7 @@ class PretrainingMaterial:
         is_read = np.zeros(len(self.tokens), bool)
         is_read[self.rows] = True
         ids = self.tokens.token_ids[np.repeat(is_read, self.tokens.lengths)]
-        counts = np.bincount(ids, minlength=self.masking.vocabulary_size)
-        counts[list(self.masking.special_ids)] = 0
-        return counts
+        return self.masking.token_counts(ids)
 
 
 def num_masked(

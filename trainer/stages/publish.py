@@ -152,6 +152,7 @@ def publish(
             else None
         ),
         training=_training_texts(run, material),
+        explains=run.config.serving.export_explain,
     )
     published = exports.publish(
         exportable,

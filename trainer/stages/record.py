@@ -77,6 +77,7 @@ def unpublished(
     compared: Compared,
     challenge: schema.Challenge | None,
     kept: schema.Kept | None,
+    explanations: tuple[schema.Explanation, ...],
     groups: schema.Groups | None,
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
@@ -98,12 +99,7 @@ def unpublished(
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
         config=dataclasses.asdict(run.config),
-        environment=environment.facts(
-            (
-                *run.runtime.reasons,
-                *filter(None, [built.compiled.reason, built.parts.reason]),
-            )
-        ),
+        environment=environment.facts(_reasons(run, built)),
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),
         export=None,
@@ -118,6 +114,7 @@ def unpublished(
         champion=challenge,
         pretraining=pretrained.facts(),
         start=built.start,
+        explanations=explanations,
         groups=groups,
         **compared.facts(),
     )
@@ -139,6 +136,12 @@ def _doubts(
         *doubts.of_kept(kept, max_drop=max_drop),
         *doubts.of_groups(groups, max_slice_gap=max_gap),
     )
+
+
+def _reasons(run: Run, built: Built) -> tuple[str, ...]:
+    """Sentences on what was chosen automatically."""
+    of_model = filter(None, [built.compiled.reason, built.parts.reason])
+    return (*run.runtime.reasons, *of_model)
 
 
 def run(
@@ -280,11 +283,12 @@ def _unpublished(recorded: Mapping[str, Any], config: ServingConfig) -> list[str
     """The settings, as flags, with which the run was not published yet."""
     if not config.export:
         return []
-    old = recorded["serving"]
+    # What a run did not know yet, it did as the default has it.
+    old = {**settings(ServingConfig()), **recorded["serving"]}
     return [
         f"--{name}={_as_flag(value)}"
         for name, value in settings(config).items()
-        if name in old and _as_flag(old[name]) != _as_flag(value)
+        if _as_flag(old[name]) != _as_flag(value)
     ]
 
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 from trainer.config import DecisionMetric
 from trainer.data.batches import Batch
 from trainer.data.places import Places
-from trainer.evaluation import curves, metrics, schema, slices
+from trainer.evaluation import curves, error_words, metrics, schema, slices
 from trainer.evaluation.schema import SplitEvaluation
 from trainer.tasks import single_label_decision, task
 from trainer.tasks.predictions import Predictions
@@ -170,6 +170,9 @@ class ClassScoring:
             ),
             "most_confident_errors": slices.most_confident_errors(
                 texts, labels, predictions, lengths, places, label_names=label_names
+            ),
+            "words_of_errors": error_words.words_of_errors(
+                texts, np.asarray(labels), predictions.predicted != labels
             ),
             **curves.of(labels, predictions, label_names=label_names),
         }

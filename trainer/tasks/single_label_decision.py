@@ -199,6 +199,25 @@ class Decision:
         largest = tf.reduce_max(each, axis=0)
         return largest + tf.math.log(tf.reduce_mean(tf.exp(each - largest), axis=0))
 
+    def graph_chosen(
+        self, logits: tf.Tensor, constants: Mapping[str, Any]
+    ) -> tf.Tensor:
+        """`labels` in the graph: int64 [batch]."""
+        probabilities = self.graph_probabilities(logits, constants)
+        return tf.argmax(probabilities / constants["decision_thresholds"], axis=-1)
+
+    def graph_contrast(
+        self, logits: tf.Tensor, constants: Mapping[str, Any], *, chosen: tf.Tensor
+    ) -> tf.Tensor:
+        """The chosen class's logit less the mean of the others', over the temperature.
+
+        Of two classes these are the log-odds of the chosen one's probability.
+        """
+        calibrated = logits / constants["temperature"]
+        own = tf.gather(calibrated, chosen, axis=1, batch_dims=1)
+        num_others = logits.shape[-1] - 1
+        return own - (tf.reduce_sum(calibrated, axis=-1) - own) / num_others
+
     def graph_outputs(
         self,
         logits: tf.Tensor,
@@ -209,7 +228,7 @@ class Decision:
         """`label` string, `score` float32, `abstain` bool, all [batch]; and
         `probabilities` float32 [batch, classes]."""
         probabilities = self.graph_probabilities(logits, constants)
-        chosen = tf.argmax(probabilities / constants["decision_thresholds"], axis=-1)
+        chosen = self.graph_chosen(logits, constants)
         score = tf.gather(probabilities, chosen, axis=1, batch_dims=1)
         return {
             "label": tf.gather(label_names, chosen),

@@ -149,6 +149,23 @@ class Decision(Protocol):
     def graph_ensemble_logits(self, logits: Sequence[tf.Tensor]) -> tf.Tensor:
         """`ensemble_logits` in the graph: float32 [batch, classes], of k of these."""
 
+    def graph_chosen(
+        self, logits: tf.Tensor, constants: Mapping[str, Any]
+    ) -> tf.Tensor:
+        """`labels` in the graph: int64 [batch], arguments as of `graph_probabilities`."""
+
+    def graph_contrast(
+        self, logits: tf.Tensor, constants: Mapping[str, Any], *, chosen: tf.Tensor
+    ) -> tf.Tensor:
+        """How much logits speak for a label, in a number that words can add up to.
+
+        Args:
+          chosen: int64 [batch], positions of the labels.
+
+        Returns:
+          float32 [batch], a linear function of the logits.
+        """
+
     def graph_outputs(
         self,
         logits: tf.Tensor,

@@ -100,6 +100,24 @@ class CountingModel(tf.Module):
         }
 
 
+class ExplainingModel(CountingModel):
+    """Says of "good" that it moved the answer by one, and of "bad" by minus one."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def explain(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        words = tf.strings.split(text)
+        lengths = words.with_flat_values(tf.strings.length(words.flat_values) + 1)
+        end = tf.cumsum(lengths.to_tensor(), axis=1) - 1
+        moved = tf.where(words == "good", 1.0, tf.where(words == "bad", -1.0, 0.0))
+        return {
+            "tokens": words.to_tensor(""),
+            "begin": end - lengths.to_tensor() + 1,
+            "end": end,
+            "attribution": moved.to_tensor(),
+            "completeness_gap": tf.fill([tf.size(text)], 0.004),
+        }
+
+
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A version's folder, with a manifest."""
@@ -1101,6 +1119,33 @@ def test_page_looks_at_the_first_words_only(page: playwright.Page, url: str) -> 
     playwright.expect(page.get_by_text("Only the first 100 of the 101")).to_be_visible()
     wait_for_words(page)
     assert page.locator("#words .word").count() == 100
+
+
+def test_page_asks_the_model_that_explains_itself(
+    page: playwright.Page, tmp_path: pathlib.Path
+) -> None:
+    """By the signature where it is there; that is said, and nothing is left out."""
+    model = ExplainingModel()
+    signatures = {"serving_default": model.classify, "explain": model.explain}
+    tf.saved_model.save(model, str(tmp_path / "1"), signatures)
+    with running(Model(tmp_path / "1", "tiny")) as url:
+        requests: list[Any] = []
+        page.on("request", lambda request: requests.append(request.post_data))
+        page.goto(url)
+        # A character of several bytes, and of two in the browser, before what counts.
+        classify(page, "caf\u00e9 \U0001f600 ##s good bad <b>film</b>")
+        wait_for_words(page)
+        words = page.locator("#words .word")
+        assert words.all_inner_texts() == [
+            *("caf\u00e9", "\U0001f600", "##s", "good", "bad", "<b>film</b>")
+        ]
+        changes = words.evaluate_all("words => words.map(word => word.title)")
+        assert changes == [*["+0.00"] * 3, "+1.00", "\u22121.00", "+0.00"]
+        playwright.expect(page.locator("#by-gradients")).to_contain_text(
+            "All together: +0.00, lacking 0.004"
+        )
+        playwright.expect(page.locator("#by-leaving-out")).to_be_hidden()
+        assert len([data for data in requests if data]) == 2
 
 
 @pytest.mark.parametrize(

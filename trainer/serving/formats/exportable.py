@@ -50,6 +50,7 @@ class Exportable:
         format that holds it alone.
       training: what is kept of the training texts, for later ones to be held against;
         None: nothing is.
+      explains: whether what reads text says, too, which words moved an answer.
     """
 
     make_classifiers: tuple[MakeClassifier, ...]
@@ -64,6 +65,7 @@ class Exportable:
     )
     adapter: Adapter | None = None
     training: TrainingTexts | None = None
+    explains: bool = False
 
     def make_classifier(self, policy: str) -> keras.Model:
         """The only classifier, for a format that holds one.

@@ -38,6 +38,7 @@ def write(name: str, folder: pathlib.Path, exportable: Exportable) -> None:
         exportable.label_names,
         bucket_lengths=exportable.bucket_lengths,
         decision=exportable.decision,
+        explains=exportable.explains,
     )
     signatures.save(module, folder)
 

@@ -31,7 +31,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from trainer.config import ServeConfig
+from trainer.config import EXPLAIN_SIGNATURE, ServeConfig
 from trainer.messages import message
 from trainer.serving import manifest, versions
 from trainer.serving.local import connections, rest
@@ -120,7 +120,9 @@ def make_app(
       example: a text that the page begins with; "": it waits for one.
     """
     told = {"name": model.name, "version": model.version, "labels": list(labels)}
-    page = _page({**told, "example": example, "maxBatchSize": max_batch_size})
+    explainer = EXPLAIN_SIGNATURE if EXPLAIN_SIGNATURE in model.signatures else ""
+    told |= {"example": example, "maxBatchSize": max_batch_size, "explainer": explainer}
+    page = _page(told)
 
     async def show_page(_: Request) -> Response:
         return Response(page, media_type="text/html", headers=_PAGE_HEADERS)
