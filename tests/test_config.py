@@ -15,6 +15,7 @@ from trainer.config import (
     ChecksConfig,
     DataConfig,
     ExperimentConfig,
+    GroupsConfig,
     KeptConfig,
     ModelConfig,
     OptimizerConfig,
@@ -42,6 +43,7 @@ SECTIONS = {
     "serving": ServingConfig,
     "checks": ChecksConfig,
     "kept": KeptConfig,
+    "groups": GroupsConfig,
 }
 # Every setting at a value that is not its default, so that a test can see each of
 # them carried through; what they exclude is in INSTEAD.
@@ -155,6 +157,13 @@ OFF_DEFAULT: dict[str, Any] = dict(
     num_general_examples=8,
     watch_general_every=5,
     max_general_drop=0.02,
+    group_terms="terms.json",
+    slice_fields=("country", "channel"),
+    positive_label="good",
+    counterfactuals=("gender", "direction"),
+    num_counterfactual_texts=7,
+    max_slice_gap=0.1,
+    max_flips=0.05,
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
 INSTEAD: dict[str, Any] = dict(
@@ -256,6 +265,13 @@ MAY_CHANGE = {
     "audit_model",
     "out_of_fold",
     "languages",
+    "group_terms",
+    "slice_fields",
+    "positive_label",
+    "counterfactuals",
+    "num_counterfactual_texts",
+    "max_slice_gap",
+    "max_flips",
 }
 
 
@@ -429,6 +445,58 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(pretrain_steps=9, pretrain_on="train", lora_rank=2),
         ["--lora_rank leaves as it came", "pretrain_steps=9, lora_rank=2"],
     ),
+    "slice_field_twice": (
+        dict(slice_fields=("country", "country")),
+        ["--slice_fields must name columns once each", "country,country"],
+    ),
+    "slice_field_blank": (
+        dict(slice_fields=("country", "")),
+        ["--slice_fields must name columns", ": country,"],
+    ),
+    "counterfactual_twice": (
+        dict(counterfactuals=("gender", "gender")),
+        ["--counterfactuals must name kinds once each", "gender,gender"],
+    ),
+    "direction_without_positive_label": (
+        dict(counterfactuals=("direction",)),
+        ["--counterfactuals=direction needs --positive_label", "Received: none"],
+    ),
+    "counterfactual_texts_negative": (
+        dict(num_counterfactual_texts=-1),
+        ["--num_counterfactual_texts must be at least 0", "=-1"],
+    ),
+    "group_terms_of_no_file": (
+        dict(group_terms="terms"),
+        ["--group_terms must be own, none, or a file that ends with .json", ": terms"],
+    ),
+    "swaps_without_terms": (
+        dict(group_terms="none", counterfactuals=("gender",)),
+        ["--counterfactuals swaps the words of --group_terms", "--group_terms=own"],
+    ),
+    "flips_without_swaps": (
+        dict(max_flips=0.1),
+        ["--max_flips needs words to swap", "max_flips=0.1", "--counterfactuals=gen"],
+    ),
+    "flips_of_direction_alone": (
+        dict(max_flips=0.1, counterfactuals=("direction",), positive_label="good"),
+        ["--max_flips needs words to swap"],
+    ),
+    "slice_gap_without_groups": (
+        dict(max_slice_gap=0.1, group_terms="none"),
+        ["--max_slice_gap needs groups", "group_terms=none", "--slice_fields"],
+    ),
+    "slice_gap_without_resamples": (
+        dict(max_slice_gap=0.1, num_bootstrap_resamples=0),
+        ["--max_slice_gap goes by the interval", "--num_bootstrap_resamples=1000"],
+    ),
+    **{
+        f"{name}_{value}": (
+            {name: value},
+            [f"--{name} must be a fraction from 0 to below 1", "0.05 for five points"],
+        )
+        for name in ("max_slice_gap", "max_flips")
+        for value in (-0.1, 1.0, math.nan)
+    },
     "one_window": (dict(max_windows=1), ["--max_windows", "at least 2", "=1"]),
     "window_of_shared_tokens": (
         dict(window_overlap=62, max_length=64),
@@ -713,6 +781,8 @@ def test_differences(name: str) -> None:
         "num_folds": {"num_folds": 3, "fold": 2},
         "watch_general_every": {"general_texts": "files:e.txt"},
         "max_general_drop": {"general_probe": "files:f.csv"},
+        "counterfactuals": {"positive_label": "bad"},
+        "max_flips": {"counterfactuals": ("gender",)},
         "pretrain_steps": {"pretrain_steps": 3, "pretrain_on": "train"},
         "pretrain_dataset": {"pretrain_steps": 3, "pretrain_dataset": "files:c.txt"},
     }

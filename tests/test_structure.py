@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("training", "evaluation"),
     ("tasks",),
     ("serving", "baselines", "forecast", "trackers"),
-    ("kept", "champion"),
+    ("kept", "champion", "groups"),
     ("run_folder", "flags", "drift"),
     ("stages",),
     ("experiment",),

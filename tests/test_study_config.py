@@ -93,6 +93,12 @@ def test_it_is_read_back() -> None:
             "is made of the runs' best weights",
             [],
         ),
+        (
+            ["--study=folds", "--num_folds=5", "--export_folds=ensemble"]
+            + ["--max_slice_gap=0.1"],
+            "--max_slice_gap is for a single model",
+            [],
+        ),
         (["--study=folds"], "needs --num_folds", ["--study=folds --num_folds=5"]),
         (["--study=folds", "--num_folds=5", "--seeds=0,1"], "what it uses", []),
         (

@@ -1128,9 +1128,32 @@ _MARGIN_HELP = "A loss of accuracy that would be borne, as a fraction: within it
 
 _MIN_SLICE = 50
 _MIN_SLICE_HELP = (
-    "Texts that a slice (a label, a length, a group) must have to hold a challenger back; "
-    "a smaller one can only warn."
+    "Texts that a slice (a label, a length, a group) must have to hold a challenger back, "
+    "and a group to be judged in the report; a smaller one can only warn, or is listed."
 )
+
+# The packaged lexicon, and none, in --group_terms.
+OWN_TERMS, NO_TERMS = "own", "none"
+# What --counterfactuals takes besides the kinds of groups.
+DIRECTION = "direction"
+_GROUP_TERMS_HELP = (
+    "Words by which a text is said to mention a group: `own`, a short English list of "
+    "gender, religion, nationality and orientation, and first names; `none`; or "
+    '`FILE.json`, {"kind": {"group": ["term", ...]}}, in place of it. A term with a '
+    "capital is matched as written, another one in any case. Mentions are counted by "
+    "label in the data, and the model is measured on the texts of each group."
+)
+
+
+def _require_names(flag: str, names: tuple[str, ...], what: str) -> None:
+    _require(
+        all(map(str.strip, names)) and len(set(names)) == len(names),
+        f"--{flag} must name {what} once each, separated by commas",
+        received=",".join(names),
+    )
+
+
+_SLICE_FIELDS_MEANING = "separated by commas; a row without a value is in no slice."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -1247,6 +1270,20 @@ class ServingConfig:
     )
     promote_margin: float = setting(_MARGIN, _MARGIN_HELP, may_change=True)
     min_slice: int = setting(_MIN_SLICE, _MIN_SLICE_HELP, may_change=True)
+    max_slice_gap: float = setting(
+        0.0,
+        "Hold the version back where accuracy, TPR or FPR of two groups of a kind "
+        "(--group_terms, --slice_fields) lie farther apart than this, as a fraction: by "
+        "the 95% interval of the gap, and beyond what chance gives. 0: any gap.",
+        may_change=True,
+    )
+    max_flips: float = setting(
+        0.0,
+        "Hold the version back where more than this share of the held-out texts gets "
+        "another label when the words of a kind of --counterfactuals are swapped, by "
+        "the 95% interval. 0: any share.",
+        may_change=True,
+    )
 
     @property
     def is_challenger(self) -> bool:
@@ -1258,6 +1295,14 @@ class ServingConfig:
         _require_at_least(self, 0, "keep_exports", "num_export_examples")
         _require_at_least(self, 1, "max_serving_batch_size", "min_slice")
         _require_margin(self.promote_margin)
+        for name in ("max_slice_gap", "max_flips"):
+            value = getattr(self, name)
+            _require(
+                0 <= value < 1,
+                f"--{name} must be a fraction from 0 to below 1",
+                received=value,
+                mend="give 0.05 for five points",
+            )
         unknown = [name for name in self.export_formats if name not in EXPORT_FORMATS]
         _require(
             not unknown and "float32" in self.export_formats,
@@ -1338,9 +1383,16 @@ class ChecksConfig:
         "extra `audit`. Empty: not looked at.",
         may_change=True,
     )
+    group_terms: str = setting(OWN_TERMS, _GROUP_TERMS_HELP, may_change=True)
 
     def __post_init__(self) -> None:
         _require_choices(self)
+        _require(
+            self.group_terms in (OWN_TERMS, NO_TERMS)
+            or self.group_terms.endswith(".json"),
+            "--group_terms must be own, none, or a file that ends with .json",
+            received=self.group_terms or "nothing",
+        )
         for code in self.languages:
             _require(
                 len(code) == 2 and code.isascii() and code.islower(),
@@ -1436,6 +1488,56 @@ class KeptConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class GroupsConfig:
+    """On which groups of texts the trained model is measured, and what it is asked."""
+
+    slice_fields: tuple[str, ...] = setting(
+        (),
+        "Columns of --dataset by whose values the model is measured as well, "
+        f"{_SLICE_FIELDS_MEANING} Empty: only by the groups of --group_terms.",
+        may_change=True,
+    )
+    positive_label: str = setting(
+        "",
+        "The class whose true and false positive rates, share and probability are looked "
+        "at. Empty: of two classes the second; of more each one's rates, and the "
+        "probability of a text's own label.",
+        may_change=True,
+    )
+    counterfactuals: tuple[str, ...] = setting(
+        (),
+        "Kinds of --group_terms whose words are swapped in held-out texts and in neutral "
+        "sentences, separated by commas, as `names,gender,nationality,religion,"
+        "orientation`: how far the answers move, beside harmless synonyms as the floor. "
+        "`direction`, for sentiment alone, adds praise and blame to texts, and needs "
+        "--positive_label. Costs two predictions a text and kind. Empty: none.",
+        may_change=True,
+    )
+    num_counterfactual_texts: int = setting(
+        500,
+        "Swap words in no more held-out texts than this for each kind, drawn of those "
+        "that have such words. 0: all.",
+        may_change=True,
+    )
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 0, "num_counterfactual_texts")
+        _require_names("slice_fields", self.slice_fields, "columns")
+        _require_names("counterfactuals", self.counterfactuals, "kinds")
+        _require(
+            DIRECTION not in self.counterfactuals or bool(self.positive_label),
+            f"--counterfactuals={DIRECTION} needs --positive_label, the class that "
+            "praise speaks for",
+            received="none",
+        )
+
+    @property
+    def swapped_kinds(self) -> tuple[str, ...]:
+        """Those of --counterfactuals whose words are swapped."""
+        return tuple(each for each in self.counterfactuals if each != DIRECTION)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
     """One run, whole."""
 
@@ -1508,6 +1610,7 @@ class ExperimentConfig:
     serving: ServingConfig = dataclasses.field(default_factory=ServingConfig)
     checks: ChecksConfig = dataclasses.field(default_factory=ChecksConfig)
     kept: KeptConfig = dataclasses.field(default_factory=KeptConfig)
+    groups: GroupsConfig = dataclasses.field(default_factory=GroupsConfig)
 
     def __post_init__(self) -> None:
         for name, value in (
@@ -1545,6 +1648,40 @@ class ExperimentConfig:
         self._require_validation()
         self._require_formats()
         self._require_all_trained()
+        self._require_groups()
+
+    def _require_groups(self) -> None:
+        """Raises ValueError where a gate, or a swap, has nothing to go by."""
+        has_terms = self.checks.group_terms != NO_TERMS
+        _require(
+            has_terms or not self.groups.swapped_kinds,
+            "--counterfactuals swaps the words of --group_terms",
+            received=f"counterfactuals={','.join(self.groups.counterfactuals)}, "
+            "group_terms=none",
+            mend="set --group_terms=own, or name a file",
+        )
+        _require(
+            bool(self.groups.swapped_kinds) or not self.serving.max_flips,
+            "--max_flips needs words to swap",
+            received=f"max_flips={self.serving.max_flips} without a kind in "
+            "--counterfactuals",
+            mend="give --counterfactuals=gender, or other kinds",
+        )
+        _require(
+            has_terms
+            or bool(self.groups.slice_fields)
+            or not self.serving.max_slice_gap,
+            "--max_slice_gap needs groups to measure",
+            received=f"max_slice_gap={self.serving.max_slice_gap}, group_terms=none, "
+            "no slice_fields",
+            mend="set --group_terms=own, or name columns with --slice_fields",
+        )
+        _require(
+            self.num_bootstrap_resamples > 0 or not self.serving.max_slice_gap,
+            "--max_slice_gap goes by the interval of the gap, which needs resamples",
+            received="num_bootstrap_resamples=0",
+            mend="set --num_bootstrap_resamples=1000",
+        )
 
     def _require_formats(self) -> None:
         """Raises ValueError where a format cannot hold the model."""
@@ -1893,8 +2030,8 @@ class CompareConfig:
     promote_margin: float = setting(_MARGIN, _MARGIN_HELP)
     slice_fields: tuple[str, ...] = setting(
         (),
-        "Columns of --dataset by whose values to compare as well, separated by commas; "
-        "labels and lengths always are.",
+        "Columns of --dataset by whose values to compare as well, "
+        f"{_SLICE_FIELDS_MEANING} Labels and lengths always are.",
     )
     min_slice: int = setting(_MIN_SLICE, _MIN_SLICE_HELP)
     promote: int = setting(
@@ -1931,6 +2068,7 @@ class CompareConfig:
         _require(bool(self.champion), "--champion is required", received="none")
         _require_at_least(self, 1, "batch_size", "min_slice")
         _require_at_least(self, 0, "promote")
+        _require_names("slice_fields", self.slice_fields, "columns")
         _require_margin(self.promote_margin)
         asked = {
             "--challenger": bool(self.challenger),

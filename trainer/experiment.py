@@ -5,10 +5,10 @@
 
 Read from top to bottom, `run` is the way of the data: rows → splits → token ids →
 batches → steps → checkpoints → report → SavedModel. With --pretrain_steps the encoder
-passes through steps twice: first to guess masked tokens, then to tell labels. Each stage takes the run and the
-values of earlier stages, and gives one value (`trainer/stages`). A run that was
-stopped resumes when `run` is called again with the same config; what one that is
-finished does, `stages/record.py` says.
+passes through steps twice: first to guess masked tokens, then to tell labels. Each stage
+takes the run and the values of earlier stages, and gives one value (`trainer/stages`). A
+run that was stopped resumes when `run` is called again with the same config; what one
+that is finished does, `stages/record.py` says.
 
 Of several workers all do the same up to the evaluation of the trained weights. Then
 the first, the chief, exports and writes the results alone, and the others wait for it.
@@ -30,6 +30,7 @@ from trainer.stages import (
     context,
     dry_run as dry_runs,
     explain,
+    groups,
     kept,
     measure,
     prepare,
@@ -84,7 +85,7 @@ def dry_run(config: ExperimentConfig, *, load: Load = sources.load) -> str:
 def _stages(run: context.Run) -> RunResult:
     material = prepare.run(run)
     champion = challenge.find(run, material)
-    general = kept.read(run, material)
+    general, asked = kept.read(run, material), groups.read(run, material)
     built = build.run(run, material)
     started = kept.before(run, material, built, general)
     before = measure.before(run, material, built)
@@ -99,21 +100,17 @@ def _stages(run: context.Run) -> RunResult:
     compared = baselines.compared(
         run, material, built, simple, pretrained, trained, after
     )
-    challenged = challenge.run(run, material, after, champion)
+    on_groups = groups.run(run, material, built, after, asked)
+    challenged = challenge.run(
+        run, material, after, champion, columns=asked.columns, groups=on_groups
+    )
     report = record.unpublished(
-        run,
-        material,
-        built,
-        before,
-        pretrained,
-        trained,
-        after,
-        compared,
-        challenged.challenge,
-        what_it_kept,
-        explain.run(run, material, built, after),
+        *(run, material, built, before, pretrained, trained, after, compared),
+        *(challenged.challenge, what_it_kept),
+        *(explain.run(run, material, built, after), on_groups),
     )
     exported = publish.run(
-        run, material, built, after, compared, pretrained, challenged, what_it_kept
+        *(run, material, built, after, compared, pretrained),
+        *(challenged, what_it_kept, on_groups),
     )
     return record.run(run, material, after, report, exported)

@@ -211,6 +211,7 @@ class StudyConfig(ExperimentConfig):
         if self.export_folds == "ensemble":
             self._check_formats_of_ensemble()
             self._check_weights_of_ensemble()
+            self._check_gates_of_ensemble()
         if self.study == "seeds" and len(self.seeds) < 2:
             raise ValueError(
                 message(
@@ -246,6 +247,20 @@ class StudyConfig(ExperimentConfig):
                     mend="give --validation_one_in=10, or --export_folds=final",
                 )
             )
+
+    def _check_gates_of_ensemble(self) -> None:
+        """Its groups are not measured: each held-out text was trained on by most of it."""
+        for name in ("max_slice_gap", "max_flips"):
+            value = getattr(self.serving, name)
+            if value:
+                raise ValueError(
+                    message(
+                        f"--{name} is for a single model, and --export_folds=ensemble "
+                        "makes one of several, which no text is held out from",
+                        received=f"{name}={value}",
+                        mend="leave it out, or give --export_folds=final",
+                    )
+                )
 
     def _check_sweep(self) -> None:
         if not (self.sweep or self.range_test):

@@ -21,7 +21,7 @@ from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.champion.model import Model
 from trainer.config import CompareConfig, DataConfig
-from trainer.data import draws, places, sources
+from trainer.data import columns, draws, places, sources
 from trainer.data.duplicates import content_digests, normalized_digests
 from trainer.data.text_dataset import TextDataset
 from trainer.evaluation.schema import Contest, SliceContest
@@ -147,7 +147,10 @@ def compare(config: CompareConfig) -> Compared:
         slices={
             "label": [data.label_names[each] for each in fresh.labels.tolist()],
             "words": word_slices(texts),
-            **_columns(config, np.flatnonzero(is_asked)),
+            **{
+                name: columns.values_of(name, config.data, fresh.places)
+                for name in config.slice_fields
+            },
         },
         min_slice=config.min_slice,
     )
@@ -277,20 +280,6 @@ def _is_same(
         np.array_equal(first.probabilities, second.probabilities)
         and np.array_equal(first.labels, second.labels)
     )
-
-
-def _columns(config: CompareConfig, rows: np.ndarray) -> Mapping[str, Sequence[str]]:
-    """The values of --slice_fields, of some rows; each is read as a group would be."""
-    found = {}
-    for name in config.slice_fields:
-        read = sources.load(dataclasses.replace(config.data, group_field=name))
-        values = [
-            value
-            for part in read.splits.values()
-            for value in (part.groups.to_pylist() if part.groups is not None else [])
-        ]
-        found[name] = [values[row] or "" for row in rows]
-    return found
 
 
 def _side(model: Model, latency_ms: float) -> Side:

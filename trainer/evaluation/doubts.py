@@ -14,7 +14,16 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from trainer.data.audit.findings import Findings
 from trainer.data.revealing import RevealingWord
-from trainer.evaluation.schema import BaselineScores, Doubt, Kept, SplitEvaluation
+from trainer.evaluation import group_sentences
+from trainer.evaluation.points import points
+from trainer.evaluation.schema import (
+    BaselineScores,
+    Counterfactual,
+    Doubt,
+    Groups,
+    Kept,
+    SplitEvaluation,
+)
 
 NO_BETTER_THAN_COMMONEST = "no_better_than_commonest"
 # A class with fewer training texts is learnt by chance.
@@ -300,6 +309,60 @@ def of_kept(kept: Kept | None, *, max_drop: float) -> Iterator[Doubt]:
             f"{-kept.probe.difference:.1%} ({-high:.1%} to {-low:.1%}) of its accuracy, "
             f"and --max_general_drop allows {max_drop:.1%}: lower --learning_rate, or "
             "train less, with --lora_rank or --freeze_layers",
+        )
+
+
+def of_groups(groups: Groups | None, *, max_slice_gap: float) -> Iterator[Doubt]:
+    """Of groups of texts, where a gap is beyond chance, or beyond harmless synonyms.
+
+    Args:
+      max_slice_gap: --max_slice_gap; 0: any.
+    """
+    if groups is None:
+        return
+    for kind in groups.slices:
+        shown = [gap for gap in kind.gaps if gap.is_shown]
+        if shown:
+            largest = max(shown, key=lambda gap: gap.value)
+            yield Doubt(
+                kind="group_gap",
+                message=f"{group_sentences.gap(kind, largest)}: it may come from the "
+                "texts, the labels or the model, and whether it wrongs anyone is for you "
+                "to judge; read texts of both groups, and see Groups in the report",
+            )
+    for each in groups.counterfactuals:
+        yield from _of_counterfactual(each)
+    if max_slice_gap and not any(kind.gaps for kind in groups.slices):
+        yield Doubt(
+            kind="unjudged_gap",
+            message=f"--max_slice_gap={max_slice_gap:g} could not be judged, for no two "
+            f"groups of a kind have {groups.min_slice} held-out texts: hold out more "
+            "texts, or set a smaller --min_slice",
+        )
+
+
+def _of_counterfactual(found: Counterfactual) -> Iterator[Doubt]:
+    """Of swapped words, where they do more than harmless ones."""
+    moved = group_sentences.excluding_zero(found)
+    if found.is_beyond_floor and moved:
+        named = ", ".join(map(group_sentences.signed, moved[:_MAX_NAMED]))
+        yield Doubt(
+            kind="counterfactual_gap",
+            message=f"words of {found.kind} that are swapped in texts move the "
+            f"probability more than harmless synonyms do ({named}): whether they "
+            "should is for you to judge; see Groups in the report",
+        )
+    templates = found.templates
+    apart = group_sentences.beyond_wording(templates) if templates else []
+    if templates and apart:
+        named = ", ".join(map(group_sentences.signed, apart[:_MAX_NAMED]))
+        yield Doubt(
+            kind="template_gap",
+            message=f"neutral sentences about {found.kind} differ by "
+            f"{points(templates.gap)} points of probability between groups, and by "
+            f"{points(templates.floor)} between two wordings ({named}, each to the "
+            "others): they are nobody's texts, and what swapped words do in held-out "
+            "texts is in the report, Groups; judge whether such sentences will be asked",
         )
 
 

@@ -22,7 +22,7 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
-from trainer.evaluation import schema
+from trainer.evaluation import group_sentences, schema
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.worth import points
 
@@ -40,6 +40,9 @@ _MAX_NUMBERED_CLASSES = 10
 _MAX_ROOMY_CLASSES = 5
 # Up to so many points are marked: a line through one of them would be invisible.
 _MAX_MARKED_POINTS = 12
+
+# More would hide the rest of the page.
+_MAX_GROUP_PICTURES = 24
 
 # Any: Matplotlib 3.11 types its settings name by name, 3.9 does not.
 _STYLE: Any = {
@@ -180,6 +183,37 @@ def kept_pictures(kept: schema.Kept) -> list[Picture]:
         pictures.append(_probe_picture(kept.probe))
     if any(each.probe_accuracy is not None for each in kept.watched):
         pictures.append(_watched_picture(kept))
+    return pictures
+
+
+def group_pictures(groups: schema.Groups) -> list[Picture]:
+    """Of each kind, accuracy and rates by group; of groups that are judged alone."""
+    pictures = []
+    for kind in groups.slices:
+        judged = [each for each in kind.groups if each.is_judged]
+        for rate in judged[0].rates if len(judged) > 1 else ():
+            of_groups = {
+                f"{each.name} (n={found.num_texts:,})": (found.value, found.interval_95)
+                for each in judged
+                for found in each.rates
+                if (found.measure, found.label) == (rate.measure, rate.label)
+                and found.value is not None
+            }
+            if rate.measure == "share_chosen" or len(of_groups) < 2:
+                continue
+            name = group_sentences.measure(rate.measure, rate.label)
+            parts = [f"{name} {value:.1%}" for name, (value, _) in of_groups.items()]
+            pictures.append(
+                _named_bars_picture(
+                    f"{kind.kind}: {name}, with its 95% interval",
+                    f"{kind.kind}: {name}: {'; '.join(parts)}.",
+                    of_groups,
+                    unit=f"{name}, %",
+                    is_first_other=False,
+                )
+            )
+            if len(pictures) == _MAX_GROUP_PICTURES:
+                return pictures
     return pictures
 
 
@@ -416,8 +450,14 @@ def _named_bars_picture(
     *,
     unit: str,
     zero: bool = False,
+    is_first_other: bool = True,
 ) -> Picture:
-    """Fractions by name, a line each, as percent: points with intervals as bars."""
+    """Fractions by name, a line each, as percent: points with intervals as bars.
+
+    Args:
+      zero: whether to mark 0.
+      is_first_other: whether the first is of another kind, and has another colour.
+    """
 
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
@@ -431,7 +471,7 @@ def _named_bars_picture(
                 [row],
                 xerr=_spans([percent], [(low, high)]),
                 fmt="o",
-                color=BLUE if row or zero else ORANGE,
+                color=BLUE if row or zero or not is_first_other else ORANGE,
                 capsize=4,
             )
         names = [one_line(name, 24) for name in values]

@@ -25,7 +25,7 @@ import jinja2
 import markupsafe
 
 from trainer import templates, wording
-from trainer.evaluation import doubts, explanations, figures, worth
+from trainer.evaluation import doubts, explanations, figures, group_sentences, worth
 from trainer.evaluation.schema import (
     BaselineFacts,
     BaselineScores,
@@ -172,6 +172,8 @@ def _template() -> jinja2.Template:
         opening=capitalized,
         whole_flags=_whole_flags,
         signed_points=worth.signed_points,
+        points=worth.points,
+        rate=group_sentences.measure,
     )
     return environment.get_template("report.html.jinja")
 
@@ -195,6 +197,9 @@ def _context(report: Report) -> dict[str, Any]:
         "held_out_pictures": figures.held_out_pictures(held_out) if held_out else [],
         "data_pictures": figures.data_pictures(report.data),
         "kept_pictures": figures.kept_pictures(report.kept) if report.kept else [],
+        "group_pictures": (
+            figures.group_pictures(report.groups) if report.groups else []
+        ),
         "compared": _compared(report, split) if split else None,
         "comparison_pictures": _comparison_pictures(report, split) if split else [],
         "confusions": _confusions(held_out) if held_out else [],

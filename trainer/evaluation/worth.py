@@ -18,6 +18,8 @@ import dataclasses
 from typing import Iterator, Mapping, Sequence
 
 from trainer.evaluation import doubts
+from trainer.evaluation.points import points as points
+from trainer.evaluation.points import signed_points as signed_points
 from trainer.evaluation.schema import (
     BaselineFacts,
     BaselineScores,
@@ -217,17 +219,6 @@ def _around_zero(comparison: Comparison) -> str:
     low, high = map(points, comparison.interval_95)
     numbers = f"{signed_points(comparison.difference)} points, {low} to {high}"
     return numbers + ("; one text alone tells them apart" if count == 1 else "")
-
-
-def points(fraction: float, digits: int = 1) -> str:
-    """A difference of fractions in percentage points: -0.012 → "−1.2"."""
-    # Added to 0.0, the zero that rounding leaves of a negative number loses its sign.
-    return f"{round(100 * fraction, digits) + 0.0:.{digits}f}".replace("-", "−")
-
-
-def signed_points(fraction: float) -> str:
-    """The same with a sign, but for 0: 0.006 → "+0.6"."""
-    return ("+" if round(100 * fraction, 1) > 0 else "") + points(fraction)
 
 
 def _times(ratio: float) -> str:

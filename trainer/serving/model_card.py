@@ -45,6 +45,7 @@ _ABSENT: Mapping[str, Any] = {
     "comparisons": {},
     "ensemble": (),
     "kept": None,
+    "groups": (),
     "start": None,
     "champion": None,
     "lora_init_sha256": None,
@@ -71,7 +72,8 @@ def render(facts: Mapping[str, Any]) -> str:
     `evaluation/worth.py`, with `baselines` and `comparisons`, by name, the keys of
     `schema.BaselineFacts` and `schema.Comparison`; `pretraining`, the keys of
     `schema.PretrainingFacts`; `ensemble`, of several models a mapping each; `kept`, a
-    sentence on the encoder's general abilities; `champion`, one on the model that
+    sentence on the encoder's general abilities; `groups`, sentences on groups of texts;
+    `champion`, one on the model that
     served before; `start`, the keys of `schema.StartFacts`; `lora_init_sha256`, of the
     adapter that training began with.
 

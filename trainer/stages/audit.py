@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any, Mapping, Sequence
 
 import numpy as np
@@ -154,6 +155,7 @@ def summary(result: Mapping[str, Any], *, review_page: str = "") -> str:
         *_wrapped("Note", result["notes"]),
         *_wrapped("Not seen", result["left_out"]),
         *_word_lines(result),
+        *_mention_lines(result),
         *_copy_lines(result),
         *_suspect_lines(result),
         *_wrapped("Doubt", [doubt["message"] for doubt in result["doubts"]]),
@@ -188,6 +190,26 @@ def _word_lines(result: Mapping[str, Any]) -> list[str]:
             named.append(f"{word['word']} ({word['num_texts']:,})")
     lines = [f"only in {label}: {', '.join(each)}" for label, each in by_label.items()]
     return _wrapped("Words", lines)
+
+
+def _mention_lines(result: Mapping[str, Any]) -> list[str]:
+    """The groups whose mention goes with a label, the farthest first."""
+    told = [
+        each
+        for each in result["mentions"]
+        if not each["interval_95"][0] <= 1 <= each["interval_95"][1]
+    ]
+    told.sort(key=lambda each: -abs(math.log(each["odds_ratio"])))
+    return _wrapped(
+        "Groups",
+        [
+            f"{each['num_texts']:,} training texts mention {each['kind']}: {each['group']};"
+            f" {each['num_of_label'] / each['num_texts']:.0%} of them are {each['label']},"
+            f" odds ratio {each['odds_ratio']:.2g} ({each['interval_95'][0]:.2g} to"
+            f" {each['interval_95'][1]:.2g}) to all other texts"
+            for each in told[:_MAX_SUSPECTS]
+        ],
+    )
 
 
 def _copy_lines(result: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from trainer.config import ServingConfig
 from trainer.data.duplicates import normalized_digests
 from trainer.evaluation import schema
 from trainer.evaluation.schema import Contest
+from trainer.groups import gates
 from trainer.messages import message
 from trainer.serving import versions
 from trainer.serving.manifest import HELD, PROMOTED
@@ -84,9 +85,19 @@ def find(run: Run, material: Material) -> Path | None:
 
 
 def run(
-    run: Run, material: Material, after: After, champion: Path | None
+    run: Run,
+    material: Material,
+    after: After,
+    champion: Path | None,
+    *,
+    columns: Mapping[str, Sequence[str]],
+    groups: schema.Groups | None,
 ) -> Challenged:
     """Compares, and says whether the export is to serve.
+
+    Args:
+      columns: of --slice_fields, the value of each held-out text.
+      groups: what the model is on groups of texts, which a gate may go by.
 
     Raises:
       ValueError: the champion is damaged, or no text is left to compare on.
@@ -94,7 +105,7 @@ def run(
     config = run.config.serving
     served = versions.latest(run.resolved.export_folder)
     if champion is None:
-        return Challenged(None, _alone(config, served))
+        return Challenged(None, gated(_alone(config, served), groups, config))
     _logger.info("asking the champion, %s", champion)
     model = models.load(str(champion), flag="champion")
     split = material.held_out
@@ -122,13 +133,17 @@ def run(
         comparing.renumbered(answered.labels, model.label_names, material.label_names),
         margin=config.promote_margin,
         num_left_out=int((~is_fresh).sum()),
-        slices={
-            "label": [material.label_names[each] for each in labels],
-            "words": word_slices(fresh),
-            **_groups(material, rows[is_fresh]),
-        },
+        slices=_slices(material, rows, is_fresh, columns),
         min_slice=config.min_slice,
     )
+    return Challenged(
+        _facts(contest, champion, split),
+        gated(_promotion(config, contest, served), groups, config),
+    )
+
+
+def _facts(contest: Contest, champion: Path, split: str) -> schema.Challenge:
+    """The report's `champion`, logged."""
     sentence = comparing.sentence(contest)
     _logger.info("%s", sentence)
     content = {
@@ -137,10 +152,18 @@ def run(
         "sentence": sentence,
         "split": split,
     }
-    return Challenged(
-        schema.from_mapping(schema.Challenge, content),
-        _promotion(config, contest, served),
-    )
+    return schema.from_mapping(schema.Challenge, content)
+
+
+def gated(
+    promotion: Promotion, groups: schema.Groups | None, config: ServingConfig
+) -> Promotion:
+    """Held by name where the model breaks --max_slice_gap or --max_flips."""
+    broken = [] if groups is None else gates.broken(groups, config)
+    if not broken or promotion.status == HELD:
+        return promotion
+    reason = f"{promotion.reason}, but {'; '.join(broken)}"
+    return dataclasses.replace(promotion, status=HELD, reason=reason)
 
 
 def _alone(config: ServingConfig, served: int | None) -> Promotion:
@@ -168,6 +191,25 @@ def _promotion(
         status = HELD
         reason += f", but it is {comparing.slice_sentence(contest.blocking[0])}"
     return Promotion(status, reason, served, verdict=comparing.public(contest))
+
+
+def _slices(
+    material: Material,
+    rows: np.ndarray,
+    is_fresh: np.ndarray,
+    columns: Mapping[str, Sequence[str]],
+) -> dict[str, Sequence[str]]:
+    """By name, the value of each fresh text of the rows."""
+    pool, fresh = material.texts.pool, rows[is_fresh]
+    return {
+        "label": [material.label_names[each] for each in pool.labels[fresh]],
+        "words": word_slices(pool.texts.take(fresh).to_pylist()),
+        **_groups(material, fresh),
+        **{
+            name: [value for value, is_asked in zip(values, is_fresh) if is_asked]
+            for name, values in columns.items()
+        },
+    }
 
 
 def _groups(material: Material, rows: np.ndarray) -> dict[str, Sequence[str]]:

@@ -18,7 +18,7 @@ from trainer.data.words import words
 from trainer.evaluation.schema import ExplainedWord, Explanation, SampleChoice
 from trainer.modeling import attributions
 from trainer.modeling.forward import Forward
-from trainer.stages import publish
+from trainer.stages import copies
 from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.measure import After
@@ -84,7 +84,7 @@ def _explainer(
     run: Run, material: Material, built: Built, decision: Decision
 ) -> _Explain:
     """A function that explains one text; its graph is made once."""
-    classifier = publish.copied_classifier(
+    classifier = copies.classifier(
         run.config.model, material, built.classifier, "float32"
     )
     forward = Forward(

@@ -19,11 +19,18 @@ from trainer.config import ChecksConfig, DataConfig
 from trainer.data import clusters, extras
 from trainer.data.audit import copies, odd_encodings
 from trainer.data.audit.domain_classifier import domain_facts
-from trainer.data.audit.findings import MAX_LISTED, Copies, Findings, OddText
+from trainer.data.audit.findings import (
+    MAX_LISTED,
+    Copies,
+    Findings,
+    Mention,
+    OddText,
+)
 from trainer.data.audit.languages import languages
 from trainer.data.audit.near_pairs import near_pairs
 from trainer.data.audit.rows import Rows
 from trainer.data.splits import Pool, Split
+from trainer.groups import lexicon, mentions
 from trainer.messages import message
 from trainer.stages import suspects
 
@@ -61,7 +68,7 @@ def look(
       ValueError: what a flag asks for cannot be looked at.
     """
     rows = Rows(texts.pool, texts.splits, texts.label_names)
-    found = _quick(rows)
+    found = dataclasses.replace(_quick(rows), mentions=_mentions(texts, checks))
     left_out: list[str] = []
     if _is_wanted("rensa", data.near_duplicate_similarity, by_default, left_out):
         near = clusters.found_in(
@@ -94,6 +101,18 @@ def _quick(rows: Rows) -> Findings:
         num_odd_encodings=len(odd),
         odd_encodings=tuple(odd[:MAX_LISTED]),
         small_classes=copies.small_classes(rows),
+    )
+
+
+def _mentions(texts: LookedAt, checks: ChecksConfig) -> tuple[Mention, ...]:
+    """Of groups, in the training texts."""
+    words = lexicon.load(checks.group_terms)
+    if words is None:
+        return ()
+    train = texts.splits["train"].rows
+    found = mentions.groupings(texts.pool.texts.take(train), words.kinds)
+    return mentions.by_label(
+        found, texts.pool.labels[train], label_names=texts.label_names
     )
 
 

@@ -18,22 +18,15 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from trainer.config import ModelConfig
-from trainer.data import splits
-from trainer.data.tokens import encode_few
 from trainer.drift.reference import TrainingTexts, count_tokens
-from trainer.evaluation import schema
-from trainer.evaluation.evaluator import make_evaluator
+from trainer.evaluation import group_sentences, schema
 from trainer.evaluation.schema import Doubt, ExportFacts
-from trainer.modeling import classifier as classifiers
-from trainer.modeling import adapters, ensemble, lora, weights
-from trainer.modeling.forward import Forward
-from trainer.runtime import strategies
+
+from trainer.modeling import adapters, ensemble, lora
 from trainer.serving import export as exports
 from trainer.serving.formats.exportable import Exportable
-from trainer.stages import start
+from trainer.stages import copies, start
 from trainer.stages.baselines import Compared
 from trainer.serving import promotion as promotions
 from trainer.serving.promotion import Promotion
@@ -43,7 +36,6 @@ from trainer.stages.context import Run
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
 from trainer.stages.pretrain import Pretrained
-from trainer.training.steps import PredictStep
 
 _logger = logging.getLogger(__name__)
 
@@ -86,6 +78,7 @@ def run(
     pretrained: Pretrained,
     challenged: Challenged,
     kept: schema.Kept | None,
+    measured_groups: schema.Groups | None,
 ) -> Exported:
     """Publishes the weights in all formats wanted, checked against memory.
 
@@ -105,6 +98,9 @@ def run(
             **compared.public_facts(),
             **pretrained.public_facts(),
             "kept": kept and kept.sentence,
+            "groups": (
+                group_sentences.public(measured_groups) if measured_groups else []
+            ),
             "champion": challenged.challenge and challenged.challenge.sentence,
             "start": built.start and dataclasses.asdict(built.start),
         },
@@ -138,7 +134,7 @@ def publish(
       ValueError: the export does not compute what the classifiers do.
     """
     makers = tuple(
-        functools.partial(copied_classifier, run.config.model, material, each)
+        functools.partial(copies.classifier, run.config.model, material, each)
         for each in trained
     )
     exportable = Exportable(
@@ -194,28 +190,12 @@ def held_out_split(material: Material) -> str:
     return material.held_out or "train"
 
 
-def copied_classifier(
-    config: ModelConfig, material: Material, trained: keras.Model, policy: str
-) -> keras.Model:
-    """The trained classifier once more, under a Keras precision policy."""
-    with strategies.precision(policy):
-        copied = classifiers.build_classifier(
-            material.preset,
-            num_classes=len(material.label_names),
-            pooling=config.pooling,
-            dropout=0.0,
-            seed=0,
-        )
-    weights.assign(lora.merged(trained), copied)
-    return copied
-
-
 def _checks(
     run: Run,
     material: Material,
     trained: Sequence[keras.Model],
     after: After,
-    copies: Sequence[keras.Model],
+    copied_models: Sequence[keras.Model],
 ) -> exports.Checks:
     """Held-out texts with the trained classifiers' logits, and hostile texts.
 
@@ -233,7 +213,17 @@ def _checks(
     has_logits = split in after.logits
     asked = _HOSTILE_TEXTS if has_logits else (*texts, *_HOSTILE_TEXTS)
     logits = after.decision.ensemble_logits(
-        [_logits_of_copy(run, material, copied, asked) for copied in copies]
+        [
+            copies.logits(
+                run,
+                material,
+                copied,
+                asked,
+                batch_size=_CHECK_BATCH_SIZE,
+                name="export",
+            )
+            for copied in copied_models
+        ]
     )
     if has_logits:
         logits = np.concatenate([after.logits[split][chosen], logits])
@@ -245,30 +235,6 @@ def _checks(
         precision=run.runtime.precision,
         largest_logit=float(np.abs(after.decision.calibrated(logits)).max()),
     )
-
-
-def _logits_of_copy(
-    run: Run, material: Material, copied: keras.Model, texts: tuple[str, ...]
-) -> np.ndarray:
-    """float32 [n, classes], computed on one device in float32."""
-    pool = splits.unlabelled(texts)
-    tokens = encode_few(texts, material.encoder)
-    strategy = tf.distribute.get_strategy()
-    evaluator = make_evaluator(
-        pool,
-        np.arange(len(pool)),
-        tokens,
-        material.bucket_lengths,
-        strategy,
-        batch_size=_CHECK_BATCH_SIZE,
-        scoring=run.task.scoring,
-        label_names=material.label_names,
-        name="export",
-    )
-    forward = Forward(
-        copied, window_length=run.config.data.max_length, differentiable=False
-    )
-    return evaluator.logits(PredictStep(forward, strategy))
 
 
 def _manifest_facts(

@@ -31,6 +31,7 @@ from trainer.config import ExperimentConfig, ServingConfig, settings
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
 from trainer.evaluation import doubts, schema
+from trainer.evaluation.schema import Doubt
 from trainer.messages import message
 from trainer.run_folder import RunFolder
 from trainer.serving.manifest import HELD
@@ -77,11 +78,10 @@ def unpublished(
     challenge: schema.Challenge | None,
     kept: schema.Kept | None,
     explanations: tuple[schema.Explanation, ...],
+    groups: schema.Groups | None,
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
-    history = run.folder.history()
-    max_drop = run.config.kept.max_general_drop
-    all_doubts = (*after.doubts, *doubts.of_kept(kept, max_drop=max_drop))
+    history, all_doubts = run.folder.history(), _doubts(run, after, kept, groups)
     report = schema.Report(
         title=title(run),
         status="unpublished",
@@ -115,6 +115,7 @@ def unpublished(
         pretraining=pretrained.facts(),
         start=built.start,
         explanations=explanations,
+        groups=groups,
         **compared.facts(),
     )
     if not run.folder.is_finished:
@@ -122,6 +123,19 @@ def unpublished(
         _write_pages(run.folder, **_pages_of(report))
         _logger.info("the results so far are in %s", run.folder.report_page)
     return report
+
+
+def _doubts(
+    run: Run, after: After, kept: schema.Kept | None, groups: schema.Groups | None
+) -> tuple[Doubt, ...]:
+    """All before the export."""
+    max_drop = run.config.kept.max_general_drop
+    max_gap = run.config.serving.max_slice_gap
+    return (
+        *after.doubts,
+        *doubts.of_kept(kept, max_drop=max_drop),
+        *doubts.of_groups(groups, max_slice_gap=max_gap),
+    )
 
 
 def _reasons(run: Run, built: Built) -> tuple[str, ...]:

@@ -195,6 +195,34 @@ class DomainFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Mention:
+    """How often training texts that mention a group have a label.
+
+    Attributes:
+      kind: of the group, as --group_terms has it.
+      label: of two classes the second, of more each one of the commonest.
+      num_texts: training texts that mention the group.
+      num_of_label: those of them that have the label.
+      num_rest: the other training texts.
+      num_rest_of_label: those of these that have the label.
+      odds_ratio: the odds of the label among the former by those among the latter, a half
+        added to each of the four counts (Haldane 1956, Anscombe 1956), so that it is
+        there where one of them is 0; 1: the group says nothing of the label.
+      interval_95: of its logarithm's normal distribution (Woolf 1955), likewise.
+    """
+
+    kind: str
+    group: str
+    label: str
+    num_texts: int
+    num_of_label: int
+    num_rest: int
+    num_rest_of_label: int
+    odds_ratio: float
+    interval_95: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Findings:
     """All that was found.
 
@@ -209,6 +237,7 @@ class Findings:
       near_duplicates_facts: None, as the following: not looked for.
       near_duplicates: pairs, those across splits first.
       left_out: what was not looked at and how to have it looked at, in sentences.
+      mentions: of the groups of --group_terms that training texts mention, by label.
     """
 
     num_copies: int
@@ -225,3 +254,4 @@ class Findings:
     languages: LanguageFacts | None = None
     domain: DomainFacts | None = None
     left_out: tuple[str, ...] = ()
+    mentions: tuple[Mention, ...] = ()

@@ -115,8 +115,9 @@ class Request:
             return "name the column with --label_field"
         if field in self.kept_fields:
             return (
-                "name a column that is there with --group_field (every data set needs "
-                "it; an empty value is no group), or in trainer.predict --keep_fields"
+                "name a column that is there with --group_field or --slice_fields (every "
+                "data set needs it; an empty value is no group), or in trainer.predict "
+                "--keep_fields"
             )
         return "add it"
 
