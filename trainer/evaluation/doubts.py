@@ -123,7 +123,7 @@ def _classes(splits: Mapping[str, Any]) -> Iterator[Doubt]:
     present = [count for count in counts.values() if count]
     if max(present) >= _UNEVEN * min(present):
         commonest = max(counts, key=lambda label: counts[label])
-        share = counts[commonest] / sum(present)
+        share = counts[commonest] / splits["train"]["num_examples"]
         yield Doubt(
             kind="imbalance",
             message=f"{share:.0%} of the training texts are labelled {commonest}: look "

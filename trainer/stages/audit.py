@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from trainer import storage
 from trainer.config import AuditConfig
-from trainer.data import sources, splits
+from trainer.data import label_sets, sources, splits
 from trainer.data.audit.findings import Findings
 from trainer.data.splits import Pool
 from trainer.data.revealing import RevealingWord, revealing_words, words_of_one_label
@@ -61,7 +61,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     facts = splits.facts(pool, parts, read.label_names)
     counts = np.zeros(len(read.label_names), int)
     for data in read.splits.values():
-        counts += np.bincount(data.labels, minlength=len(counts))
+        counts += label_sets.counts(data.labels, len(counts))
     words, shown_words = _words(pool, parts["train"].rows, read.label_names)
     findings = look.look(
         LookedAt(pool, parts, read.label_names, read.reviewed),
@@ -145,7 +145,7 @@ def summary(result: Mapping[str, Any], *, review_page: str = "") -> str:
     lines = [
         *_wrapped("Read", result["settled"]),
         f"{'Rows':<10}{result['num_rows']:,} used{skipped}",
-        *_class_lines(result["class_counts"]),
+        *_class_lines(result["class_counts"], num_rows=result["num_rows"]),
         *(
             f"{'Split':<10}{name}: {split['num_examples']:,} texts"
             for name, split in result["splits"].items()
@@ -221,10 +221,9 @@ def _suspect_lines(result: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _class_lines(counts: Mapping[str, int]) -> list[str]:
-    total = sum(counts.values())
+def _class_lines(counts: Mapping[str, int], *, num_rows: int) -> list[str]:
     return [
-        f"{'Label':<10}{label}: {count:,} texts, {count / total:.1%}"
+        f"{'Label':<10}{label}: {count:,} texts, {count / num_rows:.1%}"
         for label, count in counts.items()
     ]
 
