@@ -150,10 +150,82 @@ class ConfidentError:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelScores:
+    """How well one label is told where texts may have several.
+
+    Attributes:
+      support: how many texts have the label.
+      num_given: how many are given it.
+      precision: None if the label was never given.
+      recall: None if no text has the label.
+      f1: None if neither occurs.
+      threshold: of its probability, from which on it is given.
+      roc_auc: None if all texts have the label, or none has; so are the two below.
+    """
+
+    support: int
+    num_given: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    threshold: float
+    roc_auc: float | None
+    roc_auc_interval_95: Interval | None
+    average_precision: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelPair:
+    """Two labels that texts have both.
+
+    Attributes:
+      num_texts: how many have.
+      num_expected: how many would, were the two independent.
+      num_given: how many are given both.
+    """
+
+    label: str
+    other: str
+    num_texts: int
+    num_expected: float
+    num_given: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelSetScores:
+    """What is measured only where texts may have several labels.
+
+    Attributes:
+      f1_micro: of all decisions, whether a text has a label, together.
+      hamming_loss: the share of these that are wrong.
+      average_precision: the mean over the labels that have one; None: none has.
+      num_without_label: texts.
+      num_given_none: texts that are given no label.
+      mean_num_labels: that a text has.
+      mean_num_given: that a text is given.
+      per_label: by label name, in the order of the labels.
+      together: the pairs of most texts first; at most twenty.
+    """
+
+    f1_micro: float
+    hamming_loss: float
+    average_precision: float | None
+    num_without_label: int
+    num_given_none: int
+    mean_num_labels: float
+    mean_num_given: float
+    per_label: Mapping[str, LabelScores]
+    together: tuple[LabelPair, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
     """How good the model is on one split.
 
-    Formulas and sources are in `metrics.classification_metrics`.
+    Formulas and sources are in `metrics.classification_metrics`. Where a text may have
+    several labels (`label_set_metrics.py`), it is right if all of them are; loss, MCC,
+    Brier score and calibration are of all decisions, one a text and label; and there is
+    no confusion matrix.
 
     Attributes:
       num_examples: how many texts, at least one.
@@ -172,6 +244,7 @@ class SplitEvaluation:
       roc: false positive rate (x), true positive rate (y). Of two classes the second
         one's curve, of up to ten one a class, of more their means.
       precision_recall: recall (x), precision (y); of the same classes.
+      label_sets: None where each text has one label.
     """
 
     num_examples: int
@@ -194,6 +267,7 @@ class SplitEvaluation:
     risk_coverage: tuple[Curve, ...] = ()
     roc: tuple[Curve, ...] = ()
     precision_recall: tuple[Curve, ...] = ()
+    label_sets: LabelSetScores | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -281,7 +355,8 @@ class DecisionFacts:
 
     Attributes:
       temperature: what the logits are divided by; 1.0 if it was not fitted.
-      thresholds: one a label, which sum to 1.
+      thresholds: one a label, which sum to 1; where a text may have several labels, each
+        in (0, 1) by itself.
       abstain_below: the score below which the model abstains; 0.0: never.
       split: the split all of it was fitted on; None: it was not fitted.
       warnings: sentences on what was asked for and cannot be given.
@@ -1041,6 +1116,7 @@ class Report:
         or there is none.
       pretraining: None without --pretrain_steps.
       start: of --init_from; None: the run began from the preset's weights.
+      task: --task.
     """
 
     title: str
@@ -1068,6 +1144,7 @@ class Report:
     champion: Challenge | None = None
     pretraining: PretrainingFacts | None = None
     start: StartFacts | None = None
+    task: Literal["single_label", "multi_label"] = "single_label"
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

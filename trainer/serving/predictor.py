@@ -46,7 +46,9 @@ if TYPE_CHECKING:  # It imports TensorFlow.
 # Inputs of these names take serialized tf.train.Examples, with the feature `text`; the
 # second is what TensorFlow calls that of a signature for Classify.
 EXAMPLES = ("examples", "inputs")
-_FIRST_OUTPUTS = ("label", "score", "probabilities", "abstain")
+_FIRST_OUTPUTS = ("label", "labels", "score", "probabilities", "abstain")
+# Of a model that gives any number of labels, which ones: bool [batch, labels].
+_CHOSEN = "chosen"
 
 _logger = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def predict_file(
 
     Each holds the outputs of the signature by name, such as "label", "score" (the
     probability of that label) and "probabilities" (of all classes, in the model's
-    order); before them what is kept of the input. The input is read as it is needed. An
+    order), or "labels", a list, of a model that gives any number; before them what is kept of the input. The input is read as it is needed. An
     output file that was begun by a process that was stopped is continued.
 
     Args:
@@ -195,21 +197,28 @@ def _class_names(folder: Path) -> list[str]:
 class Predictor:
     """A signature of a loaded SavedModel, as a function from texts to predictions.
 
+    Args:
+      label_names: in the order of the probabilities, for a model that chooses any number
+        of them; empty: they are not known, and it says which by `chosen`.
+
     Attributes:
       outputs: what it gives a text, by name.
     """
 
     outputs: Mapping[str, Output]
 
-    def __init__(self, signature: Any):
+    def __init__(self, signature: Any, *, label_names: Sequence[str] = ()):
         self._signature = signature
+        self._label_names = label_names
         (self._input,) = signature.structured_input_signature[1]
         specs = signature.structured_outputs
+        found = {name: _output_of(specs[name]) for name in sorted(specs)}
+        if _CHOSEN in found and label_names:
+            del found[_CHOSEN]
+            found["labels"] = Output("string", (None,))
         # By name, but the usual ones first and in their order.
-        names = dict.fromkeys([*_FIRST_OUTPUTS, *sorted(specs)])
-        self.outputs = {
-            name: _output_of(specs[name]) for name in names if name in specs
-        }
+        names = dict.fromkeys([*_FIRST_OUTPUTS, *found])
+        self.outputs = {name: found[name] for name in names if name in found}
 
     def __call__(self, texts: list[str]) -> list[Prediction]:
         """One prediction a text: the outputs by name, in a fixed order.
@@ -237,8 +246,22 @@ class Predictor:
                     ),
                 )
             ) from error
-        columns = [_column(name, outputs[name], texts) for name in self.outputs]
+        columns = [
+            (
+                self._labels(outputs[_CHOSEN], texts)
+                if name == "labels" and name not in outputs
+                else _column(name, outputs[name], texts)
+            )
+            for name in self.outputs
+        ]
         return [dict(zip(self.outputs, row)) for row in zip(*columns, strict=True)]
+
+    def _labels(self, chosen: Any, texts: list[str]) -> list[list[str]]:
+        """The names of those that each text gets."""
+        return [
+            [name for name, is_chosen in zip(self._label_names, row) if is_chosen]
+            for row in _column(_CHOSEN, chosen, texts)
+        ]
 
 
 def load(
@@ -262,7 +285,7 @@ def load(
     folder = versions.find(saved_model, may_be_held=may_be_held)
     model = load_model(folder, gpu_memory_mib=gpu_memory_mib)
     _check_signature(model.signatures, signature, folder)
-    return Predictor(model.signatures[signature])
+    return Predictor(model.signatures[signature], label_names=_class_names(folder))
 
 
 def load_model(folder: Path, *, gpu_memory_mib: int = 0) -> Any:

@@ -20,6 +20,7 @@ from trainer.champion import comparing
 from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.config import ServingConfig
+from trainer.data import label_sets
 from trainer.data.duplicates import normalized_digests
 from trainer.evaluation import schema
 from trainer.evaluation.schema import Contest
@@ -74,6 +75,7 @@ def find(run: Run, material: Material) -> Path | None:
             return None
         champion = run.resolved.export_folder / str(number)
     facts = models.described(champion, flag="champion")
+    models.refuse_other_task(facts, run.task.name, of=f"the champion, {champion},")
     models.refuse_other_labels(
         facts["constants"]["labels"],
         material.label_names,
@@ -123,7 +125,9 @@ def run(
         margin=config.promote_margin,
         num_left_out=int((~is_fresh).sum()),
         slices={
-            "label": [material.label_names[each] for each in labels],
+            "label": [
+                label_sets.name_of(each, material.label_names) for each in labels
+            ],
             "words": word_slices(fresh),
             **_groups(material, rows[is_fresh]),
         },

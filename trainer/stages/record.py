@@ -118,6 +118,7 @@ def unpublished(
         champion=challenge,
         pretraining=pretrained.facts(),
         start=built.start,
+        task=run.task.name,
         **compared.facts(),
     )
     if not run.folder.is_finished:

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import DecisionMetric
+from trainer.config import DecisionMetric, TaskName
 from trainer.data.batches import Batch
 from trainer.data.places import Places
 from trainer.evaluation import curves, metrics, schema, slices
@@ -31,7 +31,8 @@ from trainer.tasks.task import Scoring
 class SingleLabel:
     """The task of giving each text one of several labels."""
 
-    name = "single_label"
+    name: TaskName = "single_label"
+    has_one_label = True
     scoring: Scoring
 
     def __init__(self) -> None:
