@@ -71,7 +71,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     )
     found = [
         *doubts.of_rows(read.facts),
-        *doubts.of_splits(facts),
+        *doubts.of_splits(facts, has_one_label=pool.labels.ndim == 1),
         *doubts.of_words(words),
         *doubts.of_findings(findings),
     ]

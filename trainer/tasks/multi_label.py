@@ -71,11 +71,17 @@ class MultiLabel:
         metric: DecisionMetric,
         target_accuracy: float,
         split: str,
+        label_names: Sequence[str],
     ) -> Decision:
         """See `multi_label_decision.fit`; the config refuses to abstain."""
         del target_accuracy
         return multi_label_decision.fit(
-            labels, logits, calibrate=calibrate, metric=metric, split=split
+            labels,
+            logits,
+            calibrate=calibrate,
+            metric=metric,
+            split=split,
+            label_names=label_names,
         )
 
 

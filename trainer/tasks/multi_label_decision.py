@@ -223,6 +223,7 @@ def fit(
     calibrate: bool = True,
     metric: DecisionMetric = "none",
     split: str = "validation",
+    label_names: Sequence[str],
 ) -> Decision:
     """Fits the temperature, then each threshold where its gain is beyond its error.
 
@@ -232,6 +233,7 @@ def fit(
       calibrate: whether to fit the temperature; else it is 1.
       metric: what a label's threshold shall make best, of that label; "none": all are
         `PLAIN_THRESHOLD`.
+      label_names: for the warnings.
     """
     true, values = np.asarray(labels) > 0, np.asarray(logits, np.float64)
     divisor = fit_temperature(true, values) if calibrate else 1.0
@@ -241,7 +243,7 @@ def fit(
     return (
         decision
         if metric == "none"
-        else _with_thresholds(decision, true, values, metric)
+        else _with_thresholds(decision, true, values, metric, label_names)
     )
 
 
@@ -302,7 +304,11 @@ def _label_quality(labels: BoolArray, given: BoolArray) -> dict[str, float]:
 
 
 def _with_thresholds(
-    decision: Decision, labels: BoolArray, logits: FloatArray, metric: DecisionMetric
+    decision: Decision,
+    labels: BoolArray,
+    logits: FloatArray,
+    metric: DecisionMetric,
+    label_names: Sequence[str],
 ) -> Decision:
     """With a threshold of its own for each label that the texts tell enough of.
 
@@ -326,37 +332,37 @@ def _with_thresholds(
         else:
             thresholds[index] = found
     decision = dataclasses.replace(decision, thresholds=tuple(thresholds))
-    for places, rule in (
+    for places, rule, received in (
         (
             few,
             f"fits the threshold of a label that {MIN_EXAMPLES} of the "
             f"{decision.split} texts have, and {MIN_EXAMPLES} lack",
+            "too few texts",
         ),
         (
             unsure,
             f"moves a label's threshold where the gain on the {decision.split} texts is "
             "beyond its error",
+            "no such gain",
         ),
     ):
         if places:
             decision = decision.with_warning(
                 message(
                     f"--decision_metric={metric} {rule}",
-                    received=f"{_numbered(places)} of {labels.shape[1]}, for which it is "
-                    f"not so: {'they keep' if len(places) > 1 else 'it keeps'} the "
-                    f"threshold {PLAIN_THRESHOLD}",
-                    mend="hold out more texts for them",
+                    received=f"{received} for {_named(places, label_names)}, of "
+                    f"{len(label_names)} labels: the threshold stays {PLAIN_THRESHOLD}",
+                    mend="hold out more texts for it, or leave the flag out",
                 )
             )
     return decision
 
 
-def _numbered(places: Sequence[int]) -> str:
-    """ "labels 1, 4 and 7 more", counted from 1 in the order of the labels."""
-    named = ", ".join(str(place + 1) for place in places[:_MAX_NAMED])
+def _named(places: Sequence[int], label_names: Sequence[str]) -> str:
+    """ "fear, joy and 7 more"."""
+    named = ", ".join(label_names[place] for place in places[:_MAX_NAMED])
     rest = len(places) - _MAX_NAMED
-    noun = "label" if len(places) == 1 else "labels"
-    return f"{noun} {named}" + (f" and {rest} more" if rest > 0 else "")
+    return named + (f" and {rest} more" if rest > 0 else "")
 
 
 def _threshold(

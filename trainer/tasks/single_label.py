@@ -71,8 +71,10 @@ class SingleLabel:
         metric: DecisionMetric,
         target_accuracy: float,
         split: str,
+        label_names: Sequence[str],
     ) -> Decision:
-        """See `single_label_decision.fit`."""
+        """See `single_label_decision.fit`; no message of it names a label."""
+        del label_names
         return single_label_decision.fit(
             labels,
             logits,

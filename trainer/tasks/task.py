@@ -218,5 +218,6 @@ class Task(Protocol):
         metric: DecisionMetric,
         target_accuracy: float,
         split: str,
+        label_names: Sequence[str],
     ) -> Decision:
         """The decision that fits a held-out split best; arguments as in the config."""
