@@ -163,7 +163,8 @@ def test_a_label_of_one_value_has_no_area() -> None:
     assert sets is not None
     for name in ("fear", "joy"):
         row = sets.per_label[name]
-        assert row.roc_auc is row.average_precision is row.roc_auc_interval_95 is None
+        assert (row.roc_auc, row.average_precision) == (None, None)
+        assert row.roc_auc_interval_95 is None
     assert sets.per_label["fear"].recall is None
     assert found.roc_auc is not None and "roc_auc" not in found.confidence_intervals_95
     assert {curve.name for curve in found.roc} == {"anger", "trust"}
@@ -183,8 +184,9 @@ def test_intervals_hold(num_texts: int) -> None:
     decision = plain(4)
     scoring = LabelSetScoring()
     true = scoring.metrics(labels, logits, label_names=NAMES)
-    generator, held, asked = np.random.default_rng(2), {}, 200
-    for _ in range(asked):
+    generator = np.random.default_rng(2)
+    held: dict[str, list[bool]] = {}
+    for _ in range(200):
         rows = generator.integers(0, len(labels), num_texts)
         found = report(labels[rows], logits[rows], decision, resamples=200)
         for name, (low, high) in found.confidence_intervals_95.items():

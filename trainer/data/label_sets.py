@@ -287,7 +287,7 @@ def name_of(label: Any, label_names: Sequence[str]) -> str:
 
 def listed(label: Any, label_names: Sequence[str]) -> list[str]:
     """The names of a text's labels. label: number or bool [labels]."""
-    return [label_names[index] for index in np.flatnonzero(label)]
+    return [label_names[index] for index in np.flatnonzero(label).tolist()]
 
 
 def as_json(label: Any, label_names: Sequence[str]) -> str | list[str]:
