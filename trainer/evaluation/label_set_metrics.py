@@ -1,7 +1,7 @@
 """How good a model is that gives each text any number of labels.
 
     values = label_set_metrics(
-        labels, chosen, decisions, probabilities, label_names=("fear", "joy"),
+        labels, chosen, decisions, log_odds, label_names=("fear", "joy"),
         thresholds=(0.5, 0.3), num_resamples=1000, seed=0,
     )
     values["accuracy"], values["f1_macro"], values["label_sets"].hamming_loss
@@ -260,6 +260,15 @@ def _intervals(
     Absent, because the texts say too little: all but accuracy, for fewer than 10 texts;
     the means over labels, if fewer than 5 texts have the label, or lack it, for more than
     a 20th of the labels.
+
+    How often they hold, in percent of 300 samples (so that 95 may be seen as 92); four
+    labels, probabilities that are right, 200 resamples. Absent ones are not counted.
+
+        n    precision recall F1 micro F1 Hamming MCC AUC loss Brier calibration accuracy
+        20       97      96   94    97      99    99  97   92   92       97        95
+        50       97      97   97    97      98    97  97   95   95       98        96
+        100      97      93   95    95      97    97  96   93   93       97        95
+        500      94      94   96    96      93    93  94   92   92       97        94
     """
     if not num_resamples:
         return {}

@@ -25,6 +25,7 @@ from trainer.data.places import Places
 from trainer.evaluation import curves, metrics, schema, slices
 from trainer.evaluation.label_set_metrics import label_set_metrics
 from trainer.evaluation.schema import SplitEvaluation
+from trainer.messages import message
 from trainer.tasks import multi_label_decision, task
 from trainer.tasks.multi_label_decision import Decision
 from trainer.tasks.task import Scoring
@@ -59,8 +60,18 @@ class MultiLabel:
         return multi_label_decision.plain(num_classes)
 
     def given_decision(self, numbers: Sequence[float], *, num_classes: int) -> Decision:
-        """Not to be had: the config refuses --given_decision for this task."""
-        raise NotImplementedError
+        """None: such numbers are of labels that exclude each other.
+
+        Raises:
+          ValueError: always; the config says it first.
+        """
+        raise ValueError(
+            message(
+                "--given_decision is for one label a text",
+                received=f"{len(numbers)} numbers for {num_classes} labels",
+                mend="leave it out, and fit the thresholds with --decision_metric",
+            )
+        )
 
     def fit_decision(
         self,

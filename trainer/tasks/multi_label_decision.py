@@ -318,6 +318,15 @@ def _with_thresholds(
     threshold selection for multi-label classification"). So a label that fewer than
     `MIN_EXAMPLES` texts have, or lack, keeps 0.5; and so does one whose gain, on texts
     that the threshold was not fitted on, is not beyond its error.
+
+    Of 60 samples each, with probabilities that are right: how often the threshold moved,
+    and the mean gain of the label's F1 on 200,000 texts, by the share of texts that have
+    the label; F1 fell for at most 2% of the samples, by 0.03 at most:
+
+        n        100         300         1,000       3,000
+        1.4%      0%  .00     2%  .00    52%  .09    87%  .16   (from .11)
+        8.9%     13%  .01    45%  .05    78%  .09   100%  .11   (from .38)
+        41%       8%  .00    18%  .00    33%  .01    73%  .01   (from .73)
     """
     probabilities = decision.probabilities(logits)
     thresholds, few, unsure = list(decision.thresholds), [], []
