@@ -83,6 +83,15 @@ def test_learns_and_reports(finished: tuple[ExperimentConfig, Any]) -> None:
     test, before = report["after"]["test"], report["before"]["test"]
     assert test["f1_macro"] > max(0.85, before["f1_macro"] + 0.1)
     sets = test["label_sets"]
+    # Other programs read these.
+    assert " ".join(sets) == (
+        "f1_micro hamming_loss average_precision num_without_label num_given_none "
+        "mean_num_labels mean_num_given per_label together"
+    )
+    assert " ".join(sets["per_label"]["bad"]) == (
+        "support num_given precision recall f1 threshold roc_auc roc_auc_interval_95 "
+        "average_precision"
+    )
     assert set(sets["per_label"]) == set(test["per_class"]) == set(NAMES)
     assert 0 < sets["num_without_label"] < test["num_examples"]
     assert report["decision"]["quality"]["test"]["accuracy"] == test["accuracy"]

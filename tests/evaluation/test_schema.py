@@ -27,7 +27,7 @@ EVALUATION = (
     "num_examples loss accuracy precision_macro recall_macro f1_macro mcc roc_auc "
     "brier_score expected_calibration_error majority_class_accuracy per_class "
     "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
-    "most_confident_errors risk_coverage roc precision_recall"
+    "most_confident_errors risk_coverage roc precision_recall label_sets"
 )
 CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
@@ -35,7 +35,7 @@ KEYS = {
     "": (
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
-        "baselines comparisons worth kept champion pretraining start"
+        "baselines comparisons worth kept champion pretraining start task"
     ),
     **{
         f"{when}.*{part}": keys

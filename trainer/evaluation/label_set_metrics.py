@@ -16,7 +16,7 @@ scikit-learn. What is undefined is None, never NaN.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +77,6 @@ def label_set_metrics(
     of_decisions = metrics.point_values(flat, decisions)
     sums = _sums(np.ones((1, len(has))), has, given)
     per_label = _per_label(has, given, scores, label_names, thresholds)
-    areas = [each.roc_auc for each in per_label.values() if each.roc_auc is not None]
     is_right = (has == given).all(axis=1)
     common = has.mean(axis=0) > 0.5
     values = {name: float(value[0]) for name, value in _of_sums(*sums).items()}
@@ -89,34 +88,42 @@ def label_set_metrics(
         },
         "accuracy": float(is_right.mean()),
         **{name: values[name] for name in _AVERAGES},
-        "roc_auc": float(np.mean(areas)) if areas else None,
+        "roc_auc": _mean([each.roc_auc for each in per_label.values()]),
         "majority_class_accuracy": float((has == common).all(axis=1).mean()),
-        "per_class": {
-            name: schema.ClassScores(
-                precision=each.precision,
-                recall=each.recall,
-                f1=each.f1,
-                support=each.support,
-            )
-            for name, each in per_label.items()
-        },
+        "per_class": {name: _class_scores(row) for name, row in per_label.items()},
         "confusion_matrix": (),
         "reliability": metrics.reliability_bins(flat, decisions),
         "confidence_intervals_95": _intervals(
             has, given, decisions, scores, num_resamples=num_resamples, seed=seed
         ),
-        "label_sets": schema.LabelSetScores(
-            f1_micro=values["f1_micro"],
-            hamming_loss=values["hamming_loss"],
-            average_precision=_mean([e.average_precision for e in per_label.values()]),
-            num_without_label=int((~has.any(axis=1)).sum()),
-            num_given_none=int((~given.any(axis=1)).sum()),
-            mean_num_labels=float(has.sum(axis=1).mean()),
-            mean_num_given=float(given.sum(axis=1).mean()),
-            per_label=per_label,
-            together=_together(has, given, label_names),
-        ),
+        "label_sets": _label_sets(has, given, values, per_label),
     }
+
+
+def _class_scores(row: schema.LabelScores) -> schema.ClassScores:
+    """What it has of a class's."""
+    return schema.ClassScores(
+        precision=row.precision, recall=row.recall, f1=row.f1, support=row.support
+    )
+
+
+def _label_sets(
+    has: BoolArray,
+    given: BoolArray,
+    values: Mapping[str, float],
+    per_label: Mapping[str, schema.LabelScores],
+) -> schema.LabelSetScores:
+    return schema.LabelSetScores(
+        f1_micro=values["f1_micro"],
+        hamming_loss=values["hamming_loss"],
+        average_precision=_mean([e.average_precision for e in per_label.values()]),
+        num_without_label=int((~has.any(axis=1)).sum()),
+        num_given_none=int((~given.any(axis=1)).sum()),
+        mean_num_labels=float(has.sum(axis=1).mean()),
+        mean_num_given=float(given.sum(axis=1).mean()),
+        per_label=per_label,
+        together=_together(has, given, list(per_label)),
+    )
 
 
 def _check(

@@ -98,12 +98,7 @@ def unpublished(
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
         config=dataclasses.asdict(run.config),
-        environment=environment.facts(
-            (
-                *run.runtime.reasons,
-                *filter(None, [built.compiled.reason, built.parts.reason]),
-            )
-        ),
+        environment=_environment(run, built),
         history=schema.from_mapping(schema.History, history),
         timing=_timing(run.stopwatch, trained, history["train"]),
         export=None,
@@ -126,6 +121,11 @@ def unpublished(
         _write_pages(run.folder, **_pages_of(report))
         _logger.info("the results so far are in %s", run.folder.report_page)
     return report
+
+
+def _environment(run: Run, built: Built) -> schema.Environment:
+    chosen = filter(None, [built.compiled.reason, built.parts.reason])
+    return environment.facts((*run.runtime.reasons, *chosen))
 
 
 def run(

@@ -341,6 +341,17 @@ def _with_thresholds(
         else:
             thresholds[index] = found
     decision = dataclasses.replace(decision, thresholds=tuple(thresholds))
+    return _warned(decision, few, unsure, metric, label_names)
+
+
+def _warned(
+    decision: Decision,
+    few: Sequence[int],
+    unsure: Sequence[int],
+    metric: DecisionMetric,
+    label_names: Sequence[str],
+) -> Decision:
+    """With a sentence on the labels, by position, whose thresholds were not moved."""
     for places, rule, received in (
         (
             few,
