@@ -193,7 +193,18 @@ PRETRAINED: dict[str, Any] = INSTEAD | dict(
     freeze_layers=0, pretrain_steps=40, pretrain_dataset="files:unlabelled.txt"
 )
 ON_TRAIN: dict[str, Any] = PRETRAINED | dict(pretrain_dataset="", pretrain_on="train")
+# The same for what needs one label a text.
+SEVERAL: dict[str, Any] = INSTEAD | dict(
+    task="multi_label",
+    label_separator="|",
+    class_weights=("none",),
+    given_decision=(),
+    corrections="",
+    out_of_fold="",
+    audit_model="none",
+)
 _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
+_NOT_PRETRAINED |= {"task", "label_separator"}
 _EXCLUDED = {"warmup_fraction", "num_virtual_devices", "decision_metric"}
 _EXCLUDED |= {"abstain_accuracy", "lora_rank", "lora_init_from"}
 _EXCLUDED |= {"head_start", "split_near_duplicates"}
@@ -211,8 +222,19 @@ UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
         | {"pooling", "head_start", *_NOT_PRETRAINED, *_NOT_REPLAYED},
     ),
-    "pretrained": (PRETRAINED, _EXCLUDED | {"freeze_layers", "pretrain_on"}),
-    "on_train": (ON_TRAIN, _EXCLUDED | {"freeze_layers", "pretrain_dataset"}),
+    "pretrained": (
+        PRETRAINED,
+        _EXCLUDED | {"freeze_layers", "pretrain_on", "task", "label_separator"},
+    ),
+    "on_train": (
+        ON_TRAIN,
+        _EXCLUDED | {"freeze_layers", "pretrain_dataset", "task", "label_separator"},
+    ),
+    "several": (
+        SEVERAL,
+        (_EXCLUDED | _NOT_PRETRAINED | set(SEVERAL) - set(INSTEAD) | {"given_decision"})
+        - {"task", "label_separator", "audit_model"},
+    ),
 }
 # What a run may go on with another value of: nothing that its weights depend on, nor
 # anything that was done with the old value already.
@@ -768,7 +790,7 @@ def test_sections() -> None:
     [
         *(*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"),
         *("lora_init_from", "pretrain_steps", "pretrain_dataset"),
-        *("init_from", "replay_dataset", "replay_fraction"),
+        *("init_from", "replay_dataset", "replay_fraction", "task", "label_separator"),
     ],
 )
 def test_differences(name: str) -> None:
@@ -777,6 +799,7 @@ def test_differences(name: str) -> None:
     together: dict[str, dict[str, Any]] = {
         "lora_init_from": {"lora_rank": 2},
         "fold": {"num_folds": 4, "fold": 1},
+        "label_separator": {"task": "multi_label"},
         "replay_fraction": {"replay_dataset": "files:g.csv"},
         "num_folds": {"num_folds": 3, "fold": 2},
         "watch_general_every": {"general_texts": "files:e.txt"},
@@ -787,7 +810,7 @@ def test_differences(name: str) -> None:
         "pretrain_dataset": {"pretrain_steps": 3, "pretrain_dataset": "files:c.txt"},
     }
     before = make_config(**together.get(name, {}))
-    value = (BEGUN | PRETRAINED | OFF_DEFAULT)[name]
+    value = (SEVERAL | BEGUN | PRETRAINED | OFF_DEFAULT)[name]
     after = make_config(**together.get(name, {}) | {name: value})
     expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
     assert differences(before, after) == expected

@@ -28,6 +28,7 @@ from trainer.messages import did_you_mean, message
 
 _Experiment = TypeVar("_Experiment", bound="ExperimentConfig")
 
+TaskName = Literal["single_label", "multi_label"]
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
 Pooling = Literal["first", "mean"]
@@ -235,11 +236,25 @@ class DataConfig:
         "A test set of its own, written like --dataset. Empty: the data set's own "
         "test split, else a share of --dataset (--test_one_in).",
     )
+    task: TaskName = setting(
+        "single_label",
+        "What a text has: `single_label`, one of the labels; `multi_label`, any number of "
+        "them, none included: the field holds a list, labels joined by --label_separator, "
+        "scores by label (from 0.5 on it has the label), or --label_field names a column "
+        "a label.",
+    )
     text_field: str = setting("text", _TEXT_FIELD_HELP)
     label_field: str = setting(
         "label",
         "Name of the column, key or feature with the label; in JSON and Parquet it may "
-        "be a path, as in `annotations.0.label`.",
+        "be a path, as in `annotations.0.label`. With --task=multi_label several, as in "
+        "`toxic,insult`, are a column a label, each of 0 and 1.",
+    )
+    label_separator: str = setting(
+        "",
+        "What joins the labels of a text in a string, as `|` in `toxic|insult`, for "
+        "--task=multi_label; of nothing but blanks it has none. Empty: a string is one "
+        "label.",
     )
     group_field: str = setting(
         "",
@@ -418,6 +433,7 @@ class DataConfig:
         _require_folds(self.num_folds, self.fold)
         self._require_similarity()
         self._require_replay()
+        self._require_label_sets()
         _require(
             self.max_length >= 3,
             "--max_length must be at least 3: [CLS], one token, [SEP]",
@@ -461,6 +477,22 @@ class DataConfig:
         )
         _require(
             bool(self.cache_dir), "--cache_dir must name a folder", received="none"
+        )
+
+    def _require_label_sets(self) -> None:
+        """Raises ValueError for what one label a text, or several, cannot use."""
+        is_multi_label = self.task == "multi_label"
+        _require(
+            is_multi_label or not self.label_separator,
+            "--label_separator joins several labels a text",
+            received=f"label_separator={self.label_separator!r}, task={self.task}",
+            mend="give --task=multi_label, or leave it out",
+        )
+        _require(
+            not (is_multi_label and self.corrections),
+            "--corrections holds one label a text",
+            received=f"corrections={self.corrections}, task=multi_label",
+            mend="mend the labels in the data, and leave it out",
         )
 
     def _require_similarity(self) -> None:
@@ -1649,6 +1681,8 @@ class ExperimentConfig:
         self._require_formats()
         self._require_all_trained()
         self._require_groups()
+        if self.data.task == "multi_label":
+            self._require_multi_label()
 
     def _require_groups(self) -> None:
         """Raises ValueError where a gate, or a swap, has nothing to go by."""
@@ -1682,6 +1716,45 @@ class ExperimentConfig:
             received="num_bootstrap_resamples=0",
             mend="set --num_bootstrap_resamples=1000",
         )
+
+    def _require_multi_label(self) -> None:
+        """Raises ValueError for what needs exactly one label a text."""
+        whys = {
+            "class_weights": (
+                self.training.class_weights != ("none",),
+                "an example weighs by its label, and a text may have several, or none",
+            ),
+            "abstain_accuracy": (
+                self.serving.abstain_accuracy > 0,
+                "a model abstains from a text by the score of its one label",
+            ),
+            "given_decision": (
+                bool(self.serving.given_decision),
+                "its thresholds sum to 1, as those of labels that exclude each other",
+            ),
+            "out_of_fold": (
+                bool(self.checks.out_of_fold),
+                "labels that may be wrong are looked for among texts of one label",
+            ),
+            "counterfactuals": (
+                bool(self.groups.counterfactuals),
+                "a swap is told by the probability of the one label that a text has",
+            ),
+            "max_flips": (self.serving.max_flips > 0, "it holds what swaps change"),
+            "audit_model": (
+                self.checks.audit_model == "tfidf",
+                "labels that may be wrong are looked for among texts of one label",
+            ),
+        }
+        for name, (is_given, why) in whys.items():
+            value = {**settings(self)}[name]
+            shown = ",".join(value) if isinstance(value, tuple) else value
+            _require(
+                not is_given,
+                f"--{name} is for one label a text: {why}",
+                received=f"{name}={shown}, task=multi_label",
+                mend="leave it out",
+            )
 
     def _require_formats(self) -> None:
         """Raises ValueError where a format cannot hold the model."""
@@ -2000,12 +2073,26 @@ class AuditConfig:
             "--audit must be report or strict for trainer.audit",
             received="audit=off",
         )
+        for name in ("out_of_fold", "audit_model"):
+            value = getattr(self.checks, name)
+            _require(
+                self.data.task == "single_label" or value in ("", "auto", "none"),
+                f"--{name} looks for labels that may be wrong among texts of one label",
+                received=f"{name}={value}, task={self.data.task}",
+                mend="leave it out",
+            )
         looks = bool(self.checks.out_of_fold) or self.checks.audit_model != "none"
         _require(
             looks or not self.review_page,
             "--review_page needs labels to review",
             received="audit_model=none",
             mend="set --audit_model=tfidf",
+        )
+        _require(
+            self.data.task == "single_label" or not self.review_page,
+            "--review_page is of texts of one label",
+            received=f"review_page={self.review_page}, task={self.data.task}",
+            mend="leave it out",
         )
 
 

@@ -26,6 +26,8 @@ Sampler = Literal["sobol", "optuna"]
 
 # With --sampler=optuna the first trials are Sobol's, too: there is nothing to learn from.
 NUM_SOBOL_TRIALS = 8
+# What reads a run's answers as one label a text each.
+_OF_ONE_LABEL = ("folds", "sweep", "ladder")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,6 +179,15 @@ class StudyConfig(ExperimentConfig):
 
     def _check_kind(self) -> None:
         """Raises ValueError for settings that the kind of study cannot use, or lacks."""
+        if self.data.task != "single_label" and self.study in _OF_ONE_LABEL:
+            raise ValueError(
+                message(
+                    f"--study={self.study} compares answers of one label a text",
+                    received=f"task={self.data.task}",
+                    mend="give --study=seeds or learning_curve, or single runs of "
+                    "trainer.main, which --num_folds and --fold make of folds",
+                )
+            )
         unused = [
             f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
             for name, value, kinds in (

@@ -37,6 +37,7 @@ _NOT_SWEPT: Mapping[str, str] = {
         (
             *("dataset", "validation_dataset", "test_dataset", "text_field"),
             *("label_field", "group_field", "encoding", "column_names", "escape"),
+            *("task", "label_separator"),
             *("label_names", "bad_rows", "test_one_in", "validation_one_in"),
             *("num_eval_examples", "evaluate_test", "num_folds", "fold"),
         ),

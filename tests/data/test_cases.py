@@ -67,7 +67,7 @@ CASE_TABLE: Mapping[str, tuple[Mapping[str, Any], Read | Refused]] = {
     "label-list-of-one.jsonl": ({}, Read(BOTH)),
     "label-multihot-list-as-string.csv": (
         {"label_field": "labels"},
-        Refused(("several labels a text are not supported",)),
+        Refused(("several labels a text need --task=multi_label",)),
     ),
     "label-object-of-scores.jsonl": (
         {"label_field": "cats"},

@@ -86,7 +86,7 @@ def test_several_labels_are_refused_in_these_words(bad_rows: str) -> None:
     dataset = f"files:{CASES / 'label-multihot-list-as-string.csv'}"
     with pytest.raises(ValueError) as error:
         load(dataset, label_field="labels", bad_rows=bad_rows)
-    assert "several labels a text are not supported yet" in str(error.value)
+    assert "several labels a text need --task=multi_label" in str(error.value)
     assert "string.csv:2: " in str(error.value)
     # It would leave no row.
     assert "--bad_rows=skip" not in str(error.value)

@@ -45,7 +45,7 @@ REFUSED = {
     "one_fraction": (["1", "2", "2.5"], ["'2.5' (1 row, first "], [("1", "2", "2.5")]),
     "joined_by_semicolons": (
         ["a", "b", "a;b"],
-        ["several labels a text are not supported yet", "'a;b' (1 row", "skip"],
+        ["several labels a text need --task=multi_label", "'a;b' (1 row", "skip"],
         [("a", "b"), ("a", "b", "a;b")],
     ),
     "joined_by_bars": (
@@ -55,7 +55,7 @@ REFUSED = {
     ),
     "joined_by_commas": (
         ["a", "b", "c", "a, b"],
-        ["several labels a text are not supported yet", "'a, b'"],
+        ["several labels a text need --task=multi_label", "'a, b'"],
         [("a", "b", "c"), ("a", "b", "c", "a, b")],
     ),
     "numbers_joined": (["1", "27", "1,27"], ["several labels a text", "'1,27'"], None),
@@ -132,7 +132,7 @@ def test_a_column_of_combinations_is_one_of_several_labels() -> None:
         )
     }
     (fault,) = find(labels, label_field="labels")
-    assert "several labels a text are not supported yet" in fault
+    assert "several labels a text need --task=multi_label" in fault
     assert "and 25 more" in fault
 
 

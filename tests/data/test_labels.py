@@ -156,7 +156,11 @@ BAD_LABELS = {
     "missing": (["a", "b", "N/A"], (), "usually mean a missing label", "'N/A'"),
     "missing_with_names": (["a", "b", "NULL"], ("a", "b"), "usually mean", "'NULL'"),
     "null": (["a", "b", None], (), "expected a label", "none (None)"),
-    "several": (["a", "b", ["a", "b"]], (), "several labels a text are not supported"),
+    "several": (
+        ["a", "b", ["a", "b"]],
+        (),
+        "several labels a text need --task=multi_label",
+    ),
     "all_bad_are_not_to_be_skipped": (
         [[1, 0], [0, 1]],
         (),
@@ -335,7 +339,7 @@ def test_names_for_another_number_of_classes_are_refused() -> None:
 OWN_FAULTS = {
     # id: names that a data set has, words of what is doubted
     "alike": (("Pos", "pos", "neg"), "'Pos' (1 row, first a.csv:1) and 'pos' (1 row"),
-    "several": (("a", "b", "a;b"), "several labels a text are not supported yet"),
+    "several": (("a", "b", "a;b"), "several labels a text need --task=multi_label"),
 }
 
 

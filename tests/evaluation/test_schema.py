@@ -27,7 +27,8 @@ EVALUATION = (
     "num_examples loss accuracy precision_macro recall_macro f1_macro mcc roc_auc "
     "brier_score expected_calibration_error majority_class_accuracy per_class "
     "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
-    "most_confident_errors risk_coverage roc precision_recall words_of_errors"
+    "most_confident_errors risk_coverage roc precision_recall words_of_errors "
+    "label_sets"
 )
 CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
@@ -36,7 +37,7 @@ KEYS = {
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
         "baselines comparisons worth kept champion pretraining start "
-        "explanations groups"
+        "explanations groups task"
     ),
     **{
         f"{when}.*{part}": keys
@@ -172,7 +173,8 @@ KEYS = {
         "wanted_fraction fraction"
     ),
     "explanations[]": (
-        "text label predicted score why words difference completeness_gap file line"
+        "text label predicted explained score why words difference completeness_gap "
+        "file line"
     ),
     "explanations[].words[]": "begin end attribution",
     "start": "source path sha256 label_names new_labels notes tells_seen_texts",

@@ -72,6 +72,7 @@ EXPLANATION = schema.Explanation(
     text="Good caf\u00e9 <b> and so on. bad",
     label="negative",
     predicted="positive",
+    explained="positive",
     score=0.987,
     why="surest wrong",
     words=(

@@ -11,6 +11,7 @@ import scipy.special
 from sklearn import metrics as sklearn_metrics
 
 from trainer.tasks import single_label_decision as calibration
+from trainer.tasks import temperature as temperatures
 from trainer.tasks.single_label_decision import Decision
 
 
@@ -57,7 +58,7 @@ def test_temperature_where_all_are_right_or_all_wrong(
     all_right = calibration.fit_temperature(labels, logits)
     assert (0.3 if count <= 22 else 0.05) < all_right <= 1.0
     all_wrong = calibration.fit_temperature(1 - labels, logits)
-    low, high = calibration._TEMPERATURES
+    low, high = temperatures._TEMPERATURES
     assert 1.0 <= all_wrong < 0.95 * high and all_right > 2 * low
     if count == 1:
         assert all_right == 1.0

@@ -1,5 +1,7 @@
 """The simplest model: the commonest training label, whatever the text.
 
+Where a text may have several labels, those that more than half of the texts have.
+
 answers = commonest.answers(examples)
 """
 
@@ -12,7 +14,9 @@ from trainer.baselines.examples import Answers, Examples
 
 def answers(examples: Examples) -> Answers:
     """The label shares of the training texts, for every text."""
-    shares = examples.log_shares().astype(np.float32)
+    several = examples.may_have_several
+    shares = examples.log_odds() if several else examples.log_shares()
+    shares = shares.astype(np.float32)
     return Answers(
         title="the commonest label",
         logits={

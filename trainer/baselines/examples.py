@@ -15,6 +15,8 @@ from typing import Mapping, NamedTuple
 
 import numpy as np
 
+from trainer.data import label_sets
+
 # What a label without a training text counts, that its loss be finite.
 _UNSEEN_COUNT = 0.5
 
@@ -24,7 +26,8 @@ class Examples:
     """The labels of a run's texts.
 
     Attributes:
-      labels: int32 [n], of "train" and of each held-out split.
+      labels: int32 [n], of "train" and of each held-out split; where a text may have
+        several, float32 [n, labels] of 0 and 1.
       num_classes: how many labels there are.
       example_weights: float32 [n], what each training text weighs; None: all the same.
       seed: of everything that is drawn.
@@ -41,9 +44,34 @@ class Examples:
         return tuple(name for name in self.labels if name != "train")
 
     @property
+    def may_have_several(self) -> bool:
+        """Whether a text may have several labels."""
+        return self.labels["train"].ndim > 1
+
+    @property
     def has_one_label(self) -> bool:
-        """Whether all training texts have the same label: nothing can be learned."""
-        return len(np.unique(self.labels["train"])) == 1
+        """Whether all training texts have the same label, or labels: nothing can be
+        learned."""
+        return label_sets.num_kinds(self.labels["train"]) == 1
+
+    def of_label(self, index: int) -> Examples:
+        """Of several labels a text one: class 1 has it, class 0 lacks it."""
+        return dataclasses.replace(
+            self,
+            labels={
+                name: each[:, index].astype(np.int32)
+                for name, each in self.labels.items()
+            },
+            num_classes=2,
+        )
+
+    def log_odds(self) -> np.ndarray:
+        """Of each label's share of the training texts, where a text may have several:
+        float64 [labels]."""
+        labels = self.labels["train"]
+        count = np.clip(labels.sum(axis=0), _UNSEEN_COUNT, len(labels) - _UNSEEN_COUNT)
+        log_odds: np.ndarray = np.log(count / (len(labels) - count))
+        return log_odds
 
     def log_shares(self) -> np.ndarray:
         """Logarithm of each label's share of the training texts, float64 [classes]."""

@@ -10,7 +10,7 @@ from typing import Mapping
 
 import numpy as np
 
-from trainer.baselines import commonest, logistic_regression
+from trainer.baselines import commonest, logistic_regression, one_vs_rest
 from trainer.baselines.examples import Answers, Examples, Head
 
 TITLE = "the frozen encoder with logistic regression"
@@ -33,7 +33,8 @@ def answers(
         logits, settings, head = commonest.answers(examples).logits, _ONE_LABEL, None
     else:
         mean, factor = _scale(vectors)
-        chosen = logistic_regression.fit(
+        several = examples.may_have_several
+        chosen = (one_vs_rest if several else logistic_regression).fit(
             vectors,
             examples,
             description="frozen encoder",
@@ -42,7 +43,7 @@ def answers(
         )
         logits = {name: chosen.logits(vectors[name]) for name in examples.held_out}
         settings = chosen.settings
-        kernel, bias = chosen.model.linear()
+        kernel, bias = chosen.linear()
         # Of vectors as they come.
         kernel = kernel / factor
         head = Head(

@@ -114,6 +114,10 @@ class Chosen:
         """float32 [n, classes]; see `Model.logits`."""
         return self.model.logits(features)
 
+    def linear(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `Model.linear`."""
+        return self.model.linear()
+
 
 def fit(
     features: Mapping[str, Any],

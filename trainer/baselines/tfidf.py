@@ -19,13 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer import console, storage
-from trainer.baselines import commonest, logistic_regression
+from trainer.baselines import commonest, logistic_regression, one_vs_rest
 from trainer.baselines.examples import Answers, Examples
 from trainer.baselines.logistic_regression import (
     MAX_EXACT_COEFFICIENTS,
     Chosen,
     num_outputs,
 )
+from trainer.baselines.one_vs_rest import ChosenEach
 
 TITLE = "TF-IDF with logistic regression"
 # Training texts of more bytes than this are hashed: 30,000 reviews of IMDB.
@@ -123,7 +124,8 @@ def answers(
             features["validation"] = _stored(
                 texts["validation"], transform, folder, name="validation"
             )
-        chosen = logistic_regression.fit(
+        several = examples.may_have_several
+        chosen = (one_vs_rest if several else logistic_regression).fit(
             features,
             examples,
             description="TF-IDF",
@@ -173,7 +175,7 @@ def out_of_fold(
 
 
 def _logits(
-    chosen: Chosen, transform: Callable[[list[str]], Any], texts: TextRows
+    chosen: Chosen | ChosenEach, transform: Callable[[list[str]], Any], texts: TextRows
 ) -> np.ndarray:
     """Without holding the features of more than a block."""
     counted = console.progress(

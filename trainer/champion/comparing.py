@@ -21,7 +21,7 @@ from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.champion.model import Model
 from trainer.config import CompareConfig, DataConfig
-from trainer.data import columns, draws, places, sources
+from trainer.data import columns, draws, label_sets, places, sources
 from trainer.data.duplicates import content_digests, normalized_digests
 from trainer.data.text_dataset import TextDataset
 from trainer.evaluation.schema import Contest, SliceContest
@@ -111,7 +111,7 @@ def compare(config: CompareConfig) -> Compared:
       ValueError: a model, the data, or the two together cannot be used.
     """
     locations = {"champion": config.champion, "challenger": config.challenger}
-    data = read_texts(config.data, _label_names(locations))
+    data = read_texts(config.data, _label_names(locations, task=config.data.task))
     champion, challenger = sides = [
         models.load(location, flag=flag, gpu_memory_mib=config.gpu_memory_mib)
         for flag, location in locations.items()
@@ -145,7 +145,9 @@ def compare(config: CompareConfig) -> Compared:
         is_same=_is_same(answered, champion, challenger),
         num_left_out=int((~is_fresh).sum()),
         slices={
-            "label": [data.label_names[each] for each in fresh.labels.tolist()],
+            "label": [
+                label_sets.name_of(each, data.label_names) for each in fresh.labels
+            ],
             "words": word_slices(texts),
             **{
                 name: columns.values_of(name, config.data, fresh.places)
@@ -166,14 +168,13 @@ def compare(config: CompareConfig) -> Compared:
     )
 
 
-def _label_names(locations: Mapping[str, str]) -> Sequence[str]:
+def _label_names(locations: Mapping[str, str], *, task: str) -> Sequence[str]:
     """The labels of both, named before the data is read and TensorFlow started."""
-    names = [
-        models.described(models.place(location, flag=flag), flag=flag)["constants"][
-            "labels"
-        ]
-        for flag, location in locations.items()
-    ]
+    names = []
+    for flag, location in locations.items():
+        facts = models.described(models.place(location, flag=flag), flag=flag)
+        models.refuse_other_task(facts, task, of=f"--{flag}={location}")
+        names.append(facts["constants"]["labels"])
     models.refuse_other_labels(
         *names,
         expected_of=f"--champion={locations['champion']}",
@@ -191,16 +192,17 @@ def _differences(
 ) -> Iterator[Difference]:
     """The texts on which exactly one is right."""
     names, labels = data.label_names, data.labels
-    is_one_right = (champion == labels) != (challenger == labels)
+    is_right = [label_sets.is_right(labels, each) for each in (champion, challenger)]
+    is_one_right = is_right[0] != is_right[1]
     for row in np.flatnonzero(is_one_right).tolist():
         file, line = data.places.of(row)
         yield Difference(
             text=texts[row],
             file=file,
             line=line,
-            label=names[labels[row]],
-            champion=names[champion[row]],
-            challenger=names[challenger[row]],
+            label=label_sets.name_of(labels[row], names),
+            champion=label_sets.name_of(champion[row], names),
+            challenger=label_sets.name_of(challenger[row], names),
         )
 
 
@@ -266,9 +268,12 @@ def _drawn(
 def renumbered(
     answers: np.ndarray, names: Sequence[str], wanted: Sequence[str]
 ) -> np.ndarray:
-    """Positions in other names of the same labels."""
+    """Labels by other names of the same: positions, or columns."""
     numbers = np.array([list(wanted).index(name) for name in names], np.int64)
-    result: np.ndarray = numbers[answers]
+    if answers.ndim == 1:
+        return np.asarray(numbers[answers])
+    result = np.empty_like(answers)
+    result[:, numbers] = answers
     return result
 
 

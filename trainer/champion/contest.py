@@ -15,6 +15,7 @@ from typing import Iterator, Mapping, Sequence
 import numpy as np
 
 from trainer.champion.verdicts import texts_to_settle, verdict
+from trainer.data import label_sets
 from trainer.evaluation import comparisons
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.schema import Contest, SliceContest
@@ -40,14 +41,18 @@ def judge(
     """Compares.
 
     Args:
-      labels: int [n], n at least 1, the right ones; likewise what each model answers.
+      labels: the right ones of n texts, n at least 1, see `label_sets.pairs`; likewise
+        what each model answers.
       is_same: whether both gave the same probabilities to all texts.
       slices: by name, the value of each text; "": it has none.
       min_slice: texts that a slice needs to hold the challenger back.
     """
     paired = comparisons.compare(labels, challenger, champion)
     count = len(labels)
-    num_right = [int((answers == labels).sum()) for answers in (champion, challenger)]
+    num_right = [
+        int(label_sets.is_right(labels, answers).sum())
+        for answers in (champion, challenger)
+    ]
     return Contest(
         verdict=verdict(paired, margin=margin, is_same=is_same),
         margin=margin,
@@ -103,8 +108,12 @@ def _slice_contests(
                 slice=name,
                 value=value,
                 num_texts=paired.num_examples,
-                champion=float((champion[mask] == labels[mask]).mean()),
-                challenger=float((challenger[mask] == labels[mask]).mean()),
+                champion=float(
+                    label_sets.is_right(labels[mask], champion[mask]).mean()
+                ),
+                challenger=float(
+                    label_sets.is_right(labels[mask], challenger[mask]).mean()
+                ),
                 difference=paired.difference,
                 interval_95=paired.interval_95,
                 p_holm=p_value,

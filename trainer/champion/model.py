@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -25,7 +25,8 @@ _REPORT = "report.json"
 
 
 class Answers(NamedTuple):
-    """labels: int32 [n], positions in `label_names`. probabilities: float32 [n, labels]."""
+    """labels: int32 [n], positions in `label_names`; or, of a model that gives any number
+    of them, bool [n, labels]. probabilities: float32 [n, labels]."""
 
     labels: np.ndarray
     probabilities: np.ndarray
@@ -52,6 +53,11 @@ class Model:
         """In the order of the probabilities."""
         return tuple(self.facts["constants"]["labels"])
 
+    @property
+    def task(self) -> str:
+        """--task of its run."""
+        return task_of(self.facts)
+
     def answers(
         self, texts: Sequence[str], *, batch_size: int, description: str
     ) -> Answers:
@@ -64,8 +70,14 @@ class Model:
         said = predictor.in_batches(
             self.predict, texts, batch_size=batch_size, description=description
         )
+        if self.task == "multi_label":
+            labels = np.zeros([len(said), len(numbers)], bool)
+            for row, each in enumerate(said):
+                labels[row, [numbers[name] for name in each["labels"]]] = True
+        else:
+            labels = np.array([numbers[each["label"]] for each in said], np.int32)
         return Answers(
-            np.array([numbers[each["label"]] for each in said], np.int32),
+            labels,
             np.array([each["probabilities"] for each in said], np.float32),
         )
 
@@ -140,6 +152,32 @@ def described(folder: Path, *, flag: str) -> dict[str, Any]:
             )
         )
     return facts
+
+
+def task_of(facts: Mapping[str, Any]) -> str:
+    """--task of the run of a manifest; of an older one, which does not say, the first."""
+    task: str = facts.get("task", "single_label")
+    return task
+
+
+def refuse_other_task(facts: Mapping[str, Any], task: str, *, of: str) -> None:
+    """Raises ValueError where a model and texts are of two tasks.
+
+    Args:
+      facts: the model's manifest.
+      task: of the texts.
+      of: names the model.
+    """
+    if task_of(facts) != task:
+        raise ValueError(
+            message(
+                f"models are compared on texts of their own task, {of} on texts of "
+                f"--task={task_of(facts)}",
+                received=f"task={task}",
+                mend=f"give --task={task_of(facts)}, with texts labelled so, or another "
+                "model",
+            )
+        )
 
 
 def refuse_other_labels(

@@ -44,7 +44,8 @@ class Batch(NamedTuple):
     Attributes:
       inputs: what the model reads.
       targets: what it shall answer, as the task has it: int32 [batch] for one label
-        a text; the text's number in its pool where tokens are masked.
+        a text, float32 [batch, labels] for several; the text's number in its pool where
+        tokens are masked.
       weights: float32 [batch], 1 / (real rows of the global batch), so that they sum
         to 1 over all replicas, or 1 / (nominal batch size); 0 for a repeated row. Each
         times the weight of the example, if examples have any.
@@ -103,7 +104,7 @@ class BatchFeeder:
 
     Args:
       tokens: of a pool of texts.
-      targets: int32 [n], of the same texts.
+      targets: integers [n], or 0 and 1 [n, labels], of the same texts.
       rows: int64 [m], the pool's rows that the plans' rows 0 to m - 1 are: a split.
         None: all of the pool.
       nominal_batch_size: each row weighs 1 / this, whatever the size of its batch.
@@ -141,7 +142,9 @@ class BatchFeeder:
                 else tf.constant(tokens.token_ids)
             )
             self._row_splits = tf.constant(tokens.row_splits)
-            self._targets = tf.constant(targets, tf.int32)
+            # The one place that says what targets are to a model.
+            dtype = tf.int32 if targets.ndim == 1 else tf.float32
+            self._targets = tf.constant(targets, dtype)
 
     def __call__(self, plan: BatchPlan) -> Feed:
         """Makes the pipelines that carry a plan out."""
@@ -166,7 +169,9 @@ class BatchFeeder:
                 sizes[int(bucket)] = int((plan.rows[first] > NO_PLACE).sum())
         pipelines = {
             bucket: self._distributed(
-                functools.partial(_padding, size, self._bucket_lengths[bucket])
+                functools.partial(
+                    _padding, size, self._bucket_lengths[bucket], self._targets[:0]
+                )
             )
             for bucket, size in sizes.items()
         }
@@ -279,16 +284,22 @@ def _mapped(path: str | os.PathLike[str], dtype: str) -> tf.Variable:
 
 
 def _padding(
-    batch_size: int, length: int, context: tf.distribute.InputContext
+    batch_size: int,
+    length: int,
+    targets: tf.Tensor,
+    context: tf.distribute.InputContext,
 ) -> tf.data.Dataset:
-    """One replica's shares of batches of nothing but padding, without end."""
+    """One replica's shares of batches of nothing but padding, without end.
+
+    targets: [0, ...], of the dtype and the shape that a text has.
+    """
     share = batch_size // context.num_replicas_in_sync
     batch = Batch(
         inputs=Inputs(
             token_ids=np.zeros([share, length], np.int32),
             num_tokens=np.full([share], length, np.int32),
         ),
-        targets=np.zeros([share], np.int32),
+        targets=np.zeros([share, *targets.shape[1:]], targets.dtype.as_numpy_dtype),
         weights=np.zeros([share], np.float32),
     )
     return tf.data.Dataset.from_tensors(batch).repeat()

@@ -21,6 +21,7 @@ from typing import Sequence
 
 import numpy as np
 
+from trainer.data import label_sets
 from trainer.data.duplicates import first_32_bits, numbered
 
 
@@ -37,13 +38,16 @@ def draw(
     """The rows that are drawn: int64 [min(limit, n)], ascending.
 
     Args:
-      labels: int [n], positions in `label_names`.
+      labels: see `label_sets.pairs`. Of texts with several, sets of labels keep their
+        proportions.
       texts: uint8 [n, 32], digests of the normalized texts, equal for copies.
       contents: uint8 [n, 32], digests of the texts as they are.
       limit: how many.
       seed: of the random starts.
       every_label: draw a row of each label first, as far as there is room.
     """
+    pairs = label_sets.pairs(labels)
+    labels, label_names = label_sets.classes_of(labels, label_names)
     salt = b"draw:%d:" % seed
     # The order of copies among themselves.
     order = numbered(contents)
@@ -56,10 +60,11 @@ def draw(
     by_text = np.argsort(np.lexsort((order, text_places)))
     places = _places(labels, label_starts, by_text)
     if every_label:
-        ahead = np.lexsort((places, labels))
-        _, first = np.unique(labels[ahead], return_index=True)
+        rows, codes = pairs
+        ahead = np.lexsort((places[rows], codes))
+        _, first = np.unique(codes[ahead], return_index=True)
         # Before all others, whose places are at least 0.
-        places[ahead[first]] -= 1
+        places[np.unique(rows[ahead[first]])] -= 1
     return np.sort(np.lexsort((order, places))[:limit])
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainer.data import label_sets
 from trainer.data.duplicates import first_32_bits, numbered
 from trainer.data.sources import TextDataset
 from trainer.messages import message
@@ -39,11 +40,14 @@ def fold_numbers(
     # The numbers are ranks of the digests, so they do not depend on the rows' order.
     numbers = numbered(units)
     _, first = np.unique(numbers, return_index=True)
-    labels = _commonest_labels(numbers, data.labels)
+    classes, _ = label_sets.classes_of(data.labels, data.label_names)
+    labels = _commonest_labels(numbers, classes)
     if group_field:
         _refuse_few_groups(numbers, data, num_folds, group_field)
     else:
-        _refuse_few_texts(labels, data, num_folds)
+        has_own = np.flatnonzero(classes == labels[numbers])
+        of_units = has_own[np.unique(numbers[has_own], return_index=True)[1]]
+        _refuse_few_texts(of_units, data, num_folds)
     hashes = first_32_bits(units[first], _SALT)
     order = np.lexsort((np.arange(len(first)), hashes, labels))
     folds = np.empty(len(first), np.int64)
@@ -64,11 +68,14 @@ def _commonest_labels(units: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return found
 
 
-def _refuse_few_texts(labels: np.ndarray, data: TextDataset, num_folds: int) -> None:
-    """Where a label has fewer texts than there are folds, some would not hold it."""
-    counts = np.bincount(labels, minlength=len(data.label_names))
+def _refuse_few_texts(rows: np.ndarray, data: TextDataset, num_folds: int) -> None:
+    """Where a label has fewer texts than there are folds, some would not hold it.
+
+    rows: int64, one of each text, with the label that most rows of the text have.
+    """
+    counts = label_sets.counts(data.labels[rows], len(data.label_names))
     # A label that is named and has no text is no reason.
-    used = np.unique(data.labels)
+    used = np.unique(label_sets.pairs(data.labels)[1])
     few = [int(label) for label in used if counts[label] < num_folds]
     if not few:
         return
@@ -104,7 +111,8 @@ def _refuse_few_groups(
                 ),
             )
         )
-    pairs = np.unique(np.stack([numbers, data.labels.astype(np.int64)]), axis=1)
+    rows, codes = label_sets.pairs(data.labels)
+    pairs = np.unique(np.stack([numbers[rows], codes]), axis=1)
     counts = np.bincount(pairs[1], minlength=len(data.label_names))
     few = np.flatnonzero(counts == 1).tolist()
     if few:

@@ -17,6 +17,7 @@ from typing import Mapping
 
 import numpy as np
 
+from trainer.data import label_sets
 from trainer.data.duplicates import first_32_bits, numbered
 from trainer.data.label_faults import names_flag
 from trainer.data.sources import TextDataset
@@ -49,7 +50,7 @@ def by_unit(
     Args:
       units: uint8 [n, 32], digests of what stays together: texts, or groups of rows.
       texts: uint8 [n, 32], digests of the texts, equal for copies.
-      labels: int32 [n].
+      labels: of the rows, see `label_sets.pairs`.
       one_in: by split to be held out, the share of it: one in so many.
 
     Returns:
@@ -112,14 +113,15 @@ def _returned(
 
     """
     unit_numbers = numbered(units)
-    rows = _row_of_each_text(texts, labels)
-    num_left = np.bincount(labels[rows[~is_held_out[rows]]], minlength=labels.max() + 1)
-    held_out = rows[is_held_out[rows]]
+    rows, codes = _row_of_each_text(texts, labels)
+    is_out = is_held_out[rows]
+    num_left = np.bincount(codes[~is_out], minlength=codes.max(initial=0) + 1)
+    held_out, codes = rows[is_out], codes[is_out]
     wanted = [np.empty(0, np.int64)]
-    for label in np.unique(labels[held_out]):
+    for label in np.unique(codes):
         num_needed = MIN_TRAIN_TEXTS - num_left[label]
         if num_needed > 0:
-            of_label = held_out[labels[held_out] == label]
+            of_label = held_out[codes == label]
             found, first, sizes = np.unique(
                 unit_numbers[of_label], return_index=True, return_counts=True
             )
@@ -141,14 +143,15 @@ def refuse_lone_texts(
         labels that have been named may be positions among the names.
     """
     names = train.label_names
-    rows = _row_of_each_text(texts, train.labels)
-    num_texts = np.bincount(train.labels[rows], minlength=len(names))
-    lone = np.sort(rows[num_texts[train.labels[rows]] == 1])
-    if not len(lone):
+    rows, codes = _row_of_each_text(texts, train.labels)
+    num_texts = np.bincount(codes, minlength=len(names))
+    lone = sorted(zip(rows, codes))
+    lone = [(row, code) for row, code in lone if num_texts[code] == 1]
+    if not lone:
         return
     listed = [
-        f"{names[train.labels[row]]!r} ({':'.join(map(str, train.places.of(row)))})"
-        for row in lone[:_LONE_TEXTS_IN_ERROR]
+        f"{names[code]!r} ({':'.join(map(str, train.places.of(row)))})"
+        for row, code in lone[:_LONE_TEXTS_IN_ERROR]
     ]
     more = ", ..." if len(lone) > len(listed) else ""
     others = [name for name, number in zip(names, num_texts) if number > 1]
@@ -166,7 +169,11 @@ def refuse_lone_texts(
     )
 
 
-def _row_of_each_text(texts: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """A row for each different text of each label: int64 [m]."""
-    copies = numbered(texts) * (int(labels.max(initial=0)) + 1) + labels
-    return np.unique(copies, return_index=True)[1]
+def _row_of_each_text(
+    texts: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A row for each different text of each label, and the label: int64 [m] each."""
+    rows, codes = label_sets.pairs(labels)
+    copies = numbered(texts)[rows] * (int(codes.max(initial=0)) + 1) + codes
+    first = np.unique(copies, return_index=True)[1]
+    return rows[first], codes[first]

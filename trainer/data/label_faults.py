@@ -29,6 +29,8 @@ _MAX_SHOWN = 3
 # Longer flags help nobody.
 _MAX_NAMES_IN_FLAG = 20
 
+# What may join labels in a string; `;` and `|` hardly stand within a name.
+_SIGNS = ";|,/+& "
 _BETWEEN_WORDS = re.compile(r"(?<=\w)[\s_\-‐‑–]+(?=\w)")
 _AT_THE_ENDS = " .,;:!\"'`’“”_()[]"
 # Of Cyrillic, to the letters of Latin that look the same.
@@ -130,7 +132,7 @@ def _or_keep(labels: Labels) -> str:
 def _joined(labels: Labels) -> list[str]:
     """Labels that are several ones, joined by a sign: "a;b"."""
     found: dict[str, None] = {}
-    for sign in ";|,/+& ":
+    for sign in _SIGNS:
         parts_of = {label: _parts(label, sign) for label in labels}
         in_labels = Counter(part for parts in parts_of.values() for part in set(parts))
         for label, parts in parts_of.items():
@@ -151,7 +153,12 @@ def _parts(label: str, sign: str) -> list[str]:
 
 def _several(joined: Sequence[str], labels: Labels) -> str:
     single = [label for label in labels if label not in joined]
-    mend = "choose one for each text"
+    sign = max(_SIGNS, key=lambda each: sum(each in label for label in joined))
+    flag = shlex.quote(f"--label_separator={sign}")
+    mend = (
+        f"give --task=multi_label {flag} if a text may have several; or choose one for "
+    )
+    mend += "each text"
     if len(single) > 1 and len(labels) <= _MAX_NAMES_IN_FLAG:
         mend += f", or leave these rows out with {names_flag(single)} --bad_rows=skip"
     return message(

@@ -39,7 +39,7 @@ from trainer.data.readers.rows import (
 )
 from trainer.messages import shown
 
-SEVERAL_LABELS = "several labels a text are not supported yet"
+SEVERAL_LABELS = "several labels a text need --task=multi_label"
 
 # Kept short on purpose: "unknown", "other" and "neutral" are classes of many data sets.
 MISSING_WORDS = frozenset(
@@ -124,7 +124,7 @@ def _of_string(string: str) -> Label:
     name = _unquoted(visible(string))
     check_not_blank(name, rule="expected a label")
     if name[0] in "[{(":
-        values = _parsed(name)
+        values = parsed(name)
         if values is not None:
             return label_of(values)
     number = name.translate(_MINUS)
@@ -147,7 +147,7 @@ def _number_name(number: decimal.Decimal) -> str:
     return format(number, "f").rstrip("0")
 
 
-def _parsed(string: str) -> Mapping[Any, Any] | Collection[Any] | None:
+def parsed(string: str) -> Mapping[Any, Any] | Collection[Any] | None:
     """The list or object that a string spells, in JSON, Python or NumPy's way."""
     if len(string) > _MAX_PARSED_CHARACTERS:
         return None
@@ -174,17 +174,18 @@ def _only(values: Sequence[object]) -> Label:
         )
     if len(values) == 1:
         return label_of(values[0])
-    scored = [_scored(value) for value in values if isinstance(value, Mapping)]
+    scored = [label_and_score(value) for value in values if isinstance(value, Mapping)]
     if len(scored) < len(values) or None in scored:
         raise BadValue(
             rule=f"expected one label: {SEVERAL_LABELS}",
             received=type_shown(list(values)),
-            mend="choose one for the text, or name another column with --label_field",
+            mend="give --task=multi_label if a text may have several; or choose one, or "
+            "name another column with --label_field",
         )
     return _highest({label: score for label, score in filter(None, scored)})
 
 
-def _scored(value: Mapping[Any, object]) -> tuple[str, object] | None:
+def label_and_score(value: Mapping[Any, object]) -> tuple[str, object] | None:
     """Label and score of {"label": ..., "score": ...}, or None for another object."""
     for key in _SCORE_KEYS:
         if value.keys() == {"label", key}:
@@ -198,7 +199,7 @@ def _highest(scores: Mapping[Any, object]) -> Label:
     Raises:
       BadValue: these are no scores, or they leave the class open.
     """
-    if scored := _scored(scores):
+    if scored := label_and_score(scores):
         return Label(scored[0])
     rule = "expected a label, or a score for each class with one highest"
     mend = "mend the scores or remove the row"

@@ -16,6 +16,8 @@ from typing import Any, Iterable, Sequence
 
 import numpy as np
 
+from trainer.data import label_sets
+
 # Of the texts that hold the word, at least this share has the label,
 _MIN_PURITY = 0.98
 # and of the texts of the label, at least this share holds the word.
@@ -53,7 +55,7 @@ def revealing_words(
 
     Args:
       texts: n texts, of which `str()` is the text.
-      labels: int [n], positions in `label_names`.
+      labels: see `label_sets.pairs`.
     """
     found = _pure_words(texts, labels, label_names, purity=_MIN_PURITY)
     return [each for each in found if each.share_of_label >= _MIN_SHARE_OF_LABEL][
@@ -91,20 +93,25 @@ def _pure_words(
         collections.Counter
     )
     num_texts = np.zeros(num_labels, int)
+    num_with: collections.Counter[str] = collections.Counter()
+    num_read = 0
     for row, text in enumerate(texts):
         if row % step:
             continue
-        label = int(labels[row])
-        num_texts[label] += 1
-        for word in set(_WORD.findall(str(text).lower())):
-            counts[word][label] += 1
+        num_read += 1
+        own = label_sets.pairs(labels[row : row + 1])[1].tolist()
+        num_texts[own] += 1
+        words = set(_WORD.findall(str(text).lower()))
+        num_with.update(words)
+        for word in words:
+            counts[word].update(own)
     found = [
         RevealingWord(word, label_names[label], count, count / num_texts[label])
         for word, by_label in counts.items()
         for label, count in by_label.most_common(1)
-        if count >= _MIN_TEXTS and count >= purity * by_label.total()
+        if count >= _MIN_TEXTS and count >= purity * num_with[word]
         # A label of nearly all texts has such words without any meaning.
-        and num_texts[label] < 0.9 * num_texts.sum()
+        and num_texts[label] < 0.9 * num_read
     ]
     found.sort(key=lambda each: (-each.share_of_label, each.word))
     return found

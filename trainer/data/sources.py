@@ -24,9 +24,10 @@ import pyarrow as pa
 
 from trainer import console
 from trainer.config import DataConfig
-from trainer.data import corrections, files, folders, packages, tfds
+from trainer.data import corrections, files, folders, label_sets, packages, tfds
 from trainer.data.bad_rows import BadRows, counted, listed
 from trainer.data.groups import group_name
+from trainer.data.label_sets import LabelSets
 from trainer.data.labels import (
     DiscoveredLabels,
     LabelNumbering,
@@ -86,7 +87,8 @@ class _ReadSplit:
 
     Attributes:
       texts: large_string [n].
-      codes: int32 [n], the numbers of the labels.
+      codes: int32 [n], the numbers of the labels; with --task=multi_label float32
+        [n, labels], 1 where a text has the label.
       places: where each row comes from.
       groups: large_string [n], the values of --group_field; None without one.
       bad_rows: the first of them, and how many there are of each kind.
@@ -117,7 +119,7 @@ def load(config: DataConfig) -> Sources:
     # First, because the labels of the others are judged by its classes.
     train, labels, more_notes = _read_train(unread["train"], config)
     read = {"train": train} | {
-        name: _read(split, _numbering_of(split, labels, config), config)
+        name: _read_others(split, _numbering_of(split, labels, config), config)
         for name, split in unread.items()
         if name != "train"
     }
@@ -130,7 +132,7 @@ def load(config: DataConfig) -> Sources:
 
 def _sources(
     read: Mapping[str, _ReadSplit],
-    labels: NamedLabels,
+    labels: NamedLabels | LabelSets,
     notes: Sequence[str],
     unread_train: UnreadSplit,
     config: DataConfig,
@@ -324,7 +326,7 @@ def _flag_of(split: str) -> str:
 
 def _read_train(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[_ReadSplit, NamedLabels, list[str]]:
+) -> tuple[_ReadSplit, NamedLabels | LabelSets, list[str]]:
     """Reads the training pool, and discovers the classes if nobody names them.
 
     Returns:
@@ -334,19 +336,23 @@ def _read_train(
       ValueError: the labels make no sense as a whole.
     """
     notes: list[str] = []
-    if config.label_names or unread.label_names:
+    labels: NamedLabels | LabelSets
+    if config.task == "multi_label":
+        train, labels, notes, faults = _read_sets(unread, config)
+    elif config.label_names or unread.label_names:
         labels = _named(unread, config)
         train = _read(unread, labels, config)
         faults = labels.faults(train.codes, label_field=config.label_field)
     else:
         train, labels, notes, faults = _read_discovering(unread, config)
-    classes = np.unique(train.codes)
     # Of few rows that are left, this is no wonder.
-    if len(classes) == 1 and not faults and not _stops([train], config):
+    is_one = label_sets.num_kinds(train.codes) == 1
+    if is_one and not faults and not _stops([train], config):
+        only = label_sets.name_of(train.codes[0], labels.names)
         faults = [
             message(
                 "the training rows must have at least two different labels",
-                received=f"{labels.names[classes[0]]!r} in all {len(train.codes)} "
+                received=f"{only!r} in all {len(train.codes)} "
                 f"rows of {unread.description}",
                 mend="add rows of other classes, or name the right column with "
                 "--label_field",
@@ -371,6 +377,20 @@ def _read_discovering(
     return train, discovered.named(), discovered.notes(), faults
 
 
+def _read_sets(
+    unread: UnreadSplit, config: DataConfig
+) -> tuple[_ReadSplit, LabelSets, list[str], list[str]]:
+    """The same of rows with any number of labels."""
+    is_named = config.label_names or unread.label_names
+    single = _named(unread, config) if is_named else DiscoveredLabels()
+    sets = LabelSets(single, separator=config.label_separator)
+    train = _read(unread, sets, config)
+    faults = sets.faults(train.codes, label_field=config.label_field)
+    notes = sets.notes(train.codes)
+    train = dataclasses.replace(train, codes=sets.matrix(train.codes))
+    return train, sets.named(), notes, faults
+
+
 def _named(unread: UnreadSplit, config: DataConfig) -> NamedLabels:
     """The classes that the config or the data set names."""
     return named_labels(
@@ -379,11 +399,23 @@ def _named(unread: UnreadSplit, config: DataConfig) -> NamedLabels:
 
 
 def _numbering_of(
-    unread: UnreadSplit, labels: NamedLabels, config: DataConfig
-) -> NamedLabels:
+    unread: UnreadSplit, labels: NamedLabels | LabelSets, config: DataConfig
+) -> NamedLabels | LabelSets:
     """How the labels of a further split are numbered, `labels` being the classes."""
+    if isinstance(labels, LabelSets):
+        return labels.named()
     # A data set that names its own classes may be another one than that of training.
     return _named(unread, config) if config.label_names else labels
+
+
+def _read_others(
+    unread: UnreadSplit, labels: NamedLabels | LabelSets, config: DataConfig
+) -> _ReadSplit:
+    """A split that is not the training pool."""
+    read = _read(unread, labels, config)
+    if isinstance(labels, LabelSets):
+        read = dataclasses.replace(read, codes=labels.matrix(read.codes))
+    return read
 
 
 def _read(
@@ -548,7 +580,7 @@ def _all_wrong(
     is_whole = all(split.is_whole for split in splits)
     # Offered only where the run goes on without these rows.
     can_skip = is_whole and all(len(split.codes) for split in splits) and not faults
-    can_skip &= len(np.unique(splits[0].codes)) > 1
+    can_skip &= label_sets.num_kinds(splits[0].codes) > 1
     # A heading of a list of messages, so not of their form itself.
     heading = (
         f"{'' if is_whole else 'at least '}{counted(count)}"
@@ -567,6 +599,7 @@ def _warnings(
                 f"{counted(split.bad_rows.count)} of the {name} set skipped, "
                 f"{len(split.codes)} are left. The first: {split.bad_rows.first[0]}"
             )
-    absent = [names[i] for i in set(range(len(names))) - set(splits["train"].codes)]
+    counts = label_sets.counts(splits["train"].codes, len(names))
+    absent = [name for name, count in zip(names, counts) if not count]
     if absent:
         yield f"no training row has the label {', '.join(absent)}"

@@ -32,6 +32,7 @@ from trainer.data import (
     folds,
     groups,
     held_out,
+    label_sets,
     near_duplicates,
     places,
     replay,
@@ -57,7 +58,8 @@ class Pool:
 
     Attributes:
       texts: large_string [n].
-      labels: int32 [n], positions among the label names.
+      labels: int32 [n], positions among the label names; where a text may have several,
+        float32 [n, labels] of 0 and 1.
       digests: uint8 [n, 32], SHA-256 of each text in UTF-8.
       text_numbers: int64 [n], equal for texts of one normal form.
       group_numbers: int64 [n], equal for rows of one group, -1 for rows of none; None
@@ -506,7 +508,8 @@ def facts(
             for name, split in splits.items()
         },
         "num_contradicting_texts": _num_contradicting(
-            pool.text_numbers[used], pool.labels[used]
+            pool.text_numbers[used],
+            label_sets.classes_of(pool.labels[used], label_names)[0],
         ),
         "num_copies_left_out": sum(split.num_left_out for split in splits.values()),
         **{
@@ -555,7 +558,7 @@ def _named(group_numbers: np.ndarray) -> np.ndarray:
 def _split_facts(
     pool: Pool, split: Split, label_names: tuple[str, ...]
 ) -> dict[str, Any]:
-    counts = np.bincount(pool.labels[split.rows], minlength=len(label_names)).tolist()
+    counts = label_sets.counts(pool.labels[split.rows], len(label_names)).tolist()
     num_texts = len(np.unique(pool.text_numbers[split.rows]))
     result = {
         "num_examples": len(split),

@@ -20,7 +20,8 @@ class TextDataset:
 
     Attributes:
       texts: large_string [n].
-      labels: int32 [n], positions in `label_names`.
+      labels: int32 [n], positions in `label_names`; where a text may have several,
+        float32 [n, labels], 1 where it has the label (`label_sets.py`).
       label_names: the classes in order.
       places: where each row comes from.
       groups: large_string [n], the values of --group_field, empty where it is

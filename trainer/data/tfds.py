@@ -43,6 +43,7 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
       ValueError: there is none of this name; it is not prepared and cannot be; it
         lacks a field.
     """
+    _refuse_several_labels(name, config)
     builder = _prepared_builder(name, config)
     features = builder.info.features
     _check_fields(features, name, _request(name, config))
@@ -61,6 +62,18 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
             f"{title} in {builder.data_path}", (UnreadFile(title, rows),), label_names
         )
     return UnreadDataset(splits, tuple(notes))
+
+
+def _refuse_several_labels(name: str, config: DataConfig) -> None:
+    if config.task != "single_label":
+        raise ValueError(
+            message(
+                "a data set of tfds: is read with one label a text",
+                received=f"tfds:{name} and task={config.task}",
+                mend="write it as JSON Lines, a list of labels a text, and give "
+                "files:FILE.jsonl",
+            )
+        )
 
 
 def _request(name: str, config: DataConfig) -> Request:

@@ -16,6 +16,7 @@ import numpy as np
 import scipy.optimize
 import scipy.special
 
+from trainer.data import label_sets
 from trainer.evaluation.schema import Interval
 
 Verdict = Literal["better", "not_shown", "worse"]
@@ -70,11 +71,14 @@ def compare(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Paired
     """Two models' labels of the same texts.
 
     Args:
-      labels: int [n], n at least 1, the right ones.
-      first: int [n], what the first model gives.
-      second: int [n], what the second gives.
+      labels: the right ones of n texts, n at least 1, see `label_sets.pairs`.
+      first: what the first model gives; where a text may have several labels, it is right
+        if all of them are.
+      second: what the second gives.
     """
-    is_first, is_second = first == labels, second == labels
+    is_first, is_second = (
+        label_sets.is_right(labels, given) for given in (first, second)
+    )
     return Paired(
         num_examples=len(labels),
         only_first=np.flatnonzero(is_first & ~is_second),

@@ -10,7 +10,7 @@ took seconds for a hundred classes. The pictures are in `figures.py`.
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -37,21 +37,59 @@ def of(
       label_names: the classes' names, in order.
     """
     label_array = np.asarray(labels)
+    predicted = predictions.predicted
+    confidence = predictions.probabilities[np.arange(len(label_array)), predicted]
+    return {
+        "risk_coverage": _risk_curves(predicted != label_array, confidence),
+        **_of_rankings(
+            _rankings(label_array, predictions, label_names), len(label_names)
+        ),
+    }
+
+
+def of_label_sets(
+    labels: _Array,
+    log_odds: _Array,
+    is_wrong: _Array,
+    confidence: _Array,
+    *,
+    label_names: Sequence[str],
+) -> dict[str, tuple[Curve, ...]]:
+    """The same where texts have any number of labels, each of which has a curve.
+
+    Args:
+      labels: bool [n, labels], n at least 1.
+      log_odds: float [n, labels].
+      is_wrong: bool [n], whether any of a text's labels is wrong.
+      confidence: float [n], how sure the model is of all of them.
+    """
+    columns = zip(label_names, labels.T, log_odds.T)
+    rankings = [(name, has, scores) for name, has, scores in columns]
+    if len(label_names) > MAX_CLASSES_SHOWN:
+        rankings = [("micro", labels.ravel(), log_odds.ravel()), *rankings]
+    return {
+        "risk_coverage": _risk_curves(is_wrong, confidence),
+        **_of_rankings(rankings, len(label_names)),
+    }
+
+
+def _of_rankings(
+    rankings: Iterable[tuple[str, _Array, _Array]], num_classes: int
+) -> dict[str, tuple[Curve, ...]]:
     roc: list[Curve] = []
     precision_recall: list[Curve] = []
-    for name, is_positive, scores in _rankings(label_array, predictions, label_names):
+    for name, is_positive, scores in rankings:
         # Without a text of either side there is nothing to tell apart.
         if is_positive.any() and not is_positive.all():
             counts, hits = _from_the_top(is_positive, scores)
             roc.append(_roc(name, counts, hits))
             precision_recall.append(_precision_recall(name, counts, hits))
-    if len(label_names) > MAX_CLASSES_SHOWN:
+    if num_classes > MAX_CLASSES_SHOWN:
         roc, precision_recall = (
             [*curves[:1], _macro(curves[1:])] if len(curves) > 1 else curves
             for curves in (roc, precision_recall)
         )
     return {
-        "risk_coverage": (_thinned(_risk_coverage(label_array, predictions)),),
         "roc": tuple(map(_thinned, roc)),
         "precision_recall": tuple(map(_thinned, precision_recall)),
     }
@@ -111,15 +149,14 @@ def _precision_recall(name: str, counts: _Array, hits: _Array) -> Curve:
     return _curve(name, np.append(0.0, recall), np.append(1.0, precision), area=area)
 
 
-def _risk_coverage(labels: _Array, predictions: ClassPredictions) -> Curve:
+def _risk_curves(is_wrong: _Array, confidence: _Array) -> tuple[Curve, ...]:
     """Errors among the surest texts, by how many these are (El-Yaniv and Wiener 2010)."""
-    predicted = predictions.predicted
-    scores = predictions.probabilities[np.arange(len(labels)), predicted]
-    counts, num_errors = _from_the_top(predicted != labels, scores)
+    counts, num_errors = _from_the_top(is_wrong, confidence)
     risk = num_errors / counts
     # The mean risk over the texts, each taken to be the last one that is answered.
     area = np.average(risk, weights=np.diff(counts, prepend=0))
-    return _curve("all texts", counts / len(labels), risk, area=area)
+    curve = _curve("all texts", counts / len(is_wrong), risk, area=area)
+    return (_thinned(curve),)
 
 
 def _macro(curves: Sequence[Curve]) -> Curve:

@@ -57,11 +57,18 @@ def of_rows(sources: Mapping[str, Any]) -> Iterator[Doubt]:
             )
 
 
-def of_splits(facts: Mapping[str, Any]) -> Iterator[Doubt]:
-    """Of the division of the texts. facts: `splits.facts`."""
+def of_splits(
+    facts: Mapping[str, Any], *, has_one_label: bool = True
+) -> Iterator[Doubt]:
+    """Of the division of the texts.
+
+    Args:
+      facts: `splits.facts`.
+      has_one_label: whether each text has one label, not any number.
+    """
     yield from _contradictions(facts)
     yield from _overlaps(facts)
-    yield from _classes(facts["splits"])
+    yield from _classes(facts["splits"], has_one_label=has_one_label)
     yield from _small_splits(facts["splits"])
 
 
@@ -104,7 +111,7 @@ def _split_in_words(name: str) -> str:
     return "training" if name == "train" else name
 
 
-def _classes(splits: Mapping[str, Any]) -> Iterator[Doubt]:
+def _classes(splits: Mapping[str, Any], *, has_one_label: bool) -> Iterator[Doubt]:
     for name, split in splits.items():
         absent = [label for label, count in split["class_counts"].items() if not count]
         if absent and split["num_examples"]:
@@ -132,12 +139,16 @@ def _classes(splits: Mapping[str, Any]) -> Iterator[Doubt]:
     present = [count for count in counts.values() if count]
     if max(present) >= _UNEVEN * min(present):
         commonest = max(counts, key=lambda label: counts[label])
-        share = counts[commonest] / sum(present)
+        share = counts[commonest] / splits["train"]["num_examples"]
         yield Doubt(
             kind="imbalance",
             message=f"{share:.0%} of the training texts are labelled {commonest}: look "
             "at the F1 of each class rather than at the accuracy; "
-            "--class_weights=balanced makes rare classes count more",
+            + (
+                "--class_weights=balanced makes rare classes count more"
+                if has_one_label
+                else "--decision_metric=f1_macro fits a threshold to each"
+            ),
         )
 
 
@@ -292,9 +303,16 @@ def of_result(evaluations: Mapping[str, SplitEvaluation]) -> Iterator[Doubt]:
         yield Doubt(
             kind=NO_BETTER_THAN_COMMONEST,
             message=f"an accuracy of {evaluation.accuracy:.1%} on the {name} texts is "
-            "not shown to be better than always answering the commonest label "
+            f"not shown to be better than {always_commonest(evaluation)} "
             f"({commonest:.1%}): add texts, train longer, or check the labels",
         )
+
+
+def always_commonest(evaluation: SplitEvaluation) -> str:
+    """The simplest model in words: what `majority_class_accuracy` is of."""
+    if evaluation.label_sets is None:
+        return "always answering the commonest label"
+    return "giving all texts the labels that most of them have"
 
 
 def of_kept(kept: Kept | None, *, max_drop: float) -> Iterator[Doubt]:

@@ -55,6 +55,7 @@ class Drawn:
 
     label: str
     predicted: str
+    explained: str
     score: float
     why: str
     place: str
@@ -73,6 +74,7 @@ def drawn(explanation: Explanation) -> Drawn:
     return Drawn(
         label=explanation.label,
         predicted=explanation.predicted,
+        explained=explanation.explained,
         score=explanation.score,
         why=explanation.why,
         place=f"{explanation.file}:{explanation.line}",

@@ -74,12 +74,26 @@ def macro_area(
       scores: class → float64 [n].
       classes: which have a curve; each has examples, and so has its rest.
     """
-    count = len(labels)
+    parts = [(labels == index, scores(index)) for index in classes]
+    return mean_area(parts, degrees_of_freedom=len(labels) - max(len(classes), 2))
+
+
+def mean_area(
+    parts: Sequence[tuple[npt.NDArray[np.bool_], FloatArray]],
+    *,
+    degrees_of_freedom: int,
+) -> Area:
+    """The mean area of several rankings of the same examples; as `macro_area`.
+
+    Args:
+      parts: of each ranking which examples are positive, some and not all, bool [n]; and
+        their scores, float64 [n].
+      degrees_of_freedom: of the mean.
+    """
+    count = len(parts[0][0])
     values, variances, most = [], [], []
     influence = np.zeros(count)
-    for index in classes:
-        is_positive = labels == index
-        values_of_class = scores(index)
+    for is_positive, values_of_class in parts:
         positive, negative = values_of_class[is_positive], values_of_class[~is_positive]
         num_positive, num_negative = len(positive), len(negative)
         above = _share_below(negative, positive)
@@ -90,12 +104,12 @@ def macro_area(
         values.append(value)
         variances.append(_hanley_mcneil(value, num_positive, num_negative))
         most.append(4 * num_positive * num_negative / count)
-    de_long = (influence**2).sum() / len(classes) ** 2 * count / max(count - 1, 1)
+    de_long = (influence**2).sum() / len(parts) ** 2 * count / max(count - 1, 1)
     return Area(
         value=float(np.mean(values)),
-        variance=max(float(de_long), float(np.mean(variances)) / len(classes)),
+        variance=max(float(de_long), float(np.mean(variances)) / len(parts)),
         most_examples=float(np.sum(most)),
-        degrees_of_freedom=count - max(len(classes), 2),
+        degrees_of_freedom=degrees_of_freedom,
     )
 
 

@@ -43,8 +43,8 @@ SCORE_SIGNS: Mapping[str, float] = {
 }
 # Guo et al. 2017, "On Calibration of Modern Neural Networks", use 15 bins.
 NUM_CALIBRATION_BINS = 15
-# The metrics that are means over examples, as `_example_columns` has them.
-_MEANS = ("loss", "brier_score")
+# The metrics that are means over examples, as `example_columns` has them.
+MEANS = ("loss", "brier_score")
 _MACRO_AVERAGES = ("precision_macro", "recall_macro", "f1_macro")
 # The ends of a 95% interval.
 _ENDS = (0.025, 0.975)
@@ -210,7 +210,7 @@ class _Sums(NamedTuple):
     """Weighted sums over examples, from which metrics follow, [resamples, ...].
 
     Attributes:
-      columns: of `_example_columns`.
+      columns: of `example_columns`.
       correct, true, given: weights of the examples that are right, have, and are given
         each class, [resamples, classes].
     """
@@ -227,24 +227,24 @@ def _sums(
     num_classes = predictions.probabilities.shape[1]
     of_classes = _class_columns(labels, predictions.predicted, num_classes=num_classes)
     return _Sums(
-        weights @ _example_columns(labels, predictions),
+        weights @ example_columns(labels, predictions),
         *(weights @ columns for columns in of_classes),
     )
 
 
 def _values_of_sums(sums: _Sums) -> dict[str, FloatArray]:
     total = sums.true.sum(axis=1)
-    num_means = len(_MEANS)
+    num_means = len(MEANS)
     means = sums.columns[:, :num_means] / total[:, np.newaxis]
     gaps = np.abs(sums.columns[:, num_means:])
     return {
-        **dict(zip(_MEANS, means.T)),
+        **dict(zip(MEANS, means.T)),
         "expected_calibration_error": gaps.sum(axis=1) / total,
         **metrics_of_counts(sums.correct, sums.true, sums.given),
     }
 
 
-def _example_columns(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
+def example_columns(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
     """What each example adds to the sums of the means and of each bin's gap.
 
     Returns:
@@ -364,7 +364,7 @@ def _unknown(labels: IntArray, *, num_classes: int) -> Collection[str]:
     """The metrics of which examples of these labels say too little."""
     averages = (*_MACRO_AVERAGES, "roc_auc")
     if len(labels) < _MIN_EXAMPLES:
-        return (*averages, *_MEANS, "mcc", "expected_calibration_error")
+        return (*averages, *MEANS, "mcc", "expected_calibration_error")
     counts = np.bincount(labels, minlength=num_classes)
     is_rare = counts < _MIN_CLASS_EXAMPLES
     return averages if is_rare.mean() > _MAX_RARE_CLASSES else ()
@@ -381,7 +381,7 @@ def _resampled_intervals(
     noise = _calibration_noise(labels, predictions, num_resamples, generators[2])
     found = {
         name: _outer_ends(plain[name], smoothed[name])
-        for name in (*_MEANS, *_MACRO_AVERAGES, "mcc")
+        for name in (*MEANS, *_MACRO_AVERAGES, "mcc")
     }
     for name in _MACRO_AVERAGES:
         low, high = found[name]
@@ -415,7 +415,7 @@ def _resampled(
     """
     num_examples, num_classes = predictions.probabilities.shape
     right, wrong = (
-        _example_columns(given, predictions).mean(axis=0)
+        example_columns(given, predictions).mean(axis=0)
         for given in (predictions.predicted, predictions.runner_up)
     )
     num_at_once = max(1, _MAX_RESAMPLED_NUMBERS // max(num_examples, num_classes))
@@ -423,7 +423,7 @@ def _resampled(
     for start in range(0, num_resamples, num_at_once):
         size = min(num_at_once, num_resamples - start)
         weights = generators[0].gamma(
-            _weight_shape(num_examples), size=(size, num_examples)
+            weight_shape(num_examples), size=(size, num_examples)
         )
         # One draw for both, so that parts of any size get the same.
         more = generators[1].gamma(
@@ -448,7 +448,7 @@ def _joined(parts: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _weight_shape(num_examples: int) -> float:
+def weight_shape(num_examples: int) -> float:
     """The shape of weights drawn from a gamma distribution, 1 for many examples.
 
     With 1 it is Rubin's bootstrap, whose variance is (n - 1) / (n + 1) of the usual
@@ -671,13 +671,22 @@ def metrics_of_counts(
       Metric name → float64 [...].
     """
     total = true.sum(axis=-1)
-    num_occurring = np.count_nonzero(true + predicted, axis=-1)
     return {
         "accuracy": correct.sum(axis=-1) / total,
-        "precision_macro": _ratio(correct, predicted).sum(axis=-1) / num_occurring,
-        "recall_macro": _ratio(correct, true).sum(axis=-1) / num_occurring,
-        "f1_macro": _ratio(2 * correct, true + predicted).sum(axis=-1) / num_occurring,
+        **macro_averages(correct, true, predicted),
         "mcc": _mcc_of_sums(correct.sum(axis=-1), true, predicted),
+    }
+
+
+def macro_averages(
+    correct: FloatArray, true: npt.NDArray[Any], predicted: FloatArray
+) -> dict[str, FloatArray]:
+    """Means over the classes that occur, 0 where none does; as `metrics_of_counts`."""
+    num_occurring = np.maximum(np.count_nonzero(true + predicted, axis=-1), 1)
+    return {
+        "precision_macro": ratio(correct, predicted).sum(axis=-1) / num_occurring,
+        "recall_macro": ratio(correct, true).sum(axis=-1) / num_occurring,
+        "f1_macro": ratio(2 * correct, true + predicted).sum(axis=-1) / num_occurring,
     }
 
 
@@ -696,10 +705,10 @@ def _mcc_of_sums(
     covariance = total * correct - (true * predicted).sum(axis=-1)
     # Rounding may put a spread of 0 below it.
     product = np.maximum(spread_true, 0.0) * np.maximum(spread_predicted, 0.0)
-    return _ratio(covariance, np.sqrt(product))
+    return ratio(covariance, np.sqrt(product))
 
 
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """Elementwise quotient, 0 where the denominator is 0."""
     zeros = np.zeros_like(denominator, dtype=np.float64)
     return np.divide(numerator, denominator, out=zeros, where=denominator > 0)

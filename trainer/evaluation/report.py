@@ -71,6 +71,12 @@ _METRICS: Mapping[str, tuple[str, bool]] = {
     "brier_score": ("Brier score\N{NO-BREAK SPACE}↓", False),
     "expected_calibration_error": ("Calibration error\N{NO-BREAK SPACE}↓", False),
 }
+# The same of those that `schema.LabelSetScores` has.
+_SET_METRICS: Mapping[str, tuple[str, bool]] = {
+    "f1_micro": ("F1, micro", True),
+    "hamming_loss": ("Hamming loss\N{NO-BREAK SPACE}↓", True),
+    "average_precision": ("Average precision", False),
+}
 
 
 def render_html(report: Report) -> str:
@@ -132,6 +138,15 @@ def headline(report: Report) -> str:
     after = report.after.get(split) if split else None
     if not split or not after:
         return "No texts were held out, so nothing was measured."
+    if after.label_sets:
+        f1 = {
+            name: f"{title} {_with_interval(after, name)}"
+            for name, title in (("f1_macro", "Macro F1"), ("f1_micro", "micro F1"))
+        }
+        return (
+            f"On {after.num_examples:,} held-out {split} texts: {', '.join(f1.values())};"
+            f" all labels right in {_with_interval(after, 'accuracy')} of them."
+        )
     sentence = (
         f"Accuracy on {after.num_examples:,} held-out {split} texts: "
         f"{_with_interval(after, 'accuracy')}"
@@ -341,14 +356,23 @@ def _num_texts(before: SplitEvaluation | None, after: SplitEvaluation | None) ->
     return f"{sizes[0]} (before: {sizes[1]})"
 
 
+def _value(evaluation: SplitEvaluation | BaselineScores, name: str) -> float | None:
+    """A metric; of those of several labels a text None where each has one."""
+    if name in _SET_METRICS:
+        sets = getattr(evaluation, "label_sets", None)
+        return None if sets is None else getattr(sets, name)
+    value: float | None = getattr(evaluation, name)
+    return value
+
+
 def _interval(evaluation: SplitEvaluation | BaselineScores, name: str) -> str:
     """ "79.8 to 84.6", or why there is none; nothing where none was asked for."""
     intervals = evaluation.confidence_intervals_95
     interval = intervals.get(name)
     if not interval:
-        is_asked = intervals and getattr(evaluation, name) is not None
+        is_asked = intervals and _value(evaluation, name) is not None
         return TOO_FEW if is_asked else ""
-    _, is_fraction = _METRICS[name]
+    _, is_fraction = {**_METRICS, **_SET_METRICS}[name]
     low, high = (
         f"{100 * end:.1f}" if is_fraction else _decimal(end) for end in interval
     )
@@ -362,14 +386,23 @@ def _with_interval(
     if not evaluation:
         return MISSING
     interval = _interval(evaluation, name)
-    value = _percent(getattr(evaluation, name))
+    value = _percent(_value(evaluation, name))
     return value + (f" ({interval})" if interval else "")
 
 
 def _rows_of_uneven_labels(
     before: SplitEvaluation | None, after: SplitEvaluation | None
 ) -> list[str]:
-    """What accuracy hides where one label is much more frequent than the others."""
+    """What accuracy hides where one label is much more frequent than the others, or
+    where a text may have several."""
+    if any(each and each.label_sets for each in (before, after)):
+        return [
+            _summary_row(
+                f"{title}, of the same",
+                *[_with_interval(e, n) for e in (before, after)],
+            )
+            for n, title in (("f1_macro", "F1, macro"), ("f1_micro", "F1, micro"))
+        ]
     share = max(each.majority_class_accuracy for each in (before, after) if each)
     num_labels = max(len(each.per_class) for each in (before, after) if each)
     if share * num_labels < _UNEVEN:
@@ -510,9 +543,11 @@ def _metric_tables(report: Report) -> list[dict[str, Any]]:
     for split in ("test", "validation"):
         evaluations = _before_and_after(report, split)
         if any(evaluations):
+            has_sets = any(each and each.label_sets for each in evaluations)
+            shown = {**_METRICS, **_SET_METRICS} if has_sets else _METRICS
             rows = [
                 (title, [_cell(evaluation, name) for evaluation in evaluations])
-                for name, (title, _) in _METRICS.items()
+                for name, (title, _) in shown.items()
             ]
             size = _num_texts(*evaluations)
             tables.append({"split": split, "num_texts": size, "rows": rows})
@@ -525,8 +560,9 @@ def _cell(
     """Value and interval of a metric, as text."""
     if not evaluation:
         return MISSING, ""
-    as_text = _percent if _METRICS[name][1] else _decimal
-    return as_text(getattr(evaluation, name)), _interval(evaluation, name)
+    is_fraction = {**_METRICS, **_SET_METRICS}[name][1]
+    as_text = _percent if is_fraction else _decimal
+    return as_text(_value(evaluation, name)), _interval(evaluation, name)
 
 
 def _summary_row(first: str, before: str, after: str) -> str:

@@ -174,10 +174,82 @@ class ErrorWord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelScores:
+    """How well one label is told where texts may have several.
+
+    Attributes:
+      support: how many texts have the label.
+      num_given: how many are given it.
+      precision: None if the label was never given.
+      recall: None if no text has the label.
+      f1: None if neither occurs.
+      threshold: of its probability, from which on it is given.
+      roc_auc: None if all texts have the label, or none has; so are the two below.
+    """
+
+    support: int
+    num_given: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    threshold: float
+    roc_auc: float | None
+    roc_auc_interval_95: Interval | None
+    average_precision: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelPair:
+    """Two labels that texts have both.
+
+    Attributes:
+      num_texts: how many have.
+      num_expected: how many would, were the two independent.
+      num_given: how many are given both.
+    """
+
+    label: str
+    other: str
+    num_texts: int
+    num_expected: float
+    num_given: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelSetScores:
+    """What is measured only where texts may have several labels.
+
+    Attributes:
+      f1_micro: of all decisions, whether a text has a label, together.
+      hamming_loss: the share of these that are wrong.
+      average_precision: the mean over the labels that have one; None: none has.
+      num_without_label: texts.
+      num_given_none: texts that are given no label.
+      mean_num_labels: that a text has.
+      mean_num_given: that a text is given.
+      per_label: by label name, in the order of the labels.
+      together: the pairs of most texts first; at most twenty.
+    """
+
+    f1_micro: float
+    hamming_loss: float
+    average_precision: float | None
+    num_without_label: int
+    num_given_none: int
+    mean_num_labels: float
+    mean_num_given: float
+    per_label: Mapping[str, LabelScores]
+    together: tuple[LabelPair, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
     """How good the model is on one split.
 
-    Formulas and sources are in `metrics.classification_metrics`.
+    Formulas and sources are in `metrics.classification_metrics`. Where a text may have
+    several labels (`label_set_metrics.py`), it is right if all of them are; loss, MCC,
+    Brier score and calibration are of all decisions, one a text and label; and there is
+    no confusion matrix.
 
     Attributes:
       num_examples: how many texts, at least one.
@@ -197,6 +269,7 @@ class SplitEvaluation:
         one's curve, of up to ten one a class, of more their means.
       precision_recall: recall (x), precision (y); of the same classes.
       words_of_errors: the least likely by chance first; most often there are none.
+      label_sets: None where each text has one label.
     """
 
     num_examples: int
@@ -220,6 +293,7 @@ class SplitEvaluation:
     roc: tuple[Curve, ...] = ()
     precision_recall: tuple[Curve, ...] = ()
     words_of_errors: tuple[ErrorWord, ...] = ()
+    label_sets: LabelSetScores | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -276,8 +350,9 @@ class Explanation:
     Attributes:
       text: whole.
       label: the name of its label in the data.
-      predicted: the name of the label that the model gives, which is explained.
-      score: the probability of that label.
+      predicted: the name of the label that the model gives, or of all.
+      explained: of these the one that is explained; of several the most probable.
+      score: the probability of what is given.
       why: how it came to be shown.
       words: those that are read, in the text's order.
       difference: what the logits speak for the label, less what they do where each
@@ -290,6 +365,7 @@ class Explanation:
     text: str
     label: str
     predicted: str
+    explained: str
     score: float
     why: SampleChoice
     words: tuple[ExplainedWord, ...]
@@ -351,7 +427,8 @@ class DecisionFacts:
 
     Attributes:
       temperature: what the logits are divided by; 1.0 if it was not fitted.
-      thresholds: one a label, which sum to 1.
+      thresholds: one a label, which sum to 1; where a text may have several labels, each
+        in (0, 1) by itself.
       abstain_below: the score below which the model abstains; 0.0: never.
       split: the split all of it was fitted on; None: it was not fitted.
       warnings: sentences on what was asked for and cannot be given.
@@ -1392,6 +1469,7 @@ class Report:
       start: of --init_from; None: the run began from the preset's weights.
       explanations: of --explain; empty with 0, and where no texts were held out.
       groups: None where no held-out text is in a group, and nothing was asked for.
+      task: --task.
     """
 
     title: str
@@ -1421,6 +1499,7 @@ class Report:
     start: StartFacts | None = None
     explanations: tuple[Explanation, ...] = ()
     groups: Groups | None = None
+    task: Literal["single_label", "multi_label"] = "single_label"
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

@@ -139,17 +139,48 @@ def most_confident_errors(
                 received=", ".join(map(str, sizes)),
             )
         )
-    scores = predictions.probabilities[np.arange(len(predicted)), predicted]
-    errors = np.flatnonzero(predicted != label_array)
+    return surest_errors(
+        texts,
+        predicted != label_array,
+        predictions.probabilities[np.arange(len(predicted)), predicted],
+        length_array,
+        places,
+        labels=[label_names[label] for label in label_array],
+        answers=[label_names[label] for label in predicted],
+        limit=limit,
+    )
+
+
+def surest_errors(
+    texts: Sequence[str],
+    is_wrong: npt.NDArray[np.bool_],
+    scores: npt.NDArray[Any],
+    lengths: npt.NDArray[Any],
+    places: Places,
+    *,
+    labels: Sequence[str],
+    answers: Sequence[str],
+    limit: int = 10,
+) -> tuple[schema.ConfidentError, ...]:
+    """The same of answers in words, whatever the task.
+
+    Args:
+      is_wrong: bool [n].
+      scores: float [n], how sure the classifier is of its answer.
+      lengths: int [n], tokens of each text before truncation.
+      labels: n right answers.
+      answers: n answers of the classifier.
+    """
+    errors = np.flatnonzero(is_wrong)
     # Stable, so that ties keep the order of the texts and a report can be repeated.
     surest = errors[np.argsort(-scores[errors], kind="stable")][:limit]
     return tuple(
         schema.ConfidentError(
             text=shorten_middle(str(texts[int(index)])),
-            label=label_names[label_array[index]],
-            predicted=label_names[predicted[index]],
+            label=labels[index],
+            predicted=answers[index],
             score=float(scores[index]),
-            length=int(length_array[index]),
+            length=int(lengths[index]),
             file=file,
             line=line,
         )

@@ -31,7 +31,6 @@ from trainer.evaluation.schema import (
 COMMONEST = "commonest"
 # Where no split is left to choose the best of them by: the likely one first.
 _PREFERRED = ("tfidf", "frozen", COMMONEST)
-_ALWAYS_COMMONEST = "always answering the commonest label"
 # From so many times the time on, the cost is named.
 _LARGE_COST = 2.0
 # From this share on, texts that are cut may cost accuracy.
@@ -107,7 +106,8 @@ def sentence(
     share = evaluation.majority_class_accuracy
     if not _beats(evaluation, share):
         clauses.append(
-            f"and is not shown to be better than {_ALWAYS_COMMONEST} ({share:.1%})"
+            "and is not shown to be better than "
+            f"{doubts.always_commonest(evaluation)} ({share:.1%})"
         )
     whole = beginning + ", ".join(clauses)
     if any(each.verdict != "better" for each in comparisons.values()):
@@ -153,7 +153,7 @@ def _nothing_to_learn(
     texts = _counted(circumstances.num_train_texts, "training text")
     are = "is" if circumstances.num_train_texts == 1 else "are"
     return (
-        f"is not shown to be better than {_ALWAYS_COMMONEST} "
+        f"is not shown to be better than {doubts.always_commonest(evaluation)} "
         f"({evaluation.majority_class_accuracy:.1%} of the texts){others}: the texts may "
         f"not tell their labels, or {texts} {are} too few to learn it from"
     )

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.special
 
+from trainer.data import label_sets
 from trainer.data.audit.findings import Mention
 from trainer.groups.lexicon import Kind, words_of
 from trainer.groups.rates import Grouping, LookedAt, labels_looked_at
@@ -59,15 +60,22 @@ def by_label(
     """Of each group that is mentioned, how often with which label.
 
     Args:
-      labels: int [n].
+      labels: see `label_sets.pairs`.
     """
-    positive = 1 if len(label_names) == 2 else None
+    # Of two that exclude each other, the second says all.
+    positive = 1 if len(label_names) == 2 and labels.ndim == 1 else None
     looked_at = LookedAt(
         label_names=label_names, positive=positive, min_slice=1, num_resamples=0, seed=0
     )
     classes, _ = labels_looked_at(labels, looked_at)
     return tuple(
-        _mention(each.name, group, inside, labels == index, label_names[index])
+        _mention(
+            each.name,
+            group,
+            inside,
+            label_sets.having(labels, index),
+            label_names[index],
+        )
         for each in found
         for group, inside in zip(each.groups, each.members.T)
         if inside.any()

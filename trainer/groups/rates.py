@@ -19,6 +19,7 @@ from typing import Iterator, Literal, Sequence
 
 import numpy as np
 
+from trainer.data import label_sets
 from trainer.evaluation.comparisons import holm
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.schema import (
@@ -112,8 +113,8 @@ def slices(
     """The rates and gaps of all groupings that have texts.
 
     Args:
-      labels: int [n], n at least 1, the right ones.
-      predicted: int [n], what the model gives.
+      labels: the right ones, of at least one text; see `label_sets.pairs`.
+      predicted: likewise, what the model gives.
     """
     present = [each for each in groupings if each.members.any()]
     kept = [_largest(each) for each in present]
@@ -156,7 +157,7 @@ def labels_looked_at(
     if looked_at.positive is not None:
         return (looked_at.positive,), 0
     num_classes = len(looked_at.label_names)
-    counts = np.bincount(labels, minlength=num_classes)
+    counts = label_sets.counts(labels, num_classes)
     commonest = np.argsort(-counts, kind="stable")[:_MAX_LABELS]
     return tuple(sorted(commonest.tolist())), max(0, num_classes - _MAX_LABELS)
 
@@ -214,11 +215,16 @@ def _rates(
             dealt=_divided(*_ratios(*dealt, measures)),
         )
 
-    yield rates(labels, predicted == labels, ("accuracy",), None)
+    strata, _ = label_sets.classes_of(labels, looked_at.label_names)
+    is_right = label_sets.is_right(labels, predicted)
+    yield rates(strata, is_right, ("accuracy",), None)
     for index in classes:
-        is_of_class = (labels == index).astype(np.int64)
+        is_of_class = label_sets.having(labels, index).astype(np.int64)
         yield rates(
-            is_of_class, predicted == index, _OF_LABEL, looked_at.label_names[index]
+            is_of_class,
+            label_sets.having(predicted, index),
+            _OF_LABEL,
+            looked_at.label_names[index],
         )
 
 

@@ -152,7 +152,7 @@ def _csv_writer(layout: Layout) -> Writer:
     def line(answer: Answer) -> str:
         cells = [answer[name] for name in layout.start]
         for name, group in columns.items():
-            is_one = layout.outputs[name].shape == ()
+            is_one = len(group) == 1 and name != "probabilities"
             cells += [answer[name]] if is_one else answer[name] or [None] * len(group)
         cells += [answer[ERROR]] if layout.has_error else []
         return _csv_line(cells)
@@ -163,7 +163,8 @@ def _csv_writer(layout: Layout) -> Writer:
 def _columns(name: str, layout: Layout) -> list[str]:
     """What an output's columns are called."""
     shape = layout.outputs[name].shape
-    if shape == ():
+    # A list of names is one cell, as JSON has it.
+    if shape == () or name == "labels":
         return [name]
     if name == "probabilities" and shape is not None and len(shape) == 1:
         num_classes = len(layout.class_names) if shape[0] is None else shape[0]

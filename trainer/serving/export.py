@@ -29,6 +29,7 @@ import tensorflow as tf
 from trainer import console, storage
 from trainer.config import EXPORT_FORMATS, ServingConfig
 from trainer import environment
+from trainer.data import label_sets
 from trainer.drift import reference as drift_reference
 from trainer.messages import message
 from trainer.modeling import weights
@@ -87,7 +88,7 @@ class Checks:
 
     Attributes:
       texts: held-out ones, and then some without a label.
-      labels: int [n], of the first n texts; at least one.
+      labels: of the first n texts, see `label_sets.pairs`; at least one.
       probabilities: [len(texts), classes], what the trained model itself gave.
       weights: of the trained model, by path.
       precision: that the model computed the probabilities in, "float32" or
@@ -293,7 +294,7 @@ def _write(
         "latency_ms": _latency_ms(classify, checks.texts),
         "texts_per_sec": len(checks.texts) / secs,
         "num_texts": len(checks.labels),
-        "accuracy": float((held_out == checks.labels).mean()),
+        "accuracy": float(label_sets.is_right(checks.labels, held_out).mean()),
         "max_difference": float(np.abs(probabilities - checks.probabilities).max()),
         **_other_labels(labels, exportable, checks),
     }
@@ -343,7 +344,8 @@ def _other_labels(
 ) -> dict[str, int]:
     """How many labels are not those of the model in memory, and how many are ties."""
     is_tie = exportable.decision.is_tie(checks.probabilities, rounding=checks.tolerance)
-    differs = labels != exportable.decision.choose(checks.probabilities)
+    expected = exportable.decision.choose(checks.probabilities)
+    differs = ~label_sets.is_right(expected, labels)
     return {
         "num_other_labels": int((differs & ~is_tie).sum()),
         "num_ties": int((differs & is_tie).sum()),
@@ -437,6 +439,7 @@ def _facts(exportable: Exportable, version: int) -> Facts:
     now = datetime.datetime.now(datetime.timezone.utc)
     return {
         "version": version,
+        "task": exportable.task,
         "created": now.isoformat(timespec="seconds"),
         "constants": {
             "labels": list(exportable.label_names),

@@ -37,6 +37,7 @@ _HYPERPARAMETERS = (
 
 # What facts may leave out.
 _ABSENT: Mapping[str, Any] = {
+    "task": "single_label",
     "signatures": {},
     "samples": [],
     "settings_in_words": {},
@@ -77,8 +78,10 @@ def render(facts: Mapping[str, Any]) -> str:
     served before; `start`, the keys of `schema.StartFacts`; `lora_init_sha256`, of the
     adapter that training began with.
 
-        Of the version: `version`; `created`, a time in ISO 8601; `constants`, of which
-        `labels`, `temperature`, `decision_thresholds` and `abstain_below`;
+        Of the version: `version`; `task`, where it is not one label a text (then
+        `metrics` have `label_sets`, too); `created`, a time in ISO 8601; `constants`, of
+        which `labels`, `temperature`, `decision_thresholds` and, of one label a text,
+        `abstain_below`;
         `git_revision`, None if unknown; `packages`, name → version.
 
         Of the format: `format`, `bytes`, `latency_ms`, `texts_per_sec`, `num_texts`,

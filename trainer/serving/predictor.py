@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # It imports TensorFlow.
 # Inputs of these names take serialized tf.train.Examples, with the feature `text`; the
 # second is what TensorFlow calls that of a signature for Classify.
 EXAMPLES = ("examples", "inputs")
-_FIRST_OUTPUTS = ("label", "score", "probabilities", "abstain")
+_FIRST_OUTPUTS = ("label", "labels", "score", "probabilities", "abstain")
 # What --explain adds to an answer.
 _EXPLANATION = {
     "words": Output("string", (None,)),
@@ -56,6 +56,8 @@ _EXPLANATION = {
     "attribution": Output("float32", (None,)),
     "completeness_gap": Output("float32", ()),
 }
+# Of a model that gives any number of labels, which ones: bool [batch, labels].
+_CHOSEN = "chosen"
 
 _logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ def predict_file(
 
     Each holds the outputs of the signature by name, such as "label", "score" (the
     probability of that label) and "probabilities" (of all classes, in the model's
-    order); before them what is kept of the input. The input is read as it is needed. An
+    order), or "labels", a list, of a model that gives any number; before them what is kept of the input. The input is read as it is needed. An
     output file that was begun by a process that was stopped is continued.
 
     Args:
@@ -205,21 +207,28 @@ def _class_names(folder: Path) -> list[str]:
 class Predictor:
     """A signature of a loaded SavedModel, as a function from texts to predictions.
 
+    Args:
+      label_names: in the order of the probabilities, for a model that chooses any number
+        of them; empty: they are not known, and it says which by `chosen`.
+
     Attributes:
       outputs: what it gives a text, by name.
     """
 
     outputs: Mapping[str, Output]
 
-    def __init__(self, signature: Any):
+    def __init__(self, signature: Any, *, label_names: Sequence[str] = ()):
         self._signature = signature
+        self._label_names = label_names
         (self._input,) = signature.structured_input_signature[1]
         specs = signature.structured_outputs
+        found = {name: _output_of(specs[name]) for name in sorted(specs)}
+        if _CHOSEN in found and label_names:
+            del found[_CHOSEN]
+            found["labels"] = Output("string", (None,))
         # By name, but the usual ones first and in their order.
-        names = dict.fromkeys([*_FIRST_OUTPUTS, *sorted(specs)])
-        self.outputs = {
-            name: _output_of(specs[name]) for name in names if name in specs
-        }
+        names = dict.fromkeys([*_FIRST_OUTPUTS, *found])
+        self.outputs = {name: found[name] for name in names if name in found}
         self._names = tuple(self.outputs)
 
     def __call__(self, texts: list[str]) -> list[Prediction]:
@@ -248,8 +257,22 @@ class Predictor:
                     ),
                 )
             ) from error
-        columns = [_column(name, outputs[name], texts) for name in self._names]
+        columns = [
+            (
+                self._labels(outputs[_CHOSEN], texts)
+                if name == "labels" and name not in outputs
+                else _column(name, outputs[name], texts)
+            )
+            for name in self._names
+        ]
         return [dict(zip(self._names, row)) for row in zip(*columns, strict=True)]
+
+    def _labels(self, chosen: Any, texts: list[str]) -> list[list[str]]:
+        """The names of those that each text gets."""
+        return [
+            [name for name, is_chosen in zip(self._label_names, row) if is_chosen]
+            for row in _column(_CHOSEN, chosen, texts)
+        ]
 
 
 class ExplainingPredictor(Predictor):
@@ -260,8 +283,10 @@ class ExplainingPredictor(Predictor):
       explain: the model's signature `explain`.
     """
 
-    def __init__(self, signature: Any, explain: Any) -> None:
-        super().__init__(signature)
+    def __init__(
+        self, signature: Any, explain: Any, *, label_names: Sequence[str] = ()
+    ) -> None:
+        super().__init__(signature, label_names=label_names)
         self._explain = Predictor(explain)
         self.outputs = {**self.outputs, **_EXPLANATION}
 
@@ -285,6 +310,13 @@ def _explanation(explained: Prediction, text: str) -> Prediction:
         "attribution": [word.attribution for word in found],
         "completeness_gap": explained["completeness_gap"],
     }
+
+    def _labels(self, chosen: Any, texts: list[str]) -> list[list[str]]:
+        """The names of those that each text gets."""
+        return [
+            [name for name, is_chosen in zip(self._label_names, row) if is_chosen]
+            for row in _column(_CHOSEN, chosen, texts)
+        ]
 
 
 def load(
@@ -310,8 +342,9 @@ def load(
     folder = versions.find(saved_model, may_be_held=may_be_held)
     model = load_model(folder, gpu_memory_mib=gpu_memory_mib)
     _check_signature(model.signatures, signature, folder)
+    names = _class_names(folder)
     if not explain:
-        return Predictor(model.signatures[signature])
+        return Predictor(model.signatures[signature], label_names=names)
     if EXPLAIN_SIGNATURE not in model.signatures:
         raise ValueError(
             message(
@@ -322,7 +355,9 @@ def load(
             )
         )
     return ExplainingPredictor(
-        model.signatures[signature], model.signatures[EXPLAIN_SIGNATURE]
+        model.signatures[signature],
+        model.signatures[EXPLAIN_SIGNATURE],
+        label_names=names,
     )
 
 

@@ -17,7 +17,9 @@
 
 The decision is `label`: string [batch]; `score`: float32 [batch], the probability of
 that label; `probabilities`: float32 [batch, classes], in the order of the labels; and
-`abstain`: bool [batch], whether the score is too low to act on. A batch may have any
+`abstain`: bool [batch], whether the score is too low to act on. Of a model that gives any
+number of labels it is `probabilities` and `chosen`: bool [batch, classes], which of the
+labels a text gets. A batch may have any
 size, 0 included. Any bytes are answered: what is not UTF-8 is left out. A serialized
 example without `text` is an error; so are ids that the model does not have, a mask of
 other values than 0 and 1, and token inputs of several shapes or of more columns than a
@@ -66,8 +68,8 @@ class TokensModule(tf.Module):
       window_length: most tokens of a row.
 
     Attributes:
-      temperature, decision_thresholds, abstain_below: float32 variables, the
-        decision's constants; assigned to a loaded SavedModel they take effect.
+      temperature, decision_thresholds, abstain_below: float32 variables, the decision's
+        constants (those that it has); assigned to a loaded SavedModel they take effect.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from trainer import storage
 from trainer.config import AuditConfig
-from trainer.data import sources, splits
+from trainer.data import label_sets, sources, splits
 from trainer.data.audit.findings import Findings
 from trainer.data.splits import Pool
 from trainer.data.revealing import RevealingWord, revealing_words, words_of_one_label
@@ -62,7 +62,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     facts = splits.facts(pool, parts, read.label_names)
     counts = np.zeros(len(read.label_names), int)
     for data in read.splits.values():
-        counts += np.bincount(data.labels, minlength=len(counts))
+        counts += label_sets.counts(data.labels, len(counts))
     words, shown_words = _words(pool, parts["train"].rows, read.label_names)
     findings = look.look(
         LookedAt(pool, parts, read.label_names, read.reviewed),
@@ -72,7 +72,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     )
     found = [
         *doubts.of_rows(read.facts),
-        *doubts.of_splits(facts),
+        *doubts.of_splits(facts, has_one_label=pool.labels.ndim == 1),
         *doubts.of_words(words),
         *doubts.of_findings(findings),
     ]
@@ -146,7 +146,7 @@ def summary(result: Mapping[str, Any], *, review_page: str = "") -> str:
     lines = [
         *_wrapped("Read", result["settled"]),
         f"{'Rows':<10}{result['num_rows']:,} used{skipped}",
-        *_class_lines(result["class_counts"]),
+        *_class_lines(result["class_counts"], num_rows=result["num_rows"]),
         *(
             f"{'Split':<10}{name}: {split['num_examples']:,} texts"
             for name, split in result["splits"].items()
@@ -243,10 +243,9 @@ def _suspect_lines(result: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _class_lines(counts: Mapping[str, int]) -> list[str]:
-    total = sum(counts.values())
+def _class_lines(counts: Mapping[str, int], *, num_rows: int) -> list[str]:
     return [
-        f"{'Label':<10}{label}: {count:,} texts, {count / total:.1%}"
+        f"{'Label':<10}{label}: {count:,} texts, {count / num_rows:.1%}"
         for label, count in counts.items()
     ]
 

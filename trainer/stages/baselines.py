@@ -22,6 +22,7 @@ import numpy as np
 from trainer import run_folder, storage
 from trainer.baselines import commonest, cost, frozen, tfidf
 from trainer.baselines.examples import Answers, Examples, Head
+from trainer.data import label_sets
 from trainer.evaluation import comparisons, schema, slices, worth
 from trainer.evaluation.evaluator import Evaluator, make_evaluator
 from trainer.evaluation.schema import (
@@ -348,7 +349,7 @@ def _log(run: Run, material: Material, baseline: Baseline) -> None:
     if split is None or split not in baseline.answers.logits:
         return
     labels = material.labels(split)
-    is_right = _labels(run, material, baseline, split) == labels
+    is_right = label_sets.is_right(labels, _labels(run, material, baseline, split))
     _logger.info(
         "%s: %.1f%% of %s %s texts right, in %.1f s",
         baseline.answers.title,
@@ -360,7 +361,7 @@ def _log(run: Run, material: Material, baseline: Baseline) -> None:
 
 
 def _labels(run: Run, material: Material, baseline: Baseline, split: str) -> np.ndarray:
-    """int64 [n], those that the baseline gives."""
+    """Those that the baseline gives."""
     decision = run.task.plain_decision(len(material.label_names))
     return decision.labels(baseline.answers.logits[split])
 
@@ -450,9 +451,9 @@ def _disagreement(
     file, line = pool.places.of(row)
     return Disagreement(
         text=slices.shorten_middle(str(pool.texts[row])),
-        label=material.label_names[pool.labels[row]],
-        model=material.label_names[given[position]],
-        baseline=material.label_names[others[position]],
+        label=label_sets.name_of(pool.labels[row], material.label_names),
+        model=label_sets.name_of(given[position], material.label_names),
+        baseline=label_sets.name_of(others[position], material.label_names),
         file=file,
         line=line,
     )

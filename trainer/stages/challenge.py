@@ -20,6 +20,7 @@ from trainer.champion import comparing
 from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.config import ServingConfig
+from trainer.data import label_sets
 from trainer.data.duplicates import normalized_digests
 from trainer.evaluation import schema
 from trainer.evaluation.schema import Contest
@@ -75,6 +76,7 @@ def find(run: Run, material: Material) -> Path | None:
             return None
         champion = run.resolved.export_folder / str(number)
     facts = models.described(champion, flag="champion")
+    models.refuse_other_task(facts, run.task.name, of=f"the champion, {champion},")
     models.refuse_other_labels(
         facts["constants"]["labels"],
         material.label_names,
@@ -202,7 +204,10 @@ def _slices(
     """By name, the value of each fresh text of the rows."""
     pool, fresh = material.texts.pool, rows[is_fresh]
     return {
-        "label": [material.label_names[each] for each in pool.labels[fresh]],
+        "label": [
+            label_sets.name_of(each, material.label_names)
+            for each in pool.labels[fresh]
+        ],
         "words": word_slices(pool.texts.take(fresh).to_pylist()),
         **_groups(material, fresh),
         **{

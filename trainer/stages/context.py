@@ -21,7 +21,7 @@ from trainer.runtime.interruptions import TerminationSignal
 from trainer.runtime.strategies import Runtime
 from trainer.runtime.watchdog import naming_lost_workers
 from trainer.stages.resolve import Resolved, resolve
-from trainer.tasks.single_label import SingleLabel
+from trainer.tasks import choice
 from trainer.tasks.task import Task
 
 
@@ -76,7 +76,7 @@ def started(config: ExperimentConfig, folder: RunFolder, load: Load) -> Iterator
             resolved=resolved,
             folder=folder,
             load=load,
-            task=SingleLabel(),
+            task=choice.of(config.data.task),
             runtime=runtime,
             termination=termination,
             stopwatch=Stopwatch(),

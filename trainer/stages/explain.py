@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer import console
+from trainer.data import label_sets
 from trainer.data.words import words
 from trainer.evaluation.schema import ExplainedWord, Explanation, SampleChoice
 from trainer.modeling import attributions
@@ -61,7 +62,7 @@ def choose(
     the others, and more where there are fewer errors, the nearest to the border.
 
     Args:
-      labels: int [n].
+      labels: see `label_sets.pairs`.
       logits: float [n, classes].
 
     Returns:
@@ -69,8 +70,8 @@ def choose(
     """
     probabilities = decision.probabilities(logits)
     given = decision.choose(probabilities)
-    scores = probabilities[np.arange(len(given)), given]
-    errors = np.flatnonzero(given != labels)
+    scores = decision.scores(probabilities)
+    errors = np.flatnonzero(~label_sets.is_right(labels, given))
     surest = errors[np.argsort(-scores[errors], kind="stable")][: (count + 1) // 2]
     nearest = np.argsort(decision.margins(probabilities), kind="stable")
     rows: dict[int, SampleChoice] = {int(row): "surest wrong" for row in surest}
@@ -109,6 +110,7 @@ def _explainer(
             "end": located.end.flat_values,
             "attribution": attributions.of_tokens(located, attributed.attribution)[0],
             "difference": attributed.difference[0],
+            "chosen": attributed.chosen[0],
         }
 
     return lambda text: {
@@ -139,8 +141,9 @@ def _explanation(
     difference = float(explained["difference"])
     return Explanation(
         text=text,
-        label=material.label_names[after.labels[split][index]],
+        label=label_sets.name_of(after.labels[split][index], material.label_names),
         predicted=answer["label"],
+        explained=material.label_names[int(explained["chosen"])],
         score=answer["score"],
         why=why,
         words=tuple(

@@ -79,7 +79,9 @@ def read(run: Run, material: Material) -> Asked:
             found[name] = columns.values_of(
                 name, run.config.data, places, load=run.load
             )
-    return Asked(words, found, _positive(config, material.label_names))
+    return Asked(
+        words, found, _positive(config, material.label_names, run.task.has_one_label)
+    )
 
 
 def run(
@@ -213,10 +215,12 @@ def _refuse_without_texts(config: GroupsConfig, material: Material) -> None:
         )
 
 
-def _positive(config: GroupsConfig, label_names: Sequence[str]) -> int | None:
+def _positive(
+    config: GroupsConfig, label_names: Sequence[str], has_one_label: bool
+) -> int | None:
     """The class that is looked at."""
     if not config.positive_label:
-        return 1 if len(label_names) == 2 else None
+        return 1 if len(label_names) == 2 and has_one_label else None
     if config.positive_label not in label_names:
         raise ValueError(
             message(

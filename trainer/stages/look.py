@@ -148,6 +148,10 @@ def _with_suspects(
     if checks.out_of_fold:
         extras.require("cleanlab", asked_for=f"--out_of_fold={checks.out_of_fold}")
         noise, listed = suspects.by_file(rows, checks.out_of_fold, reviewed=reviewed)
+    elif rows.pool.labels.ndim > 1:
+        if by_default:
+            left_out.append("wrong labels: they are looked for where a text has one")
+        return found
     elif checks.audit_model == "tfidf" or (
         checks.audit_model == "auto" and by_default and extras.has("cleanlab")
     ):

@@ -210,7 +210,7 @@ def judged(
     samples = logits.pop(SAMPLES)
     labels = {name: evaluators[name].labels for name in logits}
     decision = _decide(
-        run.task, run.config.serving, logits, labels, len(material.label_names)
+        run.task, run.config.serving, logits, labels, material.label_names
     )
     evaluations = _evaluations(run, material, evaluators, logits, decision)
     found = (*_of_decision(decision), *doubts.of_result(evaluations))
@@ -277,9 +277,10 @@ def _decide(
     config: ServingConfig,
     logits: Mapping[str, np.ndarray],
     labels: Mapping[str, np.ndarray],
-    num_classes: int,
+    label_names: Sequence[str],
 ) -> Decision:
     """The decision: the given one, or one fitted on validation where there is any."""
+    num_classes = len(label_names)
     if config.given_decision:
         return task.given_decision(config.decision_numbers, num_classes=num_classes)
     if "validation" not in logits:
@@ -291,6 +292,7 @@ def _decide(
         metric=config.decision_metric,
         target_accuracy=config.abstain_accuracy,
         split="validation",
+        label_names=label_names,
     )
     _logger.info("decision: %s", decision)
     for sentence in decision.warnings:

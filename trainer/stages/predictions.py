@@ -5,7 +5,8 @@
 
 A line is an object: `file` and `line`, where the text was read; `label`, the one in
 the data; `answer`, the label that the export gives; `probabilities` of all labels, in
-their order, calibrated as those of the export. Lines are in the split's order.
+their order, calibrated as those of the export. Where a text may have several labels,
+`label` and `answer` are lists. Lines are in the split's order.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 from typing import Iterator
 
 from trainer import storage
+from trainer.data import label_sets
 from trainer.run_folder import RunFolder
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
@@ -36,16 +38,17 @@ def _lines(split: str, material: Material, after: After) -> Iterator[str]:
     names, logits = material.label_names, after.logits[split]
     places = material.texts.pool.places.take(material.splits[split].rows)
     for start in range(0, len(logits), _ROWS_AT_ONCE):
-        answers = after.decision.answers(
-            logits[start : start + _ROWS_AT_ONCE], label_names=names
+        probabilities = after.decision.probabilities(
+            logits[start : start + _ROWS_AT_ONCE]
         )
-        for row, answer in enumerate(answers, start):
+        given = after.decision.choose(probabilities)
+        for row, (answer, values) in enumerate(zip(given, probabilities), start):
             file, line = places.of(row)
             content = {
                 "file": file,
                 "line": line,
-                "label": names[after.labels[split][row]],
-                "answer": answer["label"],
-                "probabilities": answer["probabilities"],
+                "label": label_sets.as_json(after.labels[split][row], names),
+                "answer": label_sets.as_json(answer, names),
+                "probabilities": values.tolist(),
             }
             yield json.dumps(content, ensure_ascii=False) + "\n"

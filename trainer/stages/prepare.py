@@ -496,7 +496,8 @@ def _doubts(
     """What a user should know of the data before trusting the result."""
     split_facts = dataclasses.asdict(facts)
     yield from doubts.of_rows(texts.source_facts)
-    yield from doubts.of_splits(split_facts)
+    has_one_label = texts.pool.labels.ndim == 1
+    yield from doubts.of_splits(split_facts, has_one_label=has_one_label)
     yield from doubts.of_tokens(split_facts["splits"])
     yield from doubts.of_words(_revealing_words(texts))
     if facts.findings:

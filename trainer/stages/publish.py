@@ -145,6 +145,7 @@ def publish(
         bucket_lengths=material.bucket_lengths,
         decision=after.decision,
         data=run.config.data,
+        task=run.task.name,
         seen_texts=start.seen(run.folder, material, is_ensemble=len(trained) > 1),
         adapter=(
             adapters.of(trained[0])
@@ -168,8 +169,17 @@ def publish(
 
 
 def _training_texts(run: Run, material: Material) -> TrainingTexts | None:
-    """What the export keeps of them; None with --drift_reference=false."""
+    """What the export keeps of them; None with --drift_reference=false.
+
+    Nor where a text may have several labels: drift is told by a table of labels and
+    answers, one of each a text.
+    """
     if not run.config.serving.drift_reference:
+        return None
+    if not run.task.has_one_label:
+        _logger.info(
+            "no drift reference is kept: it is of models that give one label a text"
+        )
         return None
     rows = material.splits["train"].rows
     num_unknown = material.tokens.count([material.encoder.unknown_id])
@@ -262,7 +272,9 @@ def _manifest_facts(
             split: {
                 name: value
                 for name, value in dataclasses.asdict(evaluation).items()
-                if isinstance(value, (int, float)) or name == "confidence_intervals_95"
+                if isinstance(value, (int, float))
+                or name == "confidence_intervals_95"
+                or (name == "label_sets" and value)
             }
             for split, evaluation in after.facts().items()
         },

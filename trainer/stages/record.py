@@ -116,6 +116,7 @@ def unpublished(
         start=built.start,
         explanations=explanations,
         groups=groups,
+        task=run.task.name,
         **compared.facts(),
     )
     if not run.folder.is_finished:

@@ -14,6 +14,7 @@ from typing import get_args
 
 import numpy as np
 
+from trainer.data import label_sets
 from trainer.evaluation import schema
 from trainer.evaluation.schema import Prediction, Sample, SampleChoice
 from trainer.evaluation.slices import shorten_middle
@@ -56,7 +57,7 @@ def shown(
                 else _prediction(plain, before.logits, index, material)
             ),
             after=_prediction(after.decision, after.logits[split], index, material),
-            label=material.label_names[after.labels[split][index]],
+            label=label_sets.name_of(after.labels[split][index], material.label_names),
             why=why,
         )
         for index, why in drawn.items()
@@ -76,7 +77,7 @@ def draw(
     """Rows to show, each for another reason; at a tie the first one.
 
     Args:
-      labels: int [n].
+      labels: of n texts, see `label_sets.pairs`.
       logits: float [n, classes].
 
     Returns:
@@ -84,8 +85,8 @@ def draw(
     """
     probabilities = decision.probabilities(logits)
     chosen = decision.choose(probabilities)
-    doubts = 1 - probabilities[np.arange(len(chosen)), chosen]
-    is_right = chosen == labels
+    doubts = 1 - decision.scores(probabilities)
+    is_right = label_sets.is_right(labels, chosen)
     _, *reasons = get_args(SampleChoice)
     rankings = (
         (doubts, is_right),

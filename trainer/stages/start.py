@@ -100,6 +100,7 @@ def model_facts(run: Run, material: Material) -> dict[str, Any]:
         "layer_norm_epsilon": config.get("layer_norm_eps", 1e-12),
         "pooling": run.config.model.pooling,
         "label_names": list(material.label_names),
+        "task": run.task.name,
     }
 
 
@@ -371,7 +372,15 @@ def _export(given: str, folder: storage.Path) -> _Source:
 
 
 def _refuse_other_model(source: _Source, ours: Mapping[str, Any]) -> None:
-    theirs = source.model
+    theirs = {"task": "single_label", **source.model}
+    if theirs["task"] != ours["task"]:
+        raise ValueError(
+            message(
+                f"--init_from={source.given} must be of the same task, for its head is",
+                received=f"task {theirs['task']} there, {ours['task']} here",
+                mend=f"set --task={theirs['task']}, or begin from another model",
+            )
+        )
     others = [
         (
             f"another {called}"

@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer import storage
 from trainer.config import DataConfig
-from trainer.data import splits
+from trainer.data import label_sets, splits
 from trainer.data.sources import Sources
 from trainer.evaluation.schema import BaselineScores, Report, SplitEvaluation
 from trainer.messages import message
@@ -62,7 +62,7 @@ def plan(
                 mend="set --test_one_in=5, or give --test_dataset",
             )
         )
-    labels = np.unique(read.splits["train"].labels)
+    labels = np.unique(label_sets.pairs(read.splits["train"].labels)[1])
     sizes = sizes_of(
         config, num_available=parts["train"].num_new, num_labels=len(labels)
     )

@@ -88,6 +88,7 @@ class Answers:
             metric=config.decision_metric,
             target_accuracy=config.abstain_accuracy,
             split=FITTED_ON,
+            label_names=self.label_names,
         )
 
     def facts(

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import DecisionMetric
+from trainer.config import DecisionMetric, TaskName
 from trainer.data.batches import Batch
 from trainer.data.places import Places
 from trainer.evaluation import curves, error_words, metrics, schema, slices
@@ -31,7 +31,8 @@ from trainer.tasks.task import Scoring
 class SingleLabel:
     """The task of giving each text one of several labels."""
 
-    name = "single_label"
+    name: TaskName = "single_label"
+    has_one_label = True
     scoring: Scoring
 
     def __init__(self) -> None:
@@ -70,8 +71,10 @@ class SingleLabel:
         metric: DecisionMetric,
         target_accuracy: float,
         split: str,
+        label_names: Sequence[str],
     ) -> Decision:
-        """See `single_label_decision.fit`."""
+        """See `single_label_decision.fit`; no message of it names a label."""
+        del label_names
         return single_label_decision.fit(
             labels,
             logits,

@@ -18,7 +18,6 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
 import scipy.special
 import tensorflow as tf
 
@@ -26,6 +25,7 @@ from trainer.config import DecisionMetric
 from trainer.evaluation import metrics
 from trainer.evaluation.intervals import wilson_interval
 from trainer.messages import message
+from trainer.tasks import temperature
 from trainer.tasks.predictions import Predictions, softmax
 from trainer.tasks.task import Constants, Outputs
 
@@ -34,12 +34,6 @@ IntArray = npt.NDArray[np.int64]
 
 # The split of a decision that was fitted elsewhere.
 GIVEN = "given"
-# Where the fit looks. Its prior keeps it away from the ends.
-_TEMPERATURES = (0.01, 100.0)
-# Standard deviation of the temperature's logarithm before a text is seen.
-_LOG_TEMPERATURE_DEVIATION = 0.5
-# Of twice the gain in log-likelihood, what chance alone might give: 1 on average.
-_CHANCE_GAIN = 6.0
 _NUM_PASSES = 2
 _MAX_THRESHOLDS = 200
 _NUM_FOLDS = 10
@@ -90,6 +84,11 @@ class Decision:
         chosen: IntArray = np.argmax(ratios, axis=-1)
         return chosen
 
+    def scores(self, probabilities: npt.ArrayLike) -> FloatArray:
+        """Float64 [n], the probability of the class chosen."""
+        values = np.asarray(probabilities, np.float64)
+        return np.asarray(values[np.arange(len(values)), self.choose(values)])
+
     def margins(self, probabilities: npt.ArrayLike) -> FloatArray:
         """Float64 [n], by how much the label's ratio to its threshold is the largest."""
         ranked = np.sort(np.asarray(probabilities, np.float64) / self.thresholds)
@@ -116,6 +115,14 @@ class Decision:
             }
             for row, chosen in zip(probabilities, self.choose(probabilities))
         ]
+
+    def labels_told(
+        self, outputs: Mapping[str, Any], *, label_names: Sequence[str]
+    ) -> IntArray:
+        """Int64 [n], of `label`, string [n], as `graph_outputs` gives it."""
+        position_of = {name.encode(): i for i, name in enumerate(label_names)}
+        told = np.asarray(outputs["label"])
+        return np.array([position_of[label] for label in told], np.int64)
 
     @property
     def numbers(self) -> tuple[float, ...]:
@@ -249,7 +256,7 @@ def given(numbers: Sequence[float], *, num_classes: int) -> Decision:
     Raises:
       ValueError: they are for another number of classes.
     """
-    temperature, abstain_below, *thresholds = numbers
+    divisor, abstain_below, *thresholds = numbers
     if len(thresholds) != num_classes:
         raise ValueError(
             message(
@@ -257,7 +264,7 @@ def given(numbers: Sequence[float], *, num_classes: int) -> Decision:
                 received=f"{len(thresholds)} thresholds",
             )
         )
-    return Decision(temperature, tuple(thresholds), abstain_below, GIVEN)
+    return Decision(divisor, tuple(thresholds), abstain_below, GIVEN)
 
 
 def fit(
@@ -280,9 +287,9 @@ def fit(
         never abstain.
     """
     true, values = np.asarray(labels), np.asarray(logits, np.float64)
-    temperature = fit_temperature(true, values) if calibrate else 1.0
+    fitted = fit_temperature(true, values) if calibrate else 1.0
     decision = dataclasses.replace(
-        plain(values.shape[1]), temperature=temperature, split=split
+        plain(values.shape[1]), temperature=fitted, split=split
     )
     if metric != "none":
         decision = _with_thresholds(decision, true, values, metric)
@@ -292,17 +299,7 @@ def fit(
 
 
 def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
-    """The temperature (Guo et al. 2017) that the texts speak for, else 1.
-
-    The likeliest one alone is unfit for few texts: where all are classified right, it
-    is 0. So its logarithm has a normal prior about 0; and what is left of it is shrunk
-    by the share of its gain that chance may have given, 0 if that is all of it
-    (Breiman 1995, "Better subset regression using the nonnegative garrote"):
-
-        log T = log T_prior * max(0, 1 - 6 / gain), gain = 2 (L(T_prior) - L(1))
-
-    where L is the log-likelihood. Were T = 1 true, the gain of the likeliest one
-    would be a chi-square of one degree of freedom: above 6 once in 70 times.
+    """The temperature that the texts speak for, else 1; see `temperature.fit`.
 
     What share of the loss that the best temperature saves is saved, on average of 150
     samples, where logits are too large or too small by a factor of 2 (2 and 4 classes);
@@ -320,19 +317,7 @@ def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
         )
         return float(-log_probabilities[np.arange(len(true)), true].sum())
 
-    def penalized_loss(log_temperature: float) -> float:
-        return loss(log_temperature) + 0.5 * (
-            (log_temperature / _LOG_TEMPERATURE_DEVIATION) ** 2
-        )
-
-    found: float = scipy.optimize.minimize_scalar(
-        penalized_loss,
-        bounds=tuple(map(math.log, _TEMPERATURES)),
-        method="bounded",
-        options={"xatol": 1e-6},
-    ).x
-    gain = 2 * (loss(0.0) - loss(found))
-    return math.exp(found * max(0.0, 1 - _CHANCE_GAIN / max(gain, _CHANCE_GAIN)))
+    return temperature.fit(loss)
 
 
 def _calibration_of(labels: Any, logits: FloatArray) -> dict[str, Any]:

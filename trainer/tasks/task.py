@@ -6,6 +6,9 @@
     decision = task.fit_decision(labels, logits, ...)   # on validation
     decision.answers(logits, label_names=names)         # what a user gets
 
+Labels of texts are int [n], or, of a task with several labels a text, float or bool
+[n, labels]; `data/label_sets.py` counts and compares both.
+
 Steps, loop, evaluator and signatures know these protocols and nothing else of a task:
 none of them computes a softmax. Here are the protocols alone, so that they may be
 imported from below the tasks themselves.
@@ -19,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import DecisionMetric
+from trainer.config import DecisionMetric, TaskName
 from trainer.data.batches import Batch
 from trainer.data.places import Places
 
@@ -56,7 +59,7 @@ class Scoring(Protocol):
         """Metrics by name, without intervals: for evaluations during training.
 
         Args:
-          labels: int [n].
+          labels: of n texts.
           logits: float [n, classes].
         """
 
@@ -105,22 +108,31 @@ class Decision(Protocol):
     def answers(
         self, logits: np.ndarray, *, label_names: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """An answer a row, ready for JSON: `label`, `score`, `probabilities`."""
+        """An answer a row, ready for JSON: `label` (or labels, in words), `score`,
+        `probabilities`."""
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """float64 [n, classes], of logits [n, classes]."""
 
     def calibrated(self, logits: np.ndarray) -> np.ndarray:
-        """The logits whose softmax `probabilities` gives, of the logits' dtype."""
+        """The logits that `probabilities` takes as they are, of the logits' dtype."""
 
     def labels(self, logits: np.ndarray) -> np.ndarray:
-        """int64 [n], the position of the label of each row of logits."""
+        """The labels of each row of logits: int64 [n]; or bool [n, labels]."""
 
     def choose(self, probabilities: np.ndarray) -> np.ndarray:
-        """int64 [n], the position of the label that is chosen."""
+        """The labels that are chosen: int64 [n]; or bool [n, labels]."""
+
+    def scores(self, probabilities: np.ndarray) -> np.ndarray:
+        """float64 [n], the probability that what is chosen is right."""
 
     def margins(self, probabilities: np.ndarray) -> np.ndarray:
         """float64 [n], how far ahead of the next the label is; 0 at the border."""
+
+    def labels_told(
+        self, outputs: Mapping[str, Any], *, label_names: Sequence[str]
+    ) -> np.ndarray:
+        """The labels that a signature's outputs tell, as `choose` gives them."""
 
     def is_tie(self, probabilities: np.ndarray, *, rounding: float) -> np.ndarray:
         """bool [n], whether probabilities off by `rounding` may give another label."""
@@ -184,7 +196,10 @@ class Decision(Protocol):
 class Task(Protocol):
     """A task, whole."""
 
-    name: str
+    name: TaskName
+    # Whether a text has exactly one label: what counts labels beside answers, as a drift
+    # reference does, needs that.
+    has_one_label: bool
     scoring: Scoring
 
     def loss(self) -> keras.losses.Loss:
@@ -220,5 +235,6 @@ class Task(Protocol):
         metric: DecisionMetric,
         target_accuracy: float,
         split: str,
+        label_names: Sequence[str],
     ) -> Decision:
         """The decision that fits a held-out split best; arguments as in the config."""

@@ -40,7 +40,7 @@ BAD_LINES = {
     # id: line 2, words
     "several": (
         b"__label__a __label__b text",
-        "several labels a text are not supported",
+        "several labels a text need --task=multi_label",
         "__label__a __label__b",
     ),
     "far_apart": (b"__label__a text __label__b", "several labels"),

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tokenizers
 
 from tests import tiny
-from trainer.config import DataConfig, Truncation
+from trainer.config import DataConfig, TaskName, Truncation
 from trainer.data import sources
 from trainer.data.tokens import TextEncoder
 from trainer.modeling.classifier import build_classifier, model_inputs
@@ -58,6 +58,7 @@ def write(
     *,
     window_length: int = MAX_LENGTH,
     truncation: Truncation = "head",
+    task: TaskName = "single_label",
 ) -> pathlib.Path:
     folder.mkdir(exist_ok=True)
     hugging_face.write(
@@ -68,6 +69,7 @@ def write(
         temperature=TEMPERATURE,
         window_length=window_length,
         truncation=truncation,
+        task=task,
     )
     return folder
 
@@ -144,6 +146,16 @@ def test_config(preset: Preset, tmp_path: pathlib.Path) -> None:
     assert config["id2label"] == {"0": LABELS[0], "1": LABELS[1]}
     assert config["label2id"] == {LABELS[0]: 0, LABELS[1]: 1}
     assert config["hidden_dropout_prob"] == 0.1
+
+
+def test_config_of_several_labels(tiny_preset: str, tmp_path: pathlib.Path) -> None:
+    """By which transformers makes probabilities by sigmoids."""
+    preset = load_preset(tiny_preset)
+    folder = write(
+        tmp_path / "written", make_classifier(preset), preset, task="multi_label"
+    )
+    config = read_json(folder / "config.json")
+    assert config["problem_type"] == "multi_label_classification"
 
 
 @pytest.mark.parametrize("truncation", ["head", "tail"])

@@ -1094,6 +1094,44 @@ def test_page_shows_label_probabilities_and_words(
     assert page.screenshot(path=tmp_path / "page.png", full_page=True)
 
 
+class SeveralLabels(tf.Module):
+    """Any number of labels: each of a word that a text has, or has not."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        words = tf.strings.split(text)
+        counts = [
+            tf.reduce_sum(tf.cast(words == word, tf.float32), axis=1)
+            for word in ("fear", "joy", "trust")
+        ]
+        probabilities = tf.sigmoid(2 * tf.stack(counts, axis=1) - 1)
+        return {"probabilities": probabilities, "chosen": probabilities >= 0.5}
+
+
+def test_page_shows_any_number_of_labels(
+    page: playwright.Page, tmp_path: pathlib.Path
+) -> None:
+    """All of them, those that are chosen marked, and the words of the most probable."""
+    model = SeveralLabels()
+    tf.saved_model.save(model, str(tmp_path / "1"), {"serving_default": model.classify})
+    names = ["fear", "joy", "trust"]
+    with running(Model(tmp_path / "1", "several"), labels=names) as url:
+        page.goto(url)
+        classify(page, "joy joy and fear")
+        wait_for_words(page)
+        assert page.locator("#label").inner_text() == "fear, joy"
+        playwright.expect(page.locator("#score")).to_be_hidden()
+        rows = page.locator("#classes li").all()
+        assert [row.inner_text().split()[0] for row in rows] == ["joy", "fear", "trust"]
+        marked = [row.get_attribute("class") for row in rows]
+        assert marked == ["shown", "shown", ""]
+        words = page.locator("#words .word")
+        changes = words.evaluate_all("words => words.map(word => word.title)")
+        assert changes == ["+2.00", "+2.00", "+0.00", "+0.00"]
+        classify(page, "nothing")
+        playwright.expect(page.locator("#label")).to_have_text("no label")
+
+
 def test_page_begins_with_the_example(page: playwright.Page, model: Model) -> None:
     """Or waits for a text; no text of ours fits everybody's model."""
     example = "good </script> film"

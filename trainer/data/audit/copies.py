@@ -10,6 +10,7 @@ from typing import Iterator
 
 import numpy as np
 
+from trainer.data import label_sets
 from trainer.data.audit.findings import MAX_ROWS, Copies
 from trainer.data.audit.rows import Rows
 
@@ -27,7 +28,8 @@ def copies(rows: Rows) -> list[Copies]:
 def small_classes(rows: Rows) -> dict[str, int]:
     """Classes with few different texts, and how many."""
     pool = rows.pool
-    pairs = np.unique(np.stack([pool.labels, pool.text_numbers]), axis=1)
+    of_rows, labels = label_sets.pairs(pool.labels)
+    pairs = np.unique(np.stack([labels, pool.text_numbers[of_rows]]), axis=1)
     counts = np.bincount(pairs[0], minlength=len(rows.label_names))
     return {
         name: int(count)
@@ -49,7 +51,7 @@ def _copies(rows: Rows) -> Iterator[Copies]:
         yield Copies(
             kind="exact" if is_exact else "normalized",
             splits=tuple(rows.split_names[number] for number in splits),
-            labels=tuple(rows.label_names[n] for n in np.unique(pool.labels[group])),
+            labels=tuple(rows.class_names[n] for n in np.unique(rows.classes[group])),
             num_rows=len(group),
             rows=tuple(rows.facts(int(row)) for row in _shown(rows, group)),
         )
@@ -57,7 +59,7 @@ def _copies(rows: Rows) -> Iterator[Copies]:
 
 def _shown(rows: Rows, group: np.ndarray) -> np.ndarray:
     """Some rows, among them one of each split and of each label."""
-    kinds = np.stack([rows.split_numbers[group], rows.pool.labels[group]])
+    kinds = np.stack([rows.split_numbers[group], rows.classes[group]])
     firsts = np.unique(kinds, axis=1, return_index=True)[1]
     order = np.concatenate([firsts, np.setdiff1d(np.arange(len(group)), firsts)])
     return np.sort(group[order[:MAX_ROWS]])

@@ -30,7 +30,7 @@ def near_pairs(
     )
     listed = itertools.islice(_pairs(rows, groups, found, order), MAX_LISTED)
     by_split = [groups.counts(rows.split_numbers, pair) for pair in found.pairs]
-    by_label = [groups.counts(rows.pool.labels, pair) for pair in found.pairs]
+    by_label = [groups.counts(rows.classes, pair) for pair in found.pairs]
     totals = [int(one.sum() * other.sum()) for one, other in by_split]
     facts = NearDuplicatesFacts(
         similarity=similarity,

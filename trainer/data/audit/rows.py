@@ -10,6 +10,7 @@ from typing import Mapping
 
 import numpy as np
 
+from trainer.data import label_sets
 from trainer.data.audit.findings import RowFacts
 from trainer.data.splits import Pool, Split
 
@@ -23,6 +24,8 @@ class Rows:
       label_names: the classes in order.
 
     Attributes:
+      classes: int [n], each row's label, or set of labels, among the `class_names`.
+      class_names: of these.
       split_numbers: int64 [n], positions in `split_names`.
       split_names: of the splits, in their order.
     """
@@ -31,6 +34,7 @@ class Rows:
         self, pool: Pool, splits: Mapping[str, Split], label_names: tuple[str, ...]
     ) -> None:
         self.pool, self.label_names = pool, label_names
+        self.classes, self.class_names = label_sets.classes_of(pool.labels, label_names)
         self.split_names = tuple(splits)
         self.split_numbers = np.zeros(len(pool), np.int64)
         for number, split in enumerate(splits.values()):
@@ -42,7 +46,7 @@ class Rows:
         return RowFacts(
             file=file,
             line=line,
-            label=self.label_names[self.pool.labels[row]],
+            label=self.class_names[self.classes[row]],
             split=self.split_names[self.split_numbers[row]],
         )
 

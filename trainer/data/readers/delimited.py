@@ -179,11 +179,11 @@ class _Values:
         # Of several, the last is likeliest to be the long one.
         self._text = columns.index(texts[-1])
         self._has_labels = request.label_field is not None
+        labels = request.label_fields_in(columns)
         self._values: Mapping[int, set[str]] = {
             position: set()
             for position, name in enumerate(columns)
-            if (name == request.label_field)
-            or (name not in texts and not self._has_labels)
+            if (name in labels) or (name not in texts and not self._has_labels)
         }
 
     def learn(self, fields: Sequence[str]) -> None:

@@ -4,6 +4,7 @@
 
 A file whose first line begins so is one, whatever its ending. The prefix is no part
 of the label. As to fastText, each word with the prefix is a label, wherever it stands.
+Where a text may have several labels, all of them stand before it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def read(
         try:
             if line.bad_value:
                 raise line.bad_value
-            fields = _text_and_label(line.text)
+            several = request.has_several_labels
+            fields = (_text_and_labels if several else _text_and_label)(line.text)
         except BadValue as bad_value:
             yield bad_value.at(request.file, line=line.number)
         else:
@@ -54,8 +56,23 @@ def _text_and_label(line: str) -> tuple[str, str]:
     if len(labels) != 1 or words[0] != labels[0] or labels[0] == PREFIX:
         raise BadValue(
             rule=f"expected one label, {PREFIX}NAME, before the text; several labels a "
-            "text are not supported",
+            "text need --task=multi_label",
             received=" ".join(labels[:5]) or "none",
             mend="write one label a line, or remove the line",
         )
     return line.strip().removeprefix(labels[0]).strip(), labels[0].removeprefix(PREFIX)
+
+
+def _text_and_labels(line: str) -> tuple[str, list[str]]:
+    """The text and the labels of a line, of which there may be none."""
+    rest, labels = line.strip(), []
+    while rest.startswith(PREFIX):
+        word, _, rest = rest.partition(" ")
+        labels.append(word.removeprefix(PREFIX))
+    if "" in labels or any(word.startswith(PREFIX) for word in rest.split()):
+        raise BadValue(
+            rule=f"expected labels, {PREFIX}NAME each, before the text",
+            received=line.strip()[:60],
+            mend="write them before the text, or remove the line",
+        )
+    return rest, labels

@@ -75,6 +75,7 @@ def read_rows(
     *,
     text_field: str,
     label_field: str | None,
+    has_several_labels: bool = False,
     file_format: str = "auto",
     allow_empty_text: bool = False,
     where: Mapping[str, str] | None = None,
@@ -90,9 +91,8 @@ def read_rows(
     Args:
       path: the file, or a binary stream (not closed here).
       text_field: name of the column with the text (not used for text lines).
-      label_field: name of the column with the label. None: labels are not read.
-      file_format: csv, tsv, jsonl, parquet or text (one text a line); "auto" goes
-        by the file's ending.
+      label_field, has_several_labels: as of `Request`. None: labels are not read.
+      file_format: csv, tsv, jsonl, parquet, text; "auto" goes by the file's ending.
       allow_empty_text: hand out empty and white-space-only texts as rows.
       where: column → value; only rows that have these values are read.
       keep: names of further columns, for `Row.kept`.
@@ -116,6 +116,7 @@ def read_rows(
             opening.file,
             text_field=text_field,
             label_field=label_field,
+            has_several_labels=has_several_labels,
             where=where or {},
             kept_fields=keep,
             column_names=column_names,
@@ -207,7 +208,7 @@ def _row_of(
         return bad_value.at(request.file, line=line)
     return make_row(
         text,
-        None if request.label_field is None else values[request.label_field],
+        request.label_of(values),
         file=request.file,
         line=line,
         has_label=request.label_field is not None,

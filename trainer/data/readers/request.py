@@ -48,6 +48,8 @@ class Request:
       file: its name, for messages.
       text_field: name of the column with the text; or several, separated by commas.
       label_field: name of the column with the label. None: labels are not read.
+      has_several_labels: whether a text may have several labels: then label_field may be
+        several names, separated by commas, of a column a label.
       where: column → value; rows with other values are not wanted.
       kept_fields: names of further columns, whose values a row keeps as they are.
       column_names: of a table without a header, in order; empty: it has one.
@@ -61,6 +63,7 @@ class Request:
     _: dataclasses.KW_ONLY
     text_field: str
     label_field: str | None
+    has_several_labels: bool = False
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kept_fields: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
@@ -74,11 +77,25 @@ class Request:
             return (self.text_field,)
         return tuple(name.strip() for name in self.text_field.split(","))
 
+    def label_fields_in(self, columns: Container[str]) -> tuple[str, ...]:
+        """The names of the columns of the labels: a column of the whole name wins."""
+        if self.label_field is None:
+            return ()
+        if not self.has_several_labels or self.label_field in columns:
+            return (self.label_field,)
+        return tuple(name.strip() for name in self.label_field.split(","))
+
     def fields_in(self, columns: Container[str]) -> list[str]:
         """Every field to read of a table or record that has these columns, once."""
-        texts = self.text_fields_in(columns)
-        label = [] if self.label_field is None else [self.label_field]
-        return list(dict.fromkeys([*texts, *label, *self.where, *self.kept_fields]))
+        texts, labels = self.text_fields_in(columns), self.label_fields_in(columns)
+        return list(dict.fromkeys([*texts, *labels, *self.where, *self.kept_fields]))
+
+    def label_of(self, values: Mapping[str, object]) -> object:
+        """The label of a row as it was read; of several columns, the value of each."""
+        names = self.label_fields_in(values)
+        if len(names) == 1:
+            return values[names[0]]
+        return {name: values[name] for name in names} if names else None
 
     def text_of(self, values: Mapping[str, object]) -> object:
         """The text of a row: of several, those that are there and not blank, joined.
@@ -111,7 +128,7 @@ class Request:
         """What to do where a field is not there: the flag that names it, if any."""
         if field in self.text_fields_in((field,)):
             return "name the column with --text_field"
-        if field == self.label_field:
+        if field in self.label_fields_in((field,)):
             return "name the column with --label_field"
         if field in self.kept_fields:
             return (

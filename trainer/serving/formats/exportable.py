@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import keras
 import numpy as np
 
-from trainer.config import DataConfig
+from trainer.config import DataConfig, TaskName
 from trainer.data.tokens import TextEncoder
 from trainer.drift.reference import TrainingTexts
 from trainer.modeling import ensemble
@@ -19,7 +19,8 @@ from trainer.tasks.task import Decision
 
 
 class Answers(NamedTuple):
-    """probabilities: float [batch, classes]. labels: int [batch], positions."""
+    """probabilities: float [batch, classes]. labels: int [batch], positions; or, where a
+    text may have several, bool [batch, classes]."""
 
     probabilities: np.ndarray
     labels: np.ndarray
@@ -44,6 +45,7 @@ class Exportable:
       bucket_lengths: padded lengths in tokens, ascending.
       decision: how a label follows from logits.
       data: how texts are cut.
+      task: what a text has, one label or several.
       seen_texts: uint64 [n], what stands for the texts that it was trained or chosen on
         (`serving/seen_texts.py`).
       adapter: what LoRA learned, which is in the classifier too; None but for the
@@ -60,12 +62,19 @@ class Exportable:
     bucket_lengths: tuple[int, ...]
     decision: Decision
     data: DataConfig
+    task: TaskName = "single_label"
     seen_texts: np.ndarray = dataclasses.field(
         default_factory=lambda: np.empty(0, np.uint64)
     )
     adapter: Adapter | None = None
     training: TrainingTexts | None = None
     explains: bool = False
+
+    def answers(self, outputs: Mapping[str, Any]) -> Answers:
+        """What a signature said. outputs: tensors by name."""
+        values = {name: output.numpy() for name, output in outputs.items()}
+        labels = self.decision.labels_told(values, label_names=self.label_names)
+        return Answers(values["probabilities"], labels)
 
     def make_classifier(self, policy: str) -> keras.Model:
         """The only classifier, for a format that holds one.

@@ -25,7 +25,7 @@ import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 from trainer.messages import message
-from trainer.config import Truncation
+from trainer.config import TaskName, Truncation
 from trainer.data.tokens import TextEncoder
 from trainer.modeling.classifier import MeanPooledBertTextClassifier, build_classifier
 from trainer.modeling.forward import Forward
@@ -50,6 +50,7 @@ def write(
     temperature: float,
     window_length: int,
     truncation: Truncation,
+    task: TaskName = "single_label",
 ) -> None:
     """Writes config.json, model.safetensors and the tokenizer's files.
 
@@ -57,8 +58,9 @@ def write(
       folder: is there, and holds nothing by these names.
       classifier: a KerasHub BertTextClassifier, in float32.
       preset: what it was made of: vocabulary, dropout.
-      temperature: what the logits are divided by before softmax.
+      temperature: what the logits are divided by before they become probabilities.
       window_length: longest input in tokens, [CLS] and [SEP] included.
+      task: says whether transformers makes probabilities by softmax or by sigmoids.
 
     Raises:
       ValueError: the classifier's head is not Hugging Face's.
@@ -74,7 +76,10 @@ def write(
     tokenizer_files.write(
         folder, preset, window_length=window_length, truncation=truncation
     )
-    config = _config(classifier.backbone, preset, label_names)
+    config = {
+        **_config(classifier.backbone, preset, label_names),
+        "problem_type": f"{task}_classification",
+    }
     tokenizer_files.write_json(folder / "config.json", config)
     save_file(
         _tensors(classifier, temperature),
@@ -112,7 +117,6 @@ def _config(
         "classifier_dropout": source.get("classifier_dropout"),
         "initializer_range": 0.02,
         "pad_token_id": preset.vocabulary.index("[PAD]"),
-        "problem_type": "single_label_classification",
         "id2label": dict(enumerate(label_names)),
         "label2id": {name: index for index, name in enumerate(label_names)},
     }
@@ -188,6 +192,7 @@ def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
         temperature=exportable.decision.temperature,
         window_length=exportable.data.max_length,
         truncation=exportable.data.truncation,
+        task=exportable.task,
     )
 
 

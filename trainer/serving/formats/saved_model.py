@@ -47,12 +47,10 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     """A function that asks what `write` wrote, through the default signature."""
     with storage.literal(folder) as place:
         loaded = tf.saved_model.load(str(place))
-    position_of = {name.encode(): i for i, name in enumerate(exportable.label_names)}
 
     def classify(texts: Sequence[str]) -> Answers:
-        outputs = loaded.signatures["serving_default"](text=tf.constant(list(texts)))
-        labels = [position_of[label] for label in outputs["label"].numpy()]
-        return Answers(outputs["probabilities"].numpy(), np.array(labels))
+        ask = loaded.signatures["serving_default"]
+        return exportable.answers(ask(text=tf.constant(list(texts))))
 
     return classify
 

@@ -15,7 +15,6 @@ import functools
 import pathlib
 from typing import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from trainer import storage
@@ -53,7 +52,6 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     """A function that asks what `write_format` wrote, with the ids of one window."""
     with storage.literal(folder) as place:
         loaded = tf.saved_model.load(str(place))
-    position_of = {name.encode(): i for i, name in enumerate(exportable.label_names)}
     preset, data = exportable.preset, exportable.data
     encoder = TextEncoder(
         preset.vocabulary,
@@ -71,7 +69,6 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
             padding_mask=tf.sequence_mask(rows.row_lengths(), dtype=tf.int32),
             segment_ids=tf.zeros_like(token_ids),
         )
-        labels = [position_of[label] for label in outputs["label"].numpy()]
-        return Answers(outputs["probabilities"].numpy(), np.array(labels))
+        return exportable.answers(outputs)
 
     return classify

@@ -1,0 +1,23 @@
+"""The tasks by the names that --task gives them.
+
+task = choice.of("multi_label")
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Mapping
+
+from trainer.config import TaskName
+from trainer.tasks.multi_label import MultiLabel
+from trainer.tasks.single_label import SingleLabel
+from trainer.tasks.task import Task
+
+TASKS: Mapping[TaskName, Callable[[], Task]] = {
+    "single_label": SingleLabel,
+    "multi_label": MultiLabel,
+}
+
+
+def of(name: TaskName) -> Task:
+    """The task of this name."""
+    return TASKS[name]()
