@@ -96,7 +96,13 @@ def test_it_is_read_back() -> None:
         (
             ["--study=folds", "--num_folds=5", "--export_folds=ensemble"]
             + ["--max_slice_gap=0.1"],
-            "--max_slice_gap is for a single model",
+            "--max_slice_gap needs texts that are held out from the model",
+            [],
+        ),
+        (
+            ["--study=folds", "--num_folds=5", "--export_folds=final"]
+            + ["--max_flips=0.1", "--counterfactuals=gender"],
+            "--max_flips needs texts that are held out from the model",
             [],
         ),
         (["--study=folds"], "needs --num_folds", ["--study=folds --num_folds=5"]),

@@ -219,10 +219,11 @@ class StudyConfig(ExperimentConfig):
                     mend="give --num_folds=5",
                 )
             )
+        if self.export_folds != "none":
+            self._check_gates_of_folds()
         if self.export_folds == "ensemble":
             self._check_formats_of_ensemble()
             self._check_weights_of_ensemble()
-            self._check_gates_of_ensemble()
         if self.study == "seeds" and len(self.seeds) < 2:
             raise ValueError(
                 message(
@@ -259,17 +260,17 @@ class StudyConfig(ExperimentConfig):
                 )
             )
 
-    def _check_gates_of_ensemble(self) -> None:
-        """Its groups are not measured: each held-out text was trained on by most of it."""
+    def _check_gates_of_folds(self) -> None:
+        """Of what is exported no text is held out, to measure groups by."""
         for name in ("max_slice_gap", "max_flips"):
             value = getattr(self.serving, name)
             if value:
                 raise ValueError(
                     message(
-                        f"--{name} is for a single model, and --export_folds=ensemble "
-                        "makes one of several, which no text is held out from",
+                        f"--{name} needs texts that are held out from the model, and "
+                        f"--export_folds={self.export_folds} trains on all of them",
                         received=f"{name}={value}",
-                        mend="leave it out, or give --export_folds=final",
+                        mend="leave it out: the runs of the folds report their groups",
                     )
                 )
 

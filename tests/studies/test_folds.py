@@ -23,7 +23,7 @@ from tests import processes, tiny
 from tests.serving import tiny_export
 from tests.studies.tiny_runs import make_study, results, start
 from tests.test_experiment import assert_equal_weights
-from trainer.config import DataConfig, ExperimentConfig, ModelConfig
+from trainer.config import DataConfig, ExperimentConfig, GroupsConfig, ModelConfig
 from trainer.modeling import weights
 from trainer.modeling.classifier import build_classifier, model_inputs
 from trainer.modeling.presets import load_preset
@@ -48,6 +48,8 @@ def make_folds(folder: pathlib.Path, preset: str, **changes: Any) -> StudyConfig
             "validation_one_in": 4,
         },
         training={"num_train_epochs": 2},
+        # Of what the folds' runs hold out; the final run has no such texts.
+        groups=GroupsConfig(slice_fields=("label",)),
         **{"export_folds": "final"} | changes,
     )
 
@@ -141,6 +143,9 @@ def test_the_final_run_learns_from_all_texts_and_decides_as_fitted_out_of_fold(
     assert given["split"] == "given"
     for name in ("temperature", "abstain_below", "thresholds"):
         assert given[name] == pytest.approx(fitted[name], rel=1e-5)
+    assert report["groups"] is None
+    (by_label,) = report_of(undisturbed, 0)["groups"]["slices"]
+    assert [each["name"] for each in by_label["groups"]] == ["bad", "good"]
     assert study["final"]["num_train_examples"] == NUM_TEXTS
     assert len(study["runs"]) == NUM_FOLDS
 

@@ -97,6 +97,9 @@ def _on_all_texts(
         "eval_every_steps": 0,
         "decision_metric": "none",
         "abstain_accuracy": 0.0,
+        # The folds' runs have measured them, on texts that were held out.
+        "slice_fields": (),
+        "counterfactuals": (),
         "given_decision": tuple(f"{value:.{_DIGITS}g}" for value in numbers),
         # It was asked for, whatever is of the folds' own models.
         "export": True,
