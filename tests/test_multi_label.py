@@ -164,6 +164,21 @@ def test_predict_writes_lists(
     assert float(table[0]["probability_good"]) == rows[0]["probabilities"][1]
 
 
+def test_a_drift_report_is_refused_by_name(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    _, result = finished
+    (tmp_path / "texts.txt").write_text("good\n")
+    config = PredictConfig(
+        saved_model=str(result.saved_model),
+        input=str(tmp_path / "texts.txt"),
+        output=str(tmp_path / "out.jsonl"),
+        drift_report=str(tmp_path / "drift.html"),
+    )
+    with pytest.raises(ValueError, match="one label a text.*--task=multi_label"):
+        predict.main(config)
+
+
 def test_compare_and_the_champion_go_by_whole_texts(
     finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
 ) -> None:

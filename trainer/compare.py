@@ -21,7 +21,7 @@ from trainer import exit_codes, flags, storage
 from trainer.champion import comparing, pages
 from trainer.config import CompareConfig
 from trainer.data import unlabelled
-from trainer.drift import page, reference, report
+from trainer.drift import page, report
 from trainer.serving import canary, promotion, versions
 
 # As `trainer.predict --num_drift_texts` has it by default.
@@ -62,7 +62,7 @@ def _drift(config: CompareConfig) -> None:
       SystemExit: they have drifted, and --fail_on_drift.
     """
     folder = versions.find(config.champion, flag="champion")
-    reference.read(folder)
+    report.reference_of(folder)
     read = unlabelled.read_files(config.drift, config.data, flag="drift")
     facts = report.report(
         folder,

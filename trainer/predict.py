@@ -21,7 +21,7 @@ import sys
 
 from trainer import exit_codes, flags, storage
 from trainer.config import PredictConfig
-from trainer.drift import page, reference, report
+from trainer.drift import page, report
 from trainer.messages import message
 from trainer.serving import predictor, questions, versions
 
@@ -62,7 +62,7 @@ def _predict_and_report(config: PredictConfig) -> None:
         storage.check_writable(storage.path(place), is_file=True)
     # Before hours of predictions.
     folder = versions.find(config.saved_model)
-    reference.read(folder)
+    report.reference_of(folder)
     drawn = report.Draw(config.num_drift_texts)
     predictor.predict_file(config, on_text=drawn.add)
     facts = report.report(

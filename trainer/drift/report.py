@@ -135,7 +135,7 @@ def report(
     Raises:
       ValueError: the model has no reference, or refuses a text.
     """
-    reference = references.read(folder)
+    reference = reference_of(folder)
     labels = _labels(folder, reference)
     if not drawn.texts:
         raise ValueError(
@@ -198,6 +198,27 @@ def in_words(measure: Measure) -> str:
         f"{measure.title} differ by {measure.size:.1%} (by chance"
         f" {measure.chance_size:.1%}), {p_value}"
     )
+
+
+def reference_of(folder: Path) -> Reference:
+    """What a version keeps of its training texts.
+
+    Raises:
+      ValueError: it keeps none; or it gives texts any number of labels, which is no
+        table of labels and answers.
+    """
+    has_manifest = (folder / manifest.FILE_NAME).is_file()
+    facts = manifest.read(folder) if has_manifest else {}
+    task = facts.get("task", "single_label")
+    if task != "single_label":
+        raise ValueError(
+            message(
+                "a drift report is of models that give one label a text",
+                received=f"{folder}, of --task={task}",
+                mend="leave --drift_report (or --drift) out",
+            )
+        )
+    return references.read(folder)
 
 
 def _labels(folder: Path, reference: Reference) -> tuple[str, ...]:
