@@ -202,6 +202,8 @@ SEVERAL: dict[str, Any] = INSTEAD | dict(
     corrections="",
     out_of_fold="",
     audit_model="none",
+    counterfactuals=(),
+    max_flips=0.0,
 )
 _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
 _NOT_PRETRAINED |= {"task", "label_separator"}

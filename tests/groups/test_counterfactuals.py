@@ -8,12 +8,12 @@ from typing import Sequence
 import numpy as np
 import pytest
 
+from trainer.evaluation.intervals import mean_interval
 from trainer.groups import lexicon
 from trainer.groups.counterfactuals import (
     Asked,
     changes_of,
     directions,
-    mean_interval,
     of_kind,
 )
 from trainer.groups.swaps import approximate, swapped

@@ -144,16 +144,7 @@ def compare(config: CompareConfig) -> Compared:
         margin=config.promote_margin,
         is_same=_is_same(answered, champion, challenger),
         num_left_out=int((~is_fresh).sum()),
-        slices={
-            "label": [
-                label_sets.name_of(each, data.label_names) for each in fresh.labels
-            ],
-            "words": word_slices(texts),
-            **{
-                name: columns.values_of(name, config.data, fresh.places)
-                for name in config.slice_fields
-            },
-        },
+        slices=_slices(config, fresh, texts),
         min_slice=config.min_slice,
     )
     latencies = models.latencies_ms(sides, texts)
@@ -239,6 +230,21 @@ def unseen(digests: np.ndarray, compared: Sequence[Model]) -> np.ndarray:
         if model.seen is not None:
             is_fresh &= ~seen_texts.is_seen(model.seen, digests)
     return is_fresh
+
+
+def _slices(
+    config: CompareConfig, fresh: TextDataset, texts: Sequence[str]
+) -> dict[str, Sequence[str]]:
+    """By name, the value of each text."""
+    names = fresh.label_names
+    return {
+        "label": [label_sets.name_of(each, names) for each in fresh.labels],
+        "words": word_slices(texts),
+        **{
+            name: columns.values_of(name, config.data, fresh.places)
+            for name in config.slice_fields
+        },
+    }
 
 
 def _drawn(

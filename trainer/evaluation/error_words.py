@@ -18,7 +18,6 @@ import re
 from typing import Any, Iterable, Iterator
 
 import numpy as np
-import scipy.stats
 
 from trainer.evaluation.comparisons import holm
 from trainer.evaluation.intervals import wilson_interval
@@ -114,6 +113,9 @@ class _Tables:
 
     def _of_labels(self) -> Iterator[np.ndarray]:
         """How likely 0, 1, ... errors with the word are, label by label."""
+        # Heavy, and the report's alone.
+        import scipy.stats
+
         for count, errors, num in zip(self._counts, self._errors, self._with_word):
             if num:
                 yield scipy.stats.hypergeom.pmf(np.arange(num + 1), count, errors, num)

@@ -37,6 +37,21 @@ def _wilson(value: float, count: float, *, quantile: float) -> tuple[float, floa
     return max(0.0, min(middle - reach, value)), min(1.0, max(middle + reach, value))
 
 
+def mean_interval(
+    values: Sequence[float],
+) -> tuple[float | None, tuple[float, float] | None]:
+    """The mean and its 95% interval (Student 1908); None of none, and of fewer than two."""
+    count = len(values)
+    if not count:
+        return None, None
+    mean = float(np.mean(values))
+    if count < 2:
+        return mean, None
+    quantile = float(scipy.special.stdtrit(count - 1, 0.975))
+    reach = quantile * float(np.std(values, ddof=1)) / math.sqrt(count)
+    return mean, (mean - reach, mean + reach)
+
+
 class Area(NamedTuple):
     """A mean of areas under ROC curves, each of one class against the rest.
 

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from typing import Callable, Literal, Mapping, Sequence
 
 import numpy as np
-import scipy.special
 
-from trainer.evaluation.intervals import wilson_interval
+from trainer.evaluation.intervals import mean_interval, wilson_interval
 from trainer.evaluation.schema import (
     Changes,
     Counterfactual,
     Direction,
-    Interval,
     SignedGap,
     TemplateFacts,
     TemplateGroup,
@@ -178,19 +175,6 @@ def directions(
             )
         )
     return tuple(found)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float | None, Interval | None]:
-    """The mean and its 95% interval (Student 1908); None of none, and of fewer than two."""
-    count = len(values)
-    if not count:
-        return None, None
-    mean = float(np.mean(values))
-    if count < 2:
-        return mean, None
-    quantile = float(scipy.special.stdtrit(count - 1, 0.975))
-    reach = quantile * float(np.std(values, ddof=1)) / math.sqrt(count)
-    return mean, (mean - reach, mean + reach)
 
 
 def _draw(asked: Asked, kind: Kind) -> tuple[int, list[_Swapped]]:

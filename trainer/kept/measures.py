@@ -15,9 +15,9 @@ import math
 from typing import Literal, Sequence
 
 import numpy as np
-from scipy import stats
 
 from trainer.evaluation import comparisons
+from trainer.evaluation.intervals import mean_interval
 from trainer.evaluation.schema import (
     GeneralTexts,
     Kept,
@@ -120,9 +120,9 @@ def masked_words_kept(
     """
     is_there = ~np.isnan(before)
     lost = (after - before)[is_there]
-    # Student's, of the mean of paired differences.
-    reach = stats.t.ppf(0.975, len(lost) - 1) * stats.sem(lost)
-    mean = float(lost.mean())
+    mean, interval = mean_interval(lost.tolist())
+    # There are twenty texts at least.
+    assert mean is not None and interval is not None
     first, second = (float(lost[half].mean()) for half in halves(len(lost), seed))
     return MaskedWordsKept(
         head=head,
@@ -131,7 +131,7 @@ def masked_words_kept(
         before=float(before[is_there].mean()),
         after=float(after[is_there].mean()),
         difference=mean,
-        interval_95=(mean - reach, mean + reach),
+        interval_95=interval,
         difference_of_halves=(first, second),
         realigned=float(realigned[is_there].mean()),
     )

@@ -13,6 +13,8 @@ import pathlib
 import re
 from typing import Any, Mapping
 
+import jinja2
+
 from trainer import templates, wording
 from trainer.evaluation import doubts, worth
 from trainer.serving import hub_metadata
@@ -91,6 +93,19 @@ def render(facts: Mapping[str, Any]) -> str:
     Raises:
       jinja2.UndefinedError: a key is missing.
     """
+    template = _template()
+    known = {**_ABSENT, **facts}
+    if known["worth"]:
+        # It says the same.
+        told = doubts.NO_BETTER_THAN_COMMONEST
+        known["doubts"] = [each for each in known["doubts"] if each["kind"] != told]
+    body = template.render(
+        known, model_name=MODEL_NAME, hyperparameters=_hyperparameters(known)
+    )
+    return hub_metadata.head(facts) + "\n" + body
+
+
+def _template() -> jinja2.Template:
     environment = templates.environment(
         pathlib.Path(__file__).parent,
         # Not HTML: the filters `text` and `code` escape for Markdown.
@@ -105,16 +120,7 @@ def render(facts: Mapping[str, Any]) -> str:
         points=worth.points,
         signed_points=worth.signed_points,
     )
-    template = environment.get_template("model_card.md.jinja")
-    known = {**_ABSENT, **facts}
-    if known["worth"]:
-        # It says the same.
-        told = doubts.NO_BETTER_THAN_COMMONEST
-        known["doubts"] = [each for each in known["doubts"] if each["kind"] != told]
-    body = template.render(
-        known, model_name=MODEL_NAME, hyperparameters=_hyperparameters(known)
-    )
-    return hub_metadata.head(facts) + "\n" + body
+    return environment.get_template("model_card.md.jinja")
 
 
 def _hyperparameters(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

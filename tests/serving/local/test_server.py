@@ -754,6 +754,7 @@ def test_a_trickle_is_given_up() -> None:
 def test_one_who_does_not_read_is_given_up(lines: queue.Queue[str]) -> None:
     class Long:
         name, version = "tiny", 3
+        signatures: Any = {}
 
         def inputs(self, _: str) -> Any:
             return {"text": np.dtype(object)}
@@ -781,6 +782,7 @@ def test_a_slow_answer_is_not_given_up(model: Model) -> None:
 
     class Slow:
         name, version = model.name, model.version
+        signatures = model.signatures
         inputs = model.inputs
 
         def predict(self, *arguments: Any) -> Any:
@@ -841,6 +843,7 @@ def test_a_client_that_hangs_up_while_it_waits(
 
     class Slow:
         name, version = model.name, model.version
+        signatures = model.signatures
         inputs = model.inputs
 
         def predict(self, *arguments: Any) -> Any:
@@ -868,6 +871,7 @@ class NeverCalled:
     """A model that no request may reach."""
 
     name, version = "tiny", 3
+    signatures: Any = {}
 
 
 @pytest.mark.parametrize(
@@ -910,6 +914,7 @@ def test_status_while_the_model_is_busy(url: str, model: Model) -> None:
 
     class Slow:
         name, version = model.name, model.version
+        signatures = model.signatures
         inputs, status = model.inputs, model.status
 
         def predict(self, *arguments: Any) -> Any:
