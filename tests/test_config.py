@@ -1,4 +1,4 @@
-"""Tests of trainer/config.py."""
+"""Tests of trainer/config/."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     meaning("dropout", 0.1)                 # "", it says so itself
     flag_lines(asdict(config), all_of_them=False)   # ["--model_dir=runs/a", ...]
 
-What a sentinel stands for is said once, in the help of its setting in `config.py`:
+What a sentinel stands for is said once, in the help of its setting in `config/`:
 "-1: the preset's own." What it came to in a run, `stages/resolve.py` says.
 """
 
