@@ -1,16 +1,14 @@
 """What is looked at before and beside training: the data, the simplest models."""
 
 from __future__ import annotations
+
 import dataclasses
 from typing import Literal
+
 from trainer.config.fields import NO_TERMS, OWN_TERMS, require, require_choices, setting
 
 Audit = Literal["off", "report", "strict"]
-
-
 AuditModel = Literal["auto", "none", "tfidf"]
-
-
 _GROUP_TERMS_HELP = (
     "Words by which a text is said to mention a group: `own`, a short English list of "
     "gender, religion, nationality and orientation, and first names; `none`; or "

@@ -1,8 +1,12 @@
 """What the other commands are told: predict, serve, audit, compare."""
 
 from __future__ import annotations
+
 import dataclasses
 from typing import Literal
+
+from trainer.config.checks import ChecksConfig
+from trainer.config.data import DataConfig
 from trainer.config.fields import (
     COLUMN_NAMES_HELP,
     ENCODING_HELP,
@@ -23,24 +27,14 @@ from trainer.config.fields import (
     require_names,
     setting,
 )
-from trainer.config.data import DataConfig
-from trainer.config.checks import ChecksConfig
 
 BadInputRows = Literal["error", "null"]
-
-
 InputFormat = Literal[
     "auto", "text", "csv", "tsv", "jsonl", "parquet", "tfrecord", "fasttext"
 ]
-
-
 # What a model server answers with when no signature is named.
 DEFAULT_SIGNATURE = "serving_default"
-
-
 _GPU_MEMORY_MIB = 4096
-
-
 _GPU_MEMORY_MIB_HELP = (
     "How much of each GPU's memory to take, in MiB, so that a training or a server on "
     "the same GPU has the rest. 0: as much as is needed, when it is needed."

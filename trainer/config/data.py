@@ -1,9 +1,11 @@
 """Where the labelled texts come from, and how they are split and read."""
 
 from __future__ import annotations
+
 import dataclasses
 import math
 from typing import Literal
+
 from trainer.config.fields import (
     COLUMN_NAMES_HELP,
     ENCODING_HELP,
@@ -19,24 +21,12 @@ from trainer.config.fields import (
 )
 
 TaskName = Literal["single_label", "multi_label"]
-
-
 Truncation = Literal["head", "tail", "head_tail"]
-
-
 LongText = Literal["truncate", "windows"]
-
-
 BadRows = Literal["error", "skip"]
-
-
 SplitNearDuplicates = Literal["alone", "together"]
-
-
 # Of runs of five words: about one word in 28 is another.
 DEFAULT_SIMILARITY = 0.7
-
-
 # Of the training rows, those that --replay_dataset gives.
 DEFAULT_REPLAY_FRACTION = 0.3
 

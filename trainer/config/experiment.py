@@ -1,10 +1,14 @@
 """A run, whole: its sections, the checks between them, JSON."""
 
 from __future__ import annotations
+
 import dataclasses
 import json
 from typing import Any, Mapping, TypeVar
+
 from trainer import json_text
+from trainer.config.checks import ChecksConfig
+from trainer.config.data import DataConfig
 from trainer.config.fields import (
     FIRST_TOKEN_FORMATS,
     NO_TERMS,
@@ -15,22 +19,16 @@ from trainer.config.fields import (
     setting,
     settings,
 )
-from trainer.config.data import DataConfig
+from trainer.config.groups import GroupsConfig
+from trainer.config.kept import KeptConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optimizer import OptimizerConfig
-from trainer.config.training import PretrainingConfig, TrainingConfig
 from trainer.config.runtime import RuntimeConfig
 from trainer.config.serving import ServingConfig
-from trainer.config.checks import ChecksConfig
-from trainer.config.kept import KeptConfig
-from trainer.config.groups import GroupsConfig
+from trainer.config.training import PretrainingConfig, TrainingConfig
 
 _Experiment = TypeVar("_Experiment", bound="ExperimentConfig")
-
-
 TRACKERS = ("tensorboard", "mlflow")
-
-
 BASELINES = ("commonest", "tfidf", "frozen")
 
 

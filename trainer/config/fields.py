@@ -1,27 +1,23 @@
 """How a setting is declared, what holds for several of them, and what is made of all."""
 
 from __future__ import annotations
+
 import dataclasses
 import encodings.aliases
 import functools
 import typing
 from typing import Any, Callable, Literal, Mapping
+
 from trainer.messages import did_you_mean, message
 
 Escape = Literal["auto", "doubled", "backslash"]
-
-
 # The guide's own two sentences, tried before and after fine-tuning on its data.
 GUIDE_SENTENCES = (
     "The movie was absolutely wonderful, full of joy.",
     "The movie was terrible and boring.",
 )
-
-
 # Those of Hugging Face's libraries, whose classifier reads the first token of one BERT.
 FIRST_TOKEN_FORMATS = ("huggingface", "peft")
-
-
 # The one that says which words moved an answer, with --export_explain.
 EXPLAIN_SIGNATURE = "explain"
 
@@ -48,21 +44,15 @@ ENCODING_HELP = (
     "`auto`: UTF-8, or what a byte-order mark or zero bytes tell; a file that is "
     "neither is refused, with how it would read in the likely ones."
 )
-
-
 TEXT_FIELD_HELP = (
     "Name of the column, key or feature with the text. Several, as in `title,body`, are "
     "joined in this order by a blank; of these, empty ones are left out. In JSON and "
     "Parquet a name may be a path, as in `data.text`."
 )
-
-
 COLUMN_NAMES_HELP = (
     "Names of the columns of a CSV or TSV file without a header, in order, separated "
     "by commas; its first row is data then. Empty: the first row has the names."
 )
-
-
 ESCAPE_HELP = (
     "How CSV and TSV write a quote within a quoted field: `doubled` (spreadsheets, "
     "pandas) or by a `backslash` before it (MySQL, Spark). `auto`: doubled, and a file "
@@ -133,20 +123,12 @@ def require_margin(margin: float) -> None:
 
 
 MARGIN = 0.01
-
-
 MARGIN_HELP = "A loss of accuracy that would be borne, as a fraction: within it a model is not worse."
-
-
 MIN_SLICE = 50
-
-
 MIN_SLICE_HELP = (
     "Texts that a slice (a label, a length, a group) must have to hold a challenger back, "
     "and a group to be judged in the report; a smaller one can only warn, or is listed."
 )
-
-
 # The packaged lexicon, and none, in --group_terms.
 OWN_TERMS, NO_TERMS = "own", "none"
 

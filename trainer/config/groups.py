@@ -1,7 +1,9 @@
 """Groups of people and of texts, and whether the model treats them alike."""
 
 from __future__ import annotations
+
 import dataclasses
+
 from trainer.config.fields import (
     SLICE_FIELDS_MEANING,
     require,

@@ -1,7 +1,9 @@
 """What a fine-tuned encoder should keep of its general abilities."""
 
 from __future__ import annotations
+
 import dataclasses
+
 from trainer.config.fields import require, require_at_least, setting
 
 

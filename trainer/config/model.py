@@ -1,16 +1,14 @@
 """The pretrained encoder, what is added to it, and how much of it is trained."""
 
 from __future__ import annotations
+
 import dataclasses
 from typing import Literal
+
 from trainer.config.fields import require, require_at_least, require_choices, setting
 
 Pooling = Literal["first", "mean"]
-
-
 HeadStart = Literal["random", "frozen"]
-
-
 # The kernels of a layer, as modeling/layers.py names them.
 LORA_TARGETS = (
     *("query", "key", "value", "attention_output"),

@@ -1,17 +1,15 @@
 """The updates: rate, schedule, decay."""
 
 from __future__ import annotations
+
 import dataclasses
 import math
 from typing import Literal
+
 from trainer.config.fields import require, require_at_least, require_choices, setting
 
 DecayTowards = Literal["zero", "start"]
-
-
 Schedule = Literal["linear", "cosine", "constant"]
-
-
 DEFAULT_WARMUP_FRACTION = 0.1
 
 

@@ -1,23 +1,17 @@
 """Devices, precision, compilation, other workers."""
 
 from __future__ import annotations
+
 import dataclasses
 import math
 from typing import Literal
+
 from trainer.config.fields import require, require_at_least, require_choices, setting
 
 StrategyName = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
-
-
 CollectiveCommunication = Literal["auto", "ring", "nccl"]
-
-
 Precision = Literal["auto", "float32", "mixed_bfloat16"]
-
-
 JitCompile = Literal["auto", "on", "off"]
-
-
 # Saves the host most of its work, and is what it may run ahead of the device: a request
 # to end is heeded a call or two later.
 ACCELERATOR_STEPS_PER_CALL = 4

@@ -1,9 +1,11 @@
 """What is exported, and whether it takes the place of what serves."""
 
 from __future__ import annotations
+
 import dataclasses
 import math
 from typing import Literal
+
 from trainer.config.fields import (
     FIRST_TOKEN_FORMATS,
     MARGIN,
@@ -18,15 +20,9 @@ from trainer.config.fields import (
 )
 
 Promote = Literal["always", "better", "not_worse", "never"]
-
-
 DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
-
-
 # Those that hold several models as well as one.
 ENSEMBLE_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert")
-
-
 EXPORT_FORMATS = (*ENSEMBLE_FORMATS, *FIRST_TOKEN_FORMATS)
 
 

@@ -1,28 +1,20 @@
 """What is trained on, for how long: masked words first, then the labels."""
 
 from __future__ import annotations
+
 import dataclasses
 import math
 from typing import Literal, Sequence
+
 from trainer.config.fields import require, require_at_least, require_choices, setting
 
 PretrainOn = Literal["dataset", "train"]
-
-
 MaskedLMHead = Literal["auto", "checkpoint"]
-
-
 BestMetric = Literal["accuracy", "f1_macro", "mcc", "loss"]
-
-
 # What keeps an accelerator busy that only predicts.
 EVAL_EXAMPLES_PER_ACCELERATOR = 128
-
-
 # Enough for a curve, and a line every few minutes of a run of hours.
 LOG_LINES_PER_RUN = 50
-
-
 MOST_LOGGING_STEPS = 100
 
 
