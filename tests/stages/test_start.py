@@ -360,23 +360,28 @@ def test_killed_and_continued_without_its_source_equals_undisturbed(
 
 
 @pytest.mark.slow
-def test_two_replicas_begin_and_replay_as_one(
+def test_two_workers_begin_and_replay_as_one(
     source: Source, tmp_path: pathlib.Path
 ) -> None:
-    found = {}
-    for name, runtime in (
-        ("one", {"strategy": "one_device"}),
-        ("two", {"strategy": "mirrored", "num_virtual_devices": 2}),
-    ):
-        config = config_of_update(source, tmp_path / name)
-        for section, values in (
-            ("runtime", runtime),
-            ("model", {"dropout": 0.0}),
-            ("serving", {"export": False}),
-        ):
-            config = processes.replaced(config, section, **values)
-        report = experiment.run(config).report
-        found[name] = weights_of(pathlib.Path(config.model_dir)), report
-    (one, of_one), (two, of_two) = found["one"], found["two"]
+    one, two = (
+        processes.replaced(
+            processes.replaced(
+                processes.replaced(
+                    config_of_update(source, tmp_path / name), "model", dropout=0.0
+                ),
+                "runtime",
+                strategy=strategy,
+            ),
+            "serving",
+            export=False,
+        )
+        for name, strategy in (("one", "one_device"), ("two", "multi_worker"))
+    )
+    of_one = experiment.run(one).report
+    processes.finish(processes.start_workers([two, two]))
+    of_two = json.loads((pathlib.Path(two.model_dir) / "report.json").read_text())
+    of_one = json.loads(json.dumps(of_one))
     assert of_one["start"] == of_two["start"] and of_one["data"] == of_two["data"]
-    assert max(np.abs(one[name] - two[name]).max() for name in one) < 2e-4
+    weights = [weights_of(pathlib.Path(each.model_dir)) for each in (one, two)]
+    difference = max(np.abs(weights[0][n] - weights[1][n]).max() for n in weights[0])
+    assert difference < 2e-4
