@@ -162,7 +162,7 @@ def _several(joined: Sequence[str], labels: Labels) -> str:
     if len(single) > 1 and len(labels) <= _MAX_NAMES_IN_FLAG:
         mend += f", or leave these rows out with {names_flag(single)} --bad_rows=skip"
     return message(
-        f"expected one label a text: {SEVERAL_LABELS}",
+        f"expected one label, not several that are joined: {SEVERAL_LABELS}",
         received=_some(joined, labels),
         mend=mend + _or_keep(labels),
     )
