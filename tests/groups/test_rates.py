@@ -138,3 +138,22 @@ def test_of_many_classes_each_has_rates_and_the_rarest_are_left_out() -> None:
     # Even numbers are in the first group alone.
     rates = {(each.measure, each.label): each for each in found.groups[1].rates}
     assert rates["tpr", "a"].value is None and rates["tpr", "b"].value == 1
+
+
+def test_of_several_labels_a_text_each_has_its_rates() -> None:
+    """And a text counts as right if all of its labels are."""
+    generator = np.random.default_rng(0)
+    labels = (generator.random((80, 3)) < 0.4).astype(np.float32)
+    predicted = (labels > 0) ^ (generator.random(labels.shape) < 0.2)
+    members = generator.random((80, 2)) < 0.5
+    names = ("anger", "fear", "joy")
+    found = measured(members, labels, predicted, label_names=names, positive=None)
+    for group, inside in zip(found.groups, members.T):
+        values = {(each.measure, each.label): each.value for each in group.rates}
+        is_right = (predicted == (labels > 0)).all(axis=1)
+        assert values["accuracy", None] == pytest.approx(is_right[inside].mean())
+        for index, name in enumerate(names):
+            given, has = predicted[inside, index], labels[inside, index] > 0
+            assert values["tpr", name] == pytest.approx(given[has].mean())
+            assert values["fpr", name] == pytest.approx(given[~has].mean())
+            assert values["share_chosen", name] == pytest.approx(given.mean())

@@ -13,7 +13,7 @@ from trainer import experiment
 from trainer.config import ServingConfig
 from trainer.serving import predictor
 from trainer.stages import explain
-from trainer.tasks import single_label_decision
+from trainer.tasks import multi_label_decision, single_label_decision
 
 WRONG, NEAR = "surest wrong", "nearest to the border"
 CHOICES: dict[str, tuple[list[int], list[float], int, dict[int, str]]] = {
@@ -42,6 +42,14 @@ def test_surest_errors_and_nearest_texts(
     decision = single_label_decision.plain(2)
     found = explain.choose(np.array(labels), logits, decision, count=count)
     assert found == expected and list(found) == list(expected)
+
+
+def test_of_several_labels_all_must_be_right() -> None:
+    labels = np.array([[1, 0], [1, 1], [0, 0]], np.float32)
+    # Half right and sure, right and sure, right and near.
+    logits = np.array([[5.0, 4.0], [4.0, 4.0], [-0.1, -4.0]])
+    decision = multi_label_decision.plain(2)
+    assert explain.choose(labels, logits, decision, count=2) == {0: WRONG, 2: NEAR}
 
 
 @pytest.mark.slow

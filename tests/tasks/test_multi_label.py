@@ -274,3 +274,15 @@ def test_quality_of_a_split() -> None:
     assert quality["equal_thresholds"]["f1_macro"] == pytest.approx(
         sklearn_metrics.f1_score(labels, logits >= 0, average="macro")
     )
+
+
+def test_what_is_explained_is_the_most_probable_label() -> None:
+    """By its log-odds."""
+    _, logits = draw(20)
+    decision = dataclasses.replace(plain(4), temperature=1.7)
+    constants = decision.constants()
+    chosen = decision.graph_chosen(tf.constant(logits), constants)
+    np.testing.assert_array_equal(chosen, logits.argmax(axis=1))
+    contrast = decision.graph_contrast(tf.constant(logits), constants, chosen=chosen)
+    highest = decision.probabilities(logits).max(axis=1)
+    np.testing.assert_allclose(contrast, scipy.special.logit(highest), rtol=1e-5)
