@@ -122,3 +122,16 @@ def test_the_interval_is_of_the_paired_differences() -> None:
         covered += low < 0.1 < high
         assert found.difference == pytest.approx(found.after - found.before)
     assert 0.92 < covered / 400 < 0.98
+
+
+def test_guesses_without_a_head_are_no_sentence() -> None:
+    values = np.linspace(6, 7, 40)
+    told = {}
+    heads: tuple[Any, ...] = ("checkpoint", "frequencies")
+    for head in heads:
+        found = measures.masked_words_kept(
+            values, values + 0.2, values, head=head, num_tokens=400, seed=0
+        )
+        told[head] = measures.sentence((), found, None)
+    assert "6.70 nats a word, 6.50 before (+0.20" in told["checkpoint"]
+    assert "nats" not in told["frequencies"]

@@ -181,7 +181,9 @@ def sentence(
             f" fine-tuning, {probed.after:.1%} after ({signed_points(probed.difference)}"
             f" points, {signed_points(low)} to {signed_points(high)})"
         )
-    if masked_words is not None:
+    # Without a head of its own an encoder guesses little better than frequencies do,
+    # before and after: of that the report has the numbers alone.
+    if masked_words is not None and masked_words.head == "checkpoint":
         low, high = masked_words.interval_95
         parts.append(
             f"guessing masked words of general texts costs {masked_words.after:.2f} nats a"
