@@ -164,7 +164,11 @@ class Decision(Protocol):
     def graph_chosen(
         self, logits: tf.Tensor, constants: Mapping[str, Any]
     ) -> tf.Tensor:
-        """`labels` in the graph: int64 [batch], arguments as of `graph_probabilities`."""
+        """The label that is explained, in the graph: int64 [batch].
+
+        The one that is given, or of several the most probable; arguments as of
+        `graph_probabilities`.
+        """
 
     def graph_contrast(
         self, logits: tf.Tensor, constants: Mapping[str, Any], *, chosen: tf.Tensor
