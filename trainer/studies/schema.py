@@ -1,4 +1,4 @@
-"""What study.json holds, key by key; types and rules as in `evaluation/schema.py`.
+"""What study.json holds, key by key; types and rules as in `evaluation/schema/`.
 
     study = from_mapping(Study, json.loads(text))
     study.curves["fine_tuned"].points[-1].mean      # 0.873

@@ -77,7 +77,7 @@ class Scoring(Protocol):
         num_resamples: int,
         seed: int,
     ) -> Any:
-        """All that the report says of a split: a dataclass of `evaluation/schema.py`.
+        """All that the report says of a split: a dataclass of `evaluation/schema/`.
 
         Args:
           logits: float [n, classes], as the classifier gave them.

@@ -2,7 +2,7 @@
 
     findings.copies[0].rows[0].file, findings.copies[0].rows[0].line
 
-A field's name is its key in JSON, as in `evaluation/schema.py`. Lists have an upper
+A field's name is its key in JSON, as in `evaluation/schema/`. Lists have an upper
 length, and a number beside them counts all.
 """
 
