@@ -182,6 +182,8 @@ INSTEAD: dict[str, Any] = dict(
     split_near_duplicates="alone",
     replay_dataset="files:g.csv",
     replay_fraction=0.2,
+    label_smoothing=0.0,
+    focal_gamma=1.5,
 )
 BEGUN: dict[str, Any] = dict(
     lora_init_from="a/peft/1",
@@ -209,19 +211,19 @@ _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
 _NOT_PRETRAINED |= {"task", "label_separator"}
 _EXCLUDED = {"warmup_fraction", "num_virtual_devices", "decision_metric"}
 _EXCLUDED |= {"abstain_accuracy", "lora_rank", "lora_init_from"}
-_EXCLUDED |= {"head_start", "split_near_duplicates"}
+_EXCLUDED |= {"head_start", "split_near_duplicates", "label_smoothing"}
 _NOT_REPLAYED = {"init_from", "replay_dataset", "replay_fraction"}
 # Which settings each of them leaves at their defaults.
 UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "off_default": (
         {},
-        {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
+        {"num_warmup_steps", "tpu", "given_decision", "freeze_layers", "focal_gamma"}
         | {"lora_init_from", *_NOT_PRETRAINED, *_NOT_REPLAYED},
     ),
     "instead": (INSTEAD, _EXCLUDED | _NOT_PRETRAINED),
     "begun": (
         BEGUN,
-        {"num_warmup_steps", "tpu", "given_decision", "freeze_layers"}
+        {"num_warmup_steps", "tpu", "given_decision", "freeze_layers", "focal_gamma"}
         | {"pooling", "head_start", *_NOT_PRETRAINED, *_NOT_REPLAYED},
     ),
     "pretrained": (
@@ -604,6 +606,12 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
         dict(label_smoothing=1.0),
         ["--label_smoothing", "[0, 1)", "label_smoothing=1.0"],
     ),
+    "gamma_negative": (dict(focal_gamma=-1.0), ["--focal_gamma", "0 or above"]),
+    "gamma_nan": (dict(focal_gamma=float("nan")), ["--focal_gamma"]),
+    "gamma_and_smoothing": (
+        dict(focal_gamma=2.0, label_smoothing=0.1),
+        ["--focal_gamma and --label_smoothing", "leave one of them out"],
+    ),
     "smoothing_negative": (dict(label_smoothing=-0.1), ["--label_smoothing"]),
     "smoothing_nan": (dict(label_smoothing=float("nan")), ["--label_smoothing"]),
     **{
@@ -791,7 +799,7 @@ def test_sections() -> None:
     "name",
     [
         *(*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"),
-        *("lora_init_from", "pretrain_steps", "pretrain_dataset"),
+        *("lora_init_from", "pretrain_steps", "pretrain_dataset", "focal_gamma"),
         *("init_from", "replay_dataset", "replay_fraction", "task", "label_separator"),
     ],
 )

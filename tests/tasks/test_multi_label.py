@@ -70,6 +70,15 @@ def test_loss_and_gradient_are_those_of_independent_labels(smoothing: float) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_focal_loss_is_that_of_independent_labels() -> None:
+    labels, logits = draw(64, scale=2.0)
+    found = losses(logits, labels, focal_gamma=2.0)
+    exact = logits.astype(np.float64)
+    right = scipy.special.expit(np.where(labels == 1, exact, -exact))
+    expected = (-((1 - right) ** 2) * np.log(right)).mean(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
 def test_one_label_a_text_equals_binary_losses() -> None:
     """Of K labels of which each text has one: K independent problems."""
     _, logits = draw(32)

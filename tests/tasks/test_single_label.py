@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from trainer.data import places
 from trainer.data.batches import Batch, Inputs
+from trainer.tasks.focal import focal_loss
 from trainer.tasks.single_label import ClassScoring, SingleLabel
 from trainer.tasks.single_label_decision import Decision, plain
 
@@ -53,12 +54,47 @@ def test_label_smoothing(num_classes: int, smoothing: float) -> None:
     np.testing.assert_allclose(found, smoothed, rtol=1e-5)
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_loss(gamma: float) -> None:
+    """As Keras's loss of one-hot targets has it, and exact where Keras's is cut off."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 3, [16, 5]).astype(np.float32)
+    targets = generator.integers(5, size=16)
+    found = losses(logits, targets, focal_gamma=gamma)
+    keras_loss = keras.losses.CategoricalFocalCrossentropy(
+        alpha=1.0, gamma=gamma, from_logits=True, reduction="none"
+    )
+    # Keras clips probabilities at 1e-7.
+    np.testing.assert_allclose(
+        found, keras_loss(np.eye(5)[targets], logits), rtol=1e-4, atol=1e-6
+    )
+    far = np.array([[0.0, 80.0], [80.0, 0.0]], np.float32)
+    np.testing.assert_allclose(
+        losses(far, np.array([0, 0]), focal_gamma=gamma), [80.0, 0.0], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_gradient_is_finite_where_all_is_learnt(gamma: float) -> None:
+    """Of p = 1 and of p = 0, in float32."""
+    nll = tf.constant([0.0, 1e-9, 1e-3, 1.0, 90.0])
+    with tf.GradientTape() as tape:
+        tape.watch(nll)
+        total = tf.reduce_sum(focal_loss(nll, gamma=gamma))
+    exact = nll.numpy().astype(np.float64)
+    share = -np.expm1(-exact)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = share**gamma + exact * gamma * share ** (gamma - 1) * np.exp(-exact)
+    slope[0] = 0.0
+    np.testing.assert_allclose(tape.gradient(total, nll), slope, rtol=1e-4, atol=5e-4)
+
+
 def test_without_smoothing_the_loss_is_the_compiled_one() -> None:
     """To the bit, smoothing being left out or 0."""
     logits = np.random.default_rng(1).normal(0, 3, [64, 3]).astype(np.float32)
     targets = np.arange(64) % 3
     expected = SingleLabel().loss()(targets, logits).numpy()
-    for settings in ({}, {"label_smoothing": 0.0}):
+    for settings in ({}, {"label_smoothing": 0.0}, {"focal_gamma": 0.0}):
         assert losses(logits, targets, **settings).tolist() == expected.tolist()
 
 

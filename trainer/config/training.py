@@ -184,6 +184,13 @@ class TrainingConfig:
         " so that the model is less sure of itself. Losses of evaluations are without "
         "it. 0: none.",
     )
+    focal_gamma: float = setting(
+        0.0,
+        "Lets texts that are answered well already weigh less in the training loss: "
+        "(1 - p)^gamma of it, p being the probability of what is right (focal loss; Lin "
+        "et al. 2017 take 2). For many and uneven classes, if it wins on validation. "
+        "Losses of evaluations are without it. 0: none.",
+    )
     seed: int = setting(
         0,
         "Seed of everything random: the draw of examples, the order of batches, "
@@ -215,6 +222,19 @@ class TrainingConfig:
             0.0 <= self.label_smoothing < 1.0,
             "--label_smoothing must be in [0, 1)",
             received=f"label_smoothing={self.label_smoothing}",
+        )
+        require(
+            0.0 <= self.focal_gamma < math.inf,
+            "--focal_gamma must be 0 or above, and finite",
+            received=f"focal_gamma={self.focal_gamma}",
+        )
+        require(
+            not (self.focal_gamma and self.label_smoothing),
+            "--focal_gamma and --label_smoothing are not for the same run: of a smoothed "
+            "target there is no single probability",
+            received=f"focal_gamma={self.focal_gamma}, "
+            f"label_smoothing={self.label_smoothing}",
+            mend="leave one of them out",
         )
         if self.class_weights not in (("none",), ("balanced",)):
             named_class_weights(self.class_weights)

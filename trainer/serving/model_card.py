@@ -30,6 +30,7 @@ _HYPERPARAMETERS = (
     *(
         "pretrain_steps",
         "label_smoothing",
+        "focal_gamma",
         "class_weights",
         "early_stopping_patience",
         "best_metric",

@@ -360,7 +360,10 @@ def _train_step(
 ) -> TrainStep:
     forward = train_forward(run, classifier, fusion=compiled.fusion)
     objective = run.task.objective(
-        classifier, forward, label_smoothing=run.config.training.label_smoothing
+        classifier,
+        forward,
+        label_smoothing=run.config.training.label_smoothing,
+        focal_gamma=run.config.training.focal_gamma,
     )
     return make_train_step(
         run, classifier, objective, fusion=compiled.fusion, num_parts=num_parts

@@ -27,6 +27,7 @@ from trainer.evaluation.label_set_metrics import label_set_metrics
 from trainer.evaluation.schema import SplitEvaluation
 from trainer.messages import message
 from trainer.tasks import multi_label_decision, task
+from trainer.tasks.focal import focal_loss
 from trainer.tasks.multi_label_decision import Decision
 from trainer.tasks.task import Scoring
 
@@ -51,9 +52,15 @@ class MultiLabel:
         forward: Callable[..., tf.Tensor],
         *,
         label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
     ) -> BinaryCrossEntropy:
         """The loss that the classifier is compiled with, or its smoothed form."""
-        return BinaryCrossEntropy(classifier, forward, label_smoothing=label_smoothing)
+        return BinaryCrossEntropy(
+            classifier,
+            forward,
+            label_smoothing=label_smoothing,
+            focal_gamma=focal_gamma,
+        )
 
     def plain_decision(self, num_classes: int) -> Decision:
         """Each label that is rather so than not."""
@@ -105,6 +112,8 @@ class BinaryCrossEntropy:
       label_smoothing: share of each target, 0 or 1, that becomes 1/2: of one label the
         two targets are smoothed as two classes' are (Szegedy et al. 2016, "Rethinking the
         Inception Architecture", 7).
+      focal_gamma: of `focal.focal_loss`, for each label; 0: without. Not beside
+        smoothing.
     """
 
     def __init__(
@@ -113,10 +122,12 @@ class BinaryCrossEntropy:
         forward: Callable[..., tf.Tensor],
         *,
         label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
     ) -> None:
         self._classifier = classifier
         self._forward = forward
         self._label_smoothing = label_smoothing
+        self._focal_gamma = focal_gamma
 
     def losses(
         self, batch: Batch, *, dropout_seed: tf.Tensor, step: tf.Tensor
@@ -124,6 +135,9 @@ class BinaryCrossEntropy:
         """Float32 [batch]; the batch's targets are float32 [batch, labels]."""
         del step  # Nothing else of it is drawn.
         logits = self._forward(*batch.inputs, dropout_seed=dropout_seed)
+        if self._focal_gamma:
+            each = tf.nn.sigmoid_cross_entropy_with_logits(batch.targets, logits)
+            return tf.reduce_mean(focal_loss(each, gamma=self._focal_gamma), axis=-1)
         if not self._label_smoothing:
             return self._classifier.loss(batch.targets, logits)
         return keras.losses.binary_crossentropy(

@@ -23,6 +23,7 @@ from trainer.data.places import Places
 from trainer.evaluation import curves, error_words, metrics, schema, slices
 from trainer.evaluation.schema import SplitEvaluation
 from trainer.tasks import single_label_decision, task
+from trainer.tasks.focal import focal_loss
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.single_label_decision import Decision
 from trainer.tasks.task import Scoring
@@ -50,9 +51,15 @@ class SingleLabel:
         forward: Callable[..., tf.Tensor],
         *,
         label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
     ) -> CrossEntropy:
         """The loss that the classifier is compiled with, or its smoothed form."""
-        return CrossEntropy(classifier, forward, label_smoothing=label_smoothing)
+        return CrossEntropy(
+            classifier,
+            forward,
+            label_smoothing=label_smoothing,
+            focal_gamma=focal_gamma,
+        )
 
     def plain_decision(self, num_classes: int) -> Decision:
         """The most probable class, never abstaining."""
@@ -93,6 +100,7 @@ class CrossEntropy:
       forward: (token_ids, num_tokens, *, dropout_seed) → logits.
       label_smoothing: each target is 1 - this at its label, plus this evenly over all
         (Szegedy et al. 2016, "Rethinking the Inception Architecture", 7).
+      focal_gamma: of `focal.focal_loss`; 0: without. Not beside smoothing.
     """
 
     def __init__(
@@ -101,10 +109,12 @@ class CrossEntropy:
         forward: Callable[..., tf.Tensor],
         *,
         label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
     ) -> None:
         self._classifier = classifier
         self._forward = forward
         self._label_smoothing = label_smoothing
+        self._focal_gamma = focal_gamma
 
     def losses(
         self, batch: Batch, *, dropout_seed: tf.Tensor, step: tf.Tensor
@@ -113,7 +123,9 @@ class CrossEntropy:
         del step  # Nothing else of it is drawn.
         logits = self._forward(*batch.inputs, dropout_seed=dropout_seed)
         if not self._label_smoothing:
-            return self._classifier.loss(batch.targets, logits)
+            losses = self._classifier.loss(batch.targets, logits)
+            gamma = self._focal_gamma
+            return focal_loss(losses, gamma=gamma) if gamma else losses
         return keras.losses.categorical_crossentropy(
             tf.one_hot(batch.targets, logits.shape[-1]),
             logits,

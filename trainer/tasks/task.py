@@ -210,7 +210,12 @@ class Task(Protocol):
         """A loss for each example, with which the classifier is compiled."""
 
     def objective(
-        self, classifier: keras.Model, forward: Any, *, label_smoothing: float = 0.0
+        self,
+        classifier: keras.Model,
+        forward: Any,
+        *,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
     ) -> Objective:
         """What training a classifier makes small.
 
@@ -218,6 +223,7 @@ class Task(Protocol):
           classifier: compiled with `loss`.
           forward: calls it: (token_ids, num_tokens, *, dropout_seed) → logits.
           label_smoothing: share of each target that is spread evenly over all labels.
+          focal_gamma: of `focal.focal_loss`; 0: without. Not beside smoothing.
         """
 
     def plain_decision(self, num_classes: int) -> Decision:
