@@ -12,6 +12,7 @@ import xml.etree.ElementTree
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 
 from tests.evaluation.tiny_report import HISTORY, NAMES, data_facts, evaluation
@@ -143,8 +144,27 @@ def test_many_labels_in_any_script(num_classes: Any) -> None:
         confusion, *_ = figures.held_out_pictures(_evaluation(label_names))
     texts = _texts(confusion)
     assert texts.count(label_names[-1]) == 2
-    # Too many for numbers: the colours are explained instead.
-    assert ("share of the true label" in texts) == (num_classes == 25)
+    # Too many for two columns: the colours are explained instead.
+    assert ("orange wrong" in confusion.title) == confusion.is_wide
+    assert confusion.is_wide == (num_classes == 25)
+
+
+def test_of_very_many_labels_those_with_errors_are_drawn() -> None:
+    """Of 60 labels 40; both with an error among them, side by side, with the count."""
+    names = tuple(f"label {index}" for index in range(60))
+    matrix = np.diag(np.full(60, 30))
+    matrix[3, 57] = 14
+    measured = dataclasses.replace(
+        _evaluation(names),
+        confusion_matrix=tuple(tuple(int(n) for n in row) for row in matrix),
+    )
+    confusion, *_ = figures.held_out_pictures(measured)
+    texts = _texts(confusion)
+    drawn = [text for text in texts if text.startswith("label")]
+    assert len(drawn) == 80 and len(set(drawn)) == 40
+    assert abs(drawn.index("label 3") - drawn.index("label 57")) == 1
+    assert texts.count("14") == 1 and "40 of 60" in confusion.title
+    assert "14 of 14 errors are in it" in confusion.alternative
 
 
 def test_drawing_is_pure() -> None:

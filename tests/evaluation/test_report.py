@@ -20,7 +20,7 @@ from tests.evaluation.tiny_report import (
     tiny_report,
 )
 from trainer.data.audit import findings
-from trainer.evaluation import figures, schema
+from trainer.evaluation import confusions, figures, schema
 from trainer.evaluation import metrics as metrics_lib
 from trainer.evaluation import report as report_lib
 from trainer.tasks.predictions import Predictions
@@ -322,8 +322,11 @@ READ_BY_NAME = {
         "num_ties"
     ),
     "report.commands": "predict",
-    "held_out": "majority_class_accuracy per_class most_confident_errors",
-    "held_out.per_class.positive": "precision recall f1 support",
+    "held_out": "majority_class_accuracy per_class top_k most_confident_errors",
+    "held_out.per_class.positive": (
+        "precision_interval_95 precision recall_interval_95 recall f1 support expected "
+        "expected_p_holm"
+    ),
     "held_out.most_confident_errors[0]": (
         "predicted score label length text file line"
     ),
@@ -643,7 +646,7 @@ def test_most_frequent_confusions_come_first() -> None:
     measured = dataclasses.replace(
         _full_report(names).after["test"], confusion_matrix=matrix
     )
-    pairs = report_lib._confusions(measured)
+    pairs = confusions.most_frequent(measured.confusion_matrix, names)
     assert [tuple(pair.values()) for pair in pairs] == [
         ("b", "c", 7, 0.5),
         ("b", "a", 2, 2 / 14),

@@ -28,7 +28,7 @@ EVALUATION = (
     "brier_score expected_calibration_error majority_class_accuracy per_class "
     "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
     "most_confident_errors risk_coverage roc precision_recall words_of_errors "
-    "label_sets"
+    "label_sets top_k"
 )
 CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
@@ -44,7 +44,11 @@ KEYS = {
         for when in ("before", "after")
         for part, keys in {
             "": EVALUATION,
-            ".per_class.*": "precision recall f1 support",
+            ".per_class.*": (
+                "precision recall f1 support expected expected_p_holm "
+                "calibration_error precision_interval_95 recall_interval_95"
+            ),
+            ".top_k[]": "k accuracy confidence_interval_95",
             ".reliability[]": "lower upper count mean_confidence accuracy",
             ".accuracy_by_length[]": (
                 "name lower upper is_truncated count accuracy confidence_interval_95"

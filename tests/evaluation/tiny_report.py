@@ -141,6 +141,8 @@ def evaluation(
             label_names=label_names,
             limit=3,
         ),
+        # Of two labels there would be none.
+        "top_k": (schema.TopK(k=3, accuracy=0.9, confidence_interval_95=(0.88, 0.92)),),
         "words_of_errors": (
             schema.ErrorWord(
                 word="hardly",

@@ -11,7 +11,7 @@ A picture whose numbers are empty is left out. The same numbers give the same by
 No global setting of Matplotlib changes, and pyplot is not needed.
 
 `report.py` chooses the split and makes the page around the pictures. The numbers come
-from `metrics.py` and `slices.py`; their types are in `schema.py`.
+from `metrics.py` and `slices.py`; their types are in `schema/`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ import io
 import warnings
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
-from trainer.evaluation import group_sentences, schema
+import numpy as np
+import numpy.typing as npt
+
+from trainer.evaluation import confusions, group_sentences, schema
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.worth import points
 
@@ -36,8 +39,12 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
 _CURVE_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9")
 # Above this a confusion matrix shows colours instead of numbers.
 _MAX_NUMBERED_CLASSES = 10
+# More labels than these are not told apart in a picture.
+_MAX_DRAWN_CLASSES = 40
 # Up to so many classes there is room for shares beside the counts.
 _MAX_ROOMY_CLASSES = 5
+# Inches.
+_NARROW, _WIDE = 4.6, 8.0
 # Up to so many points are marked: a line through one of them would be invisible.
 _MAX_MARKED_POINTS = 12
 
@@ -76,6 +83,8 @@ class Picture:
     alternative: str
     # SVG in a data URI.
     source: str
+    # Whether it takes the whole width of a page.
+    is_wide: bool = False
 
 
 def learning_pictures(
@@ -234,22 +243,28 @@ def picture(
     draw: Callable[[MatplotlibFigure], None],
     *,
     height: float = 3.1,
+    is_wide: bool = False,
 ) -> Picture:
-    """Draws on a new figure, 4.6 inches wide: still legible on a phone."""
-    svg = _saved(draw, height, format="svg", metadata={"Date": None, "Creator": None})
+    """Draws on a new figure, 4.6 inches wide: still legible on a phone; or 8 if wide."""
+    metadata = {"Date": None, "Creator": None}
+    width = _WIDE if is_wide else _NARROW
+    svg = _saved(draw, height, width, format="svg", metadata=metadata)
     text = svg.decode().replace("'DejaVu Sans'", _FIGURE_FONTS)
     encoded = base64.b64encode(text.encode()).decode()
     source = f"data:image/svg+xml;base64,{encoded}"
-    return Picture(title=title, alternative=alternative, source=source)
+    return Picture(title=title, alternative=alternative, source=source, is_wide=is_wide)
 
 
 def png(draw: Callable[[MatplotlibFigure], None], *, height: float = 3.1) -> bytes:
     """The same drawing as a PNG file, for pages that show no SVG."""
-    return _saved(draw, height, format="png", dpi=200)
+    return _saved(draw, height, _NARROW, format="png", dpi=200)
 
 
 def _saved(
-    draw: Callable[[MatplotlibFigure], None], height: float, **options: Any
+    draw: Callable[[MatplotlibFigure], None],
+    height: float,
+    width: float,
+    **options: Any,
 ) -> bytes:
     # Imported here: it takes half a second, and training need not wait for it.
     import matplotlib
@@ -259,7 +274,7 @@ def _saved(
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         # Only the measuring font lacks the glyph; the reader's fonts draw it.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = MatplotlibFigure(figsize=(4.6, height), layout="constrained")
+        figure = MatplotlibFigure(figsize=(width, height), layout="constrained")
         draw(figure)
         figure.savefig(file, **options)
     return file.getvalue()
@@ -372,11 +387,13 @@ def _confusion_picture(
 ) -> Picture:
     """Counts of (true, predicted); share and colour are of the row, the true label."""
     num_classes = len(matrix)
+    if num_classes > _MAX_NUMBERED_CLASSES:
+        return _large_confusion_picture(np.asarray(matrix), label_names)
     shares = [[count / (sum(row) or 1) for count in row] for row in matrix]
 
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.add_subplot()
-        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(visible=False)
         names = [one_line(name, 16) for name in label_names]
         is_upright = num_classes <= 3
@@ -384,11 +401,7 @@ def _confusion_picture(
         axes.set_yticks(range(num_classes), names)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        if num_classes > _MAX_NUMBERED_CLASSES:
-            axes.tick_params(labelsize=7 if num_classes <= 30 else 4)
-            figure.colorbar(image, ax=axes, label="share of the true label")
-        else:
-            _write_counts(axes, matrix, shares)
+        _write_counts(axes, matrix, shares)
 
     num_right = sum(matrix[index][index] for index in range(num_classes))
     alternative = (
@@ -396,12 +409,70 @@ def _confusion_picture(
         f"{sum(map(sum, matrix)):,} texts on the diagonal, where predicted is true."
     )
     height = 3.1 if num_classes <= 3 else 4.6
-    share = "% of the true label"
-    if num_classes > _MAX_NUMBERED_CLASSES:
-        unit = share
-    else:
-        unit = f"texts, {'and' if num_classes <= _MAX_ROOMY_CLASSES else 'coloured by'} {share}"
-    return picture(f"Confusion matrix: {unit}", alternative, draw, height=height)
+    join = "and" if num_classes <= _MAX_ROOMY_CLASSES else "coloured by"
+    title = f"Confusion matrix: texts, {join} % of the true label"
+    return picture(title, alternative, draw, height=height)
+
+
+def _large_confusion_picture(
+    matrix: npt.NDArray[np.int64], label_names: Sequence[str]
+) -> Picture:
+    """The same of many labels: the confused side by side, errors in another colour."""
+    order = confusions.arranged(matrix, limit=_MAX_DRAWN_CLASSES)
+    shown = matrix[np.ix_(order, order)]
+    shares = shown / np.maximum(matrix[order].sum(axis=1, keepdims=True), 1)
+    is_right = np.eye(len(order), dtype=bool)
+    size = 6.4 / len(order)
+
+    def draw(figure: MatplotlibFigure) -> None:
+        axes = figure.add_subplot()
+        # The root lets an error of one in fifty be seen.
+        for cells, colors, hidden in (
+            (shares, "Blues", ~is_right),
+            (np.sqrt(shares), "Oranges", is_right),
+        ):
+            masked = np.ma.masked_array(cells, hidden)
+            axes.imshow(masked, cmap=colors, vmin=0, vmax=1.3)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        names = [one_line(label_names[each], 16) for each in order]
+        font = min(8.0, 72 * size * 0.7)
+        axes.set_xticks(range(len(order)), names, rotation=90, fontsize=font)
+        axes.set_yticks(range(len(order)), names, fontsize=font)
+        axes.tick_params(length=0)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        for row, column in zip(*np.nonzero(shown)):
+            axes.text(
+                column,
+                row,
+                f"{shown[row, column]}",
+                ha="center",
+                va="center",
+                color=(
+                    "white"
+                    if is_right[row, column] and shares[row, column] > 0.6
+                    else "black"
+                ),
+                fontsize=min(7.0, 72 * size * 0.45),
+            )
+
+    num_errors, all_errors = (
+        int(each.sum() - np.trace(each)) for each in (shown, matrix)
+    )
+    part = "" if len(order) == len(matrix) else f"the {len(order)} of "
+    alternative = (
+        f"Confusion matrix of {part}{len(matrix)} labels with the most errors, the "
+        f"confused side by side: {num_errors:,} of {all_errors:,} errors are in it."
+    )
+    if not part:
+        alternative = alternative.replace(" with the most errors", "")
+    title = "Confusion matrix: texts; blue right, orange wrong, by % of the true label"
+    if part:
+        title += f" ({part}{len(matrix)} labels with the most errors)"
+    return picture(
+        title, alternative, draw, height=size * len(order) + 1.6, is_wide=True
+    )
 
 
 def _write_counts(

@@ -21,13 +21,15 @@ pictures in `figures.py`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Collection, Mapping, NamedTuple, Protocol, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import scipy.special
 
-from trainer.evaluation import intervals
+from trainer.evaluation import classwise, intervals
+from trainer.evaluation.classwise import NUM_CALIBRATION_BINS
 from trainer.messages import message
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,8 +43,6 @@ SCORE_SIGNS: Mapping[str, float] = {
     "mcc": 1.0,
     "loss": -1.0,
 }
-# Guo et al. 2017, "On Calibration of Modern Neural Networks", use 15 bins.
-NUM_CALIBRATION_BINS = 15
 # The metrics that are means over examples, as `example_columns` has them.
 MEANS = ("loss", "brier_score")
 _MACRO_AVERAGES = ("precision_macro", "recall_macro", "f1_macro")
@@ -138,8 +138,8 @@ def classification_metrics(
         15 equal-width bins of confidence (Guo et al. 2017, eq. 3).
       - reliability: those bins, lower < confidence <= upper: lower, upper, count,
         mean_confidence, accuracy (both None in an empty bin).
-      - per_class: name → precision (None if never predicted), recall (None
-        without examples), f1 (None if neither), support.
+      - per_class: name → what `classwise.class_scores` says of it.
+      - top_k: how often the label is among the likeliest, see `classwise.top_k`.
       - confusion_matrix: counts [classes][classes], rows true, columns predicted.
       - confidence_intervals_95: metric → [low, high]; see `bootstrap_intervals`.
 
@@ -153,6 +153,7 @@ def classification_metrics(
         **point_values(label_array, predictions),
         "majority_class_accuracy": float(np.bincount(label_array).max() / num_examples),
         "per_class": _per_class(label_array, predictions, label_names),
+        "top_k": _top_k(label_array, predictions),
         "confusion_matrix": _confusion_matrix(label_array, predictions).tolist(),
         "reliability": reliability_bins(label_array, predictions),
         "confidence_intervals_95": bootstrap_intervals(
@@ -626,26 +627,26 @@ def _confusion_matrix(labels: IntArray, predictions: ClassPredictions) -> IntArr
 def _per_class(
     labels: IntArray, predictions: ClassPredictions, label_names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    columns = _scikit_learn().precision_recall_fscore_support(
+    scores = classwise.class_scores(
         labels,
         predictions.predicted,
-        labels=np.arange(len(label_names)),
-        average=None,
-        zero_division=np.nan,
+        predictions.probabilities,
+        label_names=label_names,
     )
+    return {name: _for_json(each) for name, each in scores.items()}
+
+
+def _top_k(labels: IntArray, predictions: ClassPredictions) -> list[dict[str, Any]]:
+    found = classwise.top_k(labels, predictions.log_probabilities)
+    return [_for_json(each) for each in found]
+
+
+def _for_json(row: Any) -> dict[str, Any]:
+    """A dataclass of numbers and of intervals."""
     return {
-        name: {
-            "precision": _none_if_nan(precision),
-            "recall": _none_if_nan(recall),
-            "f1": _none_if_nan(f1),
-            "support": int(support),
-        }
-        for name, precision, recall, f1, support in zip(label_names, *columns)
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(row).items()
     }
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _expected_calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:

@@ -25,7 +25,14 @@ import jinja2
 import markupsafe
 
 from trainer import templates, wording
-from trainer.evaluation import doubts, explanations, figures, group_sentences, worth
+from trainer.evaluation import (
+    confusions,
+    doubts,
+    explanations,
+    figures,
+    group_sentences,
+    worth,
+)
 from trainer.evaluation.schema import (
     BaselineFacts,
     BaselineScores,
@@ -46,7 +53,6 @@ NOT_WANTED = "none, as --export=false says; the same command without it exports"
 # Instead of an interval.
 TOO_FEW = "too few texts to say"
 SUMMARY_COLUMNS = 100
-_MAX_CONFUSIONS = 10
 FINE_TUNED = "Fine-tuned"
 # Where there is no room for the title of a baseline.
 _SHORT_TITLES = {
@@ -55,6 +61,11 @@ _SHORT_TITLES = {
     "frozen": "frozen vectors",
 }
 _COMPARED_METRICS = ("accuracy", "f1_macro", "loss", "expected_calibration_error")
+# More labels than these are folded away, behind the weakest.
+_MAX_OPEN_LABELS = 12
+_NUM_WEAKEST = 10
+# Of fewer texts nothing is known of a label.
+_MIN_LABEL_TEXTS = 5
 # From this many times the mean share of a label on, the commonest one's is told.
 _UNEVEN = 1.5
 
@@ -217,7 +228,15 @@ def _context(report: Report) -> dict[str, Any]:
         ),
         "compared": _compared(report, split) if split else None,
         "comparison_pictures": _comparison_pictures(report, split) if split else [],
-        "confusions": _confusions(held_out) if held_out else [],
+        "confusions": (
+            confusions.most_frequent(
+                held_out.confusion_matrix, list(held_out.per_class)
+            )
+            if held_out
+            else []
+        ),
+        "weakest": _weakest(held_out) if held_out else [],
+        "rare": _num_rare(held_out) if held_out else 0,
         "explained": [explanations.drawn(each) for each in report.explanations],
         "settings": _settings(report),
         "flagfiles": {
@@ -230,22 +249,23 @@ def _context(report: Report) -> dict[str, Any]:
     }
 
 
-def _confusions(evaluation: SplitEvaluation) -> list[dict[str, Any]]:
-    """The most frequent pairs of a label and another that was given instead."""
-    names, matrix = list(evaluation.per_class), evaluation.confusion_matrix
-    pairs: list[dict[str, Any]] = [
-        {
-            "label": names[true],
-            "predicted": names[predicted],
-            "count": count,
-            "fraction": count / sum(row),
-        }
-        for true, row in enumerate(matrix)
-        for predicted, count in enumerate(row)
-        if count and true != predicted
+def _weakest(evaluation: SplitEvaluation) -> list[tuple[str, dict[str, Any]]]:
+    """The labels of the lowest F1 with their scores; none where all can be looked at."""
+    if len(evaluation.per_class) <= _MAX_OPEN_LABELS:
+        return []
+    known = [
+        (name, scores)
+        for name, scores in evaluation.per_class.items()
+        if scores.support >= _MIN_LABEL_TEXTS
     ]
-    # Stable: at a tie the order of the labels.
-    return sorted(pairs, key=lambda pair: -pair["count"])[:_MAX_CONFUSIONS]
+    known.sort(key=lambda item: item[1].f1 or 0.0)
+    return [(name, dataclasses.asdict(scores)) for name, scores in known[:_NUM_WEAKEST]]
+
+
+def _num_rare(evaluation: SplitEvaluation) -> int:
+    """How many labels have too few texts to be judged."""
+    supports = [scores.support for scores in evaluation.per_class.values()]
+    return sum(each < _MIN_LABEL_TEXTS for each in supports)
 
 
 def _settings(report: Report) -> list[dict[str, Any]]:

@@ -91,6 +91,7 @@ from trainer.evaluation.schema.scores import (
     LengthBin,
     ReliabilityBin,
     SplitEvaluation,
+    TopK,
 )
 from trainer.evaluation.schema.texts import (
     ExplainedWord,
@@ -177,6 +178,7 @@ __all__ = [
     "Timing",
     "TrainRecord",
     "TrainingFacts",
+    "TopK",
     "ValidationRecord",
     "Verdict",
     "Watched",

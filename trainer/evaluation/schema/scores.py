@@ -17,12 +17,33 @@ class ClassScores:
       recall: None if no text has the label.
       f1: None if neither occurs.
       support: how many texts have the label.
+      expected: how many the probabilities expect, their sum. What follows is None where
+        labels do not exclude each other.
+      expected_p_holm: how likely a count as far from the expected one is if all
+        probabilities are right, by Holm for the number of labels.
+      calibration_error: mean distance of share and mean probability over 15 bins (Kull
+        et al. 2019); as all such means it grows with noise.
+      precision_interval_95, recall_interval_95: Wilson's.
     """
 
     precision: float | None
     recall: float | None
     f1: float | None
     support: int
+    expected: float | None = None
+    expected_p_holm: float | None = None
+    calibration_error: float | None = None
+    precision_interval_95: Interval | None = None
+    recall_interval_95: Interval | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TopK:
+    """How often the label of a text is among its k most probable ones."""
+
+    k: int
+    accuracy: float
+    confidence_interval_95: Interval
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -220,6 +241,7 @@ class SplitEvaluation:
       precision_recall: recall (x), precision (y); of the same classes.
       words_of_errors: the least likely by chance first; most often there are none.
       label_sets: None where each text has one label.
+      top_k: by k, ascending; empty for fewer than 6 labels.
     """
 
     num_examples: int
@@ -244,3 +266,4 @@ class SplitEvaluation:
     precision_recall: tuple[Curve, ...] = ()
     words_of_errors: tuple[ErrorWord, ...] = ()
     label_sets: LabelSetScores | None = None
+    top_k: tuple[TopK, ...] = ()
