@@ -162,6 +162,8 @@ OFF_DEFAULT: dict[str, Any] = dict(
     positive_label="good",
     counterfactuals=("gender", "direction"),
     num_counterfactual_texts=7,
+    reweigh_by="column:country",
+    augment_counterfactuals=("gender",),
     max_slice_gap=0.1,
     max_flips=0.05,
 )
@@ -205,6 +207,7 @@ SEVERAL: dict[str, Any] = INSTEAD | dict(
     out_of_fold="",
     audit_model="none",
     counterfactuals=(),
+    reweigh_by="",
     max_flips=0.0,
 )
 _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
@@ -482,6 +485,23 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "counterfactual_twice": (
         dict(counterfactuals=("gender", "gender")),
         ["--counterfactuals must name kinds once each", "gender,gender"],
+    ),
+    "reweigh_by_what": (
+        dict(reweigh_by="gender"),
+        ["--reweigh_by must be terms:KIND or column:NAME", "--reweigh_by=terms:gender"],
+    ),
+    "reweigh_by_nothing": (dict(reweigh_by="column:"), ["--reweigh_by must be"]),
+    "augmented_twice": (
+        dict(augment_counterfactuals=("gender", "gender")),
+        ["--augment_counterfactuals must name kinds once each"],
+    ),
+    "augmented_without_terms": (
+        dict(group_terms="none", augment_counterfactuals=("gender",)),
+        ["--augment_counterfactuals goes by the words", "--group_terms=own"],
+    ),
+    "reweighed_without_terms": (
+        dict(group_terms="none", reweigh_by="terms:gender"),
+        ["--reweigh_by goes by the words", "--group_terms=own"],
     ),
     "direction_without_positive_label": (
         dict(counterfactuals=("direction",)),

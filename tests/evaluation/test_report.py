@@ -321,6 +321,7 @@ READ_BY_NAME = {
         "format status bytes latency_ms texts_per_sec accuracy max_difference num_texts "
         "num_ties"
     ),
+    "report.training.reweighed[0]": "group label num_texts weight",
     "report.commands": "predict",
     "held_out": "majority_class_accuracy per_class top_k most_confident_errors",
     "held_out.per_class.positive": (

@@ -98,14 +98,16 @@ KEYS = {
     "training": (
         "total_steps num_steps_run stopped_early num_train_examples num_parameters "
         "num_trainable_parameters best_metric best_step weights class_weights "
-        "lora_init_sha256 accumulation_steps"
+        "lora_init_sha256 accumulation_steps reweighed"
     ),
+    "training.reweighed[]": "group label num_texts weight",
     "data": (
         "label_names splits num_contradicting_texts num_copies_left_out "
         "num_validation_texts_in_train num_test_texts_in_train "
         "num_test_texts_in_validation num_validation_groups_in_train "
         "num_test_groups_in_train num_test_groups_in_validation source fingerprint "
-        "bucket_lengths padded_fraction longest_text findings replayed"
+        "bucket_lengths padded_fraction longest_text findings replayed "
+        "augmented"
     ),
     "data.splits.*": (
         "num_examples num_available class_counts num_duplicates num_groups "
@@ -176,6 +178,7 @@ KEYS = {
         "num_rows num_held_out_here num_new num_held_out_there num_drawn "
         "wanted_fraction fraction"
     ),
+    "data.augmented": "kinds num_added num_held_out num_there",
     "explanations[]": (
         "text label predicted explained score why words difference completeness_gap "
         "file line"

@@ -14,6 +14,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from trainer.data import places
+from trainer.data.augmented import Augmented
 from trainer.data.replay import Replayed
 from trainer.evaluation import metrics as metrics_lib
 from trainer.evaluation import curves, schema, slices
@@ -221,6 +222,7 @@ def data_facts(label_names: Sequence[str] = NAMES) -> schema.DataFacts:
         padded_fraction=0.113,
         longest_text=512,
         replayed=REPLAYED,
+        augmented=AUGMENTED,
     )
 
 
@@ -378,6 +380,11 @@ def _training() -> schema.TrainingFacts:
         best_metric="accuracy",
         best_step=20,
         weights="best",
+        reweighed=(
+            schema.ReweighedCell(
+                group="female", label="positive", num_texts=21, weight=1.75
+            ),
+        ),
     )
 
 
@@ -474,6 +481,7 @@ REPLAYED = Replayed(
     wanted_fraction=0.3,
     fraction=0.3,
 )
+AUGMENTED = Augmented(kinds=("gender",), num_added=70, num_held_out=2, num_there=1)
 CHALLENGE = schema.Challenge(
     path="runs/old/export/3",
     sentence="The challenger is better: 86.4% right.",
@@ -575,7 +583,9 @@ def emptied_report() -> schema.Report:
         after={},
         samples=(),
         decision=dataclasses.replace(report.decision, split=None, quality={}),
-        training=dataclasses.replace(report.training, best_step=None, weights="last"),
+        training=dataclasses.replace(
+            report.training, best_step=None, weights="last", reweighed=()
+        ),
         data=dataclasses.replace(
             report.data,
             splits={"train": report.data.splits["train"]},
@@ -583,6 +593,7 @@ def emptied_report() -> schema.Report:
             num_test_texts_in_train=None,
             longest_text=None,
             replayed=None,
+            augmented=None,
             source=schema.SourcesFacts(splits={}, notes=(), warnings=()),
         ),
         warnings=(),

@@ -150,6 +150,16 @@ class ExperimentConfig:
     def _require_groups(self) -> None:
         """Raises ValueError where a gate, or a swap, has nothing to go by."""
         has_terms = self.checks.group_terms != NO_TERMS
+        for name, is_given in (
+            ("augment_counterfactuals", bool(self.groups.augment_counterfactuals)),
+            ("reweigh_by", self.groups.reweigh_source == "terms"),
+        ):
+            require(
+                has_terms or not is_given,
+                f"--{name} goes by the words of --group_terms",
+                received="group_terms=none",
+                mend="set --group_terms=own, or name a file",
+            )
         require(
             has_terms or not self.groups.swapped_kinds,
             "--counterfactuals swaps the words of --group_terms",
@@ -202,6 +212,10 @@ class ExperimentConfig:
             "counterfactuals": (
                 bool(self.groups.counterfactuals),
                 "a swap is told by the probability of the one label that a text has",
+            ),
+            "reweigh_by": (
+                bool(self.groups.reweigh_by),
+                "a group's texts weigh by their one label",
             ),
             "max_flips": (self.serving.max_flips > 0, "it holds what swaps change"),
             "audit_model": (

@@ -49,9 +49,34 @@ class GroupsConfig:
         may_change=True,
     )
 
+    reweigh_by: str = setting(
+        "",
+        "Training texts weigh in the loss such that the label does not go with the group "
+        "(Kamiran and Calders 2012): `terms:KIND` for the groups of a kind of "
+        "--group_terms, as terms:gender, or `column:NAME` for the values of a column of "
+        "--dataset. Whether it helps, and at what price, the report's groups say. Empty: "
+        "they weigh the same.",
+    )
+    augment_counterfactuals: tuple[str, ...] = setting(
+        (),
+        "Kinds of --group_terms, separated by commas: each training text that mentions a "
+        "group of the kind is trained on a second time, with the words of another group "
+        "in their place and the same label. Longer training by as many texts. Empty: "
+        "none.",
+    )
+
     def __post_init__(self) -> None:
         require_at_least(self, 0, "num_counterfactual_texts")
         require_names("slice_fields", self.slice_fields, "columns")
+        require_names("augment_counterfactuals", self.augment_counterfactuals, "kinds")
+        require(
+            not self.reweigh_by
+            or self.reweigh_source in ("terms", "column")
+            and bool(self.reweigh_name),
+            "--reweigh_by must be terms:KIND or column:NAME",
+            received=self.reweigh_by,
+            mend="write --reweigh_by=terms:gender, say",
+        )
         require_names("counterfactuals", self.counterfactuals, "kinds")
         require(
             DIRECTION not in self.counterfactuals or bool(self.positive_label),
@@ -59,6 +84,16 @@ class GroupsConfig:
             "praise speaks for",
             received="none",
         )
+
+    @property
+    def reweigh_source(self) -> str:
+        """What stands before the colon of --reweigh_by."""
+        return self.reweigh_by.partition(":")[0]
+
+    @property
+    def reweigh_name(self) -> str:
+        """The kind or the column of --reweigh_by."""
+        return self.reweigh_by.partition(":")[2]
 
     @property
     def swapped_kinds(self) -> tuple[str, ...]:

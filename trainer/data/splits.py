@@ -37,6 +37,7 @@ from trainer.data import (
     places,
     replay,
 )
+from trainer.data.augmented import Augmented
 from trainer.data.duplicates import content_digests as content_digests
 from trainer.data.duplicates import normalized_digests, numbered
 from trainer.data.held_out import MIN_TRAIN_TEXTS
@@ -87,12 +88,14 @@ class Split:
       num_available: how many there were before some were drawn.
       num_left_out: rows besides, of which a copy is in a split held out before this.
       replayed: what of the rows is from --replay_dataset; None: nothing.
+      augmented: what of the rows are copies with swapped words; None: nothing.
     """
 
     rows: np.ndarray
     num_available: int
     num_left_out: int = 0
     replayed: Replayed | None = None
+    augmented: Augmented | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -517,6 +520,11 @@ def facts(
             for split in splits.values()
             if split.replayed
         },
+        **{
+            "augmented": dataclasses.asdict(split.augmented)
+            for split in splits.values()
+            if split.augmented
+        },
         **dict(_overlaps(pool, splits)),
     }
 
@@ -528,7 +536,12 @@ def notes(splits: Mapping[str, Split]) -> list[str]:
         "held-out ones by case or white space alone"
         for name, split in splits.items()
         if split.num_left_out
-    ] + [split.replayed.note for split in splits.values() if split.replayed]
+    ] + [
+        each.note
+        for split in splits.values()
+        for each in (split.replayed, split.augmented)
+        if each
+    ]
 
 
 def _overlaps(pool: Pool, splits: Mapping[str, Split]) -> Iterator[tuple[str, int]]:

@@ -235,6 +235,11 @@ def _context(report: Report) -> dict[str, Any]:
             if held_out
             else []
         ),
+        "training_facts": {
+            name: value
+            for name, value in dataclasses.asdict(report.training).items()
+            if name != "reweighed"
+        },
         "weakest": _weakest(held_out) if held_out else [],
         "rare": _num_rare(held_out) if held_out else 0,
         "explained": [explanations.drawn(each) for each in report.explanations],

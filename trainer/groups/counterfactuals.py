@@ -25,7 +25,7 @@ from trainer.evaluation.schema import (
     TemplateGroup,
 )
 from trainer.groups.lexicon import Kind, Lexicon, Templates
-from trainer.groups.swaps import Swap, swapped
+from trainer.groups.swaps import Swap, drawn_pair, swapped
 
 # A probability that moves less than that has not moved.
 _MOVED = 0.01
@@ -185,10 +185,7 @@ def _draw(asked: Asked, kind: Kind) -> tuple[int, list[_Swapped]]:
     found = []
     # With what each is swapped depends on all, and not on the draw.
     for row in rows.tolist():
-        first = [group for group in kind.groups if group in mentioned[row]]
-        one = first[int(generator.integers(len(first)))]
-        others = [group for group in kind.groups if group != one]
-        other = others[int(generator.integers(len(others)))]
+        one, other = drawn_pair(kind, mentioned[row], generator)
         swap = swapped(asked.texts[row], kind, (one, other))
         if swap.text != asked.texts[row]:
             is_alone = other not in mentioned[row]

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Mapping
+from typing import Collection, Mapping
+
+import numpy as np
 
 from trainer.groups.lexicon import Kind
 
@@ -78,6 +80,20 @@ def swapped(text: str, kind: Kind, pair: tuple[str, str]) -> Swap:
         return _cased(word, other)
 
     return Swap(kind.pattern.sub(replace, text), num_words, num_approximate)
+
+
+def drawn_pair(
+    kind: Kind, mentioned: Collection[str], generator: np.random.Generator
+) -> tuple[str, str]:
+    """A group that a text mentions, and another one to swap it with.
+
+    Args:
+      mentioned: groups of the kind, at least one.
+    """
+    first = [group for group in kind.groups if group in mentioned]
+    one = first[int(generator.integers(len(first)))]
+    others = [group for group in kind.groups if group != one]
+    return one, others[int(generator.integers(len(others)))]
 
 
 def _cased(word: str, other: str) -> str:

@@ -40,10 +40,12 @@ from trainer.modeling.adapters import Adapter
 from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
 from trainer.serving import formats
+from trainer.groups.reweighing import Reweighed
 from trainer.stages import look, pretraining_material, start
 from trainer.stages.context import Run
 from trainer.stages.look import LookedAt
 from trainer.stages.pretraining_material import PretrainingMaterial
+from trainer.stages.remedies import Remedies
 
 _logger = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ class Material:
       bucket_lengths: the padded lengths, ascending.
       plan: the training batches of all epochs.
       class_weights: what a training example weighs, by label; None: all the same.
+      reweighed: what it weighs by group and label besides; None: without --reweigh_by.
       data_facts: the report's `data`.
       doubts: what a user should know of the data before trusting the result.
       adapter: what LoRA begins with; None: it begins anew, or is off.
@@ -113,6 +116,7 @@ class Material:
         return None if self.adapter is None else self.adapter.sha256
 
     pretraining: PretrainingMaterial | None = None
+    reweighed: Reweighed | None = None
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
@@ -144,9 +148,13 @@ class Material:
     def example_weights(self) -> np.ndarray | None:
         """float32 [n], of the training split; None if all weigh the same."""
         if self.class_weights is None:
-            return None
+            return None if self.reweighed is None else self.reweighed.weights
         by_label = [self.class_weights[name] for name in self.label_names]
         weights: np.ndarray = np.array(by_label, np.float32)[self.labels("train")]
+        if self.reweighed is not None:
+            weights = weights * self.reweighed.weights
+            # Both have a mean of 1, their product need not.
+            weights = weights / weights.mean()
         return weights
 
     def facts(self) -> DataFacts:
@@ -174,6 +182,7 @@ def run(run: Run) -> Material:
             checks=_checks_of_worker(run),
             load=run.load,
             may_replay=start.may_replay(run.folder, run.config.data, run.config.model),
+            groups=Remedies(run.config.groups, run.config.checks.group_terms),
         )
     material = dataclasses.replace(material, adapter=adapter)
     if run.config.serving.given_decision:
@@ -181,8 +190,8 @@ def run(run: Run) -> Material:
         run.task.given_decision(
             run.config.serving.decision_numbers, num_classes=len(material.label_names)
         )
-    replayed = material.splits["train"].replayed
-    notes = [replayed.note] if replayed else []
+    train = material.splits["train"]
+    notes = [each.note for each in (train.replayed, train.augmented) if each]
     for line in (*run.runtime.reasons, *_summary(material), *notes):
         _logger.info("%s", line)
     if run.config.explain or run.config.serving.export_explain:
@@ -213,10 +222,13 @@ def make_material(
     checks: ChecksConfig = ChecksConfig(),
     load: Load = sources.load,
     may_replay: MayReplay | None = None,
+    groups: Remedies = Remedies(),
 ) -> Material:
     """Reads, splits and tokenizes the data, and plans the batches.
 
-    may_replay: as of `splits.make_splits`.
+    Args:
+      may_replay: as of `splits.make_splits`.
+      groups: what is done about them before training.
 
     Raises:
       ValueError: the data cannot be used; the message says where and why.
@@ -227,25 +239,21 @@ def make_material(
         pretraining=pretraining,
         load=load,
         may_replay=may_replay,
+        groups=groups,
     )
     findings = look_at(texts, config, checks)
-    weights = class_weights(
-        training.class_weights,
-        texts.pool.labels[texts.splits["train"].rows],
-        texts.label_names,
-    )
+    pool, train = texts.pool, texts.splits["train"]
+    weighed = groups.reweighed(pool, train, texts.label_names, data=config, load=load)
     encoder = make_encoder(config, preset)
     tokens = _encoded(texts, encoder, config)
-    lengths = tokens.lengths[texts.splits["train"].rows]
+    lengths = tokens.lengths[train.rows]
     bucket_lengths = _bucket_lengths(config, lengths, preset)
     plan = _plan(training, lengths, bucket_lengths)
     facts = schema.from_mapping(
         DataFacts,
         {
-            **_split_facts(texts, tokens, encoder),
+            **_text_facts(texts, tokens, encoder),
             **_length_facts(plan, lengths, bucket_lengths, encoder),
-            "source": texts.source_facts,
-            "fingerprint": texts.fingerprint(),
             "findings": findings,
         },
     )
@@ -256,13 +264,32 @@ def make_material(
         tokens=tokens,
         bucket_lengths=bucket_lengths,
         plan=plan,
-        class_weights=weights,
+        class_weights=_class_weights(training, texts),
+        reweighed=weighed,
         data_facts=facts,
         doubts=tuple(_doubts(config, training, texts, facts, plan.total_steps)),
         pretraining=_pretraining(
             pretraining, texts, preset, encoder, tokens, data=config, training=training
         ),
     )
+
+
+def _class_weights(
+    training: TrainingConfig, texts: Texts
+) -> Mapping[str, float] | None:
+    labels = texts.pool.labels[texts.splits["train"].rows]
+    return class_weights(training.class_weights, labels, texts.label_names)
+
+
+def _text_facts(
+    texts: Texts, tokens: TokenizedTexts, encoder: TextEncoder
+) -> dict[str, Any]:
+    """Where the texts come from, and what the splits hold."""
+    return {
+        **_split_facts(texts, tokens, encoder),
+        "source": texts.source_facts,
+        "fingerprint": texts.fingerprint(),
+    }
 
 
 def _length_facts(
@@ -323,11 +350,13 @@ def read_texts(
     pretraining: PretrainingConfig = PretrainingConfig(),
     load: Load = sources.load,
     may_replay: MayReplay | None = None,
+    groups: Remedies = Remedies(),
 ) -> Texts:
     """The labelled texts and their splits, and those without labels; no token ids yet.
 
     Args:
       may_replay: as of `splits.make_splits`.
+      groups: whether copies with swapped words join the training split.
 
     Raises:
       ValueError: they cannot be used; the message says where and why.
@@ -336,17 +365,23 @@ def read_texts(
     pool, parts = splits.make_splits(
         read, config=config, seed=seed, may_replay=may_replay
     )
-    notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
-    facts = {**read.facts, "notes": notes}
     others = None
-    if pretraining.pretrain_steps:
+    asks_for_copies = bool(groups.config.augment_counterfactuals)
+    if pretraining.pretrain_steps or asks_for_copies:
         held_out = splits.held_out_digests(read, config=config)
+    if pretraining.pretrain_steps:
         if pretraining.pretrain_on == "train":
             rows = parts["train"].rows
             others = unlabelled.of_pool(pool, rows, held_out=held_out)
         else:
             spec = pretraining.pretrain_dataset
             others = unlabelled.of_files(spec, config, held_out=held_out)
+    if asks_for_copies:
+        pool, parts["train"] = groups.with_swapped_copies(
+            pool, parts["train"], held_out=held_out, seed=seed
+        )
+    notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
+    facts = {**read.facts, "notes": notes}
     texts = Texts(read.label_names, pool, parts, facts, read.reviewed, others)
     # What the splits need they have; Arrow would keep the room of the rest.
     del read

@@ -43,6 +43,7 @@ from trainer.stages.measure import After, Before
 from trainer.stages.prepare import Material
 from trainer.stages.pretrain import Pretrained
 from trainer.stages.publish import Exported, title
+from trainer.stages.remedies import Remedies
 from trainer.stages.train import Trained
 from trainer.trackers import TrackedRun
 
@@ -93,6 +94,7 @@ def unpublished(
             **trained.facts(),
             **built.facts(),
             class_weights=material.class_weights,
+            reweighed=material.reweighed.cells if material.reweighed else (),
             lora_init_sha256=material.adapter_sha256,
         ),
         data=material.facts(),
@@ -258,6 +260,7 @@ def finished(
         pretraining=config.pretraining,
         load=load,
         may_replay=start.may_replay(folder, config.data, config.model),
+        groups=Remedies(config.groups, config.checks.group_terms),
     )
     folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
     if config.checks.audit == "strict":

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Mapping
 
 from trainer.data.audit.findings import Findings
+from trainer.data.augmented import Augmented
 from trainer.data.replay import Replayed
 
 
@@ -137,6 +138,7 @@ class DataFacts:
       longest_text: how many tokens of a text the model reads.
       findings: of the look at the texts; None with --audit=off.
       replayed: what became of --replay_dataset; None without it.
+      augmented: what became of --augment_counterfactuals; None without it.
     """
 
     label_names: tuple[str, ...]
@@ -156,3 +158,4 @@ class DataFacts:
     longest_text: int | None = None
     findings: Findings | None = None
     replayed: Replayed | None = None
+    augmented: Augmented | None = None

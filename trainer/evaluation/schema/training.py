@@ -55,6 +55,16 @@ class PretrainingFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ReweighedCell:
+    """The training texts of one group and label, and what each weighs in the loss."""
+
+    group: str
+    label: str
+    num_texts: int
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingFacts:
     """What was trained, and for how long.
 
@@ -67,6 +77,7 @@ class TrainingFacts:
       best_step: the step of the best validation; None without a validation split.
       weights: which weights were evaluated and exported.
       class_weights: what a training example weighs in the loss, by label name; None: 1.
+      reweighed: by --reweigh_by, a group and label each; class weights multiply these.
       lora_init_sha256: of the tensors of --lora_init_from, in hexadecimal; None: LoRA
         began anew, or is off.
     """
@@ -83,6 +94,7 @@ class TrainingFacts:
     class_weights: Mapping[str, float] | None = None
     lora_init_sha256: str | None = None
     accumulation_steps: int = 1
+    reweighed: tuple[ReweighedCell, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,213 @@
+"""Copies with swapped words and weights by group, from the table to the plan."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import pathlib
+from typing import Any, Sequence
+
+import numpy as np
+import pytest
+
+from tests.test_experiment import make_config
+from trainer import experiment
+from trainer.config import DataConfig, GroupsConfig, TrainingConfig
+from trainer.modeling import presets
+from trainer.stages import prepare
+from trainer.stages.remedies import Remedies
+
+LABELS = ("bad", "good")
+
+
+def write(path: pathlib.Path, rows: Sequence[tuple[str, str, str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "shop"])
+        writer.writerows(rows)
+
+
+def config_of(folder: pathlib.Path, **changes: Any) -> DataConfig:
+    """Validation and test in files of their own; half of the texts speak of people."""
+    train = [
+        (
+            f"{('He', 'She', 'It')[row % 3]} wrote note {row}",
+            LABELS[row % 3 == 0 if row % 5 else row % 7 < 3],
+            ("north", "south")[row % 7 < 3],
+        )
+        for row in range(360)
+    ]
+    write(folder / "train.csv", train)
+    held_out = [(f"He saw film {row}", LABELS[row % 2], "") for row in range(8)]
+    # Swapped, the first of the training texts is one of these.
+    write(folder / "test.csv", [("She wrote note 0", "bad", ""), *held_out])
+    return DataConfig(
+        dataset=f"files:{folder}/train.csv",
+        test_dataset=f"files:{folder}/test.csv",
+        max_length=32,
+        cache_dir=str(folder / "cache"),
+        **changes,
+    )
+
+
+def texts_of(data: DataConfig, **groups: Any) -> prepare.Texts:
+    return prepare.read_texts(data, seed=0, groups=Remedies(GroupsConfig(**groups)))
+
+
+def test_copies_join_the_training_texts_alone(tmp_path: pathlib.Path) -> None:
+    """With the label and the place of their originals; none that is held out."""
+    data = config_of(tmp_path)
+    plain = texts_of(data)
+    found = texts_of(data, augment_counterfactuals=("gender",))
+    before, after = plain.splits["train"], found.splits["train"]
+    facts = after.augmented
+    assert facts is not None and before.augmented is None
+    assert facts.num_added == len(after) - len(before) > 100
+    assert facts.num_held_out == 1
+    pool = found.pool
+    originals = {
+        plain.pool.texts[row].as_py(): (
+            int(plain.pool.labels[row]),
+            plain.pool.places.of(row),
+        )
+        for row in before.rows.tolist()
+    }
+    held_out = {
+        pool.texts[row].as_py()
+        for name in ("validation", "test")
+        for row in found.splits[name].rows.tolist()
+    }
+    for row in after.rows[len(before) :].tolist():
+        text = pool.texts[row].as_py()
+        turned = {"He": "She", "She": "He"}[text.split()[0]] + text[text.index(" ") :]
+        assert originals[turned] == (int(pool.labels[row]), pool.places.of(row))
+        assert text not in held_out
+    for name in ("validation", "test"):
+        assert found.splits[name].rows.tolist() == plain.splits[name].rows.tolist()
+    assert plain.fingerprint()["train"] != found.fingerprint()["train"]
+    assert any("copies with words of gender" in n for n in found.source_facts["notes"])
+
+
+def test_copies_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> None:
+    """Religion has seven groups: which one is drawn follows the text and the seed."""
+    rows = [(f"a hindu said {row}", LABELS[row % 2], "") for row in range(40)]
+    made = []
+    for order in (rows, rows[::-1]):
+        write(tmp_path / "train.csv", order)
+        data = DataConfig(
+            dataset=f"files:{tmp_path}/train.csv",
+            cache_dir=str(tmp_path / "cache"),
+            max_length=32,
+        )
+        found = texts_of(data, augment_counterfactuals=("religion",))
+        made.append(sorted(found.pool.texts.to_pylist()))
+    assert made[0] == made[1]
+    assert len({text.split()[1] for text in made[0]}) > 4
+
+
+@pytest.mark.parametrize(
+    "groups, expected",
+    [
+        (
+            dict(augment_counterfactuals=("gendre",)),
+            ["--augment_counterfactuals must name kinds", "gendre", "gender"],
+        ),
+        (dict(augment_counterfactuals=("religion",)), ["none of", "leave it out"]),
+        (dict(reweigh_by="terms:gendre"), ["--reweigh_by must name kinds", "gender"]),
+        (dict(reweigh_by="column:shops"), ["shops"]),
+        (dict(reweigh_by="terms:religion"), ["two groups of at least 50", "1 of 1"]),
+    ],
+)
+def test_what_cannot_be_done_is_named(
+    tmp_path: pathlib.Path,
+    tiny_preset: str,
+    groups: dict[str, Any],
+    expected: list[str],
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        material(tmp_path, tiny_preset, groups)
+    for part in expected:
+        assert part in str(caught.value)
+
+
+def material(
+    folder: pathlib.Path, preset: str, groups: dict[str, Any], **training: Any
+) -> prepare.Material:
+    return prepare.make_material(
+        config_of(folder),
+        TrainingConfig(**training),
+        presets.load_preset(preset),
+        groups=Remedies(GroupsConfig(**groups)),
+    )
+
+
+@pytest.mark.parametrize("source", ["terms:gender", "column:shop"])
+def test_examples_weigh_by_group_and_label(
+    tmp_path: pathlib.Path, tiny_preset: str, source: str
+) -> None:
+    """Weighed, each label is as frequent in one group as in the other."""
+    found = material(tmp_path, tiny_preset, {"reweigh_by": source})
+    weights = found.example_weights()
+    assert weights is not None and weights.dtype == np.float32
+    assert weights.mean() == pytest.approx(1.0, abs=1e-5) and weights.std() > 0.05
+    labels = found.labels("train")
+    texts = found.texts.pool.texts.take(found.splits["train"].rows).to_pylist()
+    numbers = [int(text.split()[-1]) for text in texts]
+    group = np.array(
+        [n % 3 if source == "terms:gender" else n % 7 < 3 for n in numbers]
+    )
+    shares = [
+        np.average(labels[group == each], weights=weights[group == each])
+        for each in np.unique(group)
+    ]
+    assert shares == pytest.approx([float(labels.mean())] * len(shares), abs=1e-4)
+    plain = [labels[group == each].mean() for each in np.unique(group)]
+    assert np.ptp(plain) > 0.05
+
+
+def test_class_weights_multiply(tmp_path: pathlib.Path, tiny_preset: str) -> None:
+    both = material(
+        tmp_path,
+        tiny_preset,
+        {"reweigh_by": "terms:gender"},
+        class_weights=("bad:3", "good:1"),
+    ).example_weights()
+    alone = material(
+        tmp_path, tiny_preset, {"reweigh_by": "terms:gender"}
+    ).example_weights()
+    assert both is not None and alone is not None
+    labels = material(tmp_path, tiny_preset, {}).labels("train")
+    ratio = both / alone
+    bad, good = ratio[labels == 0], ratio[labels == 1]
+    assert np.ptp(bad) < 1e-5 and np.ptp(good) < 1e-5
+    assert bad[0] / good[0] == pytest.approx(3.0, rel=1e-5)
+    assert both.mean() == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_says_what_it_did_and_is_not_run_twice(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config = dataclasses.replace(
+        make_config(tmp_path, tiny_preset, training={"num_train_epochs": 1}),
+        data=config_of(tmp_path),
+        groups=GroupsConfig(
+            reweigh_by="terms:gender", augment_counterfactuals=("gender",)
+        ),
+    )
+    report = experiment.run(config).report
+    cells = report["training"]["reweighed"]
+    assert {cell["group"] for cell in cells} == {"(none)", "female", "male"}
+    # With a copy of nearly each, neither group has more of a label than the other.
+    for label in LABELS:
+        weights = [
+            cell["weight"]
+            for cell in cells
+            if cell["group"] != "(none)" and cell["label"] == label
+        ]
+        assert len(weights) == 2 and np.ptp(weights) < 0.1
+    augmented = report["data"]["augmented"]
+    assert augmented["num_added"] > 100 and augmented["kinds"] == ["gender"]
+    trained = report["data"]["splits"]["train"]["num_examples"]
+    assert report["training"]["num_train_examples"] == trained
+    assert experiment.run(config).report == report
