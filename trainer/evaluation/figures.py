@@ -428,8 +428,9 @@ def _large_confusion_picture(
         axes = figure.add_subplot()
         # The root lets an error of one in fifty be seen.
         for cells, colors, hidden in (
-            (shares, "Blues", ~is_right),
-            (np.sqrt(shares), "Oranges", is_right),
+            (np.full_like(shares, 0.15), "Greys", ~is_right),
+            (shares, "Blues", ~is_right | (shown == 0)),
+            (np.sqrt(shares), "Oranges", is_right | (shown == 0)),
         ):
             masked = np.ma.masked_array(cells, hidden)
             axes.imshow(masked, cmap=colors, vmin=0, vmax=1.3)

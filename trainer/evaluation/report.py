@@ -263,7 +263,8 @@ def _weakest(evaluation: SplitEvaluation) -> list[tuple[str, dict[str, Any]]]:
         for name, scores in evaluation.per_class.items()
         if scores.support >= _MIN_LABEL_TEXTS
     ]
-    known.sort(key=lambda item: item[1].f1 or 0.0)
+    # At a tie the one of the most texts: of it the most is known.
+    known.sort(key=lambda item: (item[1].f1 or 0.0, -item[1].support))
     return [(name, dataclasses.asdict(scores)) for name, scores in known[:_NUM_WEAKEST]]
 
 
