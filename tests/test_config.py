@@ -210,8 +210,17 @@ SEVERAL: dict[str, Any] = INSTEAD | dict(
     reweigh_by="",
     max_flips=0.0,
 )
+# The same for pairs of texts.
+PAIRS: dict[str, Any] = INSTEAD | dict(
+    second_text_field="answer",
+    long_text="truncate",
+    truncation="head",
+    explain=0,
+    export_explain=False,
+    sample_texts=(),
+)
 _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
-_NOT_PRETRAINED |= {"task", "label_separator"}
+_NOT_PRETRAINED |= {"task", "label_separator", "second_text_field"}
 _EXCLUDED = {"warmup_fraction", "num_virtual_devices", "decision_metric"}
 _EXCLUDED |= {"abstain_accuracy", "lora_rank", "lora_init_from"}
 _EXCLUDED |= {"head_start", "split_near_duplicates", "label_smoothing"}
@@ -231,16 +240,25 @@ UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
     ),
     "pretrained": (
         PRETRAINED,
-        _EXCLUDED | {"freeze_layers", "pretrain_on", "task", "label_separator"},
+        _EXCLUDED
+        | {"freeze_layers", "pretrain_on", "task", "label_separator"}
+        | {"second_text_field"},
     ),
     "on_train": (
         ON_TRAIN,
-        _EXCLUDED | {"freeze_layers", "pretrain_dataset", "task", "label_separator"},
+        _EXCLUDED
+        | {"freeze_layers", "pretrain_dataset", "task", "label_separator"}
+        | {"second_text_field"},
     ),
     "several": (
         SEVERAL,
         (_EXCLUDED | _NOT_PRETRAINED | set(SEVERAL) - set(INSTEAD) | {"given_decision"})
         - {"task", "label_separator", "audit_model"},
+    ),
+    "pairs": (
+        PAIRS,
+        (_EXCLUDED | _NOT_PRETRAINED | set(PAIRS) - set(INSTEAD))
+        - {"second_text_field"},
     ),
 }
 # What a run may go on with another value of: nothing that its weights depend on, nor
@@ -821,6 +839,7 @@ def test_sections() -> None:
         *(*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"),
         *("lora_init_from", "pretrain_steps", "pretrain_dataset", "focal_gamma"),
         *("init_from", "replay_dataset", "replay_fraction", "task", "label_separator"),
+        "second_text_field",
     ],
 )
 def test_differences(name: str) -> None:
@@ -840,7 +859,7 @@ def test_differences(name: str) -> None:
         "pretrain_dataset": {"pretrain_steps": 3, "pretrain_dataset": "files:c.txt"},
     }
     before = make_config(**together.get(name, {}))
-    value = (SEVERAL | BEGUN | PRETRAINED | OFF_DEFAULT)[name]
+    value = (PAIRS | SEVERAL | BEGUN | PRETRAINED | OFF_DEFAULT)[name]
     after = make_config(**together.get(name, {}) | {name: value})
     expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
     assert differences(before, after) == expected

@@ -16,7 +16,7 @@ import pytest
 from tests import kills
 from tests.evaluation.tiny_report import export_facts, tiny_report
 from trainer import run_folder, storage
-from trainer.config import ServingConfig
+from trainer.config import DataConfig, ServingConfig
 from trainer.evaluation import schema
 from trainer.run_folder import RunFolder
 from trainer.stages import record
@@ -243,7 +243,7 @@ def test_history(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("folder", ["runs/a", "my runs/a", 'it\'s $HOME; `a` \\ "b"'])
 def test_the_command_to_predict_can_be_copied_into_a_shell(folder: str) -> None:
-    command = record._predict_command(f"{folder}/export/1")
+    command = record._predict_command(f"{folder}/export/1", DataConfig())
     script = f"printf '%s\\0' {command}"
     shown = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, check=True)
     python, *arguments, end = shown.stdout.decode().split("\0")

@@ -27,6 +27,7 @@ from trainer.baselines.logistic_regression import (
     num_outputs,
 )
 from trainer.baselines.one_vs_rest import ChosenEach
+from trainer.data import pairs
 
 TITLE = "TF-IDF with logistic regression"
 # Training texts of more bytes than this are hashed: 30,000 reviews of IMDB.
@@ -215,8 +216,18 @@ def _reading(unit: str) -> dict[str, Any]:
     """How scikit-learn's vectorizers shall read."""
     if unit == "characters":
         return {"analyzer": "char", "ngram_range": (1, 3)}
-    return {"token_pattern": _WORD, "ngram_range": (1, 2)}
+    return {"token_pattern": _WORD, "ngram_range": (1, 2), "preprocessor": _marked}
 
+
+def _marked(text: str) -> str:
+    """In lower case; a word of a pair's second text is another than in the first."""
+    first, second = pairs.split(text.lower())
+    return f"{first} {_WORD_START.sub(_MARK, second)}" if second else first
+
+
+_WORD_START = re.compile(r"\b(?=\w)")
+# A letter that no language writes at the beginning of a word.
+_MARK = "\u01bb"
 
 # Features of the training texts; of other texts; how many there are; the settings.
 _Made = tuple[Any, Callable[[list[str]], Any], int, dict[str, float | int | str]]

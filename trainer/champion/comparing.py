@@ -21,7 +21,7 @@ from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.champion.model import Model
 from trainer.config import CompareConfig, DataConfig
-from trainer.data import columns, draws, label_sets, places, sources
+from trainer.data import columns, draws, label_sets, pairs, places, sources
 from trainer.data.duplicates import content_digests, normalized_digests
 from trainer.data.text_dataset import TextDataset
 from trainer.evaluation.schema import Contest, SliceContest
@@ -116,6 +116,12 @@ def compare(config: CompareConfig) -> Compared:
         models.load(location, flag=flag, gpu_memory_mib=config.gpu_memory_mib)
         for flag, location in locations.items()
     ]
+    for side, (flag, location) in zip(sides, locations.items()):
+        models.refuse_other_inputs(
+            side.facts,
+            reads_pairs=bool(config.data.second_text_field),
+            of=f"--{flag}={location}",
+        )
     digests = normalized_digests(data.texts)
     is_fresh = unseen(digests, sides)
     if not is_fresh.any():
@@ -188,7 +194,7 @@ def _differences(
     for row in np.flatnonzero(is_one_right).tolist():
         file, line = data.places.of(row)
         yield Difference(
-            text=texts[row],
+            text=pairs.shown(texts[row]),
             file=file,
             line=line,
             label=label_sets.name_of(labels[row], names),

@@ -107,6 +107,11 @@ class PredictConfig:
         "text a line.",
     )
     text_field: str = setting("text", f"{TEXT_FIELD_HELP} Not for text lines.")
+    second_text_field: str = setting(
+        "",
+        "Name of the column, key or feature with the second text of a pair, for a model "
+        "that reads pairs. Not for text lines. Empty: the model reads one text.",
+    )
     encoding: str = setting("auto", ENCODING_HELP)
     column_names: tuple[str, ...] = setting((), COLUMN_NAMES_HELP)
     escape: Escape = setting("auto", ESCAPE_HELP)

@@ -89,6 +89,14 @@ class DataConfig:
         "a label.",
     )
     text_field: str = setting("text", TEXT_FIELD_HELP)
+    second_text_field: str = setting(
+        "",
+        "Name of the column, key or feature with the second text of a pair: a question "
+        "and its answer, two sentences. The model reads `[CLS] first [SEP] second "
+        "[SEP]`; of a pair that is longer than --max_length the longer text is cut. A "
+        "row is the pair: copies, splits and folds go by both texts. Empty: a row has "
+        "one text.",
+    )
     label_field: str = setting(
         "label",
         "Name of the column, key or feature with the label; in JSON and Parquet it may "
@@ -303,6 +311,8 @@ class DataConfig:
             "--text_field and --label_field must differ",
             received=f"{self.text_field!r} and {self.label_field!r}",
         )
+        if self.second_text_field:
+            self._require_pairs(texts)
         pairs = [label_pair(entry) for entry in self.label_names]
         labels, names = ({*column} for column in zip(*pairs)) if pairs else ((), ())
         require(
@@ -321,6 +331,44 @@ class DataConfig:
             received=self.max_cache_gb,
         )
         require(bool(self.cache_dir), "--cache_dir must name a folder", received="none")
+
+    def _require_pairs(self, texts: list[str]) -> None:
+        """Raises ValueError for what pairs of texts cannot use."""
+        second = self.second_text_field
+        require(
+            second not in (self.text_field, *texts, self.label_field),
+            "--second_text_field must be another column than --text_field and "
+            "--label_field",
+            received=second,
+        )
+        require(
+            self.long_text == "truncate",
+            "--long_text=windows is for single texts: a window of a pair has no place "
+            "to be cut",
+            received=f"second_text_field={second}",
+            mend="leave --long_text out, and read more with a larger --max_length",
+        )
+        require(
+            self.truncation == "head",
+            "of a pair the longer text is cut at its end: --truncation is for single "
+            "texts",
+            received=f"truncation={self.truncation}, second_text_field={second}",
+            mend="leave --truncation out",
+        )
+        require(
+            self.max_length >= 5,
+            "--max_length must be at least 5 for pairs: [CLS], a token, [SEP], a token, "
+            "[SEP]",
+            received=f"max_length={self.max_length}",
+        )
+        for name in ("dataset", "validation_dataset", "test_dataset", "replay_dataset"):
+            spec = getattr(self, name)
+            require(
+                not spec.startswith(("folder:", "package:")),
+                f"--{name} must have a column for each text of a pair",
+                received=spec,
+                mend="write the pairs to a table, and name it with files:FILE.csv",
+            )
 
     def _require_label_sets(self) -> None:
         """Raises ValueError for what one label a text, or several, cannot use."""

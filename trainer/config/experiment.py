@@ -146,6 +146,8 @@ class ExperimentConfig:
         self._require_groups()
         if self.data.task == "multi_label":
             self._require_multi_label()
+        if self.data.second_text_field:
+            self._require_pairs()
 
     def _require_groups(self) -> None:
         """Raises ValueError where a gate, or a swap, has nothing to go by."""
@@ -189,6 +191,26 @@ class ExperimentConfig:
             received="num_bootstrap_resamples=0",
             mend="set --num_bootstrap_resamples=1000",
         )
+
+    def _require_pairs(self) -> None:
+        """Raises ValueError for what reads one text."""
+        for name, is_given, why in (
+            ("explain", bool(self.explain), "words are looked at in one text"),
+            (
+                "export_explain",
+                self.serving.export_explain,
+                "words are looked at in one text",
+            ),
+            ("sample_texts", bool(self.sample_texts), "they are single texts"),
+        ):
+            value = settings(self)[name]
+            require(
+                not is_given,
+                f"--{name} is not for pairs of texts: {why}",
+                received=f"{name}={','.join(value) if isinstance(value, tuple) else value}"
+                f", second_text_field={self.data.second_text_field}",
+                mend="leave it out",
+            )
 
     def _require_multi_label(self) -> None:
         """Raises ValueError for what needs exactly one label a text."""

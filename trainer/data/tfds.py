@@ -81,6 +81,7 @@ def _request(name: str, config: DataConfig) -> Request:
         name,
         text_field=config.text_field,
         label_field=config.label_field,
+        second_text_field=config.second_text_field,
         kept_fields=config.kept_fields,
     )
 
@@ -141,7 +142,14 @@ def _rows(
                 yield bad_value.at(title, line=number)
                 continue
             kept = {field: example[field] for field in config.kept_fields}
-            yield make_row(text, label, file=title, line=number, kept=kept)
+            yield make_row(
+                text,
+                label,
+                second_text=request.second_text_of(example),
+                file=title,
+                line=number,
+                kept=kept,
+            )
 
 
 def _examples(builder: Any, split: str) -> Iterator[Mapping[str, Any]]:

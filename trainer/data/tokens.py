@@ -30,7 +30,7 @@ import tensorflow_text as tf_text
 
 from trainer import caches, console
 from trainer.config import Truncation
-from trainer.data import spans
+from trainer.data import pairs, spans
 from trainer.data.token_blocks import Block, FinishedBlocks
 from trainer.messages import message
 
@@ -56,6 +56,8 @@ _ASCII = r"[\x{0}-\x{7F}]*"
 _ASCII_CONTROL = r"[\x{0}-\x{8}\x{B}\x{C}\x{E}-\x{1F}\x{7F}]"
 _ASCII_WHITE_SPACE = r"[\t\n\r]"
 _PUNCTUATION = r"([!-/:-@\[-`{-~\p{P}])"
+_AFTER_SEPARATOR = f"(?s){pairs.SEPARATOR}.*"
+_UP_TO_SEPARATOR = f"(?s)^[^{pairs.SEPARATOR}]*({pairs.SEPARATOR}|$)"
 # A longer word is one unknown token (google-research/bert, WordpieceTokenizer).
 _MAX_CHARACTERS_PER_WORD = 100
 _LONG_WORD = f"[^ ]{{{_MAX_CHARACTERS_PER_WORD + 1},}}"
@@ -108,6 +110,10 @@ class TextEncoder:
         full: the last one ends where the text ends. 1: no windows.
       window_overlap: tokens that a window shares with the next one; the last window
         may share more.
+      reads_pairs: whether a text may be a pair (`pairs.py`), which becomes `[CLS] first
+        [SEP] second [SEP]`. Of one that is too long the longer text is cut at its end,
+        then both, as Hugging Face's `longest_first` has it. A text without a second, or
+        with one without a token, is read as a single one.
 
     Attributes:
       longest_text: tokens of a text that are read, [CLS] and [SEP] counted once.
@@ -130,29 +136,16 @@ class TextEncoder:
         truncation: Truncation = "head",
         max_windows: int = 1,
         window_overlap: int = 0,
+        reads_pairs: bool = False,
     ) -> None:
-        ids = {token: index for index, token in enumerate(vocabulary)}
-        missing = [t for t in ("[CLS]", "[SEP]", "[UNK]", "[PAD]") if t not in ids]
-        if missing:
-            raise ValueError(
-                f"the preset's vocabulary must hold {', '.join(missing)}: is it a "
-                f"BERT vocabulary? Received: {len(ids)} tokens, the first ones "
-                f"{list(vocabulary[:5])}"
-            )
-        if len(ids) < len(vocabulary):
-            doubled = [t for i, t in enumerate(vocabulary) if ids[t] != i]
-            raise ValueError(
-                message(
-                    "the preset's vocabulary must name each token once",
-                    received=f"{', '.join(map(repr, doubled[:5]))} more than once",
-                )
-            )
+        ids = _ids_of(vocabulary)
         self.window_length = window_length
         self.pad_id = ids["[PAD]"]
         self.unknown_id = ids["[UNK]"]
         self.end_ids = ids["[CLS]"], ids["[SEP]"]
         self.mask_id = ids.get("[MASK]")
         self.vocabulary = tuple(vocabulary)
+        self.reads_pairs = reads_pairs
         self._lowercase = lowercase
         self._strip_accents = lowercase if strip_accents is None else strip_accents
         self._overlap, self._has_windows = window_overlap, max_windows > 1
@@ -176,7 +169,14 @@ class TextEncoder:
         ]
         if self._has_windows:
             settings += [max_windows, window_overlap]
+        if reads_pairs:
+            settings += ["pairs"]
         self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+    @property
+    def separator_id(self) -> int | None:
+        """The id of [SEP] between the texts of a pair; None: it reads single texts."""
+        return self.end_ids[1] if self.reads_pairs else None
 
     @functools.cached_property
     def traced(self) -> Callable[[tf.Tensor], EncodedTexts]:
@@ -190,12 +190,46 @@ class TextEncoder:
 
     def __call__(self, texts: tf.Tensor) -> EncodedTexts:
         """Encodes strings [batch]. Bytes that are not UTF-8 are left out."""
-        words = self._words(self._normalize(texts))
-        pieces = words.with_flat_values(self._wordpiece.tokenize(words.flat_values))
-        token_ids = pieces.merge_dims(-2, -1)
+        if self.reads_pairs:
+            return self._encode_pairs(texts)
+        token_ids = self._pieces(texts)
         full_lengths = tf.cast(token_ids.row_lengths(), tf.int32) + 2
         token_ids = self._truncate(token_ids)
         return EncodedTexts(self._with_ends(token_ids, self.end_ids), full_lengths)
+
+    def _pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """All word pieces of strings [batch]: ragged int32 [batch, None]."""
+        words = self._words(self._normalize(texts))
+        pieces = words.with_flat_values(self._wordpiece.tokenize(words.flat_values))
+        return pieces.merge_dims(-2, -1)
+
+    def _encode_pairs(self, texts: tf.Tensor) -> EncodedTexts:
+        """The same of texts that may be pairs."""
+        # The expressions match no bytes that are not UTF-8.
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="ignore")
+        first = self._pieces(tf.strings.regex_replace(texts, _AFTER_SEPARATOR, ""))
+        second = self._pieces(tf.strings.regex_replace(texts, _UP_TO_SEPARATOR, ""))
+        num_first, num_second = first.row_lengths(), second.row_lengths()
+        is_pair = num_second > 0
+        num_ends = tf.where(is_pair, tf.constant(3, tf.int64), 2)
+        room = self.window_length - num_ends
+        # As Hugging Face's: the shorter keeps half of the room at least, if it has that.
+        shorter = tf.minimum(tf.minimum(num_first, num_second), room // 2)
+        longer = tf.minimum(tf.maximum(num_first, num_second), room - shorter)
+        is_first_longer = num_first > num_second
+        first = _heads(first, tf.where(is_first_longer, longer, shorter))
+        second = _heads(second, tf.where(is_first_longer, shorter, longer))
+        cls, sep = self.end_ids
+        ones = tf.ones([first.nrows(), 1], tf.int32)
+        last = tf.RaggedTensor.from_row_lengths(
+            tf.repeat(sep, tf.reduce_sum(tf.cast(is_pair, tf.int32))),
+            tf.cast(is_pair, tf.int64),
+            validate=False,
+        )
+        return EncodedTexts(
+            tf.concat([ones * cls, first, ones * sep, second, last], axis=1),
+            tf.cast(num_first + num_second + num_ends, tf.int32),
+        )
 
     def locate(self, texts: tf.Tensor) -> LocatedTokens:
         """Says where the tokens of strings [batch] come from.
@@ -319,9 +353,43 @@ class TextEncoder:
         )
 
 
+def _ids_of(vocabulary: Sequence[str]) -> dict[str, int]:
+    """The ids of the word pieces.
+
+    Raises:
+      ValueError: a special token is missing, or a token stands there twice.
+    """
+    ids = {token: index for index, token in enumerate(vocabulary)}
+    missing = [t for t in ("[CLS]", "[SEP]", "[UNK]", "[PAD]") if t not in ids]
+    if missing:
+        raise ValueError(
+            f"the preset's vocabulary must hold {', '.join(missing)}: is it a "
+            f"BERT vocabulary? Received: {len(ids)} tokens, the first ones "
+            f"{list(vocabulary[:5])}"
+        )
+    if len(ids) < len(vocabulary):
+        doubled = [t for i, t in enumerate(vocabulary) if ids[t] != i]
+        raise ValueError(
+            message(
+                "the preset's vocabulary must name each token once",
+                received=f"{', '.join(map(repr, doubled[:5]))} more than once",
+            )
+        )
+    return ids
+
+
 def _add_ends(rows: tf.RaggedTensor, ends: tuple[int, int]) -> tf.RaggedTensor:
     ones = tf.ones([rows.nrows(), 1], tf.int32)
     return tf.concat([ones * ends[0], rows, ones * ends[1]], axis=1)
+
+
+def _heads(rows: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
+    """The first `lengths` of each row's values; it has so many."""
+    position = tf.ragged.range(rows.row_lengths()).flat_values
+    is_kept = position < tf.gather(lengths, rows.value_rowids())
+    return tf.RaggedTensor.from_row_lengths(
+        tf.boolean_mask(rows.flat_values, is_kept), lengths, validate=False
+    )
 
 
 def _kept_tokens(longest: int, truncation: Truncation) -> tuple[int, int]:

@@ -98,6 +98,7 @@ def unread_file(
             path,
             text_field=config.text_field,
             label_field=config.label_field,
+            second_text_field=config.second_text_field,
             has_several_labels=config.task == "multi_label",
             file_format=file_format,
             where=where,

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Sequence
 
 import numpy as np
 
+from trainer.data import pairs
 from trainer.drift import measures, reference as references
 from trainer.drift.measures import Compared
 from trainer.drift.reference import Reference
@@ -272,8 +273,12 @@ def _ask(
 def _token_counter(model: Any) -> Callable[[list[str]], list[tuple[int, int, int]]]:
     import tensorflow as tf
 
+    inputs = model.signatures["serving_default"].structured_input_signature[1]
+    is_pair = pairs.are_read(inputs)
+
     def count(texts: list[str]) -> list[tuple[int, int, int]]:
-        counts = model.count_tokens(tf.constant(texts, tf.string))
+        columns = pairs.columns(texts).values() if is_pair else [texts]
+        counts = model.count_tokens(*(tf.constant(c, tf.string) for c in columns))
         names = ("num_tokens", "num_read", "num_unknown")
         return list(zip(*(counts[name].numpy().tolist() for name in names)))
 

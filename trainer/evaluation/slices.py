@@ -15,6 +15,7 @@ from typing import Any, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from trainer.data import pairs
 from trainer.data.places import Places
 from trainer.evaluation import schema
 from trainer.evaluation.intervals import wilson_interval
@@ -190,7 +191,11 @@ def surest_errors(
 
 
 def shorten_middle(text: str, *, limit: int = MAX_SHOWN_CHARACTERS) -> str:
-    """The text; or its two ends, `limit` characters in all, and how many it lost."""
+    """The text; or its two ends, `limit` characters in all, and how many it lost.
+
+    Of a pair both texts, with a mark between them.
+    """
+    text = pairs.shown(text)
     num_left_out = len(text) - limit
     if num_left_out <= 0:
         return text

@@ -70,6 +70,26 @@ def mean_of_tokens(vectors: Any, is_token: Any) -> Any:
     return total / keras.ops.maximum(keras.ops.sum(mask, axis=1), 1.0)
 
 
+def separator_of(classifier: keras.Model) -> int | None:
+    """The id of [SEP] of a classifier that reads pairs; None: it reads single texts."""
+    separator_id: int | None = getattr(classifier, "separator_id", None)
+    return separator_id
+
+
+def segments_of_pairs(token_ids: tf.Tensor, separator_id: int) -> tf.Tensor:
+    """The segments of pairs, and of single texts: int32 [batch, length].
+
+    What stands after the first [SEP] is of the second segment. So is the padding of a
+    single text, which nothing reads.
+
+    Args:
+      token_ids: int32 [batch, length].
+    """
+    is_separator = tf.cast(tf.equal(token_ids, separator_id), tf.int32)
+    num_before = tf.cumsum(is_separator, axis=1, exclusive=True)
+    return tf.minimum(num_before, 1)
+
+
 def model_inputs(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> dict[str, tf.Tensor]:
     """What a KerasHub BERT takes, for texts of a single segment.
 
@@ -92,12 +112,15 @@ def build_classifier(
     pooling: Pooling,
     dropout: float | None,
     seed: int,
+    separator_id: int | None = None,
 ) -> keras.Model:
     """The pretrained encoder with a new head, not yet compiled.
 
     Args:
       dropout: rate in encoder and head; None: the preset's own.
       seed: of the head's first weights.
+      separator_id: of [SEP], for a classifier that reads pairs of texts, in which it
+        stands after the first text and after the second; None: it reads single texts.
     """
     backbone = preset.make_backbone(dropout=dropout)
     head_dropout = backbone.dropout if dropout is None else dropout
@@ -112,6 +135,7 @@ def build_classifier(
     # BERT's own initializer, but with a seed, which KerasHub gives no way to set.
     initializer = keras.initializers.TruncatedNormal(stddev=0.02, seed=seed)
     head.kernel.assign(initializer(head.kernel.shape))
+    classifier.separator_id = separator_id
     return classifier
 
 

@@ -32,7 +32,12 @@ from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 from trainer.modeling import embedding, lora
 from trainer.modeling import weights as weights_lib
 from trainer.modeling.attention import Attention
-from trainer.modeling.classifier import MeanPooledBertTextClassifier, mean_of_tokens
+from trainer.modeling.classifier import (
+    MeanPooledBertTextClassifier,
+    mean_of_tokens,
+    segments_of_pairs,
+    separator_of,
+)
 from trainer.modeling.layers import (
     DenseWeights,
     LayerWeights,
@@ -77,6 +82,7 @@ class Forward:
         self._fusion = fusion
         self._rematerialize = rematerialize
         self._window_length = window_length
+        self._separator_id = separator_of(classifier)
         self._differentiable = differentiable
         self._sorts_gradient = sorts_gradient and differentiable
 
@@ -191,7 +197,9 @@ class Forward:
           token_ids: int32 [batch, length]; or the tokens' embeddings instead, float
             [batch, length, hidden].
           is_token: bool [batch, length], false where there is padding.
-          segment_ids: int32 [batch, length]; None: all of the first segment.
+          segment_ids: int32 [batch, length]; None: of a classifier that reads pairs
+            what stands after the first [SEP] is of the second segment, else all of the
+            first.
 
         Returns:
           float [batch, hidden].
@@ -336,6 +344,8 @@ class Forward:
             tokens = self.rows(backbone.token_embedding.embeddings, token_ids)
         positions = _tensor(backbone.position_embedding.position_embeddings)[:length]
         segments = _tensor(backbone.segment_embedding.embeddings)
+        if segment_ids is None and self._separator_id is not None:
+            segment_ids = segments_of_pairs(token_ids, self._separator_id)
         segment = (
             segments[0] if segment_ids is None else tf.gather(segments, segment_ids)
         )

@@ -27,6 +27,7 @@ import numpy as np
 
 from trainer import console, stack, storage
 from trainer.config import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE, PredictConfig
+from trainer.data import pairs
 from trainer.data.words import words
 from trainer.messages import message, shown
 from trainer.serving import (
@@ -107,6 +108,7 @@ def predict_file(
             explain=config.explain,
             gpu_memory_mib=config.gpu_memory_mib,
         )
+        _check_pairs(config, predict)
         writer = answers.make_writer(written, _layout(config, predict, folder))
         started = time.monotonic()
         try:
@@ -116,6 +118,27 @@ def predict_file(
     secs = time.monotonic() - started
     _say_how_many(output.num_texts, num_before, num_bad, secs=secs)
     return output.num_texts
+
+
+def _check_pairs(config: PredictConfig, predict: Predictor) -> None:
+    """Raises ValueError where pairs are asked of a model for texts, or the reverse."""
+    if predict.reads_pairs and not config.second_text_field:
+        raise ValueError(
+            message(
+                "the model reads pairs of texts",
+                received="a column for the first one alone",
+                mend="name the other column with --second_text_field",
+            )
+        )
+    is_plain = not predict.reads_pairs and predict.input_names == pairs.INPUTS[:1]
+    if config.second_text_field and is_plain:
+        raise ValueError(
+            message(
+                "the model reads single texts",
+                received=f"second_text_field={config.second_text_field}",
+                mend="leave --second_text_field out",
+            )
+        )
 
 
 def _say_how_many(
@@ -212,6 +235,7 @@ class Predictor:
         of them; empty: they are not known, and it says which by `chosen`.
 
     Attributes:
+      input_names: of the signature's tensors.
       outputs: what it gives a text, by name.
     """
 
@@ -220,7 +244,7 @@ class Predictor:
     def __init__(self, signature: Any, *, label_names: Sequence[str] = ()):
         self._signature = signature
         self._label_names = label_names
-        (self._input,) = signature.structured_input_signature[1]
+        self.input_names = tuple(signature.structured_input_signature[1])
         specs = signature.structured_outputs
         found = {name: _output_of(specs[name]) for name in sorted(specs)}
         if _CHOSEN in found and label_names:
@@ -231,19 +255,34 @@ class Predictor:
         self.outputs = {name: found[name] for name in names if name in found}
         self._names = tuple(self.outputs)
 
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it is asked pairs of texts, each as `pairs.joined` makes it."""
+        return pairs.are_read(self.input_names)
+
     def __call__(self, texts: list[str]) -> list[Prediction]:
         """One prediction a text: the outputs by name, in a fixed order.
 
         Strings are str; numbers and truth values are Python's, or lists of them.
+
+        Args:
+          texts: of a model that reads pairs, pairs; see `reads_pairs`.
 
         Raises:
           ValueError: the model refuses a text, or gave a number that is not finite.
         """
         import tensorflow as tf
 
-        rows = [_example(text) for text in texts] if self._input in EXAMPLES else texts
+        columns = {
+            name: [_example(text) for text in texts] if name in EXAMPLES else texts
+            for name in self.input_names
+        }
+        if self.reads_pairs:
+            columns = {**pairs.columns(texts)}
         try:
-            outputs = self._signature(**{self._input: tf.constant(rows, tf.string)})
+            outputs = self._signature(
+                **{name: tf.constant(rows, tf.string) for name, rows in columns.items()}
+            )
         except tf.errors.OpError as error:
             raise ValueError(
                 message(
@@ -257,7 +296,7 @@ class Predictor:
                     ),
                 )
             ) from error
-        columns = [
+        answers_by_name = [
             (
                 self._labels(outputs[_CHOSEN], texts)
                 if name == "labels" and name not in outputs
@@ -265,7 +304,9 @@ class Predictor:
             )
             for name in self._names
         ]
-        return [dict(zip(self._names, row)) for row in zip(*columns, strict=True)]
+        return [
+            dict(zip(self._names, row)) for row in zip(*answers_by_name, strict=True)
+        ]
 
     def _labels(self, chosen: Any, texts: list[str]) -> list[list[str]]:
         """The names of those that each text gets."""
@@ -428,7 +469,7 @@ def _check_signature(signatures: Any, name: str, folder: Path) -> None:
 
 def _takes_strings(inputs: Any) -> bool:
     specs = [(spec.dtype.name, spec.shape.rank) for spec in inputs.values()]
-    return specs == [("string", 1)]
+    return specs == [("string", 1)] * (2 if pairs.are_read(inputs) else 1)
 
 
 def _output_of(spec: Any) -> Output:
@@ -442,8 +483,13 @@ def _output_of(spec: Any) -> Output:
 def _example(text: str) -> bytes:
     import tensorflow as tf
 
-    value = tf.train.BytesList(value=[text.encode("utf-8")])
-    features = tf.train.Features(feature={"text": tf.train.Feature(bytes_list=value)})
+    features = tf.train.Features(
+        feature={
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[half.encode()]))
+            # A model that reads single texts does not look at the second.
+            for name, half in zip(pairs.INPUTS, pairs.split(text))
+        }
+    )
     serialized: bytes = tf.train.Example(features=features).SerializeToString()
     return serialized
 
@@ -582,6 +628,11 @@ def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_O
         "format": target.suffix,
         "keep_fields": list(config.keep_fields),
         "bad_rows": config.bad_rows,
+        **(
+            {"second_text_field": config.second_text_field}
+            if config.second_text_field
+            else {}
+        ),
         # Not at its default: what was begun before there was this, continues.
         **({"explain": True} if config.explain else {}),
     }

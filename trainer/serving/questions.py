@@ -119,6 +119,7 @@ def _rows(
         sys.stdin.buffer if is_standard else file,
         text_field=config.text_field,
         label_field=None,
+        second_text_field=config.second_text_field,
         file_format="text" if is_standard and is_automatic else config.input_format,
         allow_empty_text=True,
         keep=config.keep_fields,

@@ -19,7 +19,9 @@ The decision is `label`: string [batch]; `score`: float32 [batch], the probabili
 that label; `probabilities`: float32 [batch, classes], in the order of the labels; and
 `abstain`: bool [batch], whether the score is too low to act on. Of a model that gives any
 number of labels it is `probabilities` and `chosen`: bool [batch, classes], which of the
-labels a text gets. A batch may have any
+labels a text gets. A model that reads pairs of texts takes
+`text_pair`, the second text of each, beside `text`, and in an example as well; an empty
+one is none. A batch may have any
 size, 0 included. Any bytes are answered: what is not UTF-8 is left out. A serialized
 example without `text` is an error; so are ids that the model does not have, a mask of
 other values than 0 and 1, and token inputs of several shapes or of more columns than a
@@ -49,6 +51,7 @@ import tensorflow as tf
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from trainer.config import EXPLAIN_SIGNATURE
+from trainer.data import pairs
 from trainer.data.tokens import TextEncoder
 from trainer.modeling import attributions
 from trainer.modeling.ensemble import ServedForward
@@ -192,14 +195,18 @@ class ServingModule(TokensModule):
         self._longest = bucket_lengths[-1]
         self._hidden_size = forward.hidden_size
 
-        @tf.function(input_signature=[_strings("text")], autograph=False)
-        def classify_text(text: tf.Tensor) -> Outputs:
-            return self._classified(text)
+        names = ("text", "text_pair") if encoder.reads_pairs else ("text",)
+        texts = [_strings(name) for name in names]
+
+        @tf.function(input_signature=texts, autograph=False)
+        def classify_text(*text: tf.Tensor) -> Outputs:
+            return self._classified(_joined(text))
 
         @tf.function(input_signature=[_strings("examples")], autograph=False)
         def tf_example(examples: tf.Tensor) -> Outputs:
-            features = {"text": tf.io.FixedLenFeature([], tf.string)}
-            return self._classified(tf.io.parse_example(examples, features)["text"])
+            features = {name: tf.io.FixedLenFeature([], tf.string) for name in names}
+            parsed = tf.io.parse_example(examples, features)
+            return self._classified(_joined([parsed[name] for name in names]))
 
         @tf.function(
             input_signature=[_strings(tf.saved_model.CLASSIFY_INPUTS)], autograph=False
@@ -213,13 +220,12 @@ class ServingModule(TokensModule):
                 tf.saved_model.CLASSIFY_OUTPUT_SCORES: scores,
             }
 
-        @tf.function(input_signature=[_strings("text")], autograph=False)
-        def embed(text: tf.Tensor) -> Outputs:
-            return {
-                "embedding": self._by_bucket(text, forward.embed, self._hidden_size)
-            }
+        @tf.function(input_signature=texts, autograph=False)
+        def embed(*text: tf.Tensor) -> Outputs:
+            vectors = self._by_bucket(_joined(text), forward.embed, self._hidden_size)
+            return {"embedding": vectors}
 
-        self.count_tokens = _token_counter(encoder)
+        self.count_tokens = _token_counter(encoder, texts)
         self.classify_text, self.tf_example = classify_text, tf_example
         self.classify, self.embed = classify, embed
         self._explains = explains
@@ -325,12 +331,39 @@ def save(module: TokensModule, folder: pathlib.Path) -> None:
     fingerprinting_utils.write_fingerprint(str(folder))
 
 
-def _token_counter(encoder: TextEncoder) -> Callable[[tf.Tensor], Outputs]:
+def _joined(texts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Texts as they are, or pairs as the encoder reads them: string [batch].
+
+    Asserts that there is a second text for each first one.
+    """
+    if len(texts) == 1:
+        return texts[0]
+    sizes = [tf.size(text) for text in texts]
+    same = tf.debugging.Assert(
+        tf.equal(*sizes),
+        ["text and text_pair must hold as many texts. Received:", *sizes],
+    )
+    with tf.control_dependencies([same]):
+        # Bytes that are not UTF-8 are left out; the separator is the pair's alone.
+        clean = [
+            tf.strings.regex_replace(
+                tf.strings.unicode_transcode(text, "UTF-8", "UTF-8", errors="ignore"),
+                pairs.SEPARATOR,
+                "",
+            )
+            for text in texts
+        ]
+    return tf.strings.join(clean, pairs.SEPARATOR)
+
+
+def _token_counter(
+    encoder: TextEncoder, texts: Sequence[tf.TensorSpec]
+) -> Callable[..., Outputs]:
     """Of use to those who watch what a model is asked, not to a server."""
 
-    @tf.function(input_signature=[_strings("text")], autograph=False)
-    def count_tokens(text: tf.Tensor) -> Outputs:
-        encoded = encoder(text)
+    @tf.function(input_signature=texts, autograph=False)
+    def count_tokens(*text: tf.Tensor) -> Outputs:
+        encoded = encoder(_joined(text))
         is_unknown = tf.equal(encoded.token_ids, encoder.unknown_id)
         return {
             "num_tokens": encoded.full_lengths,
@@ -338,7 +371,7 @@ def _token_counter(encoder: TextEncoder) -> Callable[[tf.Tensor], Outputs]:
             "num_unknown": tf.reduce_sum(tf.cast(is_unknown, tf.int32), axis=1),
         }
 
-    counter: Callable[[tf.Tensor], Outputs] = count_tokens
+    counter: Callable[..., Outputs] = count_tokens
     return counter
 
 

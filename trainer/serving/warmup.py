@@ -199,12 +199,17 @@ def _signatures(saved_model: pathlib.Path) -> dict[str, dict[str, int]]:
 def _row(encoder: TextEncoder, length: int) -> dict[str, np.ndarray]:
     """Of each input that a signature can have, a batch of one: the same text's."""
     text = text_of_length(encoder, length).encode()
-    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
-    features = tf.train.Features(feature={"text": feature})
+    values = {"text": text, "text_pair": b""} if encoder.reads_pairs else {"text": text}
+    features = tf.train.Features(
+        feature={
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            for name, value in values.items()
+        }
+    )
     example = tf.train.Example(features=features).SerializeToString()
     examples = np.array([example], object)
     row = {
-        "text": np.array([text], object),
+        **{name: np.array([value], object) for name, value in values.items()},
         "examples": examples,
         # TensorFlow Serving predicts by a signature for Classify, too.
         tf.saved_model.CLASSIFY_INPUTS: examples,

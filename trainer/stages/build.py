@@ -235,6 +235,7 @@ def make_classifier(
         pooling=run.config.model.pooling,
         dropout=run.resolved.dropout,
         seed=run.config.training.seed,
+        separator_id=material.encoder.separator_id,
     )
     begun = start.begin(run, material, classifier)
     choose_trained(run.config.model, classifier, seed=run.config.training.seed)

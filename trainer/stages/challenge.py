@@ -83,6 +83,9 @@ def find(run: Run, material: Material) -> Path | None:
         expected_of=f"the champion, {champion}",
         of="the data",
     )
+    models.refuse_other_inputs(
+        facts, reads_pairs=material.encoder.reads_pairs, of=f"the champion, {champion},"
+    )
     return champion
 
 

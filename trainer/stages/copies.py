@@ -39,6 +39,7 @@ def classifier(
             pooling=config.pooling,
             dropout=0.0,
             seed=0,
+            separator_id=material.encoder.separator_id,
         )
     weights.assign(lora.merged(trained), copied)
     return copied

@@ -424,6 +424,7 @@ def make_encoder(config: DataConfig, preset: Preset) -> TextEncoder:
         truncation=config.truncation,
         max_windows=config.num_windows,
         window_overlap=config.num_shared_tokens,
+        reads_pairs=bool(config.second_text_field),
     )
 
 

@@ -27,7 +27,7 @@ import sys
 from typing import Any, Mapping, Sequence
 
 from trainer import environment, run_folder, storage, trackers, wording
-from trainer.config import ExperimentConfig, ServingConfig, settings
+from trainer.config import DataConfig, ExperimentConfig, ServingConfig, settings
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
 from trainer.evaluation import doubts, schema
@@ -214,7 +214,7 @@ def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Re
         paths=dataclasses.replace(report.paths, saved_model=saved_model),
         commands=schema.Commands(
             predict=(
-                _predict_command(export.path)
+                _predict_command(export.path, run.config.data)
                 if export is not None and export.status != HELD
                 else None
             )
@@ -338,8 +338,16 @@ def _write_pages(folder: RunFolder, *, page: str, summary: str) -> None:
     storage.write_text(folder.summary, summary)
 
 
-def _predict_command(saved_model: str) -> str:
-    flags = [f"--saved_model={saved_model}", "--input=TEXTS.txt", "--output=-"]
+def _predict_command(saved_model: str, data: DataConfig) -> str:
+    # Of pairs each text has a column, and a file of text lines has none.
+    is_pair = bool(data.second_text_field)
+    flags = [
+        f"--saved_model={saved_model}",
+        f"--input={'PAIRS.csv' if is_pair else 'TEXTS.txt'}",
+        *([f"--text_field={data.text_field}"] if is_pair else []),
+        *([f"--second_text_field={data.second_text_field}"] if is_pair else []),
+        "--output=-",
+    ]
     return shlex.join([_interpreter(), "-m", "trainer.predict", *flags])
 
 

@@ -134,6 +134,7 @@ def _trained(run: Run, material: Material, fold: FinishedRun) -> keras.Model:
             pooling=run.config.model.pooling,
             dropout=0.0,
             seed=0,
+            separator_id=material.encoder.separator_id,
         )
         # Its checkpoint has what was trained beside the kernels.
         build.choose_trained(run.config.model, classifier, seed=0)

@@ -1137,6 +1137,43 @@ def test_page_shows_any_number_of_labels(
         playwright.expect(page.locator("#label")).to_have_text("no label")
 
 
+class Pairs(tf.Module):
+    """Of pairs: how much more joy the second text has than the first."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name=name)
+            for name in ("text", "text_pair")
+        ]
+    )
+    def classify(self, *texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        first, second = (
+            tf.reduce_sum(tf.cast(tf.strings.split(text) == "joy", tf.float32), axis=1)
+            for text in texts
+        )
+        chance = tf.sigmoid(second - first)
+        return {
+            "label": tf.where(chance > 0.5, "more", "less"),
+            "score": tf.maximum(chance, 1 - chance),
+            "probabilities": tf.stack([1 - chance, chance], axis=1),
+        }
+
+
+def test_page_takes_pairs(page: playwright.Page, tmp_path: pathlib.Path) -> None:
+    """In two boxes; a word is left out of the text that it stands in."""
+    model = Pairs()
+    tf.saved_model.save(model, str(tmp_path / "1"), {"serving_default": model.classify})
+    with running(Model(tmp_path / "1", "pairs"), labels=["less", "more"]) as url:
+        page.goto(url)
+        page.get_by_label("The text that goes with it").fill("joy for joy")
+        classify(page, "some joy")
+        wait_for_words(page)
+        assert page.locator("#label").inner_text() == "more"
+        words = page.locator("#words .word")
+        changes = words.evaluate_all("words => words.map(word => word.title)")
+        assert changes == ["+0.00", "−1.00", "+1.00", "+0.00", "+1.00"]
+
+
 def test_page_begins_with_the_example(page: playwright.Page, model: Model) -> None:
     """Or waits for a text; no text of ours fits everybody's model."""
     example = "good </script> film"

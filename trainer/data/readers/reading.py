@@ -21,6 +21,7 @@ import dataclasses
 from typing import Iterator, Mapping
 
 from trainer.config import Escape
+from trainer.data import pairs
 from trainer.data.readers import (
     delimited,
     fasttext,
@@ -33,6 +34,7 @@ from trainer.data.readers import (
 from trainer.data.readers.encodings import AUTOMATIC
 from trainer.data.readers.opening import Opening, PathOrStream, opened
 from trainer.data.readers.request import (
+    NO_SECOND_TEXT,
     OnBlankLine,
     OnSettled,
     Reader,
@@ -75,6 +77,7 @@ def read_rows(
     *,
     text_field: str,
     label_field: str | None,
+    second_text_field: str = "",
     has_several_labels: bool = False,
     file_format: str = "auto",
     allow_empty_text: bool = False,
@@ -91,14 +94,12 @@ def read_rows(
     Args:
       path: the file, or a binary stream (not closed here).
       text_field: name of the column with the text (not used for text lines).
-      label_field, has_several_labels: as of `Request`. None: labels are not read.
+      label_field, second_text_field, has_several_labels: as of `Request`. None: labels are not read.
       file_format: csv, tsv, jsonl, parquet, text; "auto" goes by the file's ending.
       allow_empty_text: hand out empty and white-space-only texts as rows.
       where: column → value; only rows that have these values are read.
       keep: names of further columns, for `Row.kept`.
-      encoding: of text, as --encoding says.
-      column_names: of a table without a header, as --column_names says.
-      escape: of quotes in a table, as --escape says.
+      encoding, column_names, escape: as the flags of these names say.
       on_blank_line: called with the number of each empty line that is no row.
       on_settled: called once, before the first row, with how the file is read:
         "reviews.csv: cp1252, separated by ';', columns id, text, label".
@@ -116,6 +117,7 @@ def read_rows(
             opening.file,
             text_field=text_field,
             label_field=label_field,
+            second_text_field=second_text_field,
             has_several_labels=has_several_labels,
             where=where or {},
             kept_fields=keep,
@@ -209,6 +211,7 @@ def _row_of(
     return make_row(
         text,
         request.label_of(values),
+        second_text=request.second_text_of(values),
         file=request.file,
         line=line,
         has_label=request.label_field is not None,
@@ -223,6 +226,7 @@ def make_row(
     *,
     file: str,
     line: int,
+    second_text: object = NO_SECOND_TEXT,
     has_label: bool = True,
     allow_empty_text: bool = False,
     kept: Mapping[str, object] | None = None,
@@ -232,6 +236,7 @@ def make_row(
     Args:
       text: a string, or bytes of UTF-8.
       label: of any type; `trainer.data.labels` judges it.
+      second_text: of a pair, like `text`.
       file: where they come from, for the message.
       line: line or row number, from 1, for the message.
       has_label: whether a label is needed; if not, `label` is not looked at.
@@ -239,8 +244,17 @@ def make_row(
       kept: what `Row.kept` is to be.
     """
     try:
+        checked = check_text(text, allow_empty=allow_empty_text)
+        if second_text is not NO_SECOND_TEXT:
+            second = check_text(
+                second_text,
+                allow_empty=allow_empty_text,
+                rule="expected a second text",
+                flag="second_text_field",
+            )
+            checked = pairs.joined(checked, second)
         return Row(
-            check_text(text, allow_empty=allow_empty_text),
+            checked,
             label if has_label else None,
             line,
             kept or {},

@@ -28,6 +28,8 @@ OnSettled = Callable[[str], None]
 # Between the texts of several columns. To BERT's tokenizers all white space is alike;
 # a blank is what whoever asks the exported model can write in any format.
 TEXT_SEPARATOR = " "
+# Not None, which is a second text that is missing.
+NO_SECOND_TEXT = object()
 
 
 def ignore_blank_line(line: int) -> None:
@@ -47,6 +49,8 @@ class Request:
     Attributes:
       file: its name, for messages.
       text_field: name of the column with the text; or several, separated by commas.
+      second_text_field: name of the column with the second text of a pair; empty: a row
+        has one text.
       label_field: name of the column with the label. None: labels are not read.
       has_several_labels: whether a text may have several labels: then label_field may be
         several names, separated by commas, of a column a label.
@@ -63,6 +67,7 @@ class Request:
     _: dataclasses.KW_ONLY
     text_field: str
     label_field: str | None
+    second_text_field: str = ""
     has_several_labels: bool = False
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
     kept_fields: tuple[str, ...] = ()
@@ -88,7 +93,9 @@ class Request:
     def fields_in(self, columns: Container[str]) -> list[str]:
         """Every field to read of a table or record that has these columns, once."""
         texts, labels = self.text_fields_in(columns), self.label_fields_in(columns)
-        return list(dict.fromkeys([*texts, *labels, *self.where, *self.kept_fields]))
+        second = [self.second_text_field] if self.second_text_field else []
+        names = [*texts, *second, *labels, *self.where, *self.kept_fields]
+        return list(dict.fromkeys(names))
 
     def label_of(self, values: Mapping[str, object]) -> object:
         """The label of a row as it was read; of several columns, the value of each."""
@@ -117,6 +124,12 @@ class Request:
             return None
         return TEXT_SEPARATOR.join(text for text in texts if text.strip())
 
+    def second_text_of(self, values: Mapping[str, object]) -> object:
+        """The second text of a row; `NO_SECOND_TEXT` where a row has one text."""
+        if not self.second_text_field:
+            return NO_SECOND_TEXT
+        return values[self.second_text_field]
+
     def is_wanted(self, values: Mapping[str, object]) -> bool:
         """Whether a row has the values of `where`, as strings or as bytes."""
         return all(
@@ -128,6 +141,8 @@ class Request:
         """What to do where a field is not there: the flag that names it, if any."""
         if field in self.text_fields_in((field,)):
             return "name the column with --text_field"
+        if field == self.second_text_field:
+            return "name the column with --second_text_field"
         if field in self.label_fields_in((field,)):
             return "name the column with --label_field"
         if field in self.kept_fields:

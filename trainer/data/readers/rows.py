@@ -99,19 +99,27 @@ class BadValue(Exception):
         return BadRow(file, line, self.rule, self.received, self.mend)
 
 
-def check_text(value: object, *, allow_empty: bool) -> str:
+def check_text(
+    value: object,
+    *,
+    allow_empty: bool,
+    rule: str = "expected a text",
+    flag: str = "text_field",
+) -> str:
     """Checks that a raw value is a text, and returns it as a string.
 
     Args:
       value: a string, or bytes of UTF-8.
       allow_empty: whether a text may be empty, or of characters that nobody sees.
+      rule: what the message says was expected.
+      flag: the flag that names the column, for the message.
 
     Raises:
       BadValue: it is no text.
     """
-    text = check_unicode(value, rule="expected a text", flag="text_field")
+    text = check_unicode(value, rule=rule, flag=flag)
     if not allow_empty:
-        check_not_blank(text, rule="expected a text")
+        check_not_blank(text, rule=rule)
     return text
 
 

@@ -208,6 +208,7 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
         pooling="first",
         dropout=0.0,
         seed=0,
+        separator_id=exportable.encoder.separator_id,
     )
     tensors = load_file(folder / "model.safetensors")
     head = classifier.get_layer("logits")
@@ -229,6 +230,7 @@ def asking(classifier: keras.Model, preset: Preset, exportable: Exportable) -> C
         strip_accents=preset.strip_accents,
         window_length=exportable.data.max_length,
         truncation=exportable.data.truncation,
+        reads_pairs=exportable.encoder.reads_pairs,
     )
     forward = Forward(classifier)
 

@@ -74,6 +74,7 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
         pooling="first",
         dropout=0.0,
         seed=0,
+        separator_id=exportable.encoder.separator_id,
     )
     adapter = adapters.read(str(folder))
     lora.add(

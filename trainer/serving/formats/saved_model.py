@@ -10,13 +10,14 @@ The signatures are in `serving/signatures.py`, 8 bits in `quantization.py`.
 from __future__ import annotations
 
 import pathlib
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from trainer import storage
+from trainer.data import pairs
 from trainer.modeling.forward import Forward
 from trainer.serving import signatures
 from trainer.serving.formats.exportable import Answers, Classify, Exportable
@@ -50,7 +51,7 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
 
     def classify(texts: Sequence[str]) -> Answers:
         ask = loaded.signatures["serving_default"]
-        return exportable.answers(ask(text=tf.constant(list(texts))))
+        return exportable.answers(ask(**_inputs(texts, ask)))
 
     return classify
 
@@ -61,8 +62,16 @@ def embedder(folder: pathlib.Path) -> Callable[[Sequence[str]], np.ndarray]:
         loaded = tf.saved_model.load(str(place))
 
     def embed(texts: Sequence[str]) -> np.ndarray:
-        outputs = loaded.signatures["embed"](text=tf.constant(list(texts)))
+        ask = loaded.signatures["embed"]
+        outputs = ask(**_inputs(texts, ask))
         vectors: np.ndarray = outputs["embedding"].numpy()
         return vectors
 
     return embed
+
+
+def _inputs(texts: Sequence[str], signature: Any) -> dict[str, tf.Tensor]:
+    """What a signature is asked, of texts or of pairs as it reads them."""
+    if not pairs.are_read(signature.structured_input_signature[1]):
+        return {"text": tf.constant(list(texts))}
+    return {name: tf.constant(each) for name, each in pairs.columns(texts).items()}

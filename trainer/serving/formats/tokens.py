@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from trainer import storage
 from trainer.data.tokens import TextEncoder
+from trainer.modeling.classifier import segments_of_pairs
 from trainer.modeling.forward import Forward
 from trainer.serving import signatures, stock_ops
 from trainer.serving.formats import tokenizer_files
@@ -48,6 +49,12 @@ def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
     )
 
 
+def _segments(token_ids: tf.Tensor, encoder: TextEncoder) -> tf.Tensor:
+    if encoder.separator_id is None:
+        return tf.zeros_like(token_ids)
+    return segments_of_pairs(token_ids, encoder.separator_id)
+
+
 def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     """A function that asks what `write_format` wrote, with the ids of one window."""
     with storage.literal(folder) as place:
@@ -59,6 +66,7 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
         strip_accents=preset.strip_accents,
         window_length=data.max_length,
         truncation=data.truncation,
+        reads_pairs=exportable.encoder.reads_pairs,
     )
 
     def classify(texts: Sequence[str]) -> Answers:
@@ -67,7 +75,7 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
         outputs = loaded.signatures["serving_default"](
             token_ids=token_ids,
             padding_mask=tf.sequence_mask(rows.row_lengths(), dtype=tf.int32),
-            segment_ids=tf.zeros_like(token_ids),
+            segment_ids=_segments(token_ids, encoder),
         )
         return exportable.answers(outputs)
 

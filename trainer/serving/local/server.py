@@ -32,6 +32,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from trainer.config import EXPLAIN_SIGNATURE, ServeConfig
+from trainer.data import pairs
 from trainer.messages import message
 from trainer.serving import manifest, versions
 from trainer.serving.local import connections, rest
@@ -122,6 +123,7 @@ def make_app(
     told = {"name": model.name, "version": model.version, "labels": list(labels)}
     explainer = EXPLAIN_SIGNATURE if EXPLAIN_SIGNATURE in model.signatures else ""
     told |= {"example": example, "maxBatchSize": max_batch_size, "explainer": explainer}
+    told["readsPairs"] = _reads_pairs(model)
     page = _page(told)
 
     async def show_page(_: Request) -> Response:
@@ -363,6 +365,12 @@ def max_batch_size(setting: int, version: Path) -> int:
                 )
             return largest
     return _MAX_BATCH_SIZE
+
+
+def _reads_pairs(model: Model) -> bool:
+    """Whether the page needs a second box."""
+    default = model.signatures.get("serving_default")
+    return default is not None and pairs.are_read(default.inputs)
 
 
 def read_labels(version: Path) -> list[str]:
