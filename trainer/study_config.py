@@ -28,6 +28,8 @@ Sampler = Literal["sobol", "optuna"]
 NUM_SOBOL_TRIALS = 8
 # What reads a run's answers as one label a text each.
 _OF_ONE_LABEL = ("folds", "sweep", "ladder")
+# What chooses the most probable label itself.
+_OF_NO_ORDER = ("folds", "ladder")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,10 +181,12 @@ class StudyConfig(ExperimentConfig):
 
     def _check_kind(self) -> None:
         """Raises ValueError for settings that the kind of study cannot use, or lacks."""
-        if self.data.task != "single_label" and self.study in _OF_ONE_LABEL:
+        refused = {"multi_label": _OF_ONE_LABEL, "ordinal": _OF_NO_ORDER}
+        if self.study in refused.get(self.data.task, ()):
             raise ValueError(
                 message(
-                    f"--study={self.study} compares answers of one label a text",
+                    f"--study={self.study} compares answers of one label a text, the most "
+                    "probable one",
                     received=f"task={self.data.task}",
                     mend="give --study=seeds or learning_curve, or single runs of "
                     "trainer.main, which --num_folds and --fold make of folds",

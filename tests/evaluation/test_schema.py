@@ -28,7 +28,7 @@ EVALUATION = (
     "brier_score expected_calibration_error majority_class_accuracy per_class "
     "confusion_matrix reliability confidence_intervals_95 accuracy_by_length "
     "most_confident_errors risk_coverage roc precision_recall words_of_errors "
-    "label_sets top_k"
+    "label_sets top_k ordinal"
 )
 CALIBRATION = "expected_calibration_error loss brier_score"
 # Other programs read these: path of an object in report.json → its keys, in order.
@@ -69,14 +69,15 @@ KEYS = {
     **{
         f"baselines.*.{split}": (
             "num_examples loss accuracy f1_macro mcc roc_auc brier_score "
-            "expected_calibration_error confidence_intervals_95"
+            "expected_calibration_error confidence_intervals_95 ordinal"
         )
         for split in ("validation", "test")
     },
     "comparisons.*": (
         "split num_examples difference interval_95 mcnemar_p num_discordant "
         "num_only_model_right num_only_baseline_right verdict cost_ratio "
-        "only_model_right only_baseline_right"
+        "only_model_right only_baseline_right mae_difference "
+        "mae_difference_interval_95"
     ),
     **{
         f"comparisons.*.only_{who}_right[]": "text label model baseline file line"
@@ -84,8 +85,8 @@ KEYS = {
     },
     "doubts[]": "kind message",
     "samples[]": "text before after label why",
-    "samples[].before": "label score probabilities",
-    "samples[].after": "label score probabilities",
+    "samples[].before": "label score probabilities expected",
+    "samples[].after": "label score probabilities expected",
     "decision": "temperature thresholds abstain_below split warnings quality",
     "decision.quality.*": (
         "num_examples before after equal_thresholds thresholds accuracy coverage "

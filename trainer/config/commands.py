@@ -279,7 +279,7 @@ class AuditConfig:
         for name in ("out_of_fold", "audit_model"):
             value = getattr(self.checks, name)
             require(
-                self.data.task == "single_label" or value in ("", "auto", "none"),
+                self.data.task != "multi_label" or value in ("", "auto", "none"),
                 f"--{name} looks for labels that may be wrong among texts of one label",
                 received=f"{name}={value}, task={self.data.task}",
                 mend="leave it out",
@@ -292,7 +292,7 @@ class AuditConfig:
             mend="set --audit_model=tfidf",
         )
         require(
-            self.data.task == "single_label" or not self.review_page,
+            self.data.task != "multi_label" or not self.review_page,
             "--review_page is of texts of one label",
             received=f"review_page={self.review_page}, task={self.data.task}",
             mend="leave it out",

@@ -20,7 +20,7 @@ from trainer.config.fields import (
     setting,
 )
 
-TaskName = Literal["single_label", "multi_label"]
+TaskName = Literal["single_label", "multi_label", "ordinal"]
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
 BadRows = Literal["error", "skip"]
@@ -83,7 +83,9 @@ class DataConfig:
     )
     task: TaskName = setting(
         "single_label",
-        "What a text has: `single_label`, one of the labels; `multi_label`, any number of "
+        "What a text has: `single_label`, one of the labels; `ordinal`, one of labels in an "
+        "order, as stars: the answer is the least off in expectation, and distances are "
+        "measured; `multi_label`, any number of "
         "them, none included: the field holds a list, labels joined by --label_separator, "
         "scores by label (from 0.5 on it has the label), or --label_field names a column "
         "a label.",

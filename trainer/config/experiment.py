@@ -146,6 +146,14 @@ class ExperimentConfig:
         self._require_groups()
         if self.data.task == "multi_label":
             self._require_multi_label()
+        if self.data.task == "ordinal":
+            require(
+                self.serving.decision_metric == "none",
+                "--decision_metric moves thresholds, and the answer of --task=ordinal is "
+                "the median, which has none",
+                received=f"decision_metric={self.serving.decision_metric}",
+                mend="leave it out",
+            )
         if self.data.second_text_field:
             self._require_pairs()
 

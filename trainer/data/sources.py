@@ -24,7 +24,15 @@ import pyarrow as pa
 
 from trainer import console
 from trainer.config import DataConfig
-from trainer.data import corrections, files, folders, label_sets, packages, tfds
+from trainer.data import (
+    corrections,
+    files,
+    folders,
+    label_order,
+    label_sets,
+    packages,
+    tfds,
+)
 from trainer.data.bad_rows import BadRows, counted, listed
 from trainer.data.groups import group_name
 from trainer.data.label_sets import LabelSets
@@ -371,7 +379,9 @@ def _read_discovering(
     discovered = DiscoveredLabels()
     train = _read(unread, discovered, config)
     faults = discovered.faults(train.codes, label_field=config.label_field)
-    _, new_codes = discovered.in_order()
+    names, new_codes = discovered.in_order()
+    if config.task == "ordinal":
+        faults += label_order.faults(names)
     codes = np.array(new_codes, np.int32)[train.codes]
     train = dataclasses.replace(train, codes=codes)
     return train, discovered.named(), discovered.notes(), faults

@@ -65,7 +65,7 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
 
 
 def _refuse_several_labels(name: str, config: DataConfig) -> None:
-    if config.task != "single_label":
+    if config.task == "multi_label":
         raise ValueError(
             message(
                 "a data set of tfds: is read with one label a text",

@@ -211,7 +211,7 @@ def reference_of(folder: Path) -> Reference:
     has_manifest = (folder / manifest.FILE_NAME).is_file()
     facts = manifest.read(folder) if has_manifest else {}
     task = facts.get("task", "single_label")
-    if task != "single_label":
+    if task == "multi_label":
         raise ValueError(
             message(
                 "a drift report is of models that give one label a text",

@@ -88,6 +88,17 @@ _SET_METRICS: Mapping[str, tuple[str, bool]] = {
     "hamming_loss": ("Hamming loss\N{NO-BREAK SPACE}↓", True),
     "average_precision": ("Average precision", False),
 }
+# And of those that `schema.OrdinalScores` has; distances are in steps.
+_ORDINAL_METRICS: Mapping[str, tuple[str, bool]] = {
+    "mae": ("Mean distance, steps\N{NO-BREAK SPACE}↓", False),
+    "within_one": ("Off by at most a step", True),
+    "quadratic_kappa": ("Quadratic kappa", False),
+    "spearman": ("Rank correlation", False),
+    "rps": ("Ranked probability score\N{NO-BREAK SPACE}↓", False),
+}
+_ALL_METRICS = {**_METRICS, **_SET_METRICS, **_ORDINAL_METRICS}
+# Where an evaluation has the metrics that only some tasks have.
+_PARTS = {"label_sets": _SET_METRICS, "ordinal": _ORDINAL_METRICS}
 
 
 def render_html(report: Report) -> str:
@@ -383,10 +394,10 @@ def _num_texts(before: SplitEvaluation | None, after: SplitEvaluation | None) ->
 
 
 def _value(evaluation: SplitEvaluation | BaselineScores, name: str) -> float | None:
-    """A metric; of those of several labels a text None where each has one."""
-    if name in _SET_METRICS:
-        sets = getattr(evaluation, "label_sets", None)
-        return None if sets is None else getattr(sets, name)
+    """A metric; None of those of another task."""
+    for part, metrics in _PARTS.items():
+        if name in metrics:
+            return getattr(getattr(evaluation, part, None), name, None)
     value: float | None = getattr(evaluation, name)
     return value
 
@@ -398,7 +409,7 @@ def _interval(evaluation: SplitEvaluation | BaselineScores, name: str) -> str:
     if not interval:
         is_asked = intervals and _value(evaluation, name) is not None
         return TOO_FEW if is_asked else ""
-    _, is_fraction = {**_METRICS, **_SET_METRICS}[name]
+    _, is_fraction = _ALL_METRICS[name]
     low, high = (
         f"{100 * end:.1f}" if is_fraction else _decimal(end) for end in interval
     )
@@ -416,6 +427,15 @@ def _with_interval(
     return value + (f" ({interval})" if interval else "")
 
 
+def _number_with_interval(evaluation: SplitEvaluation | None, name: str) -> str:
+    """A metric that is no fraction, as "0.42 (0.38 to 0.47)"."""
+    if not evaluation:
+        return MISSING
+    interval = _interval(evaluation, name)
+    value = _decimal(_value(evaluation, name))
+    return value + (f" ({interval})" if interval else "")
+
+
 def _rows_of_uneven_labels(
     before: SplitEvaluation | None, after: SplitEvaluation | None
 ) -> list[str]:
@@ -428,6 +448,14 @@ def _rows_of_uneven_labels(
                 *[_with_interval(e, n) for e in (before, after)],
             )
             for n, title in (("f1_macro", "F1, macro"), ("f1_micro", "F1, micro"))
+        ]
+    if any(each and each.ordinal for each in (before, after)):
+        return [
+            _summary_row(
+                _ORDINAL_METRICS[name][0],
+                *[_number_with_interval(each, name) for each in (before, after)],
+            )
+            for name in ("mae", "quadratic_kappa")
         ]
     share = max(each.majority_class_accuracy for each in (before, after) if each)
     num_labels = max(len(each.per_class) for each in (before, after) if each)
@@ -452,6 +480,13 @@ def _rows_of_baselines(report: Report, split: str) -> list[str]:
     ]
 
 
+def _compared_of_task(
+    everyone: Sequence[SplitEvaluation | BaselineScores | None],
+) -> tuple[str, ...]:
+    has_order = any(getattr(each, "ordinal", None) for each in everyone)
+    return ("mae", "quadratic_kappa") if has_order else ()
+
+
 def _compared(report: Report, split: str) -> dict[str, Any] | None:
     """The table of the fine-tuned model and the simple ones; None without these.
 
@@ -462,8 +497,8 @@ def _compared(report: Report, split: str) -> dict[str, Any] | None:
     scores = [baseline_scores(facts, split) for facts in report.baselines.values()]
     everyone = [report.after[split], *scores]
     rows = [
-        (_METRICS[name][0], [_cell(each, name) for each in everyone])
-        for name in _COMPARED_METRICS
+        (_ALL_METRICS[name][0], [_cell(each, name) for each in everyone])
+        for name in (*_COMPARED_METRICS, *_compared_of_task(everyone))
     ]
     return {
         "columns": [FINE_TUNED, *map(_column_title, report.baselines)],
@@ -515,9 +550,12 @@ def _paired_rows(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
     return [
         (title, [cell(each) if each else (MISSING, "") for each in columns])
         for title, cell in _PAIRED.items()
+        if title != _NEARER
+        or any(each and each.mae_difference is not None for each in columns)
     ]
 
 
+_NEARER = "Mean distance, fine-tuned minus it, steps"
 _PAIRED: Mapping[str, Callable[[Comparison], tuple[str, str]]] = {
     "Fine-tuned minus it, points": lambda comparison: (
         worth.signed_points(comparison.difference),
@@ -530,6 +568,10 @@ _PAIRED: Mapping[str, Callable[[Comparison], tuple[str, str]]] = {
     "Texts only fine-tuned has right": lambda comparison: (
         f"{comparison.num_only_model_right:,}",
         "",
+    ),
+    _NEARER: lambda comparison: (
+        _decimal(comparison.mae_difference),
+        " to ".join(map(_decimal, comparison.mae_difference_interval_95 or ())),
     ),
     "Texts only it has right": lambda comparison: (
         f"{comparison.num_only_baseline_right:,}",
@@ -569,8 +611,7 @@ def _metric_tables(report: Report) -> list[dict[str, Any]]:
     for split in ("test", "validation"):
         evaluations = _before_and_after(report, split)
         if any(evaluations):
-            has_sets = any(each and each.label_sets for each in evaluations)
-            shown = {**_METRICS, **_SET_METRICS} if has_sets else _METRICS
+            shown = {**_METRICS, **_metrics_of_task(evaluations)}
             rows = [
                 (title, [_cell(evaluation, name) for evaluation in evaluations])
                 for name, (title, _) in shown.items()
@@ -580,13 +621,23 @@ def _metric_tables(report: Report) -> list[dict[str, Any]]:
     return tables
 
 
+def _metrics_of_task(
+    evaluations: Sequence[SplitEvaluation | BaselineScores | None],
+) -> Mapping[str, tuple[str, bool]]:
+    """Those that only some tasks have."""
+    for part, metrics in _PARTS.items():
+        if any(getattr(each, part, None) for each in evaluations):
+            return metrics
+    return {}
+
+
 def _cell(
     evaluation: SplitEvaluation | BaselineScores | None, name: str
 ) -> tuple[str, str]:
     """Value and interval of a metric, as text."""
     if not evaluation:
         return MISSING, ""
-    is_fraction = {**_METRICS, **_SET_METRICS}[name][1]
+    is_fraction = _ALL_METRICS[name][1]
     as_text = _percent if is_fraction else _decimal
     return as_text(_value(evaluation, name)), _interval(evaluation, name)
 

@@ -23,7 +23,7 @@ from trainer import run_folder, storage
 from trainer.baselines import commonest, cost, frozen, tfidf
 from trainer.baselines.examples import Answers, Examples, Head
 from trainer.data import label_sets
-from trainer.evaluation import comparisons, schema, slices, worth
+from trainer.evaluation import comparisons, intervals, schema, slices, worth
 from trainer.evaluation.evaluator import Evaluator, make_evaluator
 from trainer.evaluation.schema import (
     BaselineFacts,
@@ -436,7 +436,19 @@ def _comparison(
         cost_ratio=fine_tuning_secs / baseline.secs if baseline.secs else None,
         only_model_right=shown(paired.only_first),
         only_baseline_right=shown(paired.only_second),
+        **_distances(run, after.labels[split], given, others),
     )
+
+
+def _distances(
+    run: Run, labels: np.ndarray, given: np.ndarray, others: np.ndarray
+) -> dict[str, Any]:
+    """How much nearer the model is than a baseline, where labels have an order."""
+    if run.task.name != "ordinal":
+        return {}
+    differences = np.abs(given - labels) - np.abs(others - labels)
+    mean, interval = intervals.mean_interval(differences.tolist())
+    return {"mae_difference": mean, "mae_difference_interval_95": interval}
 
 
 def _disagreement(

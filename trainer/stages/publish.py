@@ -274,7 +274,7 @@ def _manifest_facts(
                 for name, value in dataclasses.asdict(evaluation).items()
                 if isinstance(value, (int, float))
                 or name == "confidence_intervals_95"
-                or (name == "label_sets" and value)
+                or (name in ("label_sets", "ordinal") and value)
             }
             for split, evaluation in after.facts().items()
         },

@@ -9,12 +9,14 @@ from typing import Callable, Mapping
 
 from trainer.config import TaskName
 from trainer.tasks.multi_label import MultiLabel
+from trainer.tasks.ordinal import Ordinal
 from trainer.tasks.single_label import SingleLabel
 from trainer.tasks.task import Task
 
 TASKS: Mapping[TaskName, Callable[[], Task]] = {
     "single_label": SingleLabel,
     "multi_label": MultiLabel,
+    "ordinal": Ordinal,
 }
 
 

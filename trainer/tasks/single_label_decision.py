@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Sequence, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,8 @@ _NUM_RESAMPLES = 500
 # How sure the promise of --abstain_accuracy is, each time a score is tried.
 _PROMISE_CONFIDENCE = 0.9
 _NUM_ABSTAIN_SCORES = 20
+
+_Decision = TypeVar("_Decision", bound="Decision")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +131,7 @@ class Decision:
         """What `given` makes the same decision of."""
         return (self.temperature, self.abstain_below, *self.thresholds)
 
-    def with_warning(self, sentence: str) -> Decision:
+    def with_warning(self: _Decision, sentence: str) -> _Decision:
         """The same decision, with one warning more."""
         return dataclasses.replace(self, warnings=(*self.warnings, sentence))
 
@@ -294,7 +296,7 @@ def fit(
     if metric != "none":
         decision = _with_thresholds(decision, true, values, metric)
     if target_accuracy > 0:
-        decision = _with_abstaining(decision, true, values, target_accuracy)
+        decision = with_abstaining(decision, true, values, target_accuracy)
     return decision
 
 
@@ -498,10 +500,16 @@ def _between(values: FloatArray) -> FloatArray:
     return np.asarray(middles)
 
 
-def _with_abstaining(
-    decision: Decision, labels: npt.NDArray[Any], logits: FloatArray, target: float
-) -> Decision:
-    """With the score below which it abstains; a warning where it always does."""
+def with_abstaining(
+    decision: _Decision, labels: npt.NDArray[Any], logits: FloatArray, target: float
+) -> _Decision:
+    """With the score below which it abstains; a warning where it always does.
+
+    Args:
+      labels: int [n].
+      logits: float64 [n, classes].
+      target: what share of the texts not abstained from is to be right.
+    """
     is_right = decision.labels(logits) == labels
     least = _least_score(_scores(decision, logits), is_right, target)
     decision = dataclasses.replace(decision, abstain_below=least)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal, Mapping
 
 from trainer.evaluation.schema.aliases import Interval
+from trainer.evaluation.schema.scores import OrdinalScores
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class BaselineScores:
     brier_score: float
     expected_calibration_error: float
     confidence_intervals_95: Mapping[str, Interval]
+    ordinal: OrdinalScores | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,9 @@ class Comparison:
       num_only_model_right: of these.
       num_only_baseline_right: of these.
       verdict: "better" or "worse" where the interval is on one side of 0.
+      mae_difference: of mean distances in steps, fine-tuned minus baseline: below 0 it
+        is nearer; None where labels have no order.
+      mae_difference_interval_95: paired by text.
       cost_ratio: seconds of fine-tuning by seconds of the baseline.
       only_model_right: some of these texts, at most ten, evenly over the split.
       only_baseline_right: the same.
@@ -98,3 +103,5 @@ class Comparison:
     cost_ratio: float | None
     only_model_right: tuple[Disagreement, ...]
     only_baseline_right: tuple[Disagreement, ...]
+    mae_difference: float | None = None
+    mae_difference_interval_95: Interval | None = None

@@ -124,7 +124,7 @@ class Report:
     start: StartFacts | None = None
     explanations: tuple[Explanation, ...] = ()
     groups: Groups | None = None
-    task: Literal["single_label", "multi_label"] = "single_label"
+    task: Literal["single_label", "multi_label", "ordinal"] = "single_label"
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

@@ -214,6 +214,25 @@ class LabelSetScores:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class OrdinalScores:
+    """How far answers are from labels that have an order; see `ordinal_metrics.py`.
+
+    Attributes:
+      mae: mean distance in steps.
+      within_one: the share that is off by at most a step.
+      quadratic_kappa: None where labels or answers are all of one class.
+      spearman: of labels and expected positions; None if one is constant.
+      rps: ranked probability score, 0 if perfect.
+    """
+
+    mae: float
+    within_one: float
+    quadratic_kappa: float | None
+    spearman: float | None
+    rps: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
     """How good the model is on one split.
 
@@ -242,6 +261,7 @@ class SplitEvaluation:
       words_of_errors: the least likely by chance first; most often there are none.
       label_sets: None where each text has one label.
       top_k: by k, ascending; empty for fewer than 6 labels.
+      ordinal: None where labels have no order.
     """
 
     num_examples: int
@@ -267,3 +287,4 @@ class SplitEvaluation:
     words_of_errors: tuple[ErrorWord, ...] = ()
     label_sets: LabelSetScores | None = None
     top_k: tuple[TopK, ...] = ()
+    ordinal: OrdinalScores | None = None

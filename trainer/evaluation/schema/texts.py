@@ -12,14 +12,17 @@ class Prediction:
     """What the model says of one text.
 
     Attributes:
-      label: the name of the most probable label.
+      label: the name of the label that is given.
       score: its probability.
       probabilities: of all labels, in their order.
+      expected: the mean of the labels under these, where labels have an order, of
+        labels that are no numbers of their positions from 0; else None.
     """
 
     label: str
     score: float
     probabilities: tuple[float, ...]
+    expected: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
