@@ -95,10 +95,14 @@ from trainer.evaluation.schema.scores import (
     TopK,
 )
 from trainer.evaluation.schema.texts import (
+    ErrorCauses,
+    ErrorCluster,
     ExplainedWord,
     Explanation,
+    NearestTexts,
     Prediction,
     Sample,
+    TrainingText,
 )
 from trainer.evaluation.schema.training import (
     History,
@@ -134,6 +138,8 @@ __all__ = [
     "Disagreement",
     "Doubt",
     "Environment",
+    "ErrorCauses",
+    "ErrorCluster",
     "ErrorWord",
     "ExplainedWord",
     "Explanation",
@@ -156,6 +162,7 @@ __all__ = [
     "LengthCount",
     "MaskedLoss",
     "MaskedWordsKept",
+    "NearestTexts",
     "OrdinalScores",
     "Paths",
     "Prediction",
@@ -181,6 +188,7 @@ __all__ = [
     "TemplateGroup",
     "Timing",
     "TrainRecord",
+    "TrainingText",
     "TrainingFacts",
     "TopK",
     "ValidationRecord",
