@@ -51,7 +51,7 @@ def ordinal_metrics(
     - mae: mean distance of answer and label, in steps.
     - within_one: the share of answers that are off by at most one step.
     - quadratic_kappa: Cohen 1968, "Weighted kappa": 1 is perfect, 0 what chance gives;
-      None where labels or answers are all of one class.
+      None where labels and answers are all of the same class.
     - spearman: rank correlation of labels and expected positions; None if constant.
     - rps: ranked probability score, the mean over examples of the squared distances of
       cumulated probabilities, summed over the steps (Epstein 1969, "A scoring system

@@ -569,13 +569,13 @@ _PAIRED: Mapping[str, Callable[[Comparison], tuple[str, str]]] = {
         f"{comparison.num_only_model_right:,}",
         "",
     ),
-    _NEARER: lambda comparison: (
-        _decimal(comparison.mae_difference),
-        " to ".join(map(_decimal, comparison.mae_difference_interval_95 or ())),
-    ),
     "Texts only it has right": lambda comparison: (
         f"{comparison.num_only_baseline_right:,}",
         "",
+    ),
+    _NEARER: lambda comparison: (
+        _decimal(comparison.mae_difference),
+        " to ".join(map(_decimal, comparison.mae_difference_interval_95 or ())),
     ),
 }
 

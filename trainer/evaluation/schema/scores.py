@@ -220,7 +220,7 @@ class OrdinalScores:
     Attributes:
       mae: mean distance in steps.
       within_one: the share that is off by at most a step.
-      quadratic_kappa: None where labels or answers are all of one class.
+      quadratic_kappa: None where labels and answers are all of the same class.
       spearman: of labels and expected positions; None if one is constant.
       rps: ranked probability score, 0 if perfect.
     """
