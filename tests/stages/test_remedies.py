@@ -13,6 +13,7 @@ import pytest
 from tests.test_experiment import make_config
 from trainer import experiment
 from trainer.config import DataConfig, GroupsConfig, TrainingConfig
+from trainer.data.duplicates import content_digests
 from trainer.modeling import presets
 from trainer.stages import prepare
 from trainer.stages.remedies import Remedies
@@ -72,6 +73,8 @@ def test_copies_join_the_training_texts_alone(tmp_path: pathlib.Path) -> None:
         )
         for row in before.rows.tolist()
     }
+    assert after.num_available == before.num_available + facts.num_added
+    np.testing.assert_array_equal(pool.digests, content_digests(pool.texts))
     held_out = {
         pool.texts[row].as_py()
         for name in ("validation", "test")
@@ -86,6 +89,32 @@ def test_copies_join_the_training_texts_alone(tmp_path: pathlib.Path) -> None:
         assert found.splits[name].rows.tolist() == plain.splits[name].rows.tolist()
     assert plain.fingerprint()["train"] != found.fingerprint()["train"]
     assert any("copies with words of gender" in n for n in found.source_facts["notes"])
+
+
+def test_a_copy_that_is_there_is_not_added_again(tmp_path: pathlib.Path) -> None:
+    """As a training text, with a label of its own, or as the copy of another."""
+    rows = [(f"a film of number {row}", LABELS[row % 2], "") for row in range(40)]
+    rows += [("She wrote it", "bad", ""), ("He wrote it", "good", "")]
+    # Both become "He left him": words of two kinds of capitals, one normal form.
+    rows += [("She left her", "bad", ""), ("SHE left her", "good", "")]
+    write(tmp_path / "train.csv", rows)
+    data = DataConfig(
+        dataset=f"files:{tmp_path}/train.csv",
+        cache_dir=str(tmp_path / "cache"),
+        max_length=32,
+        test_one_in=0,
+        validation_one_in=0,
+    )
+    found = texts_of(data, augment_counterfactuals=("gender",))
+    train = found.splits["train"]
+    facts = train.augmented
+    assert facts is not None
+    assert (facts.num_added, facts.num_held_out, facts.num_there) == (1, 0, 3)
+    numbers = found.pool.text_numbers
+    by_text: dict[str, int] = {}
+    for row, text in enumerate(found.pool.texts.to_pylist()):
+        assert by_text.setdefault(text.lower(), int(numbers[row])) == numbers[row]
+    assert len(set(by_text.values())) == len(by_text)
 
 
 def test_copies_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> None:
@@ -103,6 +132,38 @@ def test_copies_do_not_depend_on_the_order_of_rows(tmp_path: pathlib.Path) -> No
         made.append(sorted(found.pool.texts.to_pylist()))
     assert made[0] == made[1]
     assert len({text.split()[1] for text in made[0]}) > 4
+    other = prepare.read_texts(
+        data,
+        seed=1,
+        groups=Remedies(GroupsConfig(augment_counterfactuals=("religion",))),
+    )
+    assert sorted(other.pool.texts.to_pylist()) != made[0]
+
+
+def test_each_kind_has_its_copies_and_groups_are_kept(tmp_path: pathlib.Path) -> None:
+    rows = [(f"she was a hindu {row}", LABELS[row % 2], f"s{row}") for row in range(40)]
+    write(tmp_path / "train.csv", rows)
+    data = DataConfig(
+        dataset=f"files:{tmp_path}/train.csv",
+        group_field="shop",
+        cache_dir=str(tmp_path / "cache"),
+        max_length=32,
+    )
+    plain = texts_of(data)
+    found = texts_of(data, augment_counterfactuals=("gender", "religion"))
+    train = found.splits["train"]
+    count = len(plain.splits["train"])
+    assert len(train) == 3 * count
+    pool = found.pool
+    assert pool.group_numbers is not None
+    by_number = {
+        pool.texts[row].as_py().split()[-1]: int(pool.group_numbers[row])
+        for row in train.rows[:count].tolist()
+    }
+    for row in train.rows[count:].tolist():
+        text = pool.texts[row].as_py()
+        assert int(pool.group_numbers[row]) == by_number[text.split()[-1]]
+        assert text.startswith("he was a hindu") or text.startswith("she was a ")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +243,36 @@ def test_class_weights_multiply(tmp_path: pathlib.Path, tiny_preset: str) -> Non
     assert np.ptp(bad) < 1e-5 and np.ptp(good) < 1e-5
     assert bad[0] / good[0] == pytest.approx(3.0, rel=1e-5)
     assert both.mean() == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_training_loss_has_weights_and_focus(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """Of the first step, from the same weights and texts."""
+
+    def first_loss(name: str, **changes: Any) -> float:
+        training = {"num_train_epochs": 1, "logging_steps": 1}
+        config = dataclasses.replace(
+            make_config(
+                tmp_path,
+                tiny_preset,
+                model_dir=str(tmp_path / name),
+                training=training | changes.pop("training", {}),
+                model={"dropout": 0.0},
+            ),
+            data=config_of(tmp_path),
+            **changes,
+        )
+        losses = experiment.run(config).report["history"]["train"]
+        return float(losses[0]["loss"])
+
+    plain = first_loss("plain")
+    focal = first_loss("focal", training={"focal_gamma": 3.0})
+    # At first each label has a probability of about a half.
+    assert focal == pytest.approx(plain / 8, rel=0.3)
+    weighed = first_loss("weighed", groups=GroupsConfig(reweigh_by="terms:gender"))
+    assert 1e-4 < abs(weighed - plain) < 0.5
 
 
 @pytest.mark.slow
