@@ -180,7 +180,7 @@ KEYS = {
         "num_rows num_held_out_here num_new num_held_out_there num_drawn "
         "wanted_fraction fraction"
     ),
-    "data.augmented": "kinds num_added num_held_out num_there",
+    "data.augmented": "kinds num_added num_held_out num_there num_disagreeing",
     "explanations[]": (
         "text label predicted explained score why words difference completeness_gap "
         "file line"

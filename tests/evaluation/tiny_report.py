@@ -481,7 +481,9 @@ REPLAYED = Replayed(
     wanted_fraction=0.3,
     fraction=0.3,
 )
-AUGMENTED = Augmented(kinds=("gender",), num_added=70, num_held_out=2, num_there=1)
+AUGMENTED = Augmented(
+    kinds=("gender",), num_added=70, num_held_out=2, num_there=1, num_disagreeing=4
+)
 CHALLENGE = schema.Challenge(
     path="runs/old/export/3",
     sentence="The challenger is better: 86.4% right.",

@@ -13,6 +13,7 @@ import pytest
 from tests.test_experiment import make_config
 from trainer import experiment
 from trainer.config import DataConfig, GroupsConfig, TrainingConfig
+from trainer.data.augmented import without_copies
 from trainer.data.duplicates import content_digests
 from trainer.modeling import presets
 from trainer.stages import prepare
@@ -73,7 +74,12 @@ def test_copies_join_the_training_texts_alone(tmp_path: pathlib.Path) -> None:
         )
         for row in before.rows.tolist()
     }
-    assert after.num_available == before.num_available + facts.num_added
+    # Of what was read; and so is what is looked at for mistakes.
+    assert after.num_available == before.num_available
+    was, train = without_copies(pool, after)
+    np.testing.assert_array_equal(train.rows, before.rows)
+    assert was.texts.to_pylist() == plain.pool.texts.to_pylist()
+    np.testing.assert_array_equal(was.digests, plain.pool.digests)
     np.testing.assert_array_equal(pool.digests, content_digests(pool.texts))
     held_out = {
         pool.texts[row].as_py()
@@ -95,8 +101,10 @@ def test_a_copy_that_is_there_is_not_added_again(tmp_path: pathlib.Path) -> None
     """As a training text, with a label of its own, or as the copy of another."""
     rows = [(f"a film of number {row}", LABELS[row % 2], "") for row in range(40)]
     rows += [("She wrote it", "bad", ""), ("He wrote it", "good", "")]
-    # Both become "He left him": words of two kinds of capitals, one normal form.
-    rows += [("She left her", "bad", ""), ("SHE left her", "good", "")]
+    # Both become "He left his": one normal form, and one label.
+    rows += [("She left her", "bad", ""), ("SHE left her", "bad", "")]
+    # Likewise, but of two labels.
+    rows += [("She ate hers", "bad", ""), ("SHE ate hers", "good", "")]
     write(tmp_path / "train.csv", rows)
     data = DataConfig(
         dataset=f"files:{tmp_path}/train.csv",
@@ -110,6 +118,7 @@ def test_a_copy_that_is_there_is_not_added_again(tmp_path: pathlib.Path) -> None
     facts = train.augmented
     assert facts is not None
     assert (facts.num_added, facts.num_held_out, facts.num_there) == (1, 0, 3)
+    assert facts.num_disagreeing == 2
     numbers = found.pool.text_numbers
     by_text: dict[str, int] = {}
     for row, text in enumerate(found.pool.texts.to_pylist()):
@@ -224,6 +233,44 @@ def test_examples_weigh_by_group_and_label(
     assert shares == pytest.approx([float(labels.mean())] * len(shares), abs=1e-4)
     plain = [labels[group == each].mean() for each in np.unique(group)]
     assert np.ptp(plain) > 0.05
+
+
+def test_other_weights_are_other_data(tmp_path: pathlib.Path) -> None:
+    """So that a run does not go on with them, nor a worker with others."""
+    data = config_of(tmp_path)
+    plain, by_gender, by_shop = (
+        texts_of(data, reweigh_by=source).fingerprint()
+        for source in ("", "terms:gender", "column:shop")
+    )
+    assert plain == {k: v for k, v in by_gender.items() if k in plain}
+    assert by_gender != by_shop != plain
+
+
+def test_what_weights_cannot_do_is_a_doubt(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    rows = [(f"he wrote {n}", "bad", "") for n in range(300)]
+    rows += [(f"she wrote {n}", "good" if n else "bad", "") for n in range(300)]
+    rows += [(f"it was {n}", LABELS[n % 2], "") for n in range(60)]
+    write(tmp_path / "a.csv", rows)
+    data = DataConfig(
+        dataset=f"files:{tmp_path}/a.csv",
+        cache_dir=str(tmp_path / "cache"),
+        max_length=32,
+        test_one_in=0,
+        validation_one_in=0,
+    )
+    found = prepare.make_material(
+        data,
+        TrainingConfig(),
+        presets.load_preset(tiny_preset),
+        groups=Remedies(GroupsConfig(reweigh_by="terms:gender")),
+    )
+    messages = {doubt.kind: doubt.message for doubt in found.doubts}
+    assert "male has no text labelled good" in messages["label_goes_with_group"]
+    assert "female labelled bad weighs" in messages["heavy_texts"]
+    weights = found.example_weights()
+    assert weights is not None and weights.mean() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_class_weights_multiply(tmp_path: pathlib.Path, tiny_preset: str) -> None:

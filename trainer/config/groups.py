@@ -54,15 +54,16 @@ class GroupsConfig:
         "Training texts weigh in the loss such that the label does not go with the group "
         "(Kamiran and Calders 2012): `terms:KIND` for the groups of a kind of "
         "--group_terms, as terms:gender, or `column:NAME` for the values of a column of "
-        "--dataset. Whether it helps, and at what price, the report's groups say. Empty: "
-        "they weigh the same.",
+        "--dataset. The simple models learn by the same weights. Whether it helps, and at "
+        "what price, the report's groups say. Empty: they weigh the same.",
     )
     augment_counterfactuals: tuple[str, ...] = setting(
         (),
         "Kinds of --group_terms, separated by commas: each training text that mentions a "
         "group of the kind is trained on a second time, with the words of another group "
-        "in their place and the same label. Longer training by as many texts. Empty: "
-        "none.",
+        "in their place and the same label; one that is held out is left out, one that is "
+        "near to a held-out text is not looked for. Longer training by as many texts. "
+        "Empty: none.",
     )
 
     def __post_init__(self) -> None:

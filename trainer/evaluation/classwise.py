@@ -27,6 +27,7 @@ NUM_CALIBRATION_BINS = 15
 _TOP = (3, 5, 10)
 # Where fewer are expected, the normal approximation of a count is too rough.
 _FEW_EXPECTED = 10.0
+_COLUMNS_AT_A_TIME = 64
 
 
 def top_k(labels: IntArray, log_probabilities: FloatArray) -> list[schema.TopK]:
@@ -83,6 +84,7 @@ def class_scores(
         for values in (labels, predicted, labels[labels == predicted])
     )
     expected = probabilities.sum(axis=0)
+    errors = _calibration_errors(labels, probabilities)
     adjusted = holm(count_p_values(support, probabilities).tolist())
     scores = {}
     for index, name in enumerate(label_names):
@@ -92,9 +94,7 @@ def class_scores(
             support=numbers[2],
             expected=float(expected[index]),
             expected_p_holm=adjusted[index],
-            calibration_error=_calibration_error(
-                labels == index, probabilities[:, index]
-            ),
+            calibration_error=errors[index],
         )
     return scores
 
@@ -159,6 +159,16 @@ def _refined_normal(deviates: FloatArray, skewness: FloatArray) -> FloatArray:
     density = np.exp(-(deviates**2) / 2) / np.sqrt(2 * np.pi)
     refined = scipy.special.ndtr(deviates) + skewness * (1 - deviates**2) * density / 6
     return np.asarray(np.clip(refined, 0.0, 1.0))
+
+
+def _calibration_errors(labels: IntArray, probabilities: FloatArray) -> list[float]:
+    """That of each class, a block of columns at a time: they lie apart in memory."""
+    errors: list[float] = []
+    for start in range(0, probabilities.shape[1], _COLUMNS_AT_A_TIME):
+        columns = probabilities[:, start : start + _COLUMNS_AT_A_TIME]
+        for index, chance in enumerate(np.ascontiguousarray(columns.T), start=start):
+            errors.append(_calibration_error(labels == index, chance))
+    return errors
 
 
 def _calibration_error(has_class: npt.NDArray[np.bool_], chance: FloatArray) -> float:

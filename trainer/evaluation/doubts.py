@@ -23,6 +23,7 @@ from trainer.evaluation.schema import (
     Groups,
     Kept,
     SplitEvaluation,
+    ReweighedCell,
 )
 
 NO_BETTER_THAN_COMMONEST = "no_better_than_commonest"
@@ -40,6 +41,8 @@ _FEW_STEPS = 50
 # Of short texts a language detector takes about one in a hundred for another's.
 _MANY_IN_OTHER_LANGUAGES = 0.02
 _MAX_NAMED = 5
+# Times the mean, from which on what is learnt hangs on a few texts.
+_HEAVY = 10.0
 
 
 def of_rows(sources: Mapping[str, Any]) -> Iterator[Doubt]:
@@ -251,6 +254,37 @@ def of_tokens(splits: Mapping[str, Any]) -> Iterator[Doubt]:
             message=f"{train['truncated_fraction']:.0%} of the training texts are "
             "longer than the model reads: a larger --max_length, or "
             "--long_text=windows, lets it read more",
+        )
+
+
+def of_weights(
+    cells: Sequence[ReweighedCell], label_names: Sequence[str]
+) -> Iterator[Doubt]:
+    """Of weights by group and label."""
+    groups = dict.fromkeys(cell.group for cell in cells)
+    there = {(cell.group, cell.label) for cell in cells}
+    lacking = [
+        f"{group} has no text labelled {label}"
+        for group in groups
+        for label in label_names
+        if (group, label) not in there
+    ]
+    if lacking:
+        yield Doubt(
+            kind="label_goes_with_group",
+            message=f"{', '.join(lacking[:_MAX_NAMED])}"
+            f"{f' and {len(lacking) - _MAX_NAMED} more' if len(lacking) > _MAX_NAMED else ''}"
+            ": no weight makes up for it, so the label still goes with the group; add "
+            "such texts",
+        )
+    heaviest = max(cells, key=lambda cell: cell.weight)
+    if heaviest.weight > _HEAVY:
+        yield Doubt(
+            kind="heavy_texts",
+            message=f"a text of {heaviest.group} labelled {heaviest.label} weighs "
+            f"{heaviest.weight:.0f} times the mean in training, for there are only "
+            f"{heaviest.num_texts}: what is learnt hangs on them; add such texts, or "
+            "leave --reweigh_by out",
         )
 
 

@@ -17,6 +17,7 @@ from `metrics.py` and `slices.py`; their types are in `schema/`.
 from __future__ import annotations
 
 import base64
+import collections
 import dataclasses
 import io
 import warnings
@@ -414,6 +415,16 @@ def _confusion_picture(
     return picture(title, alternative, draw, height=height)
 
 
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Short names, with a number where two would be the same."""
+    short = [one_line(name, 20) for name in names]
+    counts = collections.Counter(short)
+    return [
+        f"{one_line(name, 16)} ({number})" if counts[name] > 1 else name
+        for number, name in enumerate(short, start=1)
+    ]
+
+
 def _large_confusion_picture(
     matrix: npt.NDArray[np.int64], label_names: Sequence[str]
 ) -> Picture:
@@ -436,7 +447,7 @@ def _large_confusion_picture(
             axes.imshow(masked, cmap=colors, vmin=0, vmax=1.3)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        names = [one_line(label_names[each], 16) for each in order]
+        names = _told_apart([label_names[each] for each in order])
         font = min(8.0, 72 * size * 0.7)
         axes.set_xticks(range(len(order)), names, rotation=90, fontsize=font)
         axes.set_yticks(range(len(order)), names, fontsize=font)

@@ -12,6 +12,7 @@ weights groups and labels are independent, and both as frequent as they are.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from typing import Sequence
 
@@ -36,6 +37,10 @@ class Reweighed:
 
     weights: np.ndarray
     cells: tuple[ReweighedCell, ...]
+
+    def fingerprint(self) -> str:
+        """A hash of the weights, to tell whether they changed."""
+        return hashlib.sha256(self.weights.astype("<f4").tobytes()).hexdigest()[:32]
 
 
 def reweigh(

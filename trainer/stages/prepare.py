@@ -29,6 +29,7 @@ from trainer.data.audit.findings import Findings
 from trainer.data.replay import MayReplay
 from trainer.data.sources import Load, Sources
 from trainer.data.class_weights import class_weights
+from trainer.data.augmented import without_copies
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.data.revealing import RevealingWord, revealing_words
@@ -63,6 +64,8 @@ class Texts:
       source_facts: of the reading, JSON-able: see `Sources.facts`.
       reviewed: digests of texts whose label a person has reviewed.
       unlabelled: texts to train the encoder on first; None: without --pretrain_steps.
+      reweighed: what a training text weighs by group and label; None: without
+        --reweigh_by.
     """
 
     label_names: tuple[str, ...]
@@ -71,12 +74,15 @@ class Texts:
     source_facts: Mapping[str, Any]
     reviewed: frozenset[bytes] = frozenset()
     unlabelled: Unlabelled | None = None
+    reweighed: Reweighed | None = None
 
     def fingerprint(self) -> dict[str, str]:
         """A hash of texts and labels for each split, and of what has no labels."""
         result = splits.fingerprint(self.pool, self.splits)
         if self.unlabelled is not None:
             result["pretraining"] = self.unlabelled.fingerprint()
+        if self.reweighed is not None:
+            result["weights of the train"] = self.reweighed.fingerprint()
         return result
 
 
@@ -242,11 +248,9 @@ def make_material(
         groups=groups,
     )
     findings = look_at(texts, config, checks)
-    pool, train = texts.pool, texts.splits["train"]
-    weighed = groups.reweighed(pool, train, texts.label_names, data=config, load=load)
     encoder = make_encoder(config, preset)
     tokens = _encoded(texts, encoder, config)
-    lengths = tokens.lengths[train.rows]
+    lengths = tokens.lengths[texts.splits["train"].rows]
     bucket_lengths = _bucket_lengths(config, lengths, preset)
     plan = _plan(training, lengths, bucket_lengths)
     facts = schema.from_mapping(
@@ -265,7 +269,7 @@ def make_material(
         bucket_lengths=bucket_lengths,
         plan=plan,
         class_weights=_class_weights(training, texts),
-        reweighed=weighed,
+        reweighed=texts.reweighed,
         data_facts=facts,
         doubts=tuple(_doubts(config, training, texts, facts, plan.total_steps)),
         pretraining=_pretraining(
@@ -382,7 +386,10 @@ def read_texts(
         )
     notes = [*read.facts["notes"], *splits.notes(parts), *_fold_notes(config, read)]
     facts = {**read.facts, "notes": notes}
-    texts = Texts(read.label_names, pool, parts, facts, read.reviewed, others)
+    weighed = groups.reweighed(
+        pool, parts["train"], read.label_names, data=config, load=load
+    )
+    texts = Texts(read.label_names, pool, parts, facts, read.reviewed, others, weighed)
     # What the splits need they have; Arrow would keep the room of the rest.
     del read
     pa.default_memory_pool().release_unused()
@@ -407,7 +414,10 @@ def look_at(texts: Texts, config: DataConfig, checks: ChecksConfig) -> Findings 
     """
     if checks.audit == "off":
         return None
-    looked_at = LookedAt(texts.pool, texts.splits, texts.label_names, texts.reviewed)
+    # What was read, not what was made of it.
+    pool, train = without_copies(texts.pool, texts.splits["train"])
+    parts = {**texts.splits, "train": train}
+    looked_at = LookedAt(pool, parts, texts.label_names, texts.reviewed)
     findings = look.look(looked_at, config, checks, by_default=False)
     if checks.audit == "strict":
         look.refuse(findings)
@@ -536,6 +546,8 @@ def _doubts(
     yield from doubts.of_splits(split_facts, has_one_label=has_one_label)
     yield from doubts.of_tokens(split_facts["splits"])
     yield from doubts.of_words(_revealing_words(texts))
+    if texts.reweighed:
+        yield from doubts.of_weights(texts.reweighed.cells, texts.label_names)
     if facts.findings:
         yield from doubts.of_findings(facts.findings)
     limits = {name: config.num_eval_examples for name in texts.splits}
@@ -551,9 +563,9 @@ def _doubts(
 
 
 def _revealing_words(texts: Texts) -> list[RevealingWord]:
-    train = texts.splits["train"].rows
+    pool, train = without_copies(texts.pool, texts.splits["train"])
     return revealing_words(
-        texts.pool.texts.take(train),
-        texts.pool.labels[train],
+        pool.texts.take(train.rows),
+        pool.labels[train.rows],
         label_names=texts.label_names,
     )

@@ -19,6 +19,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import keras
 import numpy as np
 
+from trainer.data.augmented import without_copies
 from trainer.drift.reference import TrainingTexts, count_tokens
 from trainer.evaluation import group_sentences, schema
 from trainer.evaluation.schema import Doubt, ExportFacts
@@ -181,9 +182,11 @@ def _training_texts(run: Run, material: Material) -> TrainingTexts | None:
             "no drift reference is kept: it is of models that give one label a text"
         )
         return None
-    rows = material.splits["train"].rows
+    # As they come, without what was made of them.
+    pool, train = without_copies(material.texts.pool, material.splits["train"])
+    rows = train.rows
     num_unknown = material.tokens.count([material.encoder.unknown_id])
-    counts = np.bincount(material.labels("train"), minlength=len(material.label_names))
+    counts = np.bincount(pool.labels[rows], minlength=len(material.label_names))
     return TrainingTexts(
         tokens=count_tokens(
             material.tokens.full_lengths[rows],

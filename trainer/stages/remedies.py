@@ -64,14 +64,7 @@ class Remedies:
             held_out=held_out,
         )
         if len(longer) == len(train):
-            raise ValueError(
-                message(
-                    f"--{flag} needs training texts that mention a group of the kind",
-                    received=f"none of {len(train):,}",
-                    mend="leave it out, or name other words with "
-                    "--group_terms=FILE.json",
-                )
-            )
+            raise ValueError(_no_copies(flag, len(train), longer))
         return pool, longer
 
     def reweighed(
@@ -116,3 +109,20 @@ class Remedies:
                     )
                 )
         return {name: known[name] for name in names}
+
+
+def _no_copies(flag: str, num_texts: int, train: Split) -> str:
+    """Why there is none."""
+    made = train.augmented
+    if made is None or not made.num_held_out + made.num_there + made.num_disagreeing:
+        return message(
+            f"--{flag} needs training texts that mention a group of the kind",
+            received=f"none of {num_texts:,}",
+            mend="leave it out, or name other words with --group_terms=FILE.json",
+        )
+    return message(
+        f"--{flag} needs copies that are new",
+        received=f"{made.num_held_out:,} that are held out, {made.num_there:,} that are "
+        f"there already, {made.num_disagreeing:,} of texts of several labels, and no other",
+        mend="leave it out",
+    )
