@@ -26,7 +26,6 @@ from trainer.runtime import cluster
 from trainer.stages import (
     baselines,
     build,
-    causes,
     challenge,
     context,
     dry_run as dry_runs,
@@ -109,7 +108,6 @@ def _stages(run: context.Run) -> RunResult:
         *(run, material, built, before, pretrained, trained, after, compared),
         *(challenged.challenge, what_it_kept),
         *(explain.run(run, material, built, after), on_groups),
-        causes.run(run, material, built, after),
     )
     exported = publish.run(
         *(run, material, built, after, compared, pretrained),

@@ -37,7 +37,7 @@ KEYS = {
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
         "baselines comparisons worth kept champion pretraining start "
-        "explanations causes groups task"
+        "explanations groups task"
     ),
     **{
         f"{when}.*{part}": keys
@@ -140,8 +140,7 @@ KEYS = {
     "timing": (
         "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
         "baselines_secs pretraining_secs secs_to_first_step train_and_validate_secs "
-        "evaluate_after_secs export_secs general_secs explain_secs error_causes_secs "
-        "slices_secs "
+        "evaluate_after_secs export_secs general_secs explain_secs slices_secs "
         "train_steps_secs "
         "train_examples_per_sec "
         "input_wait_fraction peak_host_memory_bytes peak_device_memory_bytes"

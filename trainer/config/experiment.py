@@ -80,14 +80,6 @@ class ExperimentConfig:
         "answer: ten of the quickstart's took 83 seconds on two busy cores. 0: of none.",
         may_change=True,
     )
-    error_causes: bool = setting(
-        False,
-        "Look at errors by their cause: kinds of held-out texts that are mistaken more "
-        "often than others, and for the surest errors the training texts nearest to "
-        "them, which tell what to label next, or which labels are wrong. Takes a pass "
-        "over the held-out texts and up to 20,000 training texts.",
-        may_change=True,
-    )
     trackers: tuple[str, ...] = setting(
         (),
         "Where to compare finished runs, separated by commas: `tensorboard`, settings and "

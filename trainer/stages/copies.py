@@ -45,36 +45,6 @@ def classifier(
     return copied
 
 
-def vectors(
-    run: Run, material: Material, copied: keras.Model, rows: np.ndarray, *, name: str
-) -> np.ndarray:
-    """What the head reads of texts of the pool: float32 [n, hidden], on one device.
-
-    Args:
-      rows: int64 [n], of the pool.
-      name: what the progress line calls the texts.
-    """
-    strategy = tf.distribute.get_strategy()
-    evaluator = make_evaluator(
-        material.texts.pool,
-        rows,
-        material.tokens,
-        material.bucket_lengths,
-        strategy,
-        batch_size=run.resolved.eval_batch_size,
-        scoring=run.task.scoring,
-        label_names=material.label_names,
-        name=name,
-    )
-    forward = Forward(
-        copied, window_length=run.config.data.max_length, differentiable=False
-    )
-    found = np.zeros((len(rows), forward.hidden_size), np.float32)
-    step = PredictStep(forward.embed, strategy)
-    evaluator.collect(step, found, description=f"vectors of {name} texts")
-    return found
-
-
 def logits(
     run: Run,
     material: Material,

@@ -80,7 +80,6 @@ def unpublished(
     kept: schema.Kept | None,
     explanations: tuple[schema.Explanation, ...],
     groups: schema.Groups | None,
-    causes: schema.ErrorCauses | None,
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
     history, all_doubts = run.folder.history(), _doubts(run, after, kept, groups)
@@ -91,7 +90,13 @@ def unpublished(
         after=after.facts(),
         samples=samples.shown(run, material, before, after),
         decision=after.decision_facts(),
-        training=_training(material, built, trained),
+        training=schema.TrainingFacts(
+            **trained.facts(),
+            **built.facts(),
+            class_weights=material.class_weights,
+            reweighed=material.reweighed.cells if material.reweighed else (),
+            lora_init_sha256=material.adapter_sha256,
+        ),
         data=material.facts(),
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
@@ -112,7 +117,6 @@ def unpublished(
         pretraining=pretrained.facts(),
         start=built.start,
         explanations=explanations,
-        causes=causes,
         groups=groups,
         task=run.task.name,
         **compared.facts(),
@@ -122,18 +126,6 @@ def unpublished(
         _write_pages(run.folder, **_pages_of(report))
         _logger.info("the results so far are in %s", run.folder.report_page)
     return report
-
-
-def _training(
-    material: Material, built: Built, trained: Trained
-) -> schema.TrainingFacts:
-    return schema.TrainingFacts(
-        **trained.facts(),
-        **built.facts(),
-        class_weights=material.class_weights,
-        reweighed=material.reweighed.cells if material.reweighed else (),
-        lora_init_sha256=material.adapter_sha256,
-    )
 
 
 def _doubts(

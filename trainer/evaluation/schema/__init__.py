@@ -95,14 +95,10 @@ from trainer.evaluation.schema.scores import (
     TopK,
 )
 from trainer.evaluation.schema.texts import (
-    ErrorCauses,
-    ErrorCluster,
     ExplainedWord,
     Explanation,
-    NearestTexts,
     Prediction,
     Sample,
-    TrainingText,
 )
 from trainer.evaluation.schema.training import (
     History,
@@ -138,8 +134,6 @@ __all__ = [
     "Disagreement",
     "Doubt",
     "Environment",
-    "ErrorCauses",
-    "ErrorCluster",
     "ErrorWord",
     "ExplainedWord",
     "Explanation",
@@ -162,7 +156,6 @@ __all__ = [
     "LengthCount",
     "MaskedLoss",
     "MaskedWordsKept",
-    "NearestTexts",
     "OrdinalScores",
     "Paths",
     "Prediction",
@@ -188,7 +181,6 @@ __all__ = [
     "TemplateGroup",
     "Timing",
     "TrainRecord",
-    "TrainingText",
     "TrainingFacts",
     "TopK",
     "ValidationRecord",

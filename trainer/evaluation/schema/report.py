@@ -17,7 +17,7 @@ from trainer.evaluation.schema.groups import Groups
 from trainer.evaluation.schema.kept import Kept
 from trainer.evaluation.schema.reading import from_mapping
 from trainer.evaluation.schema.scores import SplitEvaluation
-from trainer.evaluation.schema.texts import ErrorCauses, Explanation, Sample
+from trainer.evaluation.schema.texts import Explanation, Sample
 from trainer.evaluation.schema.training import (
     History,
     PretrainingFacts,
@@ -92,7 +92,6 @@ class Report:
         or there is none.
       pretraining: None without --pretrain_steps.
       start: of --init_from; None: the run began from the preset's weights.
-      causes: of --error_causes; None without it.
       explanations: of --explain; empty with 0, and where no texts were held out.
       groups: None where no held-out text is in a group, and nothing was asked for.
       task: --task.
@@ -124,7 +123,6 @@ class Report:
     pretraining: PretrainingFacts | None = None
     start: StartFacts | None = None
     explanations: tuple[Explanation, ...] = ()
-    causes: ErrorCauses | None = None
     groups: Groups | None = None
     task: Literal["single_label", "multi_label", "ordinal"] = "single_label"
 

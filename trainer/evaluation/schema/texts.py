@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from trainer.evaluation.schema.aliases import Interval, SampleChoice
+from trainer.evaluation.schema.aliases import SampleChoice
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,68 +87,3 @@ class Explanation:
     completeness_gap: float
     file: str
     line: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ErrorCluster:
-    """Held-out texts that are alike to the model, and how many of them are mistaken.
-
-    Attributes:
-      p_holm: how likely so many errors or more are by chance, by Holm for all clusters.
-      is_beyond_chance: whether that is below 5%.
-      words: that stand in these texts rather than in others, at most six.
-      errors: some of the mistaken texts, the most typical first, shortened.
-    """
-
-    num_texts: int
-    num_errors: int
-    confidence_interval_95: Interval
-    p_holm: float
-    is_beyond_chance: bool
-    words: tuple[str, ...]
-    errors: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingText:
-    """A text that was trained on, near to another one.
-
-    Attributes:
-      similarity: the cosine of the two vectors that the head reads.
-      file: where it was read.
-      line: in the file, from 1.
-    """
-
-    text: str
-    label: str
-    similarity: float
-    file: str
-    line: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NearestTexts:
-    """A mistaken text, and the training texts that are nearest to it."""
-
-    text: str
-    label: str
-    predicted: str
-    score: float
-    training_texts: tuple[TrainingText, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ErrorCauses:
-    """Errors by their cause; see `error_causes.py`.
-
-    Attributes:
-      split: of the errors.
-      num_train_texts: how many training texts were looked through.
-      clusters: of all held-out texts; none of fewer than 120.
-      nearest: of the surest errors, the surest first, at most ten.
-    """
-
-    split: str
-    num_train_texts: int
-    clusters: tuple[ErrorCluster, ...]
-    nearest: tuple[NearestTexts, ...]

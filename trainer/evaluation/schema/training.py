@@ -163,7 +163,6 @@ class Timing:
       export_secs: None before the export.
       general_secs: of measuring what the encoder kept.
       explain_secs: of --explain.
-      error_causes_secs: of --error_causes.
       slices_secs: of measuring the trained model on groups of texts.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not
@@ -184,7 +183,6 @@ class Timing:
     export_secs: float | None = None
     general_secs: float = 0.0
     explain_secs: float = 0.0
-    error_causes_secs: float = 0.0
     slices_secs: float = 0.0
     train_steps_secs: float
     train_examples_per_sec: float
