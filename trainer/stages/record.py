@@ -79,6 +79,7 @@ def unpublished(
     kept: schema.Kept | None,
     explanations: tuple[schema.Explanation, ...],
     groups: schema.Groups | None,
+    error_causes: schema.ErrorCauses | None,
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
     history, all_doubts = run.folder.history(), _doubts(run, after, kept, groups)
@@ -117,6 +118,7 @@ def unpublished(
         explanations=explanations,
         groups=groups,
         task=run.task.name,
+        error_causes=error_causes,
         **compared.facts(),
     )
     if not run.folder.is_finished:

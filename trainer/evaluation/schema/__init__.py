@@ -40,6 +40,13 @@ from trainer.evaluation.schema.baselines import (
     Comparison,
     Disagreement,
 )
+from trainer.evaluation.schema.causes import (
+    ErrorCauses,
+    ErrorCluster,
+    ErrorNeighbours,
+    HeldOutError,
+    TrainNeighbour,
+)
 from trainer.evaluation.schema.contest import Challenge, Contest, SliceContest
 from trainer.evaluation.schema.data import (
     CorrectionsFacts,
@@ -131,6 +138,9 @@ __all__ = [
     "Disagreement",
     "Doubt",
     "Environment",
+    "ErrorCauses",
+    "ErrorCluster",
+    "ErrorNeighbours",
     "ErrorWord",
     "ExplainedWord",
     "Explanation",
@@ -141,6 +151,7 @@ __all__ = [
     "GroupRateName",
     "GroupSlices",
     "Groups",
+    "HeldOutError",
     "History",
     "Interval",
     "Kept",
@@ -175,6 +186,7 @@ __all__ = [
     "TemplateFacts",
     "TemplateGroup",
     "Timing",
+    "TrainNeighbour",
     "TrainRecord",
     "TrainingFacts",
     "ValidationRecord",
