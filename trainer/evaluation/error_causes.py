@@ -1,6 +1,6 @@
 """Where errors gather: clusters of texts with more of them, and training texts nearby.
 
-    found = clusters(vectors, is_error, scores, texts, seed=0)
+    found = cluster(vectors, texts, seed=0).with_errors(is_error, scores)
     found[0].stands_out, found[0].words
     nearest(error_vectors, train_vectors, count=3)  # rows int64 [m, 3], cosines
 
@@ -74,53 +74,63 @@ def num_clusters(num_texts: int) -> int:
     return min(MAX_CLUSTERS, num_texts // TEXTS_PER_CLUSTER)
 
 
-def clusters(
-    vectors: np.ndarray,
-    is_error: np.ndarray,
-    scores: np.ndarray,
-    texts: Sequence[str],
-    *,
-    seed: int,
-) -> tuple[Cluster, ...]:
-    """All clusters of the texts, the least likely by chance first.
+@dataclasses.dataclass(frozen=True)
+class Clustering:
+    """Texts in clusters, whatever a model answers to them.
+
+    Attributes:
+      members: of each cluster its rows, int64 [m], the nearest to its middle first.
+      words: of each cluster those that set its texts apart.
+    """
+
+    members: tuple[np.ndarray, ...]
+    words: tuple[tuple[str, ...], ...]
+
+    def with_errors(
+        self, is_error: np.ndarray, scores: np.ndarray
+    ) -> tuple[Cluster, ...]:
+        """All clusters, the least likely by chance first.
+
+        Args:
+          is_error: bool [n].
+          scores: float [n], how sure the model is.
+        """
+        p_values = holm([_p_value(is_error, rows) for rows in self.members])
+        found = [
+            Cluster(
+                rows=rows,
+                num_errors=int(is_error[rows].sum()),
+                expected_errors=float(is_error.mean() * len(rows)),
+                errors_by_scores=float((1 - scores[rows]).sum()),
+                p_value=p_value,
+                words=words,
+                errors=rows[is_error[rows]][:_NUM_ERRORS],
+            )
+            for rows, words, p_value in zip(self.members, self.words, p_values)
+        ]
+        # At a tie, as of several that do not err more, the higher rate.
+        return tuple(
+            sorted(found, key=lambda each: (each.p_value, -is_error[each.rows].mean()))
+        )
+
+
+def cluster(vectors: np.ndarray, texts: Sequence[str], *, seed: int) -> Clustering:
+    """Puts texts into clusters; into none if they are fewer than `MIN_TEXTS`.
 
     Args:
       vectors: float [n, hidden].
-      is_error: bool [n].
-      scores: float [n], how sure the model is.
       texts: n texts, for the words.
       seed: of k-means (Lloyd 1982), on directions from the mean.
-
-    Returns:
-      None of fewer than `MIN_TEXTS` texts.
     """
     count = num_clusters(len(texts))
     if not count:
-        return ()
+        return Clustering((), ())
     middle = vectors.mean(axis=0, dtype=np.float64)
     members = _members(_directions(vectors, middle).astype(np.float32), count, seed)
-    p_values = holm([_p_value(is_error, rows) for rows in members])
     numbers = np.empty(len(texts), np.int64)
     for number, rows in enumerate(members):
         numbers[rows] = number
-    words = _words(texts, numbers, len(members))
-    found = [
-        Cluster(
-            rows=rows,
-            num_errors=int(is_error[rows].sum()),
-            expected_errors=float(is_error.mean() * len(rows)),
-            errors_by_scores=float((1 - scores[rows]).sum()),
-            p_value=p_value,
-            words=told,
-            errors=rows[is_error[rows]][:_NUM_ERRORS],
-        )
-        for rows, p_value, told in zip(members, p_values, words, strict=True)
-    ]
-    # At a tie, as of several that do not err more, the higher rate.
-    order = sorted(
-        found, key=lambda each: (each.p_value, -each.num_errors / len(each.rows))
-    )
-    return tuple(order)
+    return Clustering(tuple(members), tuple(_words(texts, numbers, len(members))))
 
 
 def nearest(

@@ -1,15 +1,17 @@
 """Which texts without labels would teach a model most, and the file to label them in.
 
-    chosen = choose(vectors, probabilities, answers, texts, count=100, seed=0)
+    among = candidates(read_files(...), known, flag="unlabelled")
+    chosen = choose(vectors, probabilities, answers, among.texts, count=100, seed=0)
     chosen.rows                         # int64 [m], the most telling first
-    write("to_label.csv", chosen, texts, places, ...)
+    write("to_label.csv", chosen, among, ...)
 
 BADGE (Ash et al. 2020, "Deep batch active learning by diverse, uncertain gradient lower
 bounds"): a text stands for the gradient of its loss by the head's weights, as if the
 model's own answer were right. Where the model is sure the gradient is short; where two
 texts would teach the same, their gradients are alike. k-means++ (Arthur and Vassilvitskii
 2007) draws gradients that are long and far apart: doubt and spread at once, without a
-number that weighs the two.
+number that weighs the two. The origin counts as drawn before all: a text that teaches
+nothing is not asked for, be it ever so unlike the others.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ import numpy as np
 import pyarrow as pa
 
 from trainer import storage
-from trainer.data import near_duplicates
+from trainer.config import MAX_UNLABELLED_TEXTS
+from trainer.data import label_sets, near_duplicates
 from trainer.data.duplicates import normalized_digests, numbered
 from trainer.data.places import Places
+from trainer.data.unlabelled import ReadTexts
+from trainer.evaluation.comparisons import evenly
 from trainer.messages import message
 
 _logger = logging.getLogger(__name__)
@@ -126,21 +131,55 @@ def _are_alike(first: frozenset[Any], second: frozenset[Any]) -> bool:
     return bool(together) and len(first & second) >= _SIMILARITY * together
 
 
-def one_a_text(texts: pa.ChunkedArray, known: np.ndarray) -> tuple[np.ndarray, int]:
-    """Rows that are worth a question: each text once, and none that is known.
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """Texts to choose from, each once, none with a label.
+
+    Attributes:
+      texts: large_string [n].
+      places: where each was read.
+      num_known: texts that were left out, for they have a label.
+    """
+
+    texts: pa.ChunkedArray
+    places: Places
+    num_known: int
+
+
+def candidates(
+    read: ReadTexts, known: np.ndarray, *, flag: str, limit: int = MAX_UNLABELLED_TEXTS
+) -> Candidates:
+    """Of the texts that were read those that are worth a question.
 
     Args:
-      texts: large_string [n].
       known: uint64 [m], as `known_numbers` gives them of texts that have a label.
+      flag: that names the files, for messages.
+      limit: of more texts so many are taken, evenly over all.
 
-    Returns:
-      int64, ascending; and how many texts were left out, for they are known.
+    Raises:
+      ValueError: there are none.
     """
-    digests = normalized_digests(texts)
-    _, first = np.unique(numbered(digests), return_index=True)
-    rows = np.sort(first)
+    digests = normalized_digests(read.texts)
+    rows = np.sort(np.unique(numbered(digests), return_index=True)[1])
     is_known = np.isin(known_numbers(digests), known)
-    return rows[~is_known[rows]], int(is_known.sum())
+    rows, num_known = rows[~is_known[rows]], int(is_known.sum())
+    if not len(rows):
+        raise ValueError(
+            message(
+                f"--{flag} must have texts that are not among the labelled ones",
+                received=f"{len(is_known):,} texts, {num_known:,} of them labelled",
+                mend="name other files",
+            )
+        )
+    if len(rows) > limit:
+        _logger.warning(
+            "--%s: of %s texts %s are read, drawn evenly",
+            *(flag, f"{len(rows):,}", f"{limit:,}"),
+        )
+        rows = evenly(rows, limit)
+    return Candidates(
+        read.texts.take(pa.array(rows)), read.places.take(rows), num_known
+    )
 
 
 def known_numbers(digests: np.ndarray) -> np.ndarray:
@@ -180,8 +219,7 @@ class Layout:
 def write(
     place: str,
     chosen: Chosen,
-    texts: pa.ChunkedArray,
-    places: Places,
+    among: Candidates,
     *,
     answers: Sequence[str],
     scores: np.ndarray,
@@ -190,9 +228,8 @@ def write(
     """Writes the file: UTF-8, a header, and a line a text with an empty label.
 
     Args:
-      texts: large_string [n], of which `chosen` are rows.
-      places: where the n texts were read.
-      answers: what the model gives each.
+      among: n texts, of which `chosen` are rows.
+      answers: what the model gives each of the n.
       scores: float [n], how sure it is.
     """
     text_names, label_names = _names(layout.text_field), _names(layout.label_field)
@@ -210,13 +247,13 @@ def write(
     writer.writeheader()
     doubts = _doubts_in_words(scores, chosen.rows)
     for rank, (row, why) in enumerate(zip(chosen.rows.tolist(), doubts), 1):
-        file, line = places.of(row)
+        file, line = among.places.of(row)
         told = (rank, answers[row], f"{scores[row]:.4f}", why, file, line)
         writer.writerow(
             {
                 **dict(zip(_COLUMNS, told, strict=True)),
                 **dict.fromkeys(asked, ""),
-                text_names[0]: texts[row].as_py(),
+                text_names[0]: among.texts[row].as_py(),
             }
         )
     storage.write_text(storage.path(place), content.getvalue())
@@ -226,19 +263,41 @@ def _names(field: str) -> Sequence[str]:
     return [name.strip() for name in field.split(",")]
 
 
-def log_written(place: str, chosen: Chosen, *, count: int, num_known: int) -> None:
-    """Says what the file holds, and what was left out."""
-    few = (
-        "" if len(chosen.rows) == count else f" of {count:,} asked for: no more differ"
+def choose_and_write(
+    place: str,
+    among: Candidates,
+    vectors: np.ndarray,
+    probabilities: np.ndarray,
+    answers: np.ndarray,
+    scores: np.ndarray,
+    *,
+    count: int,
+    seed: int,
+    label_names: Sequence[str],
+    layout: Layout,
+) -> None:
+    """The whole: chooses, writes, and says what the file holds; as of `choose`."""
+    chosen = choose(
+        vectors, probabilities, answers, among.texts, count=count, seed=seed
     )
+    write(
+        place,
+        chosen,
+        among,
+        answers=[label_sets.name_of(each, label_names) for each in answers],
+        scores=scores,
+        layout=layout,
+    )
+    num_chosen = len(chosen.rows)
     _logger.info(
         "%s: %s texts to label%s. Left out: %s that have a label, %s near-copies of "
-        "those chosen. Fill in the label column, and read the file by --dataset",
+        "chosen ones. Fill in the column %s, and give the file to --dataset",
         place,
-        f"{len(chosen.rows):,}",
-        few,
-        f"{num_known:,}",
+        f"{num_chosen:,}",
+        "" if num_chosen == count else f" of {count:,} asked for: no more differ",
+        f"{among.num_known:,}",
         f"{chosen.num_near_copies:,}",
+        layout.label_field,
     )
 
 

@@ -10,7 +10,6 @@ vectors of the trained encoder, which all workers read; the rest the chief does 
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from typing import Callable
 
@@ -19,15 +18,15 @@ import pyarrow as pa
 import tensorflow as tf
 
 from trainer import storage
-from trainer.config import MAX_TRAIN_TEXTS, MAX_UNLABELLED_TEXTS
+from trainer.config import MAX_TRAIN_TEXTS
 from trainer.data import label_sets, splits
 from trainer.data.duplicates import normalized_digests
-from trainer.data.places import Places
 from trainer.data.tokens import TokenizedTexts, encode_texts
 from trainer.data.unlabelled import read_files
 from trainer.evaluation import error_causes, slices, to_label
 from trainer.evaluation.comparisons import evenly
 from trainer.evaluation.evaluator import Evaluator, Predict, make_evaluator
+from trainer.evaluation.to_label import Candidates
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.schema import (
     ErrorCauses,
@@ -47,21 +46,6 @@ _logger = logging.getLogger(__name__)
 
 # As many as the report's surest errors.
 _NUM_ERRORS = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidates:
-    """Texts to choose from, each once, none with a label.
-
-    Attributes:
-      texts: large_string [n].
-      places: where each was read.
-      num_known: texts of the files that were left out, for a split has them.
-    """
-
-    texts: pa.ChunkedArray
-    places: Places
-    num_known: int
 
 
 def read(run: Run, material: Material) -> Candidates | None:
@@ -92,28 +76,11 @@ def read(run: Run, material: Material) -> Candidates | None:
     to_label.refuse_if_there(config.export_to_label)
     with run.runtime.watchdog.working("reading the texts without labels"):
         files = read_files(config.unlabelled, run.config.data, flag="unlabelled")
-        rows, num_known = to_label.one_a_text(
-            files.texts,
+        return to_label.candidates(
+            files,
             to_label.known_numbers(normalized_digests(material.texts.pool.texts)),
+            flag="unlabelled",
         )
-    if not len(rows):
-        raise ValueError(
-            message(
-                "--unlabelled must have texts that no split has",
-                received=f"{len(files.texts):,} texts, {num_known:,} of them known",
-                mend="name other files",
-            )
-        )
-    if len(rows) > MAX_UNLABELLED_TEXTS:
-        _logger.warning(
-            "--unlabelled: of %s texts %s are read, drawn evenly",
-            f"{len(rows):,}",
-            f"{MAX_UNLABELLED_TEXTS:,}",
-        )
-        rows = evenly(rows, MAX_UNLABELLED_TEXTS)
-    return Candidates(
-        files.texts.take(pa.array(rows)), files.places.take(rows), num_known
-    )
 
 
 def run(
@@ -208,30 +175,17 @@ def _export(
     if not run.runtime.is_chief:
         return
     probabilities = after.decision.probabilities(logits)
-    answers = after.decision.choose(probabilities)
-    scores = after.decision.scores(probabilities)
-    chosen = to_label.choose(
+    to_label.choose_and_write(
+        config.export_to_label,
+        candidates,
         vectors,
         probabilities,
-        answers,
-        candidates.texts,
+        after.decision.choose(probabilities),
+        after.decision.scores(probabilities),
         count=config.num_to_label,
         seed=run.config.training.seed,
-    )
-    to_label.write(
-        config.export_to_label,
-        chosen,
-        candidates.texts,
-        candidates.places,
-        answers=[label_sets.name_of(each, material.label_names) for each in answers],
-        scores=scores,
+        label_names=material.label_names,
         layout=to_label.Layout(data.text_field, data.label_field, data.escape),
-    )
-    to_label.log_written(
-        config.export_to_label,
-        chosen,
-        count=config.num_to_label,
-        num_known=candidates.num_known,
     )
 
 
@@ -254,13 +208,8 @@ def _causes(
         return None
     errors = _Errors(material, after, split)
     texts = pool.texts.take(pa.array(errors.rows)).to_pylist()
-    clusters = error_causes.clusters(
-        vectors,
-        errors.is_error,
-        errors.scores,
-        texts,
-        seed=run.config.training.seed,
-    )
+    clustering = error_causes.cluster(vectors, texts, seed=run.config.training.seed)
+    clusters = clustering.with_errors(errors.is_error, errors.scores)
     num_errors = int(errors.is_error.sum())
     told = error_causes.sentence(
         clusters, num_texts=len(texts), num_errors=num_errors, split=split

@@ -27,7 +27,12 @@ import sys
 from typing import Any, Mapping, Sequence
 
 from trainer import environment, run_folder, storage, trackers, wording
-from trainer.config import ExperimentConfig, ServingConfig, settings
+from trainer.config import (
+    ExperimentConfig,
+    LabellingConfig,
+    ServingConfig,
+    settings,
+)
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
 from trainer.evaluation import doubts, schema
@@ -265,6 +270,7 @@ def finished(
     if config.checks.audit == "strict":
         prepare.look_at(texts, config.data, config.checks)
     changed = _unpublished(result.report["config"], config.serving)
+    _refuse_to_label(config.labelling, result)
     if not changed:
         _logger.info("%s holds this run, finished: nothing to do", folder)
         return result
@@ -280,6 +286,23 @@ def finished(
         )
     _logger.info("%s is finished: publishing again with %s", folder, ", ".join(changed))
     return None
+
+
+def _refuse_to_label(config: LabellingConfig, result: RunResult) -> None:
+    """Raises ValueError where a file is asked for that the run did not write."""
+    place = config.export_to_label
+    if not place or storage.path(place).exists():
+        return
+    model = result.saved_model or "SAVED_MODEL"
+    inputs = config.unlabelled.removeprefix("files:")
+    raise ValueError(
+        message(
+            "--export_to_label is written by a run that is not finished yet",
+            received=f"{place}, and a finished run",
+            mend=f"ask its model: python -m trainer.predict --saved_model={model} "
+            f"--input={inputs} --export_to_label={place}",
+        )
+    )
 
 
 def _unpublished(recorded: Mapping[str, Any], config: ServingConfig) -> list[str]:
