@@ -110,7 +110,8 @@ def _stages(run: context.Run) -> RunResult:
     report = record.unpublished(
         *(run, material, built, before, pretrained, trained, after, compared),
         *(challenged.challenge, what_it_kept),
-        *(explain.run(run, material, built, after), on_groups, causes),
+        *(explain.run(run, material, built, after), on_groups),
+        causes,
     )
     exported = publish.run(
         *(run, material, built, after, compared, pretrained),

@@ -6,8 +6,8 @@ For each seed: a first model is trained on a few reviews of IMDB (package:movie-
 By it as many again are chosen of a pool without labels; their labels are filled into the
 file that the run wrote, which is then read as it is. A model is trained on the first and
 the chosen texts, another on the first and as many random ones of the same pool, both from
-the preset and with the same seed, and both are asked the same held-out reviews. Prints a
-JSON object a seed, and one of all: the difference of accuracies, paired, with the
+the preset and with the same seed, and both are asked the same held-out reviews. Prints,
+between the lines of the runs, a JSON object a seed, and one of all: the difference of accuracies, paired, with the
 interval over seeds (Student's) and, of all answers of all seeds, Tango's.
 """
 
@@ -47,8 +47,7 @@ def main() -> None:
     results = []
     for seed in map(int, arguments.seeds.split(",")):
         results.append(measure(rows, work_dir / str(seed), seed, arguments))
-        shown = {key: value for key, value in results[-1].items() if key != "paired"}
-        print(json.dumps({"seed": seed, **shown}), flush=True)
+        print(json.dumps({"seed": seed, **results[-1]}), flush=True)
     print(json.dumps(_together(results)), flush=True)
 
 
@@ -78,24 +77,26 @@ def measure(
         name: _run(folder, name, ["first.csv", file], seed, arguments)
         for name, file in (("chosen", "to_label.csv"), ("random", "random.csv"))
     }
-    paired = (right["chosen"] & ~right["random"], right["random"] & ~right["chosen"])
-    counts = [int(each.sum()) for each in paired]
+    only_chosen = int((right["chosen"] & ~right["random"]).sum())
+    only_random = int((right["random"] & ~right["chosen"]).sum())
     return {
         "num_test": len(test),
         "accuracy_first": float(start.mean()),
         **{f"accuracy_{name}": float(each.mean()) for name, each in right.items()},
         "difference": float(right["chosen"].mean() - right["random"].mean()),
-        "interval_95": comparisons.paired_interval(*counts, len(test)),
-        "mcnemar_p": comparisons.mcnemar(*counts),
+        "interval_95": comparisons.paired_interval(only_chosen, only_random, len(test)),
+        "mcnemar_p": comparisons.mcnemar(only_chosen, only_random),
         "positive_share_of_chosen": chosen.count("positive") / len(chosen),
-        "paired": counts,
+        "only_right": (only_chosen, only_random),
     }
 
 
 def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Of all seeds."""
     mean, interval = intervals.mean_interval([each["difference"] for each in results])
-    counts = [sum(each["paired"][side] for each in results) for side in (0, 1)]
+    only_chosen, only_random = (
+        sum(each["only_right"][side] for each in results) for side in (0, 1)
+    )
     num_test = sum(each["num_test"] for each in results)
     return {
         "num_seeds": len(results),
@@ -107,7 +108,9 @@ def _together(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "difference": mean,
         "interval_95_over_seeds": interval,
-        "interval_95_over_texts": comparisons.paired_interval(*counts, num_test),
+        "interval_95_over_texts": comparisons.paired_interval(
+            only_chosen, only_random, num_test
+        ),
     }
 
 

@@ -37,8 +37,9 @@ InputFormat = Literal[
 # What a model server answers with when no signature is named.
 DEFAULT_SIGNATURE = "serving_default"
 # Flags of PredictConfig that say what an answer is, or look at the answers.
-_OF_ANSWERS = ("signature", "explain", "output", "keep_fields", "input_format")
-_OF_ANSWERS += ("drift_report",)
+_OF_ANSWERS = frozenset(
+    "signature explain output keep_fields input_format drift_report".split()
+)
 _GPU_MEMORY_MIB = 4096
 _GPU_MEMORY_MIB_HELP = (
     "How much of each GPU's memory to take, in MiB, so that a training or a server on "
@@ -141,7 +142,7 @@ class PredictConfig:
         "",
         "Instead of answers, write the texts of --input whose labels would teach the "
         "model most to this file, FILE.csv, as the flag of this name of `trainer.main` "
-        "does: texts that the model was trained or measured on are left out. Bad rows "
+        "does: texts that the model was trained or chosen on are left out. Bad rows "
         "are left out with --bad_rows=null. Empty: answers.",
     )
     num_to_label: int = setting(NUM_TO_LABEL, NUM_TO_LABEL_HELP)

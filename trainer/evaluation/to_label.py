@@ -189,7 +189,7 @@ def known_numbers(digests: np.ndarray) -> np.ndarray:
 
 def refuse_if_there(place: str) -> None:
     """Raises ValueError: a person may have written labels into such a file."""
-    if storage.path(place).exists():
+    if storage.path(place).is_file():
         raise ValueError(
             message(
                 "--export_to_label must be a new file, for one that is there may hold "

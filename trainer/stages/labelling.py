@@ -65,7 +65,7 @@ def read(run: Run, material: Material) -> Candidates | None:
         )
     if not config.export_to_label:
         return None
-    if run.folder.has_checkpoint and storage.path(config.export_to_label).exists():
+    if run.folder.has_checkpoint and storage.path(config.export_to_label).is_file():
         # A run that was killed after it had written the file may resume.
         _logger.warning(
             "--export_to_label=%s is there already, and left as it is: it may hold "

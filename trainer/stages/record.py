@@ -291,7 +291,7 @@ def finished(
 def _refuse_to_label(config: LabellingConfig, result: RunResult) -> None:
     """Raises ValueError where a file is asked for that the run did not write."""
     place = config.export_to_label
-    if not place or storage.path(place).exists():
+    if not place or storage.path(place).is_file():
         return
     model = result.saved_model or "SAVED_MODEL"
     inputs = config.unlabelled.removeprefix("files:")
