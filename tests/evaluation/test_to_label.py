@@ -191,5 +191,7 @@ def test_labels_that_are_there_are_not_written_over(tmp_path: pathlib.Path) -> N
     place = tmp_path / "mine.csv"
     place.write_text("text,label\nfine,good\n")
     with pytest.raises(ValueError, match="must be a new file"):
-        to_label.refuse_if_there(str(place))
-    to_label.refuse_if_there(str(tmp_path / "new.csv"))
+        to_label.check_place(str(place))
+    to_label.check_place(str(tmp_path / "new.csv"))
+    with pytest.raises(OSError):
+        to_label.check_place("/proc/new.csv")

@@ -187,9 +187,19 @@ def known_numbers(digests: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(digests[:, :8]).view("<u8").reshape(-1)
 
 
-def refuse_if_there(place: str) -> None:
-    """Raises ValueError: a person may have written labels into such a file."""
-    if storage.path(place).is_file():
+def is_there(place: str) -> bool:
+    """Whether the file is there: a person may have written labels into it."""
+    return storage.path(place).is_file()
+
+
+def check_place(place: str) -> None:
+    """Tries the file to write before all work.
+
+    Raises:
+      ValueError: there is such a file.
+      OSError: it cannot be written.
+    """
+    if is_there(place):
         raise ValueError(
             message(
                 "--export_to_label must be a new file, for one that is there may hold "
@@ -198,6 +208,7 @@ def refuse_if_there(place: str) -> None:
                 mend="give another name, or move the file away",
             )
         )
+    storage.check_writable(storage.path(place), is_file=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,8 +30,9 @@ def export(config: PredictConfig) -> None:
 
     Raises:
       ValueError: the model or the texts cannot be used, or the file is there already.
+      OSError: it cannot be written.
     """
-    to_label.refuse_if_there(config.export_to_label)
+    to_label.check_place(config.export_to_label)
     folder = versions.find(config.saved_model)
     if config.verify:
         _logger.info("%s: %s", folder, predictor.verify(folder))

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from trainer import storage
 from trainer.config import MAX_TRAIN_TEXTS
 from trainer.data import label_sets, splits
 from trainer.data.duplicates import normalized_digests
@@ -49,10 +48,11 @@ _NUM_ERRORS = 10
 
 
 def read(run: Run, material: Material) -> Candidates | None:
-    """The texts of --unlabelled; None where none are asked for, or there is the file.
+    """The texts of --unlabelled; None where none are asked for.
 
     Raises:
-      ValueError: there is nothing to choose from, or the place to write is taken.
+      ValueError: there is nothing to choose from, or the file to write is there.
+      OSError: it cannot be written.
     """
     config = run.config.labelling
     if config.error_causes and material.held_out is None:
@@ -65,15 +65,9 @@ def read(run: Run, material: Material) -> Candidates | None:
         )
     if not config.export_to_label:
         return None
-    if run.folder.has_checkpoint and storage.path(config.export_to_label).is_file():
-        # A run that was killed after it had written the file may resume.
-        _logger.warning(
-            "--export_to_label=%s is there already, and left as it is: it may hold "
-            "labels of yours",
-            config.export_to_label,
-        )
-        return None
-    to_label.refuse_if_there(config.export_to_label)
+    # A run that was killed after it had written the file may resume.
+    if run.runtime.is_chief and not run.folder.has_checkpoint:
+        to_label.check_place(config.export_to_label)
     with run.runtime.watchdog.working("reading the texts without labels"):
         files = read_files(config.unlabelled, run.config.data, flag="unlabelled")
         return to_label.candidates(
@@ -173,6 +167,13 @@ def _export(
     evaluator = reader.evaluator(pool, np.arange(len(pool)), tokens, "unlabelled")
     vectors, logits = reader(evaluator, "texts without labels")
     if not run.runtime.is_chief:
+        return
+    if to_label.is_there(config.export_to_label):
+        _logger.warning(
+            "--export_to_label=%s is there already, and left as it is: it may hold "
+            "labels of yours",
+            config.export_to_label,
+        )
         return
     probabilities = after.decision.probabilities(logits)
     to_label.choose_and_write(

@@ -35,7 +35,7 @@ from trainer.config import (
 )
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
-from trainer.evaluation import doubts, schema
+from trainer.evaluation import doubts, schema, to_label
 from trainer.evaluation.schema import Doubt
 from trainer.messages import message
 from trainer.run_folder import RunFolder
@@ -291,7 +291,7 @@ def finished(
 def _refuse_to_label(config: LabellingConfig, result: RunResult) -> None:
     """Raises ValueError where a file is asked for that the run did not write."""
     place = config.export_to_label
-    if not place or storage.path(place).is_file():
+    if not place or to_label.is_there(place):
         return
     model = result.saved_model or "SAVED_MODEL"
     inputs = config.unlabelled.removeprefix("files:")
