@@ -17,6 +17,7 @@ from trainer.config import (
     ExperimentConfig,
     GroupsConfig,
     KeptConfig,
+    LabellingConfig,
     ModelConfig,
     OptimizerConfig,
     PredictConfig,
@@ -44,6 +45,7 @@ SECTIONS = {
     "checks": ChecksConfig,
     "kept": KeptConfig,
     "groups": GroupsConfig,
+    "labelling": LabellingConfig,
 }
 # Every setting at a value that is not its default, so that a test can see each of
 # them carried through; what they exclude is in INSTEAD.
@@ -166,6 +168,10 @@ OFF_DEFAULT: dict[str, Any] = dict(
     augment_counterfactuals=("gender",),
     max_slice_gap=0.1,
     max_flips=0.05,
+    error_causes=True,
+    export_to_label="to_label.csv",
+    unlabelled="files:unlabelled.txt",
+    num_to_label=7,
 )
 # Settings at values that exclude some of OFF_DEFAULT, which are at their defaults here.
 INSTEAD: dict[str, Any] = dict(
@@ -319,6 +325,10 @@ MAY_CHANGE = {
     "num_counterfactual_texts",
     "max_slice_gap",
     "max_flips",
+    "error_causes",
+    "export_to_label",
+    "unlabelled",
+    "num_to_label",
 }
 
 
@@ -362,6 +372,22 @@ NOT_TOGETHER: dict[str, tuple[dict[str, Any], list[str]]] = {
     "both_warmups_zero": (
         dict(num_warmup_steps=0, warmup_fraction=0.0),
         ["--num_warmup_steps or --warmup_fraction", "not both"],
+    ),
+    "to_label_out_of_nothing": (
+        dict(export_to_label="a.csv"),
+        ["--export_to_label and --unlabelled go together", "unlabelled=none"],
+    ),
+    "unlabelled_for_nothing": (
+        dict(unlabelled="files:a.txt"),
+        ["--export_to_label and --unlabelled go together", "export_to_label=none"],
+    ),
+    "to_label_as_text": (
+        dict(export_to_label="a.txt", unlabelled="files:a.txt"),
+        ["--export_to_label must be a file that ends with .csv", "a.txt"],
+    ),
+    "none_to_label": (
+        dict(num_to_label=0),
+        ["--num_to_label must be at least 1", "num_to_label=0"],
     ),
     "head_from_two_places": (
         dict(init_from="runs/c", head_start="frozen"),
@@ -854,6 +880,8 @@ def test_differences(name: str) -> None:
         "watch_general_every": {"general_texts": "files:e.txt"},
         "max_general_drop": {"general_probe": "files:f.csv"},
         "counterfactuals": {"positive_label": "bad"},
+        "export_to_label": {"unlabelled": "files:c.txt", "export_to_label": "a.csv"},
+        "unlabelled": {"unlabelled": "files:c.txt", "export_to_label": "a.csv"},
         "max_flips": {"counterfactuals": ("gender",)},
         "pretrain_steps": {"pretrain_steps": 3, "pretrain_on": "train"},
         "pretrain_dataset": {"pretrain_steps": 3, "pretrain_dataset": "files:c.txt"},
@@ -890,6 +918,19 @@ def test_differences_names_all() -> None:
         (dict(drift_level=0.0), "--drift_level must be in .*Received: 0.0"),
         (dict(drift_level=float("nan")), "--drift_level must be in .*Received: nan"),
         (dict(num_drift_texts=0), "--num_drift_texts must be at least 1"),
+        (
+            dict(input="a.txt", export_to_label="a.jsonl"),
+            "--export_to_label must be .* ends with .csv",
+        ),
+        (dict(export_to_label="a.csv"), "--export_to_label chooses .* input=-; give"),
+        (
+            dict(input="a.txt", export_to_label="a.csv", output="b.csv"),
+            "--export_to_label writes texts to label .* output=b.csv; leave",
+        ),
+        (
+            dict(input="a.txt", export_to_label="a.csv", num_to_label=0),
+            "--num_to_label must be at least 1",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -28,6 +28,7 @@ from trainer.config import (
     DataConfig,
     ExperimentConfig,
     KeptConfig,
+    LabellingConfig,
     ModelConfig,
     OptimizerConfig,
     PredictConfig,
@@ -237,10 +238,17 @@ def test_long_texts_in_windows_decided_and_exported(
     tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
     """The numbers of the report are those that its export gives."""
+    new, _ = tiny.labelled_sentences(20, seed=6)
+    (tmp_path / "new.txt").write_text("\n".join(new) + "\n")
     config = make_config(
         tmp_path,
         tiny_preset,
         data=dict(max_length=12, long_text="windows", max_windows=3, num_buckets=1),
+        labelling=LabellingConfig(
+            export_to_label=str(tmp_path / "to_label.csv"),
+            unlabelled=f"files:{tmp_path}/new.txt",
+            num_to_label=5,
+        ),
         serving=ServingConfig(
             export_dir=str(tmp_path / "models"),
             export_formats=("float32", "bfloat16"),
@@ -302,6 +310,12 @@ def test_long_texts_in_windows_decided_and_exported(
     assert facts["data_fingerprint"] == report["data"]["fingerprint"]
     card = (tmp_path / "models" / "1" / "MODEL_CARD.md").read_text()
     assert "in up to 3 overlapping windows" in card
+    with open(config.labelling.export_to_label, newline="") as file:
+        told = list(csv.DictReader(file))
+    asked = predictor.load(str(tmp_path / "models"))([row["text"] for row in told])
+    for row, answer in zip(told, asked, strict=True):
+        assert row["answer"] == answer["label"]
+        assert float(row["score"]) == pytest.approx(answer["score"], abs=1e-3)
 
 
 def test_metrics_file_has_every_log_line(

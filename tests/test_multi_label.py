@@ -22,6 +22,7 @@ from trainer.config import (
     CompareConfig,
     DataConfig,
     ExperimentConfig,
+    LabellingConfig,
     PredictConfig,
     ServingConfig,
 )
@@ -72,6 +73,12 @@ def finished(
             decision_metric="f1_macro",
         ),
         model={"pooling": "mean", "dropout": 0.0},
+        labelling=LabellingConfig(
+            error_causes=True,
+            export_to_label=str(folder / "to_label.csv"),
+            unlabelled=write_posts(folder / "new.jsonl", count=30, seed=8),
+            num_to_label=5,
+        ),
     )
     return config, experiment.run(config)
 
@@ -300,3 +307,37 @@ def test_a_study_of_seeds(tmp_path: pathlib.Path, tiny_preset: str) -> None:
     driver.run(config)
     study = json.loads((pathlib.Path(config.study_dir) / "study.json").read_text())
     assert len(study["runs"]) == 2 and 0 <= study["mean"] <= 1
+
+
+def test_says_what_to_label_next(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    config, result = finished
+    causes = result.report["error_causes"]
+    assert causes["clusters"] == [] and "are too few" in causes["sentence"]
+    sure = result.report["after"]["test"]["most_confident_errors"]
+    assert [each["error"]["score"] for each in causes["neighbours"]] == [
+        each["score"] for each in sure
+    ]
+    labels = {
+        each["label"] for near in causes["neighbours"] for each in near["neighbours"]
+    }
+    assert labels <= {"bad", "good", "bad + good", "no label"}
+    predict.main(
+        PredictConfig(
+            saved_model=f"{config.model_dir}/export",
+            input=config.labelling.unlabelled.removeprefix("files:"),
+            export_to_label=str(tmp_path / "to_label.csv"),
+            num_to_label=5,
+        )
+    )
+    of_run, of_export = (
+        list(csv.DictReader(pathlib.Path(place).open(encoding="utf-8")))
+        for place in (config.labelling.export_to_label, tmp_path / "to_label.csv")
+    )
+    assert len(of_run) == len(of_export) == 5
+    for name in ("text", "answer"):
+        assert of_run[0][name] == of_export[0][name]
+    assert float(of_run[0]["score"]) == pytest.approx(
+        float(of_export[0]["score"]), abs=1e-3
+    )

@@ -32,6 +32,7 @@ from trainer.stages import (
     explain,
     groups,
     kept,
+    labelling,
     measure,
     prepare,
     pretrain,
@@ -86,6 +87,7 @@ def _stages(run: context.Run) -> RunResult:
     material = prepare.run(run)
     champion = challenge.find(run, material)
     general, asked = kept.read(run, material), groups.read(run, material)
+    candidates = labelling.read(run, material)
     built = build.run(run, material)
     started = kept.before(run, material, built, general)
     before = measure.before(run, material, built)
@@ -95,6 +97,7 @@ def _stages(run: context.Run) -> RunResult:
     trained = train.run(run, material, built, watch=started.watch if started else None)
     after = measure.after(run, material, built)
     what_it_kept = kept.after(run, started, trained)
+    causes = labelling.run(run, material, built, after, candidates)
     if not run.runtime.is_chief:
         return record.wait_for_chief(run)
     compared = baselines.compared(
@@ -108,6 +111,7 @@ def _stages(run: context.Run) -> RunResult:
         *(run, material, built, before, pretrained, trained, after, compared),
         *(challenged.challenge, what_it_kept),
         *(explain.run(run, material, built, after), on_groups),
+        causes,
     )
     exported = publish.run(
         *(run, material, built, after, compared, pretrained),

@@ -12,6 +12,8 @@ after it was stopped, it continues where it was. Other things to ask a model for
     python -m trainer.predict --saved_model=runs/a/export/3 --verify
     python -m trainer.predict --saved_model=… --input=a.csv --output=a.jsonl \
         --drift_report=drift.html --fail_on_drift
+    python -m trainer.predict --saved_model=… --input=new.txt \
+        --export_to_label=to_label.csv --num_to_label=200
 """
 
 from __future__ import annotations
@@ -23,12 +25,14 @@ from trainer import exit_codes, flags, storage
 from trainer.config import PredictConfig
 from trainer.drift import page, report
 from trainer.messages import message
-from trainer.serving import predictor, questions, versions
+from trainer.serving import labelling, predictor, questions, versions
 
 
 def main(config: PredictConfig) -> None:
     try:
-        if config.drift_report:
+        if config.export_to_label:
+            labelling.export(config)
+        elif config.drift_report:
             _predict_and_report(config)
         elif config.input:
             predictor.predict_file(config)

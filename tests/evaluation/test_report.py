@@ -882,3 +882,20 @@ def test_pretraining_is_told() -> None:
         assert words in text, text[text.index("Before fine-tuning: ") :][:600]
     without = _Page(report_lib.render_html(emptied_report())).text
     assert "masked" not in without
+
+
+def test_causes_of_errors_are_told() -> None:
+    page = _Page(report_lib.render_html(tiny_report()))
+    for words in (
+        "Where errors gather 1 of 2 clusters errs more than chance explains",
+        "kettle, <i>fish 275 80 29.1% (24.0% to 35.0%) 50.0 61.5 0.00012",
+        "no word of its own 825 120 14.5% (12.0% to 17.0%) 150.0 121.0 1",
+        "Errors in the middle of the cluster kettle, <i>fish",
+        "A kettle of <b>fish</b>.",
+        "The nearest of 10,000 of 22,000 training texts",
+        "labelled negative . Beside it: positive",
+        "Labelled positive , cosine 0.91 b.csv:1234 Another kettle.",
+    ):
+        assert words in page.text, words
+    report = dataclasses.replace(tiny_report(), error_causes=None)
+    assert "Where errors gather" not in report_lib.render_html(report)

@@ -37,7 +37,7 @@ KEYS = {
         "title status before after samples decision training data warnings doubts "
         "config environment history timing export paths commands settings_in_words "
         "baselines comparisons worth kept champion pretraining start "
-        "explanations groups task"
+        "explanations groups task error_causes"
     ),
     **{
         f"{when}.*{part}": keys
@@ -141,7 +141,7 @@ KEYS = {
         "prepare_data_secs build_model_secs compile_secs evaluate_before_secs "
         "baselines_secs pretraining_secs secs_to_first_step train_and_validate_secs "
         "evaluate_after_secs export_secs general_secs explain_secs slices_secs "
-        "train_steps_secs "
+        "labelling_secs train_steps_secs "
         "train_examples_per_sec "
         "input_wait_fraction peak_host_memory_bytes peak_device_memory_bytes"
     ),
@@ -185,6 +185,20 @@ KEYS = {
         "file line"
     ),
     "explanations[].words[]": "begin end attribution",
+    "error_causes": (
+        "sentence split num_texts num_errors clusters neighbours num_train_texts "
+        "num_train_available"
+    ),
+    "error_causes.clusters[]": (
+        "num_texts num_errors confidence_interval_95 expected_errors errors_by_scores "
+        "p_value stands_out words errors"
+    ),
+    "error_causes.neighbours[]": "error neighbours",
+    "error_causes.neighbours[].neighbours[]": "text label similarity file line",
+    **{
+        f"error_causes.{place}": "text label predicted score file line"
+        for place in ("clusters[].errors[]", "neighbours[].error")
+    },
     "start": "source path sha256 label_names new_labels notes tells_seen_texts",
     "champion": (
         "verdict margin num_texts num_left_out champion champion_interval_95 "

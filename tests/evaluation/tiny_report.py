@@ -86,6 +86,60 @@ EXPLANATION = schema.Explanation(
     file="a.csv",
     line=7,
 )
+HELD_OUT_ERROR = schema.HeldOutError(
+    text="A kettle of <b>fish</b>.",
+    label="negative",
+    predicted="positive",
+    score=0.987,
+    file="a.csv",
+    line=7,
+)
+ERROR_CAUSES = schema.ErrorCauses(
+    sentence="1 of 2 clusters errs more than chance explains: 25% of the texts.",
+    split="test",
+    num_texts=1100,
+    num_errors=200,
+    clusters=(
+        schema.ErrorCluster(
+            num_texts=275,
+            num_errors=80,
+            confidence_interval_95=(0.24, 0.35),
+            expected_errors=50.0,
+            errors_by_scores=61.5,
+            p_value=0.00012,
+            stands_out=True,
+            words=("kettle", "<i>fish"),
+            errors=(HELD_OUT_ERROR,),
+        ),
+        schema.ErrorCluster(
+            num_texts=825,
+            num_errors=120,
+            confidence_interval_95=(0.12, 0.17),
+            expected_errors=150.0,
+            errors_by_scores=121.0,
+            p_value=1.0,
+            stands_out=False,
+            words=(),
+            errors=(),
+        ),
+    ),
+    neighbours=(
+        schema.ErrorNeighbours(
+            error=HELD_OUT_ERROR,
+            neighbours=(
+                schema.TrainNeighbour(
+                    text="Another kettle.",
+                    label="positive",
+                    similarity=0.913,
+                    file="b.csv",
+                    line=1234,
+                ),
+            ),
+        ),
+    ),
+    num_train_texts=10_000,
+    num_train_available=22_000,
+)
 TIMING = schema.Timing(
     prepare_data_secs=1.5,
     build_model_secs=2.5,
@@ -573,6 +627,7 @@ def tiny_report(label_names: tuple[str, ...] = NAMES) -> schema.Report:
         pretraining=PRETRAINING,
         start=START,
         explanations=(EXPLANATION,),
+        error_causes=ERROR_CAUSES,
     )
 
 
@@ -609,6 +664,7 @@ def emptied_report() -> schema.Report:
         pretraining=None,
         start=None,
         explanations=(),
+        error_causes=None,
         config={},
         environment={},
         history=schema.History(train=(), validation=()),

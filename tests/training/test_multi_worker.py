@@ -17,6 +17,7 @@ import pytest
 from tests import processes
 from tests.test_experiment import make_config, weights_of
 from trainer import exit_codes
+from trainer.config import LabellingConfig
 from trainer.stages import measure
 
 SETTINGS: dict[str, Any] = dict(
@@ -31,6 +32,7 @@ SETTINGS: dict[str, Any] = dict(
         "accumulation_steps": 2,
     },
     baselines=("commonest", "tfidf", "frozen"),
+    labelling=LabellingConfig(error_causes=True),
 )
 
 
@@ -93,6 +95,16 @@ def test_workers_equal_one_device(
             assert one["accuracy"] == other["accuracy"]
             assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)
     assert reports[0]["training"] == reports[1]["training"]
+    one, other = (
+        {
+            each["error"]["text"]: [near["similarity"] for near in each["neighbours"]]
+            for each in report["error_causes"]["neighbours"]
+        }
+        for report in reports
+    )
+    assert one.keys() == other.keys() and all(one)
+    for text, similarities in one.items():
+        np.testing.assert_allclose(similarities, other[text], atol=1e-3)
     assert f"worker 0 of {num_workers}" in outputs[0]
     assert "step 10/" in outputs[0] and "step 10/" not in outputs[1]
 

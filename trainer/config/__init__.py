@@ -55,6 +55,12 @@ from trainer.config.serving import (
 from trainer.config.checks import ChecksConfig
 from trainer.config.kept import KeptConfig
 from trainer.config.groups import DIRECTION, GroupsConfig
+from trainer.config.labelling import (
+    LabellingConfig,
+    MAX_TRAIN_TEXTS,
+    MAX_UNLABELLED_TEXTS,
+    NUM_TO_LABEL,
+)
 from trainer.config.experiment import ExperimentConfig, differences
 from trainer.config.commands import (
     AuditConfig,
@@ -86,11 +92,15 @@ __all__ = [
     "KeptConfig",
     "LOG_LINES_PER_RUN",
     "LORA_TARGETS",
+    "LabellingConfig",
     "LongText",
+    "MAX_TRAIN_TEXTS",
+    "MAX_UNLABELLED_TEXTS",
     "MOST_LOGGING_STEPS",
     "ModelConfig",
     "MIN_SLICE",
     "NO_TERMS",
+    "NUM_TO_LABEL",
     "OWN_TERMS",
     "OptimizerConfig",
     "Pooling",

@@ -25,8 +25,10 @@ from trainer.config.fields import (
     require_encoding,
     require_margin,
     require_names,
+    require_to_label,
     setting,
 )
+from trainer.config.labelling import NUM_TO_LABEL, NUM_TO_LABEL_HELP
 
 BadInputRows = Literal["error", "null"]
 InputFormat = Literal[
@@ -34,6 +36,10 @@ InputFormat = Literal[
 ]
 # What a model server answers with when no signature is named.
 DEFAULT_SIGNATURE = "serving_default"
+# Flags of PredictConfig that say what an answer is, or look at the answers.
+_OF_ANSWERS = frozenset(
+    "signature explain output keep_fields input_format drift_report".split()
+)
 _GPU_MEMORY_MIB = 4096
 _GPU_MEMORY_MIB_HELP = (
     "How much of each GPU's memory to take, in MiB, so that a training or a server on "
@@ -137,6 +143,14 @@ class PredictConfig:
         "End with exit code 4 where the drift report says that the texts have drifted. "
         "All is written before.",
     )
+    export_to_label: str = setting(
+        "",
+        "Instead of answers, write the texts of --input whose labels would teach the "
+        "model most to this file, FILE.csv, as the flag of this name of `trainer.main` "
+        "does: texts that the model was trained or chosen on are left out. Bad rows "
+        "are left out with --bad_rows=null. Empty: answers.",
+    )
+    num_to_label: int = setting(NUM_TO_LABEL, NUM_TO_LABEL_HELP)
     gpu_memory_mib: int = setting(_GPU_MEMORY_MIB, _GPU_MEMORY_MIB_HELP)
 
     def __post_init__(self) -> None:
@@ -164,6 +178,30 @@ class PredictConfig:
             received=",".join(self.keep_fields),
         )
         self._require_drift()
+        if self.export_to_label:
+            self._require_to_label()
+
+    def _require_to_label(self) -> None:
+        """Raises ValueError for what has no place where no answers are written."""
+        require_to_label(self.export_to_label)
+        require_at_least(self, 1, "num_to_label")
+        require(
+            self.input not in ("", "-"),
+            "--export_to_label chooses among the texts of files",
+            received=f"input={self.input or 'none'}",
+            mend="give --input=FILE",
+        )
+        others = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in _OF_ANSWERS and getattr(self, field.name) != field.default
+        }
+        require(
+            not others,
+            "--export_to_label writes texts to label in place of answers",
+            received=", ".join(f"{name}={value}" for name, value in others.items()),
+            mend="leave one of the two out",
+        )
 
     def _require_drift(self) -> None:
         require_at_least(self, 1, "num_drift_texts")

@@ -21,6 +21,7 @@ from trainer.config.fields import (
 )
 from trainer.config.groups import GroupsConfig
 from trainer.config.kept import KeptConfig
+from trainer.config.labelling import LabellingConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optimizer import OptimizerConfig
 from trainer.config.runtime import RuntimeConfig
@@ -106,6 +107,7 @@ class ExperimentConfig:
     checks: ChecksConfig = dataclasses.field(default_factory=ChecksConfig)
     kept: KeptConfig = dataclasses.field(default_factory=KeptConfig)
     groups: GroupsConfig = dataclasses.field(default_factory=GroupsConfig)
+    labelling: LabellingConfig = dataclasses.field(default_factory=LabellingConfig)
 
     def __post_init__(self) -> None:
         for name, value in (

@@ -141,6 +141,14 @@ def require_names(flag: str, names: tuple[str, ...], what: str) -> None:
     )
 
 
+def require_to_label(place: str) -> None:
+    require(
+        not place or place.endswith(".csv"),
+        "--export_to_label must be a file that ends with .csv",
+        received=place,
+    )
+
+
 SLICE_FIELDS_MEANING = "separated by commas; a row without a value is in no slice."
 
 

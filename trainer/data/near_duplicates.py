@@ -108,6 +108,14 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(_MARKUP.sub(" ", html.unescape(normalized(text))))
 
 
+def runs_of(text: str) -> frozenset[tuple[str, ...]]:
+    """A text's runs of five words; of fewer words, all together."""
+    words = words_of(text)
+    length = min(_WORDS_PER_SHINGLE, len(words))
+    starts = range(len(words) - length + 1) if words else ()
+    return frozenset(tuple(words[start : start + length]) for start in starts)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Shingles:
     """The runs of five words of texts, as hashes.

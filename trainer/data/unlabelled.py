@@ -138,13 +138,16 @@ class ReadTexts(NamedTuple):
     num_skipped: int
 
 
-def read_files(spec: str, config: DataConfig, *, flag: str) -> ReadTexts:
+def read_files(
+    spec: str, config: DataConfig, *, flag: str, skipped_by: str = "--bad_rows=skip"
+) -> ReadTexts:
     """The texts of files: a line a text in .txt, a column of a table else.
 
     Args:
       spec: `files:` and paths or globs.
       config: names the column of the text, and how files are written.
       flag: that gives `spec`, for messages.
+      skipped_by: the flag that leaves out bad rows, for messages.
 
     Raises:
       ValueError: there are no such files, or rows are bad (unless they are to be
@@ -174,7 +177,11 @@ def read_files(spec: str, config: DataConfig, *, flag: str) -> ReadTexts:
                 texts.append(row.text)
                 numbers.append(number)
                 lines.append(row.line)
-    _refuse_bad_rows(bad_rows, config, flag=flag)
+    if bad_rows.count and config.bad_rows == "error":
+        raise ValueError(
+            f"{counted(bad_rows.count)} of --{flag}; mend what is named, or "
+            f"leave it out with {skipped_by}:{listed([bad_rows])}"
+        )
     places = Places(
         tuple(files), np.array(numbers, np.int32), np.array(lines, np.int64)
     )
@@ -194,14 +201,6 @@ def _rows(path: str, config: DataConfig) -> Iterator[Row | BadRow]:
         column_names=config.column_names if file_format in _TABLES else (),
         escape=config.escape,
     )
-
-
-def _refuse_bad_rows(bad_rows: BadRows, config: DataConfig, *, flag: str) -> None:
-    if bad_rows.count and config.bad_rows == "error":
-        raise ValueError(
-            f"{counted(bad_rows.count)} of --{flag}; mend what is named, or "
-            f"leave it out with --bad_rows=skip:{listed([bad_rows])}"
-        )
 
 
 def are_among(digests: np.ndarray, others: np.ndarray) -> np.ndarray:

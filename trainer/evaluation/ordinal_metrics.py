@@ -124,10 +124,12 @@ def quadratic_kappa(tables: FloatArray) -> FloatArray:
 
 def spearman(labels: IntArray, expected: FloatArray) -> float | None:
     """Rank correlation, ties having their mean rank; None where one is constant."""
-    ranks = [_ranks(values) for values in (labels, expected)]
-    if min(map(np.ptp, ranks)) == 0:
+    ranks = np.stack([_ranks(labels), _ranks(expected)])
+    if np.ptp(ranks, axis=1).min() == 0:
         return None
-    return float(np.corrcoef(*ranks)[0, 1])
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    first, second = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return float(first @ second)
 
 
 def _ranks(values: npt.NDArray[np.generic]) -> FloatArray:

@@ -27,10 +27,16 @@ import sys
 from typing import Any, Mapping, Sequence
 
 from trainer import environment, run_folder, storage, trackers, wording
-from trainer.config import DataConfig, ExperimentConfig, ServingConfig, settings
+from trainer.config import (
+    DataConfig,
+    ExperimentConfig,
+    LabellingConfig,
+    ServingConfig,
+    settings,
+)
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
-from trainer.evaluation import doubts, schema
+from trainer.evaluation import doubts, schema, to_label
 from trainer.evaluation.schema import Doubt
 from trainer.messages import message
 from trainer.run_folder import RunFolder
@@ -80,6 +86,7 @@ def unpublished(
     kept: schema.Kept | None,
     explanations: tuple[schema.Explanation, ...],
     groups: schema.Groups | None,
+    error_causes: schema.ErrorCauses | None,
 ) -> schema.Report:
     """All but the export, and written: what a run that publishes again has, stays."""
     history, all_doubts = run.folder.history(), _doubts(run, after, kept, groups)
@@ -119,6 +126,7 @@ def unpublished(
         explanations=explanations,
         groups=groups,
         task=run.task.name,
+        error_causes=error_causes,
         **compared.facts(),
     )
     if not run.folder.is_finished:
@@ -266,6 +274,7 @@ def finished(
     if config.checks.audit == "strict":
         prepare.look_at(texts, config.data, config.checks)
     changed = _unpublished(result.report["config"], config.serving)
+    _refuse_to_label(config.labelling, result)
     if not changed:
         _logger.info("%s holds this run, finished: nothing to do", folder)
         return result
@@ -281,6 +290,23 @@ def finished(
         )
     _logger.info("%s is finished: publishing again with %s", folder, ", ".join(changed))
     return None
+
+
+def _refuse_to_label(config: LabellingConfig, result: RunResult) -> None:
+    """Raises ValueError where a file is asked for that the run did not write."""
+    place = config.export_to_label
+    if not place or to_label.is_there(place):
+        return
+    model = result.saved_model or "SAVED_MODEL"
+    inputs = config.unlabelled.removeprefix("files:")
+    raise ValueError(
+        message(
+            "--export_to_label is written by a run that is not finished yet",
+            received=f"{place}, and a finished run",
+            mend=f"ask its model: python -m trainer.predict --saved_model={model} "
+            f"--input={inputs} --export_to_label={place}",
+        )
+    )
 
 
 def _unpublished(recorded: Mapping[str, Any], config: ServingConfig) -> list[str]:

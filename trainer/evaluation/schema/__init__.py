@@ -40,6 +40,13 @@ from trainer.evaluation.schema.baselines import (
     Comparison,
     Disagreement,
 )
+from trainer.evaluation.schema.causes import (
+    ErrorCauses,
+    ErrorCluster,
+    ErrorNeighbours,
+    HeldOutError,
+    TrainNeighbour,
+)
 from trainer.evaluation.schema.contest import Challenge, Contest, SliceContest
 from trainer.evaluation.schema.data import (
     CorrectionsFacts,
@@ -134,6 +141,9 @@ __all__ = [
     "Disagreement",
     "Doubt",
     "Environment",
+    "ErrorCauses",
+    "ErrorCluster",
+    "ErrorNeighbours",
     "ErrorWord",
     "ExplainedWord",
     "Explanation",
@@ -144,6 +154,7 @@ __all__ = [
     "GroupRateName",
     "GroupSlices",
     "Groups",
+    "HeldOutError",
     "History",
     "Interval",
     "Kept",
@@ -180,6 +191,7 @@ __all__ = [
     "TemplateFacts",
     "TemplateGroup",
     "Timing",
+    "TrainNeighbour",
     "TrainRecord",
     "TrainingFacts",
     "TopK",

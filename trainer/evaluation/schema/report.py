@@ -9,6 +9,7 @@ from typing import Literal, Mapping
 from trainer import json_text
 from trainer.evaluation.schema.aliases import Config, Environment
 from trainer.evaluation.schema.baselines import BaselineFacts, Comparison
+from trainer.evaluation.schema.causes import ErrorCauses
 from trainer.evaluation.schema.contest import Challenge
 from trainer.evaluation.schema.data import DataFacts
 from trainer.evaluation.schema.decision import DecisionFacts
@@ -95,6 +96,7 @@ class Report:
       explanations: of --explain; empty with 0, and where no texts were held out.
       groups: None where no held-out text is in a group, and nothing was asked for.
       task: --task.
+      error_causes: None without --error_causes.
     """
 
     title: str
@@ -125,6 +127,7 @@ class Report:
     explanations: tuple[Explanation, ...] = ()
     groups: Groups | None = None
     task: Literal["single_label", "multi_label", "ordinal"] = "single_label"
+    error_causes: ErrorCauses | None = None
 
     def to_json(self) -> str:
         """The content of report.json, a line a value, for people too.

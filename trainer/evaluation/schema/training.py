@@ -164,6 +164,7 @@ class Timing:
       general_secs: of measuring what the encoder kept.
       explain_secs: of --explain.
       slices_secs: of measuring the trained model on groups of texts.
+      labelling_secs: of --error_causes and --export_to_label.
       train_examples_per_sec: the median over the lines of the log.
       input_wait_fraction: the mean over the lines of the log; None where it is not
         measured, as on a TPU.
@@ -184,6 +185,7 @@ class Timing:
     general_secs: float = 0.0
     explain_secs: float = 0.0
     slices_secs: float = 0.0
+    labelling_secs: float = 0.0
     train_steps_secs: float
     train_examples_per_sec: float
     input_wait_fraction: float | None
