@@ -224,6 +224,8 @@ PAIRS: dict[str, Any] = INSTEAD | dict(
     explain=0,
     export_explain=False,
     sample_texts=(),
+    export_to_label="",
+    unlabelled="",
 )
 _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
 _NOT_PRETRAINED |= {"task", "label_separator", "second_text_field"}

@@ -57,6 +57,8 @@ RUN_BY = {
     "--output=answers.jsonl": "test_own_data_then_predict_and_serve",
     "--signature=embed": "test_own_data_then_predict_and_serve",
     "--dataset=files:pairs.csv": "tests/test_pairs.py::test_learns_which_text_is_which",
+    "--export_to_label=to_label.csv": "tests/stages/test_labelling.py::"
+    "test_texts_to_label_are_new_and_unlike",
     "--output=pairs.jsonl": "tests/test_pairs.py::test_predict_reads_two_columns",
     "--output=why.jsonl": "tests/serving/test_explain.py::"
     "test_predict_writes_the_words",

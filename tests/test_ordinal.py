@@ -118,6 +118,7 @@ def test_the_export_and_predict_give_the_expected_label(
     [
         (("low", "mid", "high"), "--label_names=high,low,mid, from the lowest"),
         (("9.5", "10.5", "1.5"), "--label_names=1.5,9.5,10.5"),
+        (("1", "2", "inf"), "--label_names=1,2,inf, from the lowest"),
     ],
 )
 def test_an_order_that_nobody_named_is_asked_for(
@@ -126,11 +127,29 @@ def test_an_order_that_nobody_named_is_asked_for(
     """And what is named goes on."""
     dataset = write_stars(tmp_path / "a.csv", count=30, names=names)
     config = DataConfig(dataset=dataset, task="ordinal")
-    with pytest.raises(ValueError, match="labels of --task=ordinal must be") as caught:
+    with pytest.raises(
+        ValueError, match="labels of --task=ordinal .*must be"
+    ) as caught:
         sources.load(config)
     assert mend in str(caught.value)
-    named = DataConfig(dataset=dataset, task="ordinal", label_names=names)
-    assert sources.load(named).label_names == names
+    is_number = names[0] == "9.5"
+    ordered = ("1.5", "9.5", "10.5") if is_number else names
+    named = DataConfig(dataset=dataset, task="ordinal", label_names=ordered)
+    assert sources.load(named).label_names == ordered
+
+
+def test_numbers_named_out_of_order_are_refused(tmp_path: pathlib.Path) -> None:
+    """As the alphabet has them; but from the highest to the lowest is an order."""
+    names = ("1", "2", "10")
+    dataset = write_stars(tmp_path / "a.csv", count=30, names=names)
+
+    def load(*order: str) -> tuple[str, ...]:
+        config = DataConfig(dataset=dataset, task="ordinal", label_names=order)
+        return sources.load(config).label_names
+
+    with pytest.raises(ValueError, match="in their order.*--label_names=1,2,10"):
+        load("1", "10", "2")
+    assert load("10", "2", "1") == ("10", "2", "1")
 
 
 def test_what_knows_no_order_is_refused(

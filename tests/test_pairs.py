@@ -20,6 +20,7 @@ from trainer.config import (
     DataConfig,
     ExperimentConfig,
     PredictConfig,
+    PretrainingConfig,
     ServingConfig,
 )
 from trainer.data import pairs
@@ -133,6 +134,10 @@ def test_predict_reads_two_columns(
     for changes, expected in (
         ({"text_field": "before"}, "reads pairs of texts.*--second_text_field"),
         ({**FIELDS, "second_text_field": "then"}, "'then'.*--second_text_field"),
+        (
+            {"text_field": "before", "signature": "tf_example"},
+            "reads pairs of texts.*--second_text_field",
+        ),
         ({**FIELDS, "input_format": "text"}, "'before', 'now'|columns"),
     ):
         with pytest.raises(ValueError, match=expected):
@@ -223,6 +228,10 @@ def test_killed_and_on_two_replicas_it_is_the_same(
     [
         ({"explain": 2}, "--explain is not for pairs of texts"),
         ({"sample_texts": ("one",)}, "--sample_texts is not for pairs of texts"),
+        (
+            {"pretraining": PretrainingConfig(pretrain_steps=2, pretrain_dataset="a")},
+            "--pretrain_dataset is not for pairs of texts",
+        ),
         (
             {"serving": ServingConfig(export_explain=True)},
             "--export_explain is not for pairs of texts",

@@ -56,7 +56,8 @@ def test_the_same_words_cut_elsewhere_are_another_pair() -> None:
     rows = [
         pairs.joined("a b", "c"),
         pairs.joined("a", "b c"),
-        pairs.joined("A  b", "c"),
+        # White space at the ends of either, and case, do not count.
+        pairs.joined("A  b ", " c"),
     ]
     digests = normalized_digests(pa.chunked_array([pa.array(rows, pa.large_string())]))
     assert (digests[0] != digests[1]).any() and (digests[0] == digests[2]).all()

@@ -65,6 +65,16 @@ def test_the_graph_gives_the_same(names: tuple[str, ...]) -> None:
     ]
 
 
+def test_given_thresholds_must_be_equal() -> None:
+    third = 1 / 3
+    decision = ordinal_decision.given((2.0, 0.1, third, third, third), num_classes=3)
+    assert decision.temperature == 2.0 and decision.abstain_below == 0.1
+    with pytest.raises(
+        ValueError, match="equal thresholds.*0.333333 for each of the 3"
+    ):
+        ordinal_decision.given((1.0, 0.0, 0.8, 0.1, 0.1), num_classes=3)
+
+
 def test_a_tie_is_where_a_half_is_reached() -> None:
     decision = ordinal_decision.plain(3)
     probabilities = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.1, 0.8, 0.1]])

@@ -11,6 +11,8 @@ import numpy as np
 
 from trainer.baselines.examples import Answers, Examples
 
+TITLE = "the commonest label"
+
 
 def answers(examples: Examples) -> Answers:
     """The label shares of the training texts, for every text."""
@@ -18,7 +20,7 @@ def answers(examples: Examples) -> Answers:
     shares = examples.log_odds() if several else examples.log_shares()
     shares = shares.astype(np.float32)
     return Answers(
-        title="the commonest label",
+        title=TITLE,
         logits={
             name: np.tile(shares, (len(examples.labels[name]), 1))
             for name in examples.held_out

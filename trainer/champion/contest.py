@@ -15,7 +15,7 @@ from typing import Iterator, Mapping, Sequence
 import numpy as np
 
 from trainer.champion.verdicts import texts_to_settle, verdict
-from trainer.data import label_sets
+from trainer.data import label_sets, pairs
 from trainer.evaluation import comparisons
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.schema import Contest, SliceContest
@@ -77,7 +77,7 @@ def judge(
 
 def word_slices(texts: Sequence[str]) -> list[str]:
     """A name for the length of each text, in words: four of about equal size."""
-    counts = np.array([len(text.split()) for text in texts])
+    counts = np.array([len(pairs.spaced(text).split()) for text in texts])
     shares = np.linspace(0, 1, _NUM_LENGTHS + 1)[1:-1]
     edges = np.unique(np.quantile(counts, shares, method="inverted_cdf"))
     bounds = [0, *edges.tolist(), int(counts.max())]

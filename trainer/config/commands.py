@@ -38,7 +38,8 @@ InputFormat = Literal[
 DEFAULT_SIGNATURE = "serving_default"
 # Flags of PredictConfig that say what an answer is, or look at the answers.
 _OF_ANSWERS = frozenset(
-    "signature explain output keep_fields input_format drift_report".split()
+    "signature explain output keep_fields input_format drift_report "
+    "second_text_field".split()
 )
 _GPU_MEMORY_MIB = 4096
 _GPU_MEMORY_MIB_HELP = (
@@ -178,6 +179,11 @@ class PredictConfig:
             received=",".join(self.keep_fields),
         )
         self._require_drift()
+        require(
+            not self.second_text_field or self.second_text_field != self.text_field,
+            "--second_text_field must be another column than --text_field",
+            received=self.second_text_field,
+        )
         if self.export_to_label:
             self._require_to_label()
 

@@ -212,6 +212,16 @@ class ExperimentConfig:
                 "words are looked at in one text",
             ),
             ("sample_texts", bool(self.sample_texts), "they are single texts"),
+            (
+                "pretrain_dataset",
+                bool(self.pretraining.pretrain_dataset),
+                "it has single texts; --pretrain_on=train reads the pairs",
+            ),
+            (
+                "export_to_label",
+                bool(self.labelling.export_to_label),
+                "--unlabelled has single texts",
+            ),
         ):
             value = settings(self)[name]
             require(

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+
 import numpy as np
 import pyarrow as pa
+
+from trainer.data import pairs
 
 
 def normalized(text: str) -> str:
@@ -23,8 +26,10 @@ def normalized(text: str) -> str:
     NFKC, casefold, characters of the category Cf (invisible: zero-width spaces, soft
     hyphens, byte-order marks) removed, runs of white space made one blank, none at the
     ends. As Unicode's NFKC_Casefold (The Unicode Standard, 3.13), which removes a few
-    more characters.
+    more characters. Of a pair (`pairs.py`) each text by itself.
     """
+    if pairs.SEPARATOR in text:
+        return pairs.joined(*map(normalized, pairs.split(text)))
     if text.isascii():
         # The same, in half the time.
         return " ".join(text.lower().split())

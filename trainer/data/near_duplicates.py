@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.data import extras
+from trainer.data import pairs
 from trainer.data.duplicates import normalized, normalized_digests, numbered
 
 # Increased whenever the same texts would give other clusters than before.
@@ -41,7 +42,7 @@ _PAIRS_AT_ONCE = 1 << 16
 # In a band that more texts share, of texts that hang together already no further pair
 # is looked at: a form of a thousand copies has half a million pairs, and one cluster.
 _MAX_BUCKET = 200
-_MARKUP = re.compile(r"<[^<>]{0,500}>|(?:https?://|www\.)\S+")
+_MARKUP = re.compile(rf"<[^<>]{{0,500}}>|(?:https?://|www\.)[^\s{pairs.SEPARATOR}]+")
 _WORD = re.compile(r"\w+")
 # Of splitmix64 (Steele, Lea, Flood 2014), to mix the words of a run in their order.
 _MULTIPLIERS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)

@@ -30,6 +30,11 @@ def split(text: str) -> tuple[str, str]:
     return first, second
 
 
+def spaced(text: str) -> str:
+    """Both texts with a blank between them, to count or compare words."""
+    return text.replace(SEPARATOR, " ")
+
+
 def shown(text: str) -> str:
     """A pair for people to read; a single text as it is."""
     return text.replace(SEPARATOR, _SHOWN)

@@ -351,6 +351,8 @@ def _read_train(
         labels = _named(unread, config)
         train = _read(unread, labels, config)
         faults = labels.faults(train.codes, label_field=config.label_field)
+        if config.task == "ordinal":
+            faults += label_order.faults(labels.names, are_named=True)
     else:
         train, labels, notes, faults = _read_discovering(unread, config)
     # Of few rows that are left, this is no wonder.
@@ -381,7 +383,7 @@ def _read_discovering(
     faults = discovered.faults(train.codes, label_field=config.label_field)
     names, new_codes = discovered.in_order()
     if config.task == "ordinal":
-        faults += label_order.faults(names)
+        faults += label_order.faults(names, are_named=False)
     codes = np.array(new_codes, np.int32)[train.codes]
     train = dataclasses.replace(train, codes=codes)
     return train, discovered.named(), discovered.notes(), faults

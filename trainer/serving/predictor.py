@@ -108,7 +108,7 @@ def predict_file(
             explain=config.explain,
             gpu_memory_mib=config.gpu_memory_mib,
         )
-        _check_pairs(config, predict)
+        _check_pairs(config, predict, folder)
         writer = answers.make_writer(written, _layout(config, predict, folder))
         started = time.monotonic()
         try:
@@ -120,25 +120,32 @@ def predict_file(
     return output.num_texts
 
 
-def _check_pairs(config: PredictConfig, predict: Predictor) -> None:
+def _check_pairs(config: PredictConfig, predict: Predictor, folder: Path) -> None:
     """Raises ValueError where pairs are asked of a model for texts, or the reverse."""
-    if predict.reads_pairs and not config.second_text_field:
-        raise ValueError(
-            message(
-                "the model reads pairs of texts",
-                received="a column for the first one alone",
-                mend="name the other column with --second_text_field",
-            )
+    reads_pairs = predict.reads_pairs or _was_trained_on_pairs(folder)
+    if reads_pairs == bool(config.second_text_field):
+        return
+    raise ValueError(
+        message(
+            "the model reads pairs of texts",
+            received="a column for the first one alone",
+            mend="name the other column with --second_text_field",
         )
-    is_plain = not predict.reads_pairs and predict.input_names == pairs.INPUTS[:1]
-    if config.second_text_field and is_plain:
-        raise ValueError(
-            message(
-                "the model reads single texts",
-                received=f"second_text_field={config.second_text_field}",
-                mend="leave --second_text_field out",
-            )
+        if reads_pairs
+        else message(
+            "the model reads single texts",
+            received=f"second_text_field={config.second_text_field}",
+            mend="leave --second_text_field out",
         )
+    )
+
+
+def _was_trained_on_pairs(folder: Path) -> bool:
+    """Told by the manifest: of serialized examples a signature does not say."""
+    if not (folder / manifest.FILE_NAME).is_file():
+        return False
+    data = manifest.read(folder).get("config", {}).get("data", {})
+    return bool(data.get("second_text_field"))
 
 
 def _say_how_many(

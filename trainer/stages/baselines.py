@@ -39,6 +39,8 @@ from trainer.stages.measure import After
 from trainer.stages.prepare import Material
 from trainer.stages.pretrain import Pretrained
 from trainer.stages.train import Trained
+from trainer.tasks import single_label_decision
+from trainer.tasks.task import Decision
 
 _logger = logging.getLogger(__name__)
 
@@ -362,8 +364,16 @@ def _log(run: Run, material: Material, baseline: Baseline) -> None:
 
 def _labels(run: Run, material: Material, baseline: Baseline, split: str) -> np.ndarray:
     """Those that the baseline gives."""
-    decision = run.task.plain_decision(len(material.label_names))
+    decision = _decision(run, material, baseline)
     return decision.labels(baseline.answers.logits[split])
+
+
+def _decision(run: Run, material: Material, baseline: Baseline) -> Decision:
+    """The task's; but the commonest label is that, also where labels have an order."""
+    num_classes = len(material.label_names)
+    if run.task.has_one_label and baseline.answers.title == commonest.TITLE:
+        return single_label_decision.plain(num_classes)
+    return run.task.plain_decision(num_classes)
 
 
 def _facts(
@@ -371,7 +381,13 @@ def _facts(
 ) -> BaselineFacts:
     answers = baseline.answers
     scores = {
-        name: _scores(run, material, built.evaluators[name], logits)
+        name: _scores(
+            run,
+            material,
+            built.evaluators[name],
+            logits,
+            decision=_decision(run, material, baseline),
+        )
         for name, logits in answers.logits.items()
     }
     return BaselineFacts(
@@ -386,12 +402,17 @@ def _facts(
 
 
 def _scores(
-    run: Run, material: Material, evaluator: Evaluator, logits: np.ndarray
+    run: Run,
+    material: Material,
+    evaluator: Evaluator,
+    logits: np.ndarray,
+    *,
+    decision: Decision,
 ) -> BaselineScores:
     """The same metrics as the model's."""
     evaluation = evaluator.report(
         logits,
-        decision=run.task.plain_decision(len(material.label_names)),
+        decision=decision,
         num_resamples=run.config.num_bootstrap_resamples,
         seed=run.config.training.seed,
         longest_text=material.encoder.longest_text,

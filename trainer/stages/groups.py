@@ -61,6 +61,9 @@ def read(run: Run, material: Material) -> Asked:
     config = run.config.groups
     _refuse_without_texts(config, material)
     words = lexicon.load(run.config.checks.group_terms)
+    if words is not None and material.encoder.reads_pairs:
+        # A sentence alone is no pair.
+        words = dataclasses.replace(words, templates={})
     for name in config.swapped_kinds:
         if words is None or name not in words.kinds:
             known = [*(words.kinds if words else ()), DIRECTION]

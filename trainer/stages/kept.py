@@ -18,7 +18,9 @@ from typing import Callable, Literal, Mapping
 
 import keras
 import numpy as np
+import pyarrow as pa
 
+from trainer.data import pairs
 from trainer.data.duplicates import normalized_digests
 from trainer.data.tokens import TokenizedTexts, encode_texts
 from trainer.evaluation import schema
@@ -97,7 +99,7 @@ def read(run: Run, material: Material) -> Mapping[str, General]:
     with run.runtime.watchdog.working("reading the general texts"):
         pool = material.texts.pool
         rows = material.splits["train"].rows
-        trained = normalized_digests(pool.texts.take(rows))
+        trained = normalized_digests(_single_texts(pool.texts.take(rows)))
         readers = {
             TEXTS: (config.general_texts, read_texts),
             PROBE: (config.general_probe, read_probe),
@@ -122,6 +124,12 @@ def read(run: Run, material: Material) -> Mapping[str, General]:
                 general.facts.num_available,
             )
     return found
+
+
+def _single_texts(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Of pairs each text by itself, for general texts are single ones."""
+    halves = (half for text in texts.to_pylist() for half in pairs.split(text) if half)
+    return pa.chunked_array([pa.array(halves, pa.large_string())])
 
 
 def before(

@@ -97,13 +97,7 @@ def unpublished(
         after=after.facts(),
         samples=samples.shown(run, material, before, after),
         decision=after.decision_facts(),
-        training=schema.TrainingFacts(
-            **trained.facts(),
-            **built.facts(),
-            class_weights=material.class_weights,
-            reweighed=material.reweighed.cells if material.reweighed else (),
-            lora_init_sha256=material.adapter_sha256,
-        ),
+        training=_training(material, built, trained),
         data=material.facts(),
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
@@ -134,6 +128,18 @@ def unpublished(
         _write_pages(run.folder, **_pages_of(report))
         _logger.info("the results so far are in %s", run.folder.report_page)
     return report
+
+
+def _training(
+    material: Material, built: Built, trained: Trained
+) -> schema.TrainingFacts:
+    return schema.TrainingFacts(
+        **trained.facts(),
+        **built.facts(),
+        class_weights=material.class_weights,
+        reweighed=material.reweighed.cells if material.reweighed else (),
+        lora_init_sha256=material.adapter_sha256,
+    )
 
 
 def _doubts(

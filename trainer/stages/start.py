@@ -485,6 +485,10 @@ def _notes(source: _Source, run: Run, ours: Sequence[str]) -> Iterator[str]:
     if source.config["model"]["lora_rank"]:
         yield "its LoRA products were merged into its kernels"
     now = dataclasses.asdict(run.config.data)
+    read_pairs = bool(source.config["data"].get("second_text_field"))
+    if read_pairs != bool(run.config.data.second_text_field):
+        kinds = ("single texts", "pairs of texts")
+        yield f"it read {kinds[read_pairs]} there, and reads {kinds[not read_pairs]} here"
     for name in _MAY_DIFFER:
         before = source.config["data"].get(name, now[name])
         if before != now[name]:

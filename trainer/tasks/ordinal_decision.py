@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from trainer.data import label_order
+from trainer.messages import message
 from trainer.tasks import single_label_decision
 from trainer.tasks.single_label_decision import Decision
 from trainer.tasks.task import Outputs
@@ -86,10 +88,8 @@ class OrdinalDecision(Decision):
 
 def values_of(label_names: Sequence[str]) -> list[float]:
     """The numbers that labels are, or their positions from 0."""
-    try:
-        return [float(name) for name in label_names]
-    except ValueError:
-        return [float(position) for position in range(len(label_names))]
+    found = label_order.numbers(label_names)
+    return list(map(float, range(len(label_names)))) if found is None else found
 
 
 def plain(num_classes: int) -> OrdinalDecision:
@@ -98,8 +98,22 @@ def plain(num_classes: int) -> OrdinalDecision:
 
 
 def given(numbers: Sequence[float], *, num_classes: int) -> OrdinalDecision:
-    """See `single_label_decision.given`; the thresholds are not looked at."""
-    return _ordered(single_label_decision.given(numbers, num_classes=num_classes))
+    """See `single_label_decision.given`.
+
+    Raises:
+      ValueError: the thresholds are not equal: a median has none.
+    """
+    decision = single_label_decision.given(numbers, num_classes=num_classes)
+    if max(decision.thresholds) - min(decision.thresholds) > 1e-6:
+        raise ValueError(
+            message(
+                "--given_decision of --task=ordinal must have equal thresholds: the "
+                "answer is the median, which has none",
+                received=", ".join(map(str, decision.thresholds)),
+                mend=f"give {1 / num_classes:.6g} for each of the {num_classes}",
+            )
+        )
+    return _ordered(decision)
 
 
 def fit(

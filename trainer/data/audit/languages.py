@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from trainer.data import pairs
 from trainer.data import extras
 from trainer.data.audit.findings import LanguageFacts, OddText
 from trainer.data.audit.rows import Rows
@@ -65,7 +66,7 @@ def languages(rows: Rows, *, expected: tuple[str, ...]) -> LanguageFacts:
         counts[code] += 1
         if code not in expected and len(examples) < _NUM_EXAMPLES:
             place = rows.facts(row)
-            excerpt = " ".join(text[:100].split())
+            excerpt = pairs.shown(" ".join(text[:100].split()))
             examples.append(
                 OddText(what=code, excerpt=excerpt, file=place.file, line=place.line)
             )

@@ -15,6 +15,8 @@ from typing import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainer.data import pairs
+
 # After a capital A or I of some accent, what the second byte of UTF-8 becomes; without
 # quotes and dashes, which do stand behind a capital: „MANHÔ, „SPAß“.
 _SECOND = (
@@ -53,4 +55,4 @@ def odd_texts(texts: pa.ChunkedArray) -> Iterator[tuple[int, str, str]]:
 
 def _around(text: str, match: re.Match[str]) -> str:
     first, last = max(0, match.start() - _CONTEXT), match.end() + _CONTEXT
-    return " ".join(text[first:last].split())
+    return pairs.shown(" ".join(text[first:last].split()))

@@ -78,7 +78,10 @@ def write(
     )
     config = {
         **_config(classifier.backbone, preset, label_names),
-        "problem_type": f"{task}_classification",
+        # Transformers knows no order of labels.
+        "problem_type": (
+            f"{'multi' if task == 'multi_label' else 'single'}_label_classification"
+        ),
     }
     tokenizer_files.write_json(folder / "config.json", config)
     save_file(

@@ -50,7 +50,10 @@ _README = string.Template("""\
   `vocab.txt` is its vocabulary.
 - Texts of more than $window_length tokens: $longer_texts.
 - `num_tokens`: how many tokens of a row are not padding.
-- `probabilities`: calibrated, in the order of `labels.txt`. Weights are $weights.
+- `probabilities`: calibrated, in the order of `labels.txt`. Weights are $weights. How a
+  label follows from them is in the model card.
+- A model that was trained on pairs reads [CLS] first [SEP] second [SEP], which
+  `.encode(first, second)` gives; the segments follow from the first [SEP].
 
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
