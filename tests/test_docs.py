@@ -57,8 +57,6 @@ RUN_BY = {
     "--output=answers.jsonl": "test_own_data_then_predict_and_serve",
     "--signature=embed": "test_own_data_then_predict_and_serve",
     "--dataset=files:pairs.csv": "tests/test_pairs.py::test_learns_which_text_is_which",
-    "--export_to_label=to_label.csv": "tests/stages/test_labelling.py::"
-    "test_texts_to_label_are_new_and_unlike",
     "--output=pairs.jsonl": "tests/test_pairs.py::test_predict_reads_two_columns",
     "--output=why.jsonl": "tests/serving/test_explain.py::"
     "test_predict_writes_the_words",
@@ -66,6 +64,8 @@ RUN_BY = {
     "test_a_finished_run_explains_itself_and_its_export",
     "--drift_report": "tests/test_experiment.py::"
     "test_says_whether_new_texts_have_drifted",
+    "--export_to_label": "tests/stages/test_labelling.py::"
+    "test_a_finished_run_says_who_chooses_now",
     "--verify": "test_own_data_then_predict_and_serve",
     "-m trainer.serve": "test_own_data_then_predict_and_serve",
     "curl": "test_own_data_then_predict_and_serve",
@@ -106,6 +106,7 @@ NOT_RUN = {
     "-m mypy": "scripts/test.sh runs it before the tests",
     "-m tests.soak": "kills a real run at random moments, for some 8 minutes",
     "measure_label_audit": "minutes of a processor of its own; it only measures",
+    "measure_labelling": "minutes of a processor of its own; it only measures",
     "measure_explanations": "minutes of a processor of its own; it only measures",
     "measure_step": "minutes of a processor of its own; it only measures",
     "fingerprint_runs.py": "minutes; compares two commits",
@@ -116,6 +117,8 @@ NOT_RUN = {
 # source must have them, and those of others' programs.
 OUR_FLAGS = {
     "num_words": "scripts/benchmarks/measure_explanations.py",
+    "work_dir": "scripts/benchmarks/measure_labelling.py",
+    "num_pool": "scripts/benchmarks/measure_labelling.py",
     "num_workers": "scripts/launchers/launch_local.py",
     "rounds": "tests/soak.py",
     "num_steps": "scripts/benchmarks/benchmark.py",

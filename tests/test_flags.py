@@ -339,7 +339,7 @@ def test_help() -> None:
     headings = re.findall(r"^[A-Z][a-z]+$", result.stdout, re.MULTILINE)
     assert headings == [
         *("Data", "Model", "Optimizer", "Pretraining", "Training", "Serving"),
-        *("Checks", "Kept", "Groups", "Runtime", "Other"),
+        *("Checks", "Kept", "Groups", "Labelling", "Runtime", "Other"),
     ]
     assert not modules & {"tensorflow", "keras", "keras_nlp", "keras_hub"}
 

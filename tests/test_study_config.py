@@ -76,6 +76,11 @@ def test_it_is_read_back() -> None:
         (["--seeds=2147483648"], "--seed must be below 2147483648", ["--seeds=0"]),
         (["--max_length=2"], "--max_length must be at least 3", []),
         (["--num_jobs=0"], "--num_jobs must be at least 1", ["--num_jobs=1"]),
+        (
+            ["--export_to_label=a.csv", "--unlabelled=files:a.txt"],
+            "--export_to_label is of a single run",
+            [],
+        ),
         (["--export_folds=final"], "must be given what it uses", []),
         (["--export_folds=ensemble"], "must be given what it uses", []),
         (

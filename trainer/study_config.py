@@ -149,6 +149,16 @@ class StudyConfig(ExperimentConfig):
                     "study's own",
                 )
             )
+        if self.labelling.export_to_label:
+            raise ValueError(
+                message(
+                    "--export_to_label is of a single run, for all runs of a study would "
+                    "write one file",
+                    received=f"export_to_label={self.labelling.export_to_label}",
+                    mend="ask an exported model of one of its runs: trainer.predict has "
+                    "the same flag",
+                )
+            )
         if self.num_jobs < 1:
             raise ValueError(
                 message("--num_jobs must be at least 1", received=self.num_jobs)

@@ -147,16 +147,18 @@ def test_neighbours_are_those_of_the_exported_vectors(
     labelled = enumerate(texts_of(config.data.dataset), 2)
     train = [(text, line) for line, text in labelled if line not in held]
     assert causes["num_train_texts"] == causes["num_train_available"] == len(train)
-    near, cosines = error_causes.nearest(
-        vectors([each["text"] for each in errors]),
-        vectors([text for text, _ in train]),
-        count=3,
-    )
-    for told, best in zip(causes["neighbours"], cosines):
+    of_train = vectors([text for text, _ in train])
+    middle, place_of = of_train.mean(axis=0), {row: i for i, row in enumerate(train)}
+    of_errors = vectors([each["text"] for each in errors])
+    _, best = error_causes.nearest(of_errors, of_train, count=3)
+    for told, asked, cosines in zip(causes["neighbours"], of_errors, best):
         found = [each["similarity"] for each in told["neighbours"]]
-        np.testing.assert_allclose(found, best, atol=1e-3)
+        np.testing.assert_allclose(found, cosines, atol=1e-3)
         for each in told["neighbours"]:
-            assert (each["text"], each["line"]) in train
+            near = of_train[place_of[each["text"], each["line"]]] - middle
+            wide = asked - middle
+            cosine = near @ wide / np.linalg.norm(near) / np.linalg.norm(wide)
+            assert cosine == pytest.approx(each["similarity"], abs=1e-3)
             assert each["file"] in config.data.dataset
             assert each["label"] in ("bad", "good")
 
@@ -174,6 +176,11 @@ def test_clusters_hold_all_held_out_texts(
     assert errors == round((1 - after["accuracy"]) * NUM_HELD_OUT) > 0
     expected = sum(each["expected_errors"] for each in clusters)
     assert expected == pytest.approx(errors)
+    place = pathlib.Path(result.report["paths"]["predictions"]["test"])
+    answers = [json.loads(line) for line in place.read_text().splitlines()]
+    doubts = sum(1 - max(each["probabilities"]) for each in answers)
+    by_scores = sum(each["errors_by_scores"] for each in clusters)
+    assert by_scores == pytest.approx(doubts)
     for each in clusters:
         low, high = each["confidence_interval_95"]
         assert low <= each["num_errors"] / each["num_texts"] <= high
