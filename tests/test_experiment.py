@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import types
-from typing import Any, Callable
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -289,11 +289,32 @@ def test_long_texts_in_windows_decided_and_exported(
     assert checked["accuracy"] == pytest.approx(
         np.mean(np.array(is_right)[checked_rows])
     )
+    _assert_measured_of_these(report, data.label_names, labels, answers)
+    _assert_told_beside_the_export(tmp_path / "models" / "1", report)
+    with open(config.labelling.export_to_label, newline="") as file:
+        told = list(csv.DictReader(file))
+    asked = predictor.load(str(tmp_path / "models"))([row["text"] for row in told])
+    for row, answer in zip(told, asked, strict=True):
+        assert row["answer"] == answer["label"]
+        assert float(row["score"]) == pytest.approx(answer["score"], abs=1e-3)
+
+
+def _assert_measured_of_these(
+    report: Any,
+    label_names: Sequence[str],
+    labels: np.ndarray,
+    answers: Sequence[Mapping[str, Any]],
+) -> None:
+    """The metrics of the test split are those of the answers to it."""
+    names = [label_names[label] for label in labels]
+    decision = report["decision"]
     measured = report["after"]["test"]
-    assert np.trace(measured["confusion_matrix"]) == sum(is_right)
-    given = [data.label_names.index(answer["label"]) for answer in answers]
+    assert np.trace(measured["confusion_matrix"]) == sum(
+        a["label"] == name for a, name in zip(answers, names)
+    )
+    given = [label_names.index(answer["label"]) for answer in answers]
     assert np.sum(measured["confusion_matrix"], axis=0).tolist() == (
-        np.bincount(given, minlength=len(data.label_names)).tolist()
+        np.bincount(given, minlength=len(label_names)).tolist()
     )
     assert measured["f1_macro"] == pytest.approx(
         decision["quality"]["test"]["thresholds"]["f1_macro"]
@@ -305,17 +326,14 @@ def test_long_texts_in_windows_decided_and_exported(
         for answer, label in zip(answers, labels)
     ]
     assert np.mean(losses) == pytest.approx(report["after"]["test"]["loss"], rel=1e-4)
-    facts = manifest.read(tmp_path / "models" / "1")
+
+
+def _assert_told_beside_the_export(folder: pathlib.Path, report: Any) -> None:
+    facts = manifest.read(folder)
     assert facts["metrics"]["test"]["loss"] == report["after"]["test"]["loss"]
     assert facts["data_fingerprint"] == report["data"]["fingerprint"]
-    card = (tmp_path / "models" / "1" / "MODEL_CARD.md").read_text()
+    card = (folder / "MODEL_CARD.md").read_text()
     assert "in up to 3 overlapping windows" in card
-    with open(config.labelling.export_to_label, newline="") as file:
-        told = list(csv.DictReader(file))
-    asked = predictor.load(str(tmp_path / "models"))([row["text"] for row in told])
-    for row, answer in zip(told, asked, strict=True):
-        assert row["answer"] == answer["label"]
-        assert float(row["score"]) == pytest.approx(answer["score"], abs=1e-3)
 
 
 def test_metrics_file_has_every_log_line(

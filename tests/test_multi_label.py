@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import pathlib
-import signal
-import threading
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,8 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.studies.tiny_runs import make_study
-from tests.test_experiment import assert_equal_weights, make_config, weights_of
+from tests.equalities import assert_same_when_killed_and_on_two_replicas
+from tests.test_experiment import make_config
 from trainer import compare, experiment, predict
 from trainer.config import (
     CompareConfig,
@@ -26,7 +24,6 @@ from trainer.config import (
     PredictConfig,
     ServingConfig,
 )
-from trainer.runtime.interruptions import Preempted
 from trainer.serving import manifest
 from trainer.study_config import StudyConfig
 from trainer.studies import driver
@@ -237,22 +234,6 @@ def test_what_needs_one_label_is_refused_by_name(
         experiment.run(reviews)
 
 
-def ended_at_its_first_checkpoint(folder: pathlib.Path) -> threading.Thread:
-    """A thread that ends this process's run once, as a cluster does."""
-
-    def watch() -> None:
-        patience = threading.Event()
-        for _ in range(3000):
-            if any(folder.glob("checkpoints/latest/*.index")):
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-            patience.wait(0.02)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
-
-
 @pytest.mark.slow
 def test_killed_and_on_two_replicas_it_is_the_same(
     tmp_path: pathlib.Path, tiny_preset: str
@@ -272,25 +253,7 @@ def test_killed_and_on_two_replicas_it_is_the_same(
             **changes,
         )
 
-    killed = made("killed")
-    watching = ended_at_its_first_checkpoint(tmp_path / "killed")
-    with pytest.raises(Preempted):
-        experiment.run(killed)
-    watching.join()
-    experiment.run(killed)
-    whole = experiment.run(made("whole")).report
-    assert_equal_weights(tmp_path / "whole", tmp_path / "killed")
-
-    still = {"model": {"dropout": 0.0}}
-    one = experiment.run(made("one", **still)).report
-    runtime = {"strategy": "mirrored", "num_virtual_devices": 2}
-    two = experiment.run(made("two", runtime=runtime, **still)).report
-    weights = [weights_of(tmp_path / name) for name in ("one", "two")]
-    difference = max(np.abs(weights[0][n] - weights[1][n]).max() for n in weights[0])
-    assert difference < 2e-4
-    losses = [each["after"]["test"]["loss"] for each in (one, two)]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    assert whole["after"]["test"]["loss"] != losses[0]
+    assert_same_when_killed_and_on_two_replicas(made, tmp_path)
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tests.test_experiment import assert_equal_weights, make_config, weights_of
-from tests.test_multi_label import ended_at_its_first_checkpoint
+from tests.equalities import assert_same_when_killed_and_on_two_replicas
+from tests.test_experiment import make_config
 from trainer import compare, experiment
 from trainer.config import (
     CompareConfig,
@@ -25,8 +25,7 @@ from trainer.config import (
 )
 from trainer.data import pairs
 from trainer.modeling.forward import Forward
-from trainer.runtime.interruptions import Preempted
-from trainer.serving import manifest, predictor
+from trainer.serving import labelling, manifest, predictor
 
 FIELDS: dict[str, Any] = {"text_field": "before", "second_text_field": "now"}
 
@@ -144,6 +143,21 @@ def test_predict_reads_two_columns(
             predictor.predict_file(PredictConfig(**{**settings, **changes}))
 
 
+def test_no_texts_to_label_of_pairs(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    """A pair cannot be chosen by its first text alone."""
+    (tmp_path / "new.txt").write_text("a dull film\na great scene\n")
+    config = PredictConfig(
+        saved_model=str(finished[1].saved_model),
+        input=str(tmp_path / "new.txt"),
+        export_to_label=str(tmp_path / "to_label.csv"),
+    )
+    with pytest.raises(ValueError, match="single texts.*reads pairs of texts"):
+        labelling.export(config)
+    assert not (tmp_path / "to_label.csv").exists()
+
+
 def test_compare_needs_both(
     finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
 ) -> None:
@@ -206,21 +220,7 @@ def test_killed_and_on_two_replicas_it_is_the_same(
             **changes,
         )
 
-    killed = made("killed")
-    watching = ended_at_its_first_checkpoint(tmp_path / "killed")
-    with pytest.raises(Preempted):
-        experiment.run(killed)
-    watching.join()
-    experiment.run(killed)
-    experiment.run(made("whole"))
-    assert_equal_weights(tmp_path / "whole", tmp_path / "killed")
-    still = {"model": {"dropout": 0.0}}
-    experiment.run(made("one", **still))
-    runtime = {"strategy": "mirrored", "num_virtual_devices": 2}
-    experiment.run(made("two", runtime=runtime, **still))
-    weights = [weights_of(tmp_path / name) for name in ("one", "two")]
-    difference = max(np.abs(weights[0][n] - weights[1][n]).max() for n in weights[0])
-    assert difference < 2e-4
+    assert_same_when_killed_and_on_two_replicas(made, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,15 @@ def test_a_row_is_both_columns(tmp_path: pathlib.Path) -> None:
     assert read == [pairs.joined("Why?", "So."), pairs.joined("When?", "Now.")]
 
 
+def test_a_text_that_says_there_is_none_is_told_in_either_column(
+    tmp_path: pathlib.Path,
+) -> None:
+    rows = [["Why?", "N/A", "no"], ["[deleted]", "Now.", "yes"], ["a", "b", "yes"]]
+    config = write(tmp_path / "a.csv", rows)
+    facts = sources.load(config).facts["splits"]["train"]
+    assert facts["num_placeholder_texts"] == 2
+
+
 @pytest.mark.parametrize(
     "rows, changes, expected",
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,18 @@ def test_a_group_that_lacks_a_label_leaves_the_mean_at_one() -> None:
     found = reweigh(grouping(female), labels, label_names=NAMES, min_texts=2)
     assert len(found.cells) == 3
     assert found.weights.mean() == pytest.approx(1.0)
+
+
+def test_a_column_of_many_values_is_quick() -> None:
+    """Each value once: nothing to weigh, said within seconds."""
+    columns = Grouping("id", "column", tuple(map(str, range(4000))), np.eye(4000) > 0)
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="column:id.*0 of 4000"):
+        reweigh(columns, np.arange(4000) % 2, label_names=NAMES, min_texts=2)
+    assert time.monotonic() - started < 5
+    nothing = Grouping("id", "column", (), np.zeros((60, 0), bool))
+    with pytest.raises(ValueError, match="column:id.*1 of 1"):
+        reweigh(nothing, np.arange(60) % 2, label_names=NAMES, min_texts=2)
 
 
 def test_one_group_is_refused() -> None:

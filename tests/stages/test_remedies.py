@@ -12,7 +12,12 @@ import pytest
 
 from tests.test_experiment import make_config
 from trainer import experiment
-from trainer.config import DataConfig, GroupsConfig, TrainingConfig
+from trainer.config import (
+    DataConfig,
+    GroupsConfig,
+    LabellingConfig,
+    TrainingConfig,
+)
 from trainer.data.augmented import without_copies
 from trainer.data.duplicates import content_digests
 from trainer.modeling import presets
@@ -332,6 +337,7 @@ def test_a_run_says_what_it_did_and_is_not_run_twice(
         groups=GroupsConfig(
             reweigh_by="terms:gender", augment_counterfactuals=("gender",)
         ),
+        labelling=LabellingConfig(error_causes=True),
     )
     report = experiment.run(config).report
     cells = report["training"]["reweighed"]
@@ -348,4 +354,11 @@ def test_a_run_says_what_it_did_and_is_not_run_twice(
     assert augmented["num_added"] > 100 and augmented["kinds"] == ["gender"]
     trained = report["data"]["splits"]["train"]["num_examples"]
     assert report["training"]["num_train_examples"] == trained
+    # What is shown of the training stands in its file, at its line.
+    lines = (tmp_path / "train.csv").read_text().splitlines()
+    causes = report["error_causes"]
+    assert causes["num_train_available"] == trained - augmented["num_added"]
+    for each in causes["neighbours"]:
+        for near in each["neighbours"]:
+            assert lines[near["line"] - 1].startswith(f"{near['text']},")
     assert experiment.run(config).report == report

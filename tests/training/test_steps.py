@@ -116,9 +116,7 @@ def _train(
         labels,
         buckets,
         strategy,
-        example_weights=(
-            np.array(class_weights, np.float32)[labels] if class_weights else None
-        ),
+        example_weights=_weights(class_weights, labels),
     )
     step = tiny.make_train_step(
         model,
@@ -144,21 +142,31 @@ def _train(
         window_length=window_length,
         any_length=any_length,
     )
-    logits = np.zeros([NUM_ROWS, 2])
     evaluation = plans.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
-    for rows, batch in feeder(evaluation):
-        logits[rows[rows >= 0]] = predict(batch).numpy()[rows >= 0]
     return Trained(
         losses=np.concatenate([call.losses for call in calls]),
         norms=np.concatenate([call.gradient_norms for call in calls]),
         waits=np.concatenate([call.input_wait_secs for call in calls]),
         weights=[v.numpy() for v in model.trainable_variables],
-        logits=logits,
+        logits=_logits(predict, feeder(evaluation)),
         num_traced=(
             _num_traced(step._step) if steps_per_call > 1 else 0,
             _num_traced(step._one if any_length else step._many),
         ),
     )
+
+
+def _weights(
+    class_weights: tuple[float, float] | None, labels: np.ndarray
+) -> np.ndarray | None:
+    return np.array(class_weights, np.float32)[labels] if class_weights else None
+
+
+def _logits(predict: Any, feed: batches.Feed) -> np.ndarray:
+    logits = np.zeros([NUM_ROWS, 2])
+    for rows, batch in feed:
+        logits[rows[rows >= 0]] = predict(batch).numpy()[rows >= 0]
+    return logits
 
 
 def _num_traced(function: Any) -> int:

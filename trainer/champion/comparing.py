@@ -27,7 +27,7 @@ from trainer.data.text_dataset import TextDataset
 from trainer.evaluation.schema import Contest, SliceContest
 from trainer.evaluation.worth import signed_points
 from trainer.messages import filled, message
-from trainer.serving import seen_texts
+from trainer.serving import manifest, seen_texts
 
 _MAX_LINES = 5
 _logger = logging.getLogger(__name__)
@@ -117,10 +117,10 @@ def compare(config: CompareConfig) -> Compared:
         for flag, location in locations.items()
     ]
     for side, (flag, location) in zip(sides, locations.items()):
-        models.refuse_other_inputs(
-            side.facts,
-            reads_pairs=bool(config.data.second_text_field),
+        manifest.refuse_other_inputs(
             of=f"--{flag}={location}",
+            reads=manifest.reads_pairs(side.facts),
+            asked=bool(config.data.second_text_field),
         )
     digests = normalized_digests(data.texts)
     is_fresh = unseen(digests, sides)

@@ -105,36 +105,6 @@ def load(location: str, *, flag: str, gpu_memory_mib: int = 0) -> Model:
     )
 
 
-def refuse_other_inputs(
-    facts: Mapping[str, Any], *, reads_pairs: bool, of: str
-) -> None:
-    """Raises ValueError where a model reads pairs of texts and the data are none, or the
-    reverse.
-
-    Args:
-      facts: of its manifest.
-      reads_pairs: whether the data are pairs.
-      of: what to call the model.
-    """
-    # An export from before there were pairs says nothing of them.
-    data = facts.get("config", {}).get("data", {})
-    if bool(data.get("second_text_field")) == reads_pairs:
-        return
-    what = "single texts" if reads_pairs else "pairs of texts"
-    flag = "--second_text_field"
-    raise ValueError(
-        message(
-            f"{of} reads {what}",
-            received="pairs of texts" if reads_pairs else "single texts",
-            mend=(
-                f"leave {flag} out"
-                if reads_pairs
-                else f"name the column of the second text with {flag}"
-            ),
-        )
-    )
-
-
 def place(location: str, *, flag: str) -> Path:
     """The folder of a version.
 

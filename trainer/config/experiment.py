@@ -204,31 +204,41 @@ class ExperimentConfig:
 
     def _require_pairs(self) -> None:
         """Raises ValueError for what reads one text."""
-        for name, is_given, why in (
-            ("explain", bool(self.explain), "words are looked at in one text"),
-            (
-                "export_explain",
-                self.serving.export_explain,
-                "words are looked at in one text",
-            ),
-            ("sample_texts", bool(self.sample_texts), "they are single texts"),
-            (
-                "pretrain_dataset",
+        of_words = "words are looked at in one text"
+        whys = {
+            "explain": (bool(self.explain), of_words),
+            "export_explain": (self.serving.export_explain, of_words),
+            "sample_texts": (bool(self.sample_texts), "they are single texts"),
+            "pretrain_dataset": (
                 bool(self.pretraining.pretrain_dataset),
                 "it has single texts; --pretrain_on=train reads the pairs",
             ),
-            (
-                "export_to_label",
+            "export_to_label": (
                 bool(self.labelling.export_to_label),
                 "--unlabelled has single texts",
             ),
-        ):
-            value = settings(self)[name]
+        }
+        given = f"second_text_field={self.data.second_text_field}"
+        self._refuse(whys, rule="is not for pairs of texts", given=given)
+
+    def _refuse(
+        self, whys: Mapping[str, tuple[bool, str]], *, rule: str, given: str
+    ) -> None:
+        """Raises ValueError for the first of some settings that is given.
+
+        Args:
+          whys: by name, whether it is given, and why it may not be.
+          rule: what is said of it.
+          given: the setting that excludes it.
+        """
+        values = settings(self)
+        for name, (is_given, why) in whys.items():
+            value = values[name]
+            shown = ",".join(value) if isinstance(value, tuple) else value
             require(
                 not is_given,
-                f"--{name} is not for pairs of texts: {why}",
-                received=f"{name}={','.join(value) if isinstance(value, tuple) else value}"
-                f", second_text_field={self.data.second_text_field}",
+                f"--{name} {rule}: {why}",
+                received=f"{name}={shown}, {given}",
                 mend="leave it out",
             )
 
@@ -265,15 +275,8 @@ class ExperimentConfig:
                 "labels that may be wrong are looked for among texts of one label",
             ),
         }
-        for name, (is_given, why) in whys.items():
-            value = {**settings(self)}[name]
-            shown = ",".join(value) if isinstance(value, tuple) else value
-            require(
-                not is_given,
-                f"--{name} is for one label a text: {why}",
-                received=f"{name}={shown}, task=multi_label",
-                mend="leave it out",
-            )
+        rule = "is for one label a text"
+        self._refuse(whys, rule=rule, given="task=multi_label")
 
     def _require_formats(self) -> None:
         """Raises ValueError where a format cannot hold the model."""

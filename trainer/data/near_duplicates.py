@@ -26,8 +26,7 @@ from typing import Iterator
 import numpy as np
 import pyarrow as pa
 
-from trainer.data import extras
-from trainer.data import pairs
+from trainer.data import extras, pairs
 from trainer.data.duplicates import normalized, normalized_digests, numbered
 
 # Increased whenever the same texts would give other clusters than before.

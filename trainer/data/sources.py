@@ -31,6 +31,7 @@ from trainer.data import (
     label_order,
     label_sets,
     packages,
+    pairs,
     tfds,
 )
 from trainer.data.bad_rows import BadRows, counted, listed
@@ -526,7 +527,8 @@ class _Rows:
         self._texts.append(row.text)
         self._codes.append(code)
         self._lines.append(row.line)
-        self.placeholders.look_at(row.text, file=file, line=row.line)
+        for text in filter(None, pairs.split(row.text)):
+            self.placeholders.look_at(text, file=file, line=row.line)
         if self._group_field:
             self._groups.append(group_name(row.kept[self._group_field]))
 

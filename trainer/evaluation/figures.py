@@ -433,6 +433,7 @@ def _large_confusion_picture(
     shown = matrix[np.ix_(order, order)]
     shares = shown / np.maximum(matrix[order].sum(axis=1, keepdims=True), 1)
     is_right = np.eye(len(order), dtype=bool)
+    is_dark = is_right & (shares > 0.6)
     size = 6.4 / len(order)
 
     def draw(figure: MatplotlibFigure) -> None:
@@ -461,27 +462,23 @@ def _large_confusion_picture(
                 f"{shown[row, column]}",
                 ha="center",
                 va="center",
-                color=(
-                    "white"
-                    if is_right[row, column] and shares[row, column] > 0.6
-                    else "black"
-                ),
+                color="white" if is_dark[row, column] else "black",
                 fontsize=min(7.0, 72 * size * 0.45),
             )
 
     num_errors, all_errors = (
         int(each.sum() - np.trace(each)) for each in (shown, matrix)
     )
-    part = "" if len(order) == len(matrix) else f"the {len(order)} of "
+    which = f"{len(matrix)} labels"
+    if len(order) < len(matrix):
+        which = f"the {len(order)} of {which} with the most errors"
     alternative = (
-        f"Confusion matrix of {part}{len(matrix)} labels with the most errors, the "
-        f"confused side by side: {num_errors:,} of {all_errors:,} errors are in it."
+        f"Confusion matrix of {which}, the confused side by side: {num_errors:,} of "
+        f"{all_errors:,} errors are in it."
     )
-    if not part:
-        alternative = alternative.replace(" with the most errors", "")
-    title = "Confusion matrix: texts; blue right, orange wrong, by % of the true label"
-    if part:
-        title += f" ({part}{len(matrix)} labels with the most errors)"
+    title = (
+        f"Confusion matrix of {which}: blue right, orange wrong, by % of the true label"
+    )
     return picture(
         title, alternative, draw, height=size * len(order) + 1.6, is_wide=True
     )

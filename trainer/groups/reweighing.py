@@ -89,8 +89,13 @@ def _groups(grouping: Grouping, min_texts: int) -> tuple[list[str], np.ndarray]:
     Raises:
       ValueError: fewer than two have texts enough.
     """
-    members, numbers = np.unique(grouping.members, axis=0, return_inverse=True)
-    numbers = numbers.ravel()
+    # Rows as bytes: a column of thousands of values is sorted in a second.
+    packed = np.packbits(grouping.members, axis=1)
+    if not packed.shape[1]:  # A column without a value.
+        packed = np.zeros((len(packed), 1), np.uint8)
+    keys = np.ascontiguousarray(packed).view(f"V{packed.shape[1]}").ravel()
+    _, first, numbers = np.unique(keys, return_index=True, return_inverse=True)
+    members, numbers = grouping.members[first], numbers.ravel()
     is_small = np.bincount(numbers, minlength=len(members)) < min_texts
     if (~is_small).sum() < 2:
         raise ValueError(

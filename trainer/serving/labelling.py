@@ -36,7 +36,16 @@ def export(config: PredictConfig) -> None:
     folder = versions.find(config.saved_model)
     if config.verify:
         _logger.info("%s: %s", folder, predictor.verify(folder))
-    names = manifest.read(folder)["constants"]["labels"]
+    facts = manifest.read(folder)
+    if manifest.reads_pairs(facts):
+        raise ValueError(
+            message(
+                "--export_to_label chooses among single texts",
+                received=f"{folder}, which reads pairs of texts",
+                mend="leave it out, and take the answers of the lowest scores",
+            )
+        )
+    names = facts["constants"]["labels"]
     seen = seen_texts.read(folder / seen_texts.FILE_NAME)
     if seen is None:
         _logger.warning(

@@ -33,6 +33,39 @@ _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _GIT_SECS = 10.0
 
 
+def reads_pairs(facts: Mapping[str, Any]) -> bool:
+    """Whether a model was trained on pairs of texts, by its manifest.
+
+    One from before there were pairs says nothing of them.
+    """
+    data = facts.get("config", {}).get("data", {})
+    return bool(data.get("second_text_field"))
+
+
+def refuse_other_inputs(*, of: str, reads: bool, asked: bool) -> None:
+    """Raises ValueError where a model of pairs is asked single texts, or the reverse.
+
+    Args:
+      of: what to call the model.
+      reads: whether it reads pairs.
+      asked: whether it is to be asked pairs.
+    """
+    if reads == asked:
+        return
+    kinds, flag = ("single texts", "pairs of texts"), "--second_text_field"
+    raise ValueError(
+        message(
+            f"{of} reads {kinds[reads]}",
+            received=kinds[asked],
+            mend=(
+                f"name the column of the second text with {flag}"
+                if reads
+                else f"leave {flag} out"
+            ),
+        )
+    )
+
+
 class Verified(NamedTuple):
     """How much is as the manifest has it, the manifest not counted."""
 

@@ -108,7 +108,11 @@ def predict_file(
             explain=config.explain,
             gpu_memory_mib=config.gpu_memory_mib,
         )
-        _check_pairs(config, predict, folder)
+        manifest.refuse_other_inputs(
+            of="the model",
+            reads=predict.reads_pairs or _was_trained_on_pairs(folder),
+            asked=bool(config.second_text_field),
+        )
         writer = answers.make_writer(written, _layout(config, predict, folder))
         started = time.monotonic()
         try:
@@ -120,32 +124,10 @@ def predict_file(
     return output.num_texts
 
 
-def _check_pairs(config: PredictConfig, predict: Predictor, folder: Path) -> None:
-    """Raises ValueError where pairs are asked of a model for texts, or the reverse."""
-    reads_pairs = predict.reads_pairs or _was_trained_on_pairs(folder)
-    if reads_pairs == bool(config.second_text_field):
-        return
-    raise ValueError(
-        message(
-            "the model reads pairs of texts",
-            received="a column for the first one alone",
-            mend="name the other column with --second_text_field",
-        )
-        if reads_pairs
-        else message(
-            "the model reads single texts",
-            received=f"second_text_field={config.second_text_field}",
-            mend="leave --second_text_field out",
-        )
-    )
-
-
 def _was_trained_on_pairs(folder: Path) -> bool:
-    """Told by the manifest: of serialized examples a signature does not say."""
-    if not (folder / manifest.FILE_NAME).is_file():
-        return False
-    data = manifest.read(folder).get("config", {}).get("data", {})
-    return bool(data.get("second_text_field"))
+    """Of serialized examples a signature does not say, and the manifest does."""
+    has_manifest = (folder / manifest.FILE_NAME).is_file()
+    return has_manifest and manifest.reads_pairs(manifest.read(folder))
 
 
 def _say_how_many(
@@ -280,12 +262,14 @@ class Predictor:
         """
         import tensorflow as tf
 
-        columns = {
-            name: [_example(text) for text in texts] if name in EXAMPLES else texts
-            for name in self.input_names
-        }
-        if self.reads_pairs:
-            columns = {**pairs.columns(texts)}
+        columns: Mapping[str, Sequence[Any]] = (
+            pairs.columns(texts)
+            if self.reads_pairs
+            else {
+                name: [_example(text) for text in texts] if name in EXAMPLES else texts
+                for name in self.input_names
+            }
+        )
         try:
             outputs = self._signature(
                 **{name: tf.constant(rows, tf.string) for name, rows in columns.items()}

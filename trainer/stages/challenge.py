@@ -26,7 +26,7 @@ from trainer.evaluation import schema
 from trainer.evaluation.schema import Contest
 from trainer.groups import gates
 from trainer.messages import message
-from trainer.serving import versions
+from trainer.serving import manifest, versions
 from trainer.serving.manifest import HELD, PROMOTED
 from trainer.serving.promotion import Promotion
 from trainer.stages.context import Run
@@ -83,8 +83,10 @@ def find(run: Run, material: Material) -> Path | None:
         expected_of=f"the champion, {champion}",
         of="the data",
     )
-    models.refuse_other_inputs(
-        facts, reads_pairs=material.encoder.reads_pairs, of=f"the champion, {champion},"
+    manifest.refuse_other_inputs(
+        of=f"the champion, {champion},",
+        reads=manifest.reads_pairs(facts),
+        asked=material.encoder.reads_pairs,
     )
     return champion
 

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from trainer.config import MAX_TRAIN_TEXTS
 from trainer.data import label_sets, splits
+from trainer.data.augmented import without_copies
 from trainer.data.duplicates import normalized_digests
 from trainer.data.tokens import TokenizedTexts, encode_texts
 from trainer.data.unlabelled import read_files
@@ -199,7 +200,9 @@ def _causes(
     split: str,
 ) -> ErrorCauses | None:
     """The report's `error_causes`; None but for the chief."""
-    pool, train = material.texts.pool, material.splits["train"].rows
+    pool = material.texts.pool
+    # As they were read: a copy with swapped words stands in no file.
+    train = without_copies(pool, material.splits["train"])[1].rows
     some = evenly(train, MAX_TRAIN_TEXTS)
     vectors, _ = reader(built.evaluators[split], f"{split} texts")
     train_vectors, _ = reader(

@@ -13,16 +13,13 @@ their median (`ordinal_decision.py`), and how far answers are off
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Sequence
 
 import numpy as np
 
 from trainer.config import DecisionMetric, TaskName
-from trainer.data.places import Places
-from trainer.evaluation import metrics, ordinal_metrics, schema
-from trainer.evaluation.schema import SplitEvaluation
-from trainer.tasks import ordinal_decision, task
+from trainer.evaluation import ordinal_metrics
+from trainer.tasks import ordinal_decision
 from trainer.tasks.ordinal_decision import OrdinalDecision
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.single_label import ClassScoring, SingleLabel
@@ -71,62 +68,25 @@ class Ordinal(SingleLabel):
 
 
 class OrdinalScoring(ClassScoring):
-    """Metrics of classes, and of the steps between them."""
+    """Metrics of classes, of the answers that a user gets, and of the steps between."""
 
-    progress_metrics: tuple[str, ...] = ("loss", "accuracy", "f1_macro", "mcc")
+    def _predictions(self, logits: np.ndarray) -> Predictions:
+        decision = ordinal_decision.plain(logits.shape[1])
+        return Predictions(logits, predicted=decision.labels(logits))
 
-    def metrics(
-        self, labels: np.ndarray, logits: np.ndarray, *, label_names: Sequence[str]
-    ) -> dict[str, Any]:
-        """Metrics by name, of the answers that a user gets; no intervals."""
-        decision = ordinal_decision.plain(len(label_names))
-        return metrics.classification_metrics(
-            labels,
-            Predictions(logits, predicted=decision.labels(logits)),
-            label_names=label_names,
-            num_resamples=0,
-            seed=0,
-        )
-
-    def report(
+    def _more(
         self,
         labels: np.ndarray,
-        logits: np.ndarray,
+        predictions: Predictions,
         *,
-        decision: task.Decision,
-        label_names: Sequence[str],
-        texts: Sequence[Any],
-        lengths: np.ndarray,
-        places: Places,
-        longest_text: int,
         num_resamples: int,
         seed: int,
-    ) -> SplitEvaluation:
-        """As of classes without an order; and how far the answers are off."""
-        evaluation = super().report(
-            labels,
-            logits,
-            decision=decision,
-            label_names=label_names,
-            texts=texts,
-            lengths=lengths,
-            places=places,
-            longest_text=longest_text,
-            num_resamples=num_resamples,
-            seed=seed,
-        )
+    ) -> dict[str, Any]:
         found = ordinal_metrics.ordinal_metrics(
             np.asarray(labels, np.int64),
-            decision.labels(logits),
-            decision.probabilities(logits),
+            predictions.predicted,
+            predictions.probabilities,
             num_resamples=num_resamples,
             seed=seed,
         )
-        return dataclasses.replace(
-            evaluation,
-            ordinal=schema.from_mapping(schema.OrdinalScores, found.values),
-            confidence_intervals_95={
-                **evaluation.confidence_intervals_95,
-                **found.intervals,
-            },
-        )
+        return {"ordinal": dict(found.values), "intervals": found.intervals}

@@ -145,7 +145,7 @@ class ClassScoring:
         """Metrics by name, see `classification_metrics`; no intervals."""
         return metrics.classification_metrics(
             labels,
-            Predictions(logits),
+            self._predictions(logits),
             label_names=label_names,
             num_resamples=0,
             seed=0,
@@ -191,7 +191,25 @@ class ClassScoring:
             ),
             **curves.of(labels, predictions, label_names=label_names),
         }
-        return schema.from_mapping(SplitEvaluation, evaluation)
+        more = self._more(labels, predictions, num_resamples=num_resamples, seed=seed)
+        evaluation["confidence_intervals_95"] |= more.pop("intervals", {})
+        return schema.from_mapping(SplitEvaluation, evaluation | more)
+
+    def _predictions(self, logits: np.ndarray) -> Predictions:
+        """What logits say before a decision is fitted."""
+        return Predictions(logits)
+
+    def _more(
+        self,
+        labels: np.ndarray,
+        predictions: Predictions,
+        *,
+        num_resamples: int,
+        seed: int,
+    ) -> dict[str, Any]:
+        """What another task measures besides: fields of the evaluation, and
+        `intervals`, by the name of the metric."""
+        return {}
 
     def score(self, values: Mapping[str, Any], name: str) -> float:
         """The metric of that name; the loss with its sign turned."""
