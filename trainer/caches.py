@@ -65,7 +65,7 @@ def entry(
         return _entry(place, name, make, read, max_bytes)
     except OSError as error:
         _warn_of(place, error.strerror or str(error))
-    return _entry(_temporary() / place.name, name, make, read, max_bytes)
+    return _entry(temporary() / place.name, name, make, read, max_bytes)
 
 
 def settle() -> None:
@@ -80,7 +80,7 @@ def settle() -> None:
         if not os.environ.get(variable) and not is_usable:
             # Without room for it they do what they do without us.
             with contextlib.suppress(OSError):
-                os.environ[variable] = str(_temporary() / variable.lower())
+                os.environ[variable] = str(temporary() / variable.lower())
 
 
 def can_be_written(folder: pathlib.Path) -> bool:
@@ -97,12 +97,12 @@ def _warn_of(place: pathlib.Path, reason: str) -> None:
         "%s cannot be used as a cache (%s): %s is, and goes with this process",
         place,
         reason,
-        _temporary(),
+        temporary(),
     )
 
 
 @functools.cache
-def _temporary() -> pathlib.Path:
+def temporary() -> pathlib.Path:
     """A folder that goes with this process."""
     undo = contextlib.ExitStack()
     folder = undo.enter_context(storage.scratch("trainer-cache"))

@@ -4,6 +4,8 @@
     locks.is_ours(handle, name)     # true: nobody takes it for a leftover
     with locks.unused(folder, if_unknown=False) as is_unused:
         ...                         # true: no process has a lock on it
+    with locks.claimed(folder / "3.lock") as is_ours:
+        ...                         # true: nobody else comes here
 
 The kernel keeps them (flock), so a lock of a process that was killed is never left.
 Some file systems have none, or none on folders (NFS): there nothing is known.
@@ -73,5 +75,27 @@ def unused(place: pathlib.Path, *, if_unknown: bool) -> Iterator[bool]:
         except OSError as error:
             answer = if_unknown and not isinstance(error, BlockingIOError)
         yield answer
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def claimed(place: pathlib.Path) -> Iterator[bool]:
+    """Claims what a file stands for; false: another process has claimed it.
+
+    The file is made if it is not there, and stays. True where the file system has no
+    locks: then several may believe that it is theirs.
+
+    Raises:
+      OSError: the file cannot be made.
+    """
+    handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = True
+        except OSError as error:
+            is_ours = not isinstance(error, BlockingIOError)
+        yield is_ours
     finally:
         os.close(handle)

@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import pathlib
 import shutil
-from typing import Any, Sequence
+import signal
+import subprocess
+import sys
+from concurrent import futures
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
 
-from tests import tiny
-from trainer import console
+from tests import processes, tiny
+from trainer import caches, console, storage
 from trainer.config import DataConfig
 from trainer.data import sources
+from trainer.data import tokens as token_module
 from trainer.data.splits import content_digests
+from trainer.data.token_blocks import TokenBlocks
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.modeling.presets import Preset, load_preset
 
@@ -368,7 +375,7 @@ TEXTS = ["A good film.", "", "so very bad, is it", "the the the the the the the 
 
 def cached(
     texts: Sequence[str | None],
-    cache_dir: pathlib.Path,
+    cache_dir: pathlib.Path | str,
     *,
     digests_of: Sequence[str] | None = None,
     vocabulary: Sequence[str] = tiny.VOCABULARY,
@@ -519,11 +526,12 @@ def test_damaged_entry_is_made_anew(
 
 
 def test_interrupted_encoding_leaves_no_entry(cache_dir: pathlib.Path) -> None:
-    # What is not there cannot be encoded: the error comes after two blocks of texts.
+    # What is not there cannot be encoded: the error comes after two calls.
     texts: list[str | None] = [*TEXTS * 100, None]
-    with pytest.raises(tf.errors.OpError):
+    with pytest.raises((TypeError, ValueError)):
         cached(texts, cache_dir, digests_of=TEXTS)
-    assert entries(cache_dir) == []
+    (blocks,) = entries(cache_dir)
+    assert not list(blocks.glob("*.npz")) and blocks.suffix == ".blocks"
 
 
 class Killed(BaseException):
@@ -573,20 +581,135 @@ def test_killed_preparation_continues_from_its_finished_blocks(
     with pytest.raises(Killed), killed_after(18):
         cached(MANY_TEXTS, cache_dir)
     (folder,) = entries(cache_dir)
-    blocks = sorted(folder.iterdir())
+    blocks = sorted(folder.glob("*.npz"))
     assert len(blocks) == 2
     damage(blocks[1])
     told: list[bool] = []
     with console.heard_by(told.append):
         tokens = cached(MANY_TEXTS, cache_dir)
     assert told.count(True) == math.ceil((len(MANY_TEXTS) - 1024 * num_kept) / 128)
-    whole = cached(MANY_TEXTS, shared_cache)
-    for name in ("token_ids", "row_splits", "full_lengths"):
-        ours, theirs = getattr(tokens, name), getattr(whole, name)
-        assert ours.dtype == theirs.dtype
-        np.testing.assert_array_equal(ours, theirs)
+    assert_same_tokens(tokens, cached(MANY_TEXTS, shared_cache))
     (entry,) = entries(cache_dir)
     assert entry.name == folder.stem, "the blocks are left behind"
+
+
+def assert_same_tokens(ours: TokenizedTexts, theirs: TokenizedTexts) -> None:
+    """To the byte."""
+    for name in ("token_ids", "row_splits", "full_lengths"):
+        one, other = getattr(ours, name), getattr(theirs, name)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_several_share_the_work_and_have_what_one_has(
+    num_processes: int, cache_dir: pathlib.Path, shared_cache: pathlib.Path
+) -> None:
+    """Threads stand for processes: a claim keeps out whoever has opened it besides."""
+    with futures.ThreadPoolExecutor(num_processes) as pool:
+        each = [
+            pool.submit(cached, MANY_TEXTS, cache_dir) for _ in range(num_processes)
+        ]
+    whole = cached(MANY_TEXTS, shared_cache)
+    for tokens in each:
+        assert_same_tokens(tokens.result(), whole)
+    assert len(entries(cache_dir)) == 1
+
+
+def test_no_block_is_made_twice(cache_dir: pathlib.Path) -> None:
+    texts = pa.chunked_array([pa.array(TEXTS * 3000, pa.large_string())])
+    blocks = TokenBlocks(cache_dir / "blocks", num_texts=len(texts))
+    encoders = [make_encoder(), make_encoder()]
+
+    def make(encoder: TextEncoder) -> set[int]:
+        return token_module._make_unclaimed(
+            texts, encoder, blocks, blocks.missing(), lambda count: None, waits=True
+        )
+
+    with futures.ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(make, encoders)
+    assert first and second and not first & second
+    assert first | second == set(range(len(blocks))) and len(blocks) == 12
+    assert blocks.missing() == []
+
+
+# Claims a block and keeps it, without TensorFlow, which takes long to import.
+CLAIM = """
+import sys, pathlib
+from trainer import locks
+with locks.claimed(pathlib.Path(sys.argv[1])) as is_ours:
+    print(is_ours, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def claimant(cache_dir: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has claimed the second block of MANY_TEXTS."""
+    with pytest.raises(Killed), killed_after(1):
+        cached(MANY_TEXTS, cache_dir)
+    (folder,) = entries(cache_dir)
+    with subprocess.Popen(
+        [sys.executable, "-c", CLAIM, folder / "000001.lock"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout and process.stdout.readline() == b"True\n"
+        yield process
+        process.kill()
+
+
+def test_a_block_of_a_killed_process_is_claimed_again(
+    claimant: subprocess.Popen[bytes],
+    cache_dir: pathlib.Path,
+    shared_cache: pathlib.Path,
+) -> None:
+    (folder,) = entries(cache_dir)
+    with futures.ThreadPoolExecutor(1) as pool:
+        tokens = pool.submit(cached, MANY_TEXTS, cache_dir)
+        others = [folder / "000000.npz", folder / "000002.npz"]
+        processes.kill_when(claimant, lambda: all(map(os.path.exists, others)))
+    assert_same_tokens(tokens.result(), cached(MANY_TEXTS, shared_cache))
+
+
+def test_a_block_of_a_stopped_process_is_not_waited_for(
+    claimant: subprocess.Popen[bytes],
+    cache_dir: pathlib.Path,
+    shared_cache: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(token_module, "_PATIENCE_SECS", 0.3)
+    claimant.send_signal(signal.SIGSTOP)
+    tokens = cached(MANY_TEXTS, cache_dir)
+    assert claimant.poll() is None
+    assert_same_tokens(tokens, cached(MANY_TEXTS, shared_cache))
+
+
+def test_a_cache_in_a_bucket_serves_all_machines(
+    tmp_path: pathlib.Path, shared_cache: pathlib.Path
+) -> None:
+    """What one has made the next reads; a damaged block is made anew."""
+    place = f"ram://{tmp_path.name}/cache"
+
+    def on_a_machine() -> tuple[TokenizedTexts, int]:
+        # Each has a folder of its own that goes with the process.
+        caches.temporary.cache_clear()
+        told: list[bool] = []
+        with console.heard_by(told.append):
+            tokens = cached(MANY_TEXTS, place)
+        return tokens, told.count(True)
+
+    whole = cached(MANY_TEXTS, shared_cache)
+    first, num_first = on_a_machine()
+    second, num_second = on_a_machine()
+    assert (num_first, num_second) == (math.ceil(len(MANY_TEXTS) / 128), 0)
+    (folder,) = (storage.path(place) / "tokens").iterdir()
+    block, *_ = sorted(folder.iterdir(), key=str)
+    storage.write_bytes(str(block), b"damaged")
+    third, num_third = on_a_machine()
+    assert num_third == 1024 / 128
+    for tokens in (first, second, third):
+        assert_same_tokens(tokens, whole)
 
 
 def test_blocks_of_a_preparation_that_was_just_ready_are_removed(

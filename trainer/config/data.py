@@ -262,8 +262,10 @@ class DataConfig:
     cache_dir: str = setting(
         "~/.cache/bert_trainer",
         "Folder where tokenized texts are kept, under a fingerprint of texts, "
-        "vocabulary and settings; may be removed at any time. Where it cannot be "
-        "written, a temporary one is used, with a warning.",
+        "vocabulary and settings; may be removed at any time. Workers and runs that "
+        "share it share the work: each tokenizes what no other does. On gs:// it holds "
+        "the parts, which nothing removes, and each machine a copy as long as it runs. "
+        "Where it cannot be written, a temporary one is used, with a warning.",
         may_change=True,
     )
     max_cache_gb: float = setting(

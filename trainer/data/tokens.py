@@ -9,8 +9,9 @@
 except that text which spells a special token ("[SEP]") is read as text. Of a text that
 is too long it keeps a part, or makes several windows, which lie back to back.
 `encode_texts` keeps its results on disk, under a fingerprint of all that they depend
-on, and finished blocks from the start, so that one that was killed continues. Where
-the vocabulary comes from is `modeling/presets.py`'s business.
+on. Processes that need the same share the work, block by block, and what one that was
+killed has finished is kept. Where the vocabulary comes from is `modeling/presets.py`'s
+business.
 """
 
 from __future__ import annotations
@@ -19,27 +20,35 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 import os
 import pathlib
-from typing import Callable, Iterator, NamedTuple, Sequence
+import time
+from concurrent import futures
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from trainer import caches, console
+from trainer import caches, console, storage
 from trainer.config import Truncation
 from trainer.data import pairs, spans
-from trainer.data.token_blocks import Block, FinishedBlocks
+from trainer.data.token_blocks import Block, TokenBlocks
 from trainer.messages import message
+
+_logger = logging.getLogger(__name__)
 
 # Increased whenever the same text would give other ids than before.
 _ENCODING_VERSION = 1
 _ROWS_PER_CALL = 128
-# What a kill can cost: a second or two of work.
-_CALLS_PER_BLOCK = 8
-_PREFETCHED_BLOCKS = 2
+# How often it is looked whether another process is ready with what it has claimed; and
+# after how long without anything new its claim counts no more: it may be stopped.
+_POLL_SECS = 0.1
+_PATIENCE_SECS = 60.0
+# Joined blocks a second, on a slow disk.
+_JOINED_PER_SEC = 10.0
 
 # Chinese characters as BERT's own tokenizer delimits them (google-research/bert,
 # tokenization.py, _is_chinese_char); Hugging Face's starts the last but two at 2B920.
@@ -181,11 +190,13 @@ class TextEncoder:
     @functools.cached_property
     def traced(self) -> Callable[[tf.Tensor], EncodedTexts]:
         """The same as a function whose graph is made once."""
-        function: Callable[[tf.Tensor], EncodedTexts] = tf.function(
+        traced = tf.function(
             self.__call__,
             input_signature=[tf.TensorSpec([None], tf.string)],
             autograph=False,
         )
+        # Called itself it would warn of retracing when a process has several encoders.
+        function: Callable[[tf.Tensor], EncodedTexts] = traced.get_concrete_function()
         return function
 
     def __call__(self, texts: tf.Tensor) -> EncodedTexts:
@@ -455,28 +466,44 @@ def encode_texts(
     Args:
       texts: strings [n].
       digests: uint8 [n, 32], the texts' SHA-256, which name the cache entry.
-      cache_dir: where they are kept, `~` included.
+      cache_dir: where they are kept, `~` included. With a scheme (gs://) the blocks are
+        kept there, for all machines, and a copy on this one goes with the process.
       max_cache_bytes: how much is kept there at most; 0: any number.
       description: what the progress line calls them.
     """
     fingerprint = hashlib.sha256(encoder.fingerprint.encode() + digests.tobytes())
     name = fingerprint.hexdigest()[:32]
-    root = os.path.join(cache_dir, "tokens")
+    shared = storage.path(cache_dir) / "tokens"
 
-    def blocks(cache: pathlib.Path) -> FinishedBlocks:
-        return FinishedBlocks(cache / f"{name}.blocks")
+    def blocks(root: storage.Path) -> TokenBlocks:
+        return TokenBlocks(root / f"{name}.blocks", num_texts=len(texts))
+
+    def make(folder: pathlib.Path) -> None:
+        encode_into = functools.partial(
+            _encode_into,
+            folder,
+            texts,
+            encoder,
+            entry=folder.parent / name,
+            description=description,
+        )
+        if not isinstance(shared, pathlib.Path):
+            try:
+                return encode_into(blocks(shared))
+            except (OSError, tf.errors.OpError) as error:
+                _logger.warning("%s cannot be used as a cache: %s", shared, error)
+        encode_into(blocks(folder.parent))
 
     tokens = caches.entry(
-        root,
+        # What lies elsewhere cannot be mapped into memory: each machine has its own.
+        shared if isinstance(shared, pathlib.Path) else caches.temporary() / "tokens",
         name,
-        make=lambda folder: _encode_into(
-            folder, texts, encoder, blocks(folder.parent), description=description
-        ),
+        make=make,
         read=lambda folder: _read_cached(folder, encoder, num_texts=len(texts)),
         max_bytes=max_cache_bytes,
     )
     # Also those of a process that was killed when it had come so far.
-    blocks(pathlib.Path(root).expanduser()).remove()
+    blocks(shared).remove()
     return tokens
 
 
@@ -505,58 +532,136 @@ def _encode_into(
     folder: pathlib.Path,
     texts: pa.ChunkedArray,
     encoder: TextEncoder,
-    finished: FinishedBlocks,
+    blocks: TokenBlocks,
     *,
+    entry: pathlib.Path,
     description: str,
 ) -> None:
-    """Encodes a block of texts after the other, keeping only lengths in memory."""
+    """Encodes the texts, together with whoever else does, and joins the blocks.
+
+    Args:
+      folder: what is written into.
+      entry: what becomes of it. Where another process has made that meanwhile,
+        nothing is written.
+    """
+    is_late = _lateness(_PATIENCE_SECS + len(blocks) / _JOINED_PER_SEC)
+    while not entry.is_dir():
+        _make_blocks(texts, encoder, blocks, entry=entry, description=description)
+        with blocks.claimed(None) as is_ours:
+            # Who had claimed it may have been ready just now.
+            if entry.is_dir():
+                return
+            if (is_ours or is_late()) and _are_joined(blocks, folder):
+                return
+        time.sleep(_POLL_SECS)
+
+
+def _are_joined(blocks: TokenBlocks, folder: pathlib.Path) -> bool:
+    """Writes all blocks into a folder, keeping only lengths in memory; false: one is
+    not there, or damaged."""
     lengths, full_lengths = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)]
-
-    def add(block: Block) -> None:
-        block.token_ids.tofile(file)
-        lengths.append(block.lengths)
-        full_lengths.append(block.full_lengths)
-
     with open(folder / "token_ids.bin", "wb") as file:
-        for block in finished:
-            add(block)
-        num_done = sum(map(len, full_lengths))
-        counter = console.counter(
-            f"tokenizing {description}",
-            unit="texts",
-            total=len(texts),
-            initial=num_done,
-        )
-        with counter as advance:
-            unfinished: list[Block] = []
-            for block in _encoded(texts.slice(num_done), encoder):
-                add(block)
-                unfinished.append(block)
-                if len(unfinished) == _CALLS_PER_BLOCK:
-                    finished.append(Block.joined(unfinished))
-                    unfinished.clear()
-                advance(len(block.lengths))
+        for index in range(len(blocks)):
+            block = blocks.read(index)
+            if block is None:
+                return False
+            block.token_ids.tofile(file)
+            lengths.append(block.lengths)
+            full_lengths.append(block.full_lengths)
     np.save(folder / "row_splits.npy", np.cumsum(np.concatenate(lengths)))
     np.save(folder / "full_lengths.npy", np.concatenate(full_lengths))
+    return True
 
 
-def _encoded(texts: pa.ChunkedArray, encoder: TextEncoder) -> Iterator[Block]:
-    """The texts' token ids, those of a few texts at a time."""
-    dataset = tf.data.Dataset.from_generator(
-        lambda: _blocks(texts), output_signature=tf.TensorSpec([None], tf.string)
+def _make_blocks(
+    texts: pa.ChunkedArray,
+    encoder: TextEncoder,
+    blocks: TokenBlocks,
+    *,
+    entry: pathlib.Path,
+    description: str,
+) -> None:
+    """Returns when all blocks are there, or what they are for."""
+    missing = blocks.missing()
+    counter = console.counter(
+        f"tokenizing {description}",
+        unit="texts",
+        total=len(texts),
+        initial=len(texts) - blocks.num_texts(missing),
     )
-    dataset = dataset.map(
-        encoder,
-        num_parallel_calls=len(os.sched_getaffinity(0)),
-        deterministic=True,
+    is_late = _lateness(_PATIENCE_SECS)
+    with counter as advance:
+        while missing and not entry.is_dir():
+            made = _make_unclaimed(
+                texts, encoder, blocks, missing, advance, waits=not is_late()
+            )
+            still = blocks.missing()
+            # What others have made meanwhile is done as well.
+            theirs = set(missing) - set(still) - made
+            if theirs:
+                advance(blocks.num_texts(theirs))
+            if made or theirs:
+                is_late = _lateness(_PATIENCE_SECS)
+            elif still:
+                time.sleep(_POLL_SECS)
+            missing = still
+
+
+def _lateness(secs: float) -> Callable[[], bool]:
+    """What tells whether so many seconds have gone."""
+    end = time.monotonic() + secs
+    return lambda: time.monotonic() > end
+
+
+def _make_unclaimed(
+    texts: pa.ChunkedArray,
+    encoder: TextEncoder,
+    blocks: TokenBlocks,
+    missing: Sequence[int],
+    advance: Callable[[int], object],
+    *,
+    waits: bool,
+) -> set[int]:
+    """Makes the blocks that nobody else makes; which ones.
+
+    Args:
+      waits: whether what another process makes is left to it.
+    """
+    made = set()
+    # Traced here, once, and not in each thread.
+    encode = functools.partial(_encoded, encoder.traced, encoder.id_dtype)
+    with futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for index in missing:
+            with blocks.claimed(index) as is_ours:
+                if blocks.is_there(index) or (waits and not is_ours):
+                    continue
+                parts = _parts(texts.slice(*blocks.rows(index)))
+                encoded = []
+                for part in pool.map(encode, parts):
+                    encoded.append(part)
+                    advance(len(part.lengths))
+                blocks.write(index, Block.joined(encoded))
+                made.add(index)
+    return made
+
+
+def _encoded(
+    encode: Callable[[tf.Tensor], EncodedTexts],
+    dtype: np.dtype[Any],
+    texts: Sequence[bytes],
+) -> Block:
+    encoded = encode(tf.constant(texts, tf.string))
+    return Block(
+        encoded.token_ids.flat_values.numpy().astype(dtype),
+        encoded.token_ids.row_lengths().numpy(),
+        encoded.full_lengths.numpy(),
     )
-    dataset = dataset.prefetch(_PREFETCHED_BLOCKS).with_options(without_autotuning())
-    for encoded in dataset:
-        yield Block(
-            encoded.token_ids.flat_values.numpy().astype(encoder.id_dtype),
-            encoded.token_ids.row_lengths().numpy(),
-            encoded.full_lengths.numpy(),
-        )
+
+
+def _parts(texts: pa.ChunkedArray) -> Iterator[list[bytes]]:
+    for start in range(0, len(texts), _ROWS_PER_CALL):
+        part = texts.slice(start, _ROWS_PER_CALL)
+        yield part.cast(pa.large_binary()).to_pylist()
 
 
 def without_autotuning() -> tf.data.Options:
@@ -568,8 +673,3 @@ def without_autotuning() -> tf.data.Options:
     options = tf.data.Options()
     options.autotune.enabled = False
     return options
-
-
-def _blocks(texts: pa.ChunkedArray) -> Iterator[list[bytes]]:
-    for start in range(0, len(texts), _ROWS_PER_CALL):
-        yield [t.encode() for t in texts.slice(start, _ROWS_PER_CALL).to_pylist()]
