@@ -35,8 +35,6 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from scripts.benchmarks import scaling
-from trainer import environment
 from trainer.config import ChecksConfig, DataConfig
 from trainer.data import sources, splits
 from trainer.data.revealing import revealing_words
@@ -281,6 +279,9 @@ def _kilobytes(status: str, name: str) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Every phase at every size in every format, one after the other."""
+    # TensorFlow comes with it, which the processes that measure are to be without.
+    from trainer import environment
+
     facts = environment.facts(())
     results = []
     for num_rows in options.num_rows:
@@ -322,6 +323,8 @@ def tables(
     measured: Mapping[str, Any], before: Mapping[str, Any] | None
 ) -> dict[str, str]:
     """The tables in Markdown, by name."""
+    from scripts.benchmarks import scaling
+
     of_before = _grouped(before["results"]) if before else {}
     lines = []
     for key, found in _grouped(measured["results"]).items():
@@ -399,6 +402,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = json.dumps(measured, indent=2) + "\n"
         options.output.write_text(text, encoding="utf-8")
     if options.document:
+        from scripts.benchmarks import scaling
+
         text = options.document.read_text(encoding="utf-8")
         filled = scaling.fill_document(text, made)
         options.document.write_text(filled, encoding="utf-8")
