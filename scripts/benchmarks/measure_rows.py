@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import pathlib
 import re
@@ -95,7 +96,7 @@ def _write_jsonl(path: pathlib.Path, made: Iterator[tuple[str, str]]) -> None:
 def _write_parquet(path: pathlib.Path, made: Iterator[tuple[str, str]]) -> None:
     schema = pa.schema({"text": pa.string(), "label": pa.string()})
     with pa.parquet.ParquetWriter(path, schema) as writer:
-        while some := [each for each, _ in zip(made, range(_ROWS_AT_ONCE))]:
+        while some := list(itertools.islice(made, _ROWS_AT_ONCE)):
             columns = [pa.array(column) for column in zip(*some)]
             writer.write_table(pa.table(columns, schema=schema))
 

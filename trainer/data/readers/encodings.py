@@ -125,6 +125,8 @@ def in_utf8(
 
 def num_lines(text: bytes) -> int:
     r"""How many line ends a text has: \n, \r\n or \r."""
+    if b"\r" not in text:
+        return text.count(b"\n")
     return text.count(b"\n") + text.count(b"\r") - text.count(b"\r\n")
 
 
@@ -195,7 +197,7 @@ def _num_beyond_ascii_of(block: bytes) -> tuple[int, int]:
     import numpy as np
 
     # By the first byte of each: those that follow it are 0x80 to 0xBF.
-    return int((np.frombuffer(block, np.uint8) >= 0xC0).sum()), 0
+    return int(np.count_nonzero(np.frombuffer(block, np.uint8) >= 0xC0)), 0
 
 
 def _num_beyond_ascii(raw: bytes, text: str) -> tuple[int, int]:
