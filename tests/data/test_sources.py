@@ -16,6 +16,7 @@ from trainer.config import DataConfig
 from trainer.data import sources
 from trainer.data.labels import named_labels
 from trainer.data.readers.rows import Row
+from trainer.data.split_reading import read_split
 from trainer.data.unread import UnreadFile, UnreadSplit
 
 
@@ -148,7 +149,7 @@ def test_bad_labels_cost_no_more_than_good_ones(tmp_path: pathlib.Path) -> None:
     def secs(*names: str) -> float:
         labels = named_labels(names)
         start = time.process_time()
-        split = sources._read(unread, labels, DataConfig(bad_rows="skip"))
+        split = read_split(unread, labels, DataConfig(bad_rows="skip"))
         assert split.facts["num_skipped_rows"] in (0, 300_000)
         return time.process_time() - start
 

@@ -20,7 +20,7 @@ from typing import Iterator
 from trainer.config import DataConfig
 from trainer.data.readers.opening import expand
 from trainer.data.readers.request import OnBlankLine, OnSettled, ignore_settled
-from trainer.data.readers.rows import BadRow, Row
+from trainer.data.readers.rows import BadRow, Row, Rows
 from trainer.data.unread import (
     ALL_ROWS,
     UnreadDataset,
@@ -138,7 +138,7 @@ def _unread(folder: str, names: list[str], config: DataConfig) -> Iterator[Unrea
             on_settled: OnSettled,
             file: UnreadFile = file,
             is_first: bool = number == 0,
-        ) -> Iterator[Row | BadRow]:
+        ) -> Iterator[Row | BadRow | Rows]:
             if is_first:
                 on_settled(words)
             return file.read(on_blank_line, ignore_settled)

@@ -13,6 +13,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from trainer.data.characters import visible
 from trainer.data.label_forms import MISSING_WORDS
 
@@ -47,6 +51,24 @@ class Placeholders:
             places = self._places.setdefault(word, [])
             if len(places) < _MAX_PLACES:
                 places.append(f"{file}:{line}")
+
+    def look_at_all(self, texts: pa.Array, *, file: str, lines: np.ndarray) -> None:
+        """Counts those of single texts that are one: large_string [n], int64 [n]."""
+        # A character has four bytes at most.
+        is_short = pc.less_equal(pc.binary_length(texts), 4 * _MAX_CHARACTERS)
+        if not pc.any(is_short).as_py():
+            return
+        short = texts.filter(is_short)
+        word = pc.ascii_lower(pc.ascii_trim_whitespace(short))
+        may_be_one = pc.or_(
+            pc.is_in(word, pa.array(sorted(_WORDS), pa.large_string())),
+            # What is not seen of them, or is another form of a letter, only Python knows.
+            pc.match_substring_regex(short, r"[^ -~]"),
+        )
+        numbers = lines[is_short.to_numpy(zero_copy_only=False)]
+        found = numbers[may_be_one.to_numpy(zero_copy_only=False)]
+        for text, line in zip(short.filter(may_be_one).to_pylist(), found.tolist()):
+            self.look_at(text, file=file, line=line)
 
     def facts(self) -> dict[str, Any]:
         """How many there are, and for each word, the commonest first, the first places."""

@@ -13,16 +13,12 @@ files' formats to `readers/`, what a label is to `labels.py`.
 
 from __future__ import annotations
 
-import array
 import dataclasses
-import logging
 import pathlib
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 
-from trainer import console
 from trainer.config import DataConfig
 from trainer.data import (
     corrections,
@@ -31,37 +27,25 @@ from trainer.data import (
     label_order,
     label_sets,
     packages,
-    pairs,
     tfds,
 )
-from trainer.data.bad_rows import BadRows, counted, listed
-from trainer.data.groups import group_name
+from trainer.data.bad_rows import counted, listed
 from trainer.data.label_sets import LabelSets
 from trainer.data.labels import (
     DiscoveredLabels,
-    LabelNumbering,
     NamedLabels,
     named_labels,
 )
-from trainer.data.placeholders import Placeholders
-from trainer.data.places import Places
 from trainer.data.readers.encodings import AUTOMATIC
-from trainer.data.readers.rows import BadRow, Row
-from trainer.data.strings import Strings
+from trainer.data.split_reading import ReadSplit, read_split
 from trainer.data.text_dataset import TextDataset as TextDataset
 from trainer.data.unread import (
     ALL_ROWS,
     SplitBy,
     UnreadDataset,
-    UnreadFile,
     UnreadSplit,
 )
 from trainer.messages import message
-
-_logger = logging.getLogger(__name__)
-
-# How often it is asked whether reading on has a point.
-_ROWS_BETWEEN_LOOKS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,30 +74,6 @@ class Sources:
     reviewed: frozenset[bytes] = frozenset()
 
 
-@dataclasses.dataclass(frozen=True)
-class _ReadSplit:
-    """The usable rows of one split, and what became of the others.
-
-    Attributes:
-      texts: large_string [n].
-      codes: int32 [n], the numbers of the labels; with --task=multi_label float32
-        [n, labels], 1 where a text has the label.
-      places: where each row comes from.
-      groups: large_string [n], the values of --group_field; None without one.
-      bad_rows: the first of them, and how many there are of each kind.
-      is_whole: whether reading came to the end, and did not stop where it was hopeless.
-      facts: what `Sources.facts` has of the split.
-    """
-
-    texts: pa.ChunkedArray
-    codes: np.ndarray
-    places: Places
-    groups: pa.ChunkedArray | None
-    bad_rows: BadRows
-    is_whole: bool
-    facts: Mapping[str, Any]
-
-
 Load = Callable[[DataConfig], Sources]
 
 
@@ -140,7 +100,7 @@ def load(config: DataConfig) -> Sources:
 
 
 def _sources(
-    read: Mapping[str, _ReadSplit],
+    read: Mapping[str, ReadSplit],
     labels: NamedLabels | LabelSets,
     notes: Sequence[str],
     unread_train: UnreadSplit,
@@ -335,7 +295,7 @@ def _flag_of(split: str) -> str:
 
 def _read_train(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[_ReadSplit, NamedLabels | LabelSets, list[str]]:
+) -> tuple[ReadSplit, NamedLabels | LabelSets, list[str]]:
     """Reads the training pool, and discovers the classes if nobody names them.
 
     Returns:
@@ -350,7 +310,7 @@ def _read_train(
         train, labels, notes, faults = _read_sets(unread, config)
     elif config.label_names or unread.label_names:
         labels = _named(unread, config)
-        train = _read(unread, labels, config)
+        train = read_split(unread, labels, config)
         faults = labels.faults(train.codes, label_field=config.label_field)
         if config.task == "ordinal":
             faults += label_order.faults(labels.names, are_named=True)
@@ -377,10 +337,10 @@ def _read_train(
 
 def _read_discovering(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[_ReadSplit, NamedLabels, list[str], list[str]]:
+) -> tuple[ReadSplit, NamedLabels, list[str], list[str]]:
     """Rows, classes, notes, and what is doubtful in the labels as a whole."""
     discovered = DiscoveredLabels()
-    train = _read(unread, discovered, config)
+    train = read_split(unread, discovered, config)
     faults = discovered.faults(train.codes, label_field=config.label_field)
     names, new_codes = discovered.in_order()
     if config.task == "ordinal":
@@ -392,12 +352,12 @@ def _read_discovering(
 
 def _read_sets(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[_ReadSplit, LabelSets, list[str], list[str]]:
+) -> tuple[ReadSplit, LabelSets, list[str], list[str]]:
     """The same of rows with any number of labels."""
     is_named = config.label_names or unread.label_names
     single = _named(unread, config) if is_named else DiscoveredLabels()
     sets = LabelSets(single, separator=config.label_separator)
-    train = _read(unread, sets, config)
+    train = read_split(unread, sets, config)
     faults = sets.faults(train.codes, label_field=config.label_field)
     notes = sets.notes(train.codes)
     train = dataclasses.replace(train, codes=sets.matrix(train.codes))
@@ -423,152 +383,22 @@ def _numbering_of(
 
 def _read_others(
     unread: UnreadSplit, labels: NamedLabels | LabelSets, config: DataConfig
-) -> _ReadSplit:
+) -> ReadSplit:
     """A split that is not the training pool."""
-    read = _read(unread, labels, config)
+    read = read_split(unread, labels, config)
     if isinstance(labels, LabelSets):
         read = dataclasses.replace(read, codes=labels.matrix(read.codes))
     return read
 
 
-def _read(
-    unread: UnreadSplit, labels: LabelNumbering, config: DataConfig
-) -> _ReadSplit:
-    rows, bad_rows = _Rows(config.group_field), BadRows()
-    num_blank_lines = 0
-    # As the report lists them: many files of one folder as one.
-    file_facts: list[dict[str, Any]] = []
-    settled: list[str] = []
-    is_whole = True
-
-    def count_blank_line(line: int) -> None:
-        nonlocal num_blank_lines
-        num_blank_lines += 1
-
-    def tell(sentence: str) -> None:
-        settled.append(sentence)
-        _logger.info("%s", sentence)
-
-    for file in unread.files:
-        settled.clear()
-        num_good_before, num_bad_before = len(rows), bad_rows.count
-        progress = _with_progress(file.read(count_blank_line, tell), file.name)
-        for number, row in enumerate(progress, start=1):
-            code = labels.encode(row, file=file.name) if isinstance(row, Row) else row
-            if isinstance(row, Row) and isinstance(code, int):
-                rows.add(row, code, file=file.name)
-            elif not isinstance(code, int):
-                bad_rows.add(code, file=file.name, line=row.line)
-            if number % _ROWS_BETWEEN_LOOKS == 0 and _is_hopeless(
-                labels, bad_rows, len(rows), config
-            ):
-                is_whole = False
-                break
-        num_good = len(rows) - num_good_before
-        num_rows = num_good + bad_rows.count - num_bad_before
-        _add_facts(file, file_facts, num_rows=num_rows, settled=settled)
-        rows.end_file(file.name, num_good)
-        if not is_whole:
-            break
-    return rows.read_split(
-        bad_rows=bad_rows,
-        is_whole=is_whole,
-        facts={
-            "source": unread.description,
-            "files": file_facts,
-            "num_rows": len(rows),
-            "num_skipped_rows": bad_rows.count,
-            "skipped_rows": [str(bad) for bad in bad_rows.first],
-            "num_blank_lines": num_blank_lines,
-            **rows.placeholders.facts(),
-        },
-    )
-
-
-def _add_facts(
-    file: UnreadFile, facts: list[dict[str, Any]], *, num_rows: int, settled: list[str]
-) -> None:
-    """Adds a file to those that the report lists, or its rows to those of its folder."""
-    name = file.listed_as or file.name
-    if file.listed_as and facts and facts[-1]["name"] == name:
-        facts[-1]["num_rows"] += num_rows
-    else:
-        words = " ".join(settled)
-        facts.append({"name": name, "num_rows": num_rows, "settled": words})
-
-
-def _is_hopeless(
-    labels: LabelNumbering, bad_rows: BadRows, num_good: int, config: DataConfig
-) -> bool:
-    """Whether reading ends in a refusal, and further rows would not change it."""
-    if labels.is_hopeless:
-        return True
-    return config.bad_rows == "error" and bad_rows.are_hopeless(num_good)
-
-
-class _Rows:
-    """Collects the usable rows of a split."""
-
-    def __init__(self, group_field: str) -> None:
-        """group_field: whose values are collected as well; empty for none."""
-        self.placeholders = Placeholders()
-        self._group_field = group_field
-        self._texts, self._groups = Strings(), Strings()
-        # C integers, whatever the number of rows.
-        self._codes, self._lines = array.array("i"), array.array("q")
-        self._files: list[str] = []
-        self._row_counts: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._codes)
-
-    def add(self, row: Row, code: int, *, file: str) -> None:
-        """Adds a row whose label has this number."""
-        self._texts.append(row.text)
-        self._codes.append(code)
-        self._lines.append(row.line)
-        for text in filter(None, pairs.split(row.text)):
-            self.placeholders.look_at(text, file=file, line=row.line)
-        if self._group_field:
-            self._groups.append(group_name(row.kept[self._group_field]))
-
-    def end_file(self, name: str, num_rows: int) -> None:
-        """Says that the last `num_rows` rows were those of a file."""
-        self._files.append(name)
-        self._row_counts.append(num_rows)
-
-    def read_split(
-        self, *, bad_rows: BadRows, is_whole: bool, facts: Mapping[str, Any]
-    ) -> _ReadSplit:
-        """All of them, with what became of the others."""
-        file_numbers = np.arange(len(self._files), dtype=np.int32)
-        return _ReadSplit(
-            texts=self._texts.joined(),
-            codes=np.array(self._codes, np.int32),
-            places=Places(
-                tuple(self._files),
-                np.repeat(file_numbers, self._row_counts),
-                np.array(self._lines, np.int64),
-            ),
-            groups=self._groups.joined() if self._group_field else None,
-            bad_rows=bad_rows,
-            is_whole=is_whole,
-            facts=facts,
-        )
-
-
-def _with_progress(rows: Iterator[Row | BadRow], name: str) -> Iterable[Row | BadRow]:
-    return console.progress(rows, f"reading {pathlib.Path(name).name}", unit="rows")
-
-
 # What is wrong, or doubtful, with what was read.
 
 
-def _stops(splits: Iterable[_ReadSplit], config: DataConfig) -> bool:
+def _stops(splits: Iterable[ReadSplit], config: DataConfig) -> bool:
     return config.bad_rows == "error" and any(split.bad_rows.count for split in splits)
 
 
-def _refuse_bad_rows(splits: Mapping[str, _ReadSplit], config: DataConfig) -> None:
+def _refuse_bad_rows(splits: Mapping[str, ReadSplit], config: DataConfig) -> None:
     if _stops(splits.values(), config):
         raise ValueError(_all_wrong(list(splits.values()), [], config))
     for name, split in splits.items():
@@ -584,7 +414,7 @@ def _refuse_bad_rows(splits: Mapping[str, _ReadSplit], config: DataConfig) -> No
 
 
 def _all_wrong(
-    splits: Sequence[_ReadSplit], faults: Sequence[str], config: DataConfig
+    splits: Sequence[ReadSplit], faults: Sequence[str], config: DataConfig
 ) -> str:
     """Bad rows that stop the run, and what is wrong with the labels as a whole."""
     if not _stops(splits, config):
@@ -604,9 +434,7 @@ def _all_wrong(
     return heading + "".join(f"\n  {fault}" for fault in faults) + listed(tallies)
 
 
-def _warnings(
-    splits: Mapping[str, _ReadSplit], names: tuple[str, ...]
-) -> Iterator[str]:
+def _warnings(splits: Mapping[str, ReadSplit], names: tuple[str, ...]) -> Iterator[str]:
     for name, split in splits.items():
         if split.bad_rows.count:
             yield (

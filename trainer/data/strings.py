@@ -2,7 +2,8 @@
 
 strings = Strings()
 strings.append("A fine film.")
-strings.joined()    # large_string [1]
+strings.extend(pa.array(["Dull.", "So, so."], pa.large_string()))
+strings.joined()    # large_string [3]
 """
 
 from __future__ import annotations
@@ -25,11 +26,17 @@ class Strings:
         if len(self._strings) == _ROWS_PER_CHUNK:
             self._end_chunk()
 
+    def extend(self, strings: pa.Array) -> None:
+        """Adds many at the end: large_string [m], kept as they are."""
+        self._end_chunk()
+        self._chunks.append(strings)
+
     def joined(self) -> pa.ChunkedArray:
         """All of them: large_string [n]."""
         self._end_chunk()
-        return pa.chunked_array(self._chunks)
+        return pa.chunked_array(self._chunks, pa.large_string())
 
     def _end_chunk(self) -> None:
-        self._chunks.append(pa.array(self._strings, pa.large_string()))
-        self._strings.clear()
+        if self._strings:
+            self._chunks.append(pa.array(self._strings, pa.large_string()))
+            self._strings.clear()

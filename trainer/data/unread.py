@@ -16,9 +16,9 @@ import dataclasses
 from typing import Callable, Iterator, Literal, Mapping, Sequence
 
 from trainer.config import DataConfig
-from trainer.data.readers.reading import read_rows
-from trainer.data.readers.request import OnBlankLine, OnSettled
-from trainer.data.readers.rows import BadRow, EmptyFileError, Row
+from trainer.data.readers.reading import read_blocks
+from trainer.data.readers.request import OnBlankLine, OnSettled, Request
+from trainer.data.readers.rows import BadRow, EmptyFileError, Row, Rows
 
 # What decides where a row is held out: copies of a text are in one split, or, where a
 # rule is published that says so, the bytes of the text alone count.
@@ -34,14 +34,14 @@ class UnreadFile:
 
     Attributes:
       name: its path, for messages and the report.
-      read: begins to read its rows; it tells its first argument of blank lines, and
+      read: begins to read its rows, one by one or many together; it tells its first argument of blank lines, and
         its second, in a sentence and before the first row, how the rows are read.
       listed_as: a name under which the report lists it together with the files after
         it that have the same; empty: its own.
     """
 
     name: str
-    read: Callable[[OnBlankLine, OnSettled], Iterator[Row | BadRow]]
+    read: Callable[[OnBlankLine, OnSettled], Iterator[Row | BadRow | Rows]]
     listed_as: str = ""
 
 
@@ -93,21 +93,22 @@ def unread_file(
 
     def read(
         on_blank_line: OnBlankLine, on_settled: OnSettled
-    ) -> Iterator[Row | BadRow]:
-        return read_rows(
+    ) -> Iterator[Row | BadRow | Rows]:
+        request = Request(
             path,
             text_field=config.text_field,
             label_field=config.label_field,
             second_text_field=config.second_text_field,
             has_several_labels=config.task == "multi_label",
-            file_format=file_format,
-            where=where,
-            keep=config.kept_fields,
-            encoding=config.encoding,
+            where=where or {},
+            kept_fields=config.kept_fields,
             column_names=config.column_names,
             escape=config.escape,
             on_blank_line=on_blank_line,
             on_settled=on_settled,
+        )
+        return read_blocks(
+            path, request, file_format=file_format, encoding=config.encoding
         )
 
     return UnreadFile(path, read)
@@ -123,7 +124,7 @@ def without_empty(files: Sequence[UnreadFile]) -> tuple[UnreadFile, ...]:
     def reading(file: UnreadFile) -> UnreadFile:
         def read(
             on_blank_line: OnBlankLine, on_settled: OnSettled
-        ) -> Iterator[Row | BadRow]:
+        ) -> Iterator[Row | BadRow | Rows]:
             try:
                 yield from file.read(on_blank_line, on_settled)
             except EmptyFileError as error:

@@ -19,13 +19,25 @@ import functools
 import itertools
 import re
 from collections import Counter
-from typing import BinaryIO, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Iterator, Mapping, Sequence
 
 from trainer.data.readers import dialects
 from trainer.data.readers.dialects import SEPARATORS, Dialect, begins_quoted
 from trainer.data.readers.lines import Line, Rereadable, read_lines
-from trainer.data.readers.request import Reader, Record, Request, column_positions
+from trainer.data.readers.request import (
+    Block,
+    Reader,
+    Record,
+    Request,
+    column_positions,
+)
 from trainer.data.readers.rows import BadFileError, BadRow, BadValue
+
+if TYPE_CHECKING:
+    # For types alone: who reads a small table does not wait for them.
+    import pyarrow as pa
+    from trainer.data.readers.line_blocks import LineBlocks
+    from trainer.data.readers.table_blocks import CleanBlocks
 
 _QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _ESCAPED = re.compile(r'\\(["\\])')
@@ -41,24 +53,29 @@ _Fields = tuple[int, list[str]]
 
 def _read(
     stream: BinaryIO, /, *, head: bytes, request: Request, separator: str
-) -> Iterator[Record | BadRow]:
+) -> Iterator[Record | BadRow | Block]:
     """One record a row after the header.
 
     Raises:
       BadFileError: the header is broken, of another format, or lacks a column; the
         table can be read in more than one way.
     """
-    lines = read_lines(stream, head=head)
     is_escaped = request.escape == "backslash"
-    source = Rereadable(map(_without_backslashes, lines) if is_escaped else lines)
+    blocks = None if is_escaped else _blocks(stream, head, request)
+    if blocks is None:
+        lines = read_lines(stream, head=head)
+        source = Rereadable(map(_without_backslashes, lines) if is_escaped else lines)
+    else:
+        source = Rereadable(blocks)
     dialect = dialects.settled(source, request, own_separator=separator)
     if dialect is None:
         return
     request.on_settled(dialect.in_words(request))
     header = list(dialect.columns)
     positions = column_positions(request, header, line=dialect.header_line)
-    for record in _Parser(source, request, dialect).records():
-        if isinstance(record, BadRow):
+    clean = _clean(blocks, request, dialect, positions) if blocks else None
+    for record in _Parser(source, request, dialect, clean).records():
+        if isinstance(record, (BadRow, Block)):
             yield record
             continue
         line, fields = record
@@ -75,6 +92,26 @@ read_csv: Reader = functools.partial(_read, separator=",")
 read_tsv: Reader = functools.partial(_read, separator="\t")
 
 
+def _blocks(stream: BinaryIO, head: bytes, request: Request) -> LineBlocks | None:
+    """The lines, of which many can be taken at once; None: nobody wants that."""
+    if not (request.wants_blocks and request.has_plain_fields):
+        return None
+    from trainer.data.readers.line_blocks import LineBlocks
+
+    return LineBlocks(stream, head=head)
+
+
+def _clean(
+    lines: LineBlocks, request: Request, dialect: Dialect, positions: Mapping[str, int]
+) -> CleanBlocks | None:
+    """What takes rows together; None: this table cannot be read so."""
+    from trainer.data.readers import table_blocks
+
+    if not table_blocks.can_be_read(dialect):
+        return None
+    return table_blocks.CleanBlocks(lines, request, dialect, positions)
+
+
 def _without_backslashes(line: Line) -> Line:
     """A line with a sign for each escaped quote; other backslashes are characters."""
     if "\\" not in line.text:
@@ -88,8 +125,15 @@ def _without_backslashes(line: Line) -> Line:
 class _Parser:
     """Parses records, which may span lines, and continues after a broken one."""
 
-    def __init__(self, source: Rereadable, request: Request, dialect: Dialect) -> None:
+    def __init__(
+        self,
+        source: Rereadable,
+        request: Request,
+        dialect: Dialect,
+        clean: CleanBlocks | None,
+    ) -> None:
         self._source, self._request, self._dialect = source, request, dialect
+        self._clean = clean
         self._values = _Values(request, dialect)
         # None: TSV of which no field has begun with a quote yet. It reads either way.
         self._is_quoted = None if dialect.separator == "\t" else True
@@ -108,10 +152,14 @@ class _Parser:
             self._record.append(line)
             yield line.text
 
-    def records(self) -> Iterator[_Fields | BadRow]:
+    def records(self) -> Iterator[_Fields | BadRow | Block]:
         """The records after the header, and bad rows in the places of others."""
         while True:
             self._record.clear()
+            block = self._next_block()
+            if block is not None:
+                yield block
+                continue
             if self._is_quoted is None:
                 self._settle_quotes()
             try:
@@ -125,6 +173,17 @@ class _Parser:
             result = self._checked(fields)
             if result is not None:
                 yield result
+
+    def _next_block(self) -> Block | None:
+        """The records that come next, if they need no second look."""
+        # Lines that were looked at ahead, or are read again, come one by one.
+        if self._clean is None or self._source.has_next:
+            return None
+        block = self._clean.take(is_quoted=self._is_quoted)
+        if block is not None:
+            self._has_rows = True
+            self._values.learn_columns(block.columns)
+        return block
 
     def _settle_quotes(self) -> None:
         """Decides what quotes are, at the first line where it matters."""
@@ -192,6 +251,16 @@ class _Values:
             for position, values in self._values.items():
                 if len(values) < _MAX_VALUES:
                     values.add(self._plain(fields[position]))
+
+    def learn_columns(self, columns: Mapping[str, pa.Array]) -> None:
+        """Remembers many rows, of which these fields are known: all with labels are."""
+        for position, values in self._values.items():
+            if len(values) < _MAX_VALUES:
+                labels = columns[self._dialect.columns[position]]
+                # In the order in which rows have them.
+                for value in labels.unique().to_pylist():
+                    if len(values) < _MAX_VALUES:
+                        values.add(self._plain(value))
 
     def are_rows(
         self, record: Sequence[Line], fields: Sequence[str], source: Rereadable

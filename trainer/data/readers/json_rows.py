@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import BinaryIO, Iterator
+from typing import TYPE_CHECKING, BinaryIO, Iterator
 
 from trainer.data.readers.json_scanner import (
     BadBytes,
@@ -29,14 +29,17 @@ from trainer.data.readers.json_scanner import (
 )
 from trainer.data.readers.nested import AbsentValue, lookup, named
 from trainer.data.readers.records import Records, requested
-from trainer.data.readers.request import Record, Request
+from trainer.data.readers.request import Block, Record, Request
 from trainer.data.readers.rows import BadFileError, BadRow, BadValue, type_shown
 from trainer.messages import shown
+
+if TYPE_CHECKING:
+    from trainer.data.readers.json_blocks import JsonBlocks
 
 
 def read(
     stream: BinaryIO, /, *, head: bytes, request: Request
-) -> Iterator[Record | BadRow]:
+) -> Iterator[Record | BadRow | Block]:
     """One record an object. A `Reader`.
 
     Raises:
@@ -87,12 +90,28 @@ def _items(scanner: JsonScanner, request: Request) -> Records:
     return items
 
 
+def _lines(scanner: JsonScanner, request: Request) -> JsonBlocks | None:
+    """What takes objects of a line each together; None: nobody wants that."""
+    if not (request.wants_blocks and request.has_plain_fields):
+        return None
+    # Imported here, so that who reads row by row does not wait for pyarrow.
+    from trainer.data.readers.json_blocks import JsonBlocks
+
+    return JsonBlocks(scanner, request)
+
+
 def _sequence(scanner: JsonScanner, request: Request) -> Records:
     """Objects one after the other: one a line, or over several lines."""
     last = 0
+    lines = _lines(scanner, request)
     while scanner.peek():
         line = scanner.line
         _tell_blank_lines(request, last, line)
+        block = lines.take() if lines else None
+        if block is not None:
+            yield block
+            last = line + len(block.lines) - 1
+            continue
         try:
             value = scanner.value()
             if not scanner.is_line_done():

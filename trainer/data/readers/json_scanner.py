@@ -132,6 +132,22 @@ class JsonScanner:
                 return value
         return None
 
+    def lines_ahead(self, num_characters: int) -> str:
+        """The whole lines ahead, with their ends, about so many characters; not taken.
+
+        The first begins where the next value does. "" where no line ends ahead.
+        """
+        self.peek()
+        while len(self._text) - self._position < num_characters:
+            if not self._read_more():
+                break
+        end = self._text.rfind("\n", self._position, self._position + num_characters)
+        return self._text[self._position : end + 1]
+
+    def take_lines(self, lines: str) -> None:
+        """Takes these lines, which were ahead."""
+        self._position += len(lines)
+
     def rest_of_line(self) -> str:
         """Takes the rest of the line, with its end."""
         while (end := self._text.find("\n", self._position)) < 0:

@@ -43,7 +43,7 @@ def read_lines(stream: BinaryIO, *, head: bytes) -> Iterator[Line]:
     """
     raw_lines = _physical_lines(stream, head=head.removeprefix(codecs.BOM_UTF8))
     for number, raw in enumerate(raw_lines, start=1):
-        yield _decoded(number, raw)
+        yield decoded(number, raw)
 
 
 def _physical_lines(stream: BinaryIO, *, head: bytes) -> Iterator[bytes]:
@@ -73,7 +73,8 @@ def _is_ended(part: bytes, *, before: bytes) -> bool:
     return part.endswith(b"\n") or part.endswith(b"\r") and not before.startswith(b"\n")
 
 
-def _decoded(number: int, raw: bytes) -> Line:
+def decoded(number: int, raw: bytes) -> Line:
+    """A line of these bytes, its end included."""
     if b"\0" in raw:
         bad_value = BadValue(
             rule="expected text",
@@ -104,6 +105,11 @@ class Rereadable:
 
     def __next__(self) -> Line:
         return self._next.popleft() if self._next else next(self._lines)
+
+    @property
+    def has_next(self) -> bool:
+        """Whether lines were looked at, or put back, that are not read yet."""
+        return bool(self._next)
 
     def ahead(self, num_lines: int) -> list[Line]:
         """The lines that come next, as many as there are; they stay to be read."""

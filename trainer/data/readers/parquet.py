@@ -18,17 +18,20 @@ from typing import Any, BinaryIO, Iterator, Mapping
 
 from trainer import json_text
 from trainer.data.readers.nested import longest_key, lookup, named
-from trainer.data.readers.request import Record, Request, check_column
+from trainer.data.readers.request import Block, Record, Request, check_column
 from trainer.data.readers.rows import BadFileError, BadRow, BadValue
 from trainer.messages import did_you_mean
 
 _BATCH_ROWS = 256
+# Of rows that come together: about so many bytes, and so many rows at most.
+_BLOCK_BYTES = 2**22
+_MAX_BLOCK_ROWS = 2**16
 _BUFFER_BYTES = 2**20
 
 
 def read(
     stream: BinaryIO, /, *, head: bytes, request: Request
-) -> Iterator[Record | BadRow]:
+) -> Iterator[Record | BadRow | Block]:
     """One record a row; its line is the row's number, from 1. A `Reader`.
 
     Raises:
@@ -56,7 +59,12 @@ def read(
         columns = _columns_of(request, schema)
         names = list(dict.fromkeys(columns.values()))
         classes = _numbered_classes(schema, request.label_field)
-        for batch in table.iter_batches(_BATCH_ROWS, columns=names):
+        for batch in table.iter_batches(_rows_at_once(table, request), columns=names):
+            block = _block(batch, columns, classes, request, first=row_number + 1)
+            if block is not None:
+                row_number += batch.num_rows
+                yield block
+                continue
             for row in zip(*(_python_values(batch.column(name)) for name in names)):
                 row_number += 1
                 try:
@@ -74,6 +82,39 @@ def read(
             received=f"one that is damaged, cut short or no Parquet: {error}",
             mend="write or copy it again",
         ) from error
+
+
+def _rows_at_once(table: Any, request: Request) -> int:
+    """How many rows to take at once, that long texts do not fill the memory."""
+    facts = table.metadata
+    if not request.wants_blocks or not facts.num_rows:
+        return _BATCH_ROWS
+    groups = (facts.row_group(index) for index in range(facts.num_row_groups))
+    num_bytes = sum(group.total_byte_size for group in groups) / facts.num_rows
+    num_rows = int(_BLOCK_BYTES / max(num_bytes, 1))
+    return min(max(num_rows, _BATCH_ROWS), _MAX_BLOCK_ROWS)
+
+
+def _block(
+    batch: Any,
+    columns: Mapping[str, str],
+    classes: tuple[str, ...],
+    request: Request,
+    *,
+    first: int,
+) -> Block | None:
+    """A batch as it is; None where a row of it needs a second look.
+
+    first: the number of its first row.
+    """
+    if not (request.wants_blocks and request.has_plain_fields):
+        return None
+    from trainer.data.readers import blocks
+
+    if any(field != column for field, column in columns.items()):
+        return None
+    arrays = {field: batch.column(column) for field, column in columns.items()}
+    return blocks.checked(arrays, request, first_line=first, classes=classes)
 
 
 def class_names(path: str, label_field: str) -> tuple[str, ...]:

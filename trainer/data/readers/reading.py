@@ -6,7 +6,7 @@
         else:
             print(row.text, row.label)
 
-Rows come one at a time, in the file's order, in constant memory. A row that cannot
+Rows come one at a time, or many together (`read_blocks`), in the file's order, in constant memory. A row that cannot
 be used is handed out as a `BadRow`; a file that is wrong as a whole raises
 `BadFileError`. A new format is a module beside this one with a `Reader`, a line in
 `READERS`, and its ending in `opening.ENDINGS`.
@@ -35,6 +35,7 @@ from trainer.data.readers.encodings import AUTOMATIC
 from trainer.data.readers.opening import Opening, PathOrStream, opened
 from trainer.data.readers.request import (
     NO_SECOND_TEXT,
+    Block,
     OnBlankLine,
     OnSettled,
     Reader,
@@ -49,6 +50,7 @@ from trainer.data.readers.rows import (
     BadValue,
     EmptyFileError,
     Row,
+    Rows,
     check_text,
 )
 
@@ -111,27 +113,70 @@ def read_rows(
       BadFileError: the file is missing, of another format, without the columns, or
         (except for text lines) without any row. Raised when iteration gets there.
     """
+    request = Request(
+        "",
+        text_field=text_field,
+        label_field=label_field,
+        second_text_field=second_text_field,
+        has_several_labels=has_several_labels,
+        where=where or {},
+        kept_fields=keep,
+        column_names=column_names,
+        escape=escape,
+        on_blank_line=on_blank_line,
+        on_settled=on_settled,
+    )
+    for each in _read(path, request, file_format, encoding, allow_empty_text):
+        # Nobody asked for rows together.
+        if not isinstance(each, Rows):
+            yield each
+
+
+def read_blocks(
+    path: PathOrStream,
+    request: Request,
+    *,
+    file_format: str = "auto",
+    encoding: str = AUTOMATIC,
+) -> Iterator[Row | BadRow | Rows]:
+    """The same rows in the same order, those that need no second look together.
+
+    Args:
+      path, file_format, encoding: as `read_rows` takes them.
+      request: what to read; the file's own name is put into it.
+
+    Raises:
+      BadFileError: as `read_rows`.
+    """
+    request = dataclasses.replace(request, wants_blocks=True)
+    return _read(path, request, file_format, encoding, allow_empty_text=False)
+
+
+def _read(
+    path: PathOrStream,
+    request: Request,
+    file_format: str,
+    encoding: str,
+    allow_empty_text: bool,
+) -> Iterator[Row | BadRow | Rows]:
     with opened(path, file_format=file_format, encoding=encoding) as opening:
-        tell = _Telling(opening, on_settled)
-        request = Request(
-            opening.file,
-            text_field=text_field,
-            label_field=label_field,
-            second_text_field=second_text_field,
-            has_several_labels=has_several_labels,
-            where=where or {},
-            kept_fields=keep,
-            column_names=column_names,
-            escape=escape,
-            on_blank_line=on_blank_line,
-            on_settled=tell,
-        )
+        tell = _Telling(opening, request.on_settled)
+        request = dataclasses.replace(request, file=opening.file, on_settled=tell)
         _refuse_what_has_no_effect(opening, request)
         for record in _records(opening, request, tell):
             if isinstance(record, BadRow):
                 yield record
+            elif isinstance(record, Block):
+                yield from _rows_of(record, request)
             elif request.is_wanted(record[1]):
                 yield _row_of(record, request, allow_empty_text=allow_empty_text)
+
+
+def _rows_of(block: Block, request: Request) -> Iterator[Rows | BadRow]:
+    # Imported here, so that who reads row by row does not wait for pyarrow.
+    from trainer.data.readers import blocks
+
+    return blocks.rows_of(block, request)
 
 
 class _Telling:
@@ -175,7 +220,7 @@ def _refuse_what_has_no_effect(opening: Opening, request: Request) -> None:
 
 def _records(
     opening: Opening, request: Request, tell: _Telling
-) -> Iterator[Record | BadRow]:
+) -> Iterator[Record | BadRow | Block]:
     """What the format's reader gives, which is to be something."""
     # A file of no texts has an answer, no texts; a table of no rows is a mistake.
     is_empty = opening.file_format not in ("text", "whole_text")

@@ -13,15 +13,15 @@ from __future__ import annotations
 from typing import Iterator, Mapping
 
 from trainer.data.readers.nested import AbsentValue, lookup, named
-from trainer.data.readers.request import Record, Request
+from trainer.data.readers.request import Block, Record, Request
 from trainer.data.readers.rows import BadFileError, BadRow, BadValue, type_shown
 
 # Where a record starts, and the record.
-Records = Iterator[tuple[int, object] | BadRow]
+Records = Iterator[tuple[int, object] | BadRow | Block]
 
 
-def requested(records: Records, request: Request) -> Iterator[Record | BadRow]:
-    """The requested fields of each record, or why it has them not.
+def requested(records: Records, request: Request) -> Iterator[Record | BadRow | Block]:
+    """The requested fields of each record, or why it has them not; blocks have them.
 
     Raises:
       BadFileError: one of several text fields is in no record.
@@ -29,7 +29,7 @@ def requested(records: Records, request: Request) -> Iterator[Record | BadRow]:
     seen: set[str] = set()
     absent: dict[str, BadRow] = {}
     for record in records:
-        if isinstance(record, BadRow):
+        if isinstance(record, (BadRow, Block)):
             yield record
             continue
         line, value = record

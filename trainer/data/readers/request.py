@@ -15,12 +15,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import BinaryIO, Callable, Container, Iterator, Mapping, Protocol
+from typing import (
+    TYPE_CHECKING,
+    BinaryIO,
+    Callable,
+    Container,
+    Iterator,
+    Mapping,
+    Protocol,
+)
 
 from trainer.config import Escape
 from trainer.data.readers.nested import named
 from trainer.data.readers.rows import BadFileError, BadRow, check_unicode
 from trainer.messages import did_you_mean
+
+if TYPE_CHECKING:
+    # For types alone: who reads a small table does not wait for them.
+    import numpy as np
+    import pyarrow as pa
 
 OnBlankLine = Callable[[int], None]
 OnSettled = Callable[[str], None]
@@ -58,6 +71,7 @@ class Request:
       kept_fields: names of further columns, whose values a row keeps as they are.
       column_names: of a table without a header, in order; empty: it has one.
       escape: how a table writes a quote within quotes, as --escape says.
+      wants_blocks: whether a reader may hand out many rows at once, as a `Block`.
       on_blank_line: called with the number, from 1, of each empty line that is no row.
       on_settled: called by a reader, at most once, with what it settled of the file:
         "separated by ';', columns id, text, label".
@@ -73,6 +87,7 @@ class Request:
     kept_fields: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
     escape: Escape = "auto"
+    wants_blocks: bool = False
     on_blank_line: OnBlankLine = ignore_blank_line
     on_settled: OnSettled = ignore_settled
 
@@ -96,6 +111,22 @@ class Request:
         second = [self.second_text_field] if self.second_text_field else []
         names = [*texts, *second, *labels, *self.where, *self.kept_fields]
         return list(dict.fromkeys(names))
+
+    @property
+    def has_plain_fields(self) -> bool:
+        """Whether a row has one text and one label, each a field of its own.
+
+        A comma or a dot in a name leaves it to each row what is meant.
+        """
+        names = (self.text_field, self.label_field or "", *self.where)
+        names += self.kept_fields
+        return bool(self.label_field) and not (
+            self.second_text_field
+            or any("." in name for name in names)
+            # Of the text alone: a label of this name is one column in any case.
+            or "," in self.text_field
+            or (self.has_several_labels and "," in (self.label_field or ""))
+        )
 
     def label_of(self, values: Mapping[str, object]) -> object:
         """The label of a row as it was read; of several columns, the value of each."""
@@ -163,12 +194,28 @@ def _is_missing(value: object) -> bool:
 Record = tuple[int, Mapping[str, object]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Many records that need no second look, but for what is in their texts and labels.
+
+    Attributes:
+      lines: int64 [n], where each starts.
+      columns: field → Arrow array [n] of the requested fields, nothing missing. The text
+        is a large_string, UTF-8 without NUL and without the separator of pairs; the label
+        a dictionary of what Python would have read: strings, integers or booleans; the
+        others are strings.
+    """
+
+    lines: np.ndarray
+    columns: Mapping[str, pa.Array]
+
+
 class Reader(Protocol):
     """Reads one format."""
 
     def __call__(
         self, stream: BinaryIO, /, *, head: bytes, request: Request
-    ) -> Iterator[Record | BadRow]:
+    ) -> Iterator[Record | BadRow | Block]:
         """The records of a file, in order.
 
         Args:

@@ -15,10 +15,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Mapping
+from typing import TYPE_CHECKING, Iterator, Mapping
 
 from trainer.data.characters import is_blank
 from trainer.messages import message, shown
+
+if TYPE_CHECKING:
+    # For types alone: who reads a small table does not wait for them.
+    import numpy as np
+    import pyarrow as pa
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,45 @@ class Row:
     label: object
     line: int
     kept: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Many usable rows at once.
+
+    Attributes:
+      texts: large_string [n], each as `Row.text` has to be.
+      labels: dictionary [n] of strings, integers or booleans, none missing.
+      lines: int64 [n], as `Row.line`.
+      kept: string [n] by field, as `Row.kept`.
+    """
+
+    texts: pa.Array
+    labels: pa.DictionaryArray
+    lines: np.ndarray
+    kept: Mapping[str, pa.Array]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def slice(self, start: int, stop: int) -> Rows:
+        """The rows from `start` to before `stop`."""
+        length = stop - start
+        return Rows(
+            self.texts.slice(start, length),
+            self.labels.slice(start, length),
+            self.lines[start:stop],
+            {name: column.slice(start, length) for name, column in self.kept.items()},
+        )
+
+    def one_by_one(self) -> Iterator[Row]:
+        """Each of them."""
+        kept = {name: column.to_pylist() for name, column in self.kept.items()}
+        columns = self.texts.to_pylist(), self.labels.to_pylist(), self.lines.tolist()
+        for place, (text, label, line) in enumerate(zip(*columns)):
+            yield Row(
+                text, label, line, {name: each[place] for name, each in kept.items()}
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import os
 from typing import Any, BinaryIO, Iterator
 
 from trainer.data.readers.records import Records, requested
-from trainer.data.readers.request import Record, Request
+from trainer.data.readers.request import Block, Record, Request
 from trainer.data.readers.rows import BadFileError, BadRow
 
 # Its third byte, the method, tells it from the length of a first record.
@@ -22,7 +22,7 @@ _GZIP_MAGIC = b"\x1f\x8b\x08"
 
 def read(
     stream: BinaryIO, /, *, head: bytes, request: Request
-) -> Iterator[Record | BadRow]:
+) -> Iterator[Record | BadRow | Block]:
     """One record an example. A `Reader`.
 
     Raises:
