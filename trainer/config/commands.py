@@ -46,6 +46,8 @@ _GPU_MEMORY_MIB_HELP = (
     "How much of each GPU's memory to take, in MiB, so that a training or a server on "
     "the same GPU has the rest. 0: as much as is needed, when it is needed."
 )
+# Of these a text has no label that could be wrong by itself.
+_WITHOUT_ONE_LABEL = ("multi_label", "regression")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -323,7 +325,8 @@ class AuditConfig:
         for name in ("out_of_fold", "audit_model"):
             value = getattr(self.checks, name)
             require(
-                self.data.task != "multi_label" or value in ("", "auto", "none"),
+                self.data.task not in _WITHOUT_ONE_LABEL
+                or value in ("", "auto", "none"),
                 f"--{name} looks for labels that may be wrong among texts of one label",
                 received=f"{name}={value}, task={self.data.task}",
                 mend="leave it out",
@@ -336,7 +339,7 @@ class AuditConfig:
             mend="set --audit_model=tfidf",
         )
         require(
-            self.data.task != "multi_label" or not self.review_page,
+            self.data.task not in _WITHOUT_ONE_LABEL or not self.review_page,
             "--review_page is of texts of one label",
             received=f"review_page={self.review_page}, task={self.data.task}",
             mend="leave it out",
