@@ -430,8 +430,31 @@ class CompareConfig:
             "--fail_on_drift needs texts to look at",
             received="no --drift",
         )
+        if self.challenger and self.data.task == "regression":
+            self._require_no_labels()
         require(
             not self.challenger or bool(self.data.dataset),
             "--dataset is required, with labelled texts for both models to answer",
             received="none",
         )
+
+    def _require_no_labels(self) -> None:
+        """Raises ValueError for what compares labels."""
+        whys = {
+            "page": (bool(self.page), "it shows the texts that one alone has right"),
+            "slice_fields": (
+                bool(self.slice_fields),
+                "slices are compared by accuracy",
+            ),
+            "promote_margin": (
+                self.promote_margin != MARGIN,
+                "it is of accuracies; distances are better, worse or undecided",
+            ),
+        }
+        for name, (is_given, why) in whys.items():
+            require(
+                not is_given,
+                f"--{name} is for labels: {why}",
+                received=f"{name}={getattr(self, name)}, task=regression",
+                mend="leave it out",
+            )
