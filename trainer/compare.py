@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 
 from trainer import exit_codes, flags, storage
-from trainer.champion import comparing, pages
+from trainer.champion import comparing, numbers, pages
 from trainer.config import CompareConfig
 from trainer.data import unlabelled
 from trainer.drift import page, report
@@ -45,6 +45,11 @@ def main(config: CompareConfig) -> None:
         canary.check(folder / str(config.promote))
         promotion.promote(folder, config.promote, reason=config.reason)
         print(f"version {config.promote} serves")
+    elif config.data.task == "regression":
+        of_numbers = comparing.compare_numbers(config)
+        if config.output:
+            storage.write_text(storage.path(config.output), of_numbers.to_json())
+        print(numbers.summary(of_numbers), end="")
     else:
         result = comparing.compare(config)
         if config.output:

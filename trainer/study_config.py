@@ -192,6 +192,16 @@ class StudyConfig(ExperimentConfig):
     def _check_kind(self) -> None:
         """Raises ValueError for settings that the kind of study cannot use, or lacks."""
         refused = {"multi_label": _OF_ONE_LABEL, "ordinal": _OF_NO_ORDER}
+        if self.data.task == "regression":
+            raise ValueError(
+                message(
+                    "a study joins the accuracies of its runs, and a number is never "
+                    "just right",
+                    received=f"study={self.study}, task=regression",
+                    mend="give single runs of trainer.main; --num_folds and --fold make "
+                    "folds of them",
+                )
+            )
         if self.study in refused.get(self.data.task, ()):
             raise ValueError(
                 message(

@@ -27,7 +27,8 @@ class Examples:
 
     Attributes:
       labels: int32 [n], of "train" and of each held-out split; where a text may have
-        several, float32 [n, labels] of 0 and 1.
+        several, float32 [n, labels] of 0 and 1; where it has a number, float32 [n], in
+        spreads from the mean of the training texts.
       num_classes: how many labels there are.
       example_weights: float32 [n], what each training text weighs; None: all the same.
       seed: of everything that is drawn.
@@ -47,6 +48,11 @@ class Examples:
     def may_have_several(self) -> bool:
         """Whether a text may have several labels."""
         return self.labels["train"].ndim > 1
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether texts have numbers instead of labels."""
+        return label_sets.are_numbers(self.labels["train"])
 
     @property
     def has_one_label(self) -> bool:

@@ -10,10 +10,11 @@ from typing import Mapping
 
 import numpy as np
 
-from trainer.baselines import commonest, logistic_regression, one_vs_rest
+from trainer.baselines import commonest, logistic_regression, one_vs_rest, ridge
 from trainer.baselines.examples import Answers, Examples, Head
 
 TITLE = "the frozen encoder with logistic regression"
+RIDGE_TITLE = "the frozen encoder with ridge regression"
 # With --init_from its encoder is not the pretrained one.
 STARTED_TITLE = "the encoder of --init_from, frozen, with logistic regression"
 _ROWS_AT_ONCE = 4096
@@ -33,6 +34,8 @@ def answers(
         logits, settings, head = commonest.answers(examples).logits, _ONE_LABEL, None
     else:
         mean, factor = _scale(vectors)
+        if examples.are_numbers:
+            return _of_numbers(examples, vectors)
         several = examples.may_have_several
         chosen = (one_vs_rest if several else logistic_regression).fit(
             vectors,
@@ -51,6 +54,17 @@ def answers(
         )
     return Answers(
         title=TITLE, logits=logits, num_features=width, settings=settings, head=head
+    )
+
+
+def _of_numbers(examples: Examples, vectors: Mapping[str, np.ndarray]) -> Answers:
+    """Of vectors that are scaled already."""
+    chosen = ridge.fit(vectors, examples, description="frozen encoder")
+    return Answers(
+        title=RIDGE_TITLE,
+        logits={name: chosen.logits(vectors[name]) for name in examples.held_out},
+        num_features=vectors["train"].shape[1],
+        settings=chosen.settings,
     )
 
 

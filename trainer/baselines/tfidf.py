@@ -10,6 +10,7 @@ without blanks between words is read as runs of one to three characters.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 import re
 from typing import Any, Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer import console, storage
-from trainer.baselines import commonest, logistic_regression, one_vs_rest
+from trainer.baselines import commonest, logistic_regression, one_vs_rest, ridge
 from trainer.baselines.examples import Answers, Examples
 from trainer.baselines.logistic_regression import (
     MAX_EXACT_COEFFICIENTS,
@@ -30,6 +31,7 @@ from trainer.baselines.one_vs_rest import ChosenEach
 from trainer.data import pairs
 
 TITLE = "TF-IDF with logistic regression"
+RIDGE_TITLE = "TF-IDF with ridge regression"
 # Training texts of more bytes than this are hashed: 30,000 reviews of IMDB.
 MAX_EXACT_BYTES = 40 * 1024 * 1024
 # Of fewer texts, a word of one of them is worth keeping.
@@ -125,13 +127,7 @@ def answers(
             features["validation"] = _stored(
                 texts["validation"], transform, folder, name="validation"
             )
-        several = examples.may_have_several
-        chosen = (one_vs_rest if several else logistic_regression).fit(
-            features,
-            examples,
-            description="TF-IDF",
-            max_exact_numbers=max_exact_numbers,
-        )
+        chosen = _fitted(features, examples, max_exact_numbers=max_exact_numbers)
         logits = {
             name: (
                 chosen.logits(features[name])
@@ -141,11 +137,28 @@ def answers(
             for name in examples.held_out
         }
     return Answers(
-        title=TITLE,
+        title=RIDGE_TITLE if examples.are_numbers else TITLE,
         logits=logits,
         num_features=num_features,
         settings={"read_as": unit, **settings, **chosen.settings},
     )
+
+
+def _fitted(
+    features: Mapping[str, Any], examples: Examples, *, max_exact_numbers: int
+) -> Chosen | ChosenEach | ridge.Chosen:
+    """The linear model of the kind of labels."""
+    if examples.are_numbers:
+        return ridge.fit(features, examples, description="TF-IDF")
+    several = examples.may_have_several
+    chosen: Chosen | ChosenEach
+    chosen = (one_vs_rest if several else logistic_regression).fit(
+        features,
+        examples,
+        description="TF-IDF",
+        max_exact_numbers=max_exact_numbers,
+    )
+    return chosen
 
 
 def out_of_fold(
@@ -176,7 +189,9 @@ def out_of_fold(
 
 
 def _logits(
-    chosen: Chosen | ChosenEach, transform: Callable[[list[str]], Any], texts: TextRows
+    chosen: Chosen | ChosenEach | ridge.Chosen,
+    transform: Callable[[list[str]], Any],
+    texts: TextRows,
 ) -> np.ndarray:
     """Without holding the features of more than a block."""
     counted = console.progress(
@@ -189,6 +204,12 @@ def _logits(
 
 
 def _commonest(examples: Examples, why: str) -> Answers:
+    if examples.are_numbers:
+        settings = {"instead": f"{ridge.MEAN_TITLE}, {why}"}
+        constant = ridge.mean(examples)
+        return dataclasses.replace(
+            constant, title=RIDGE_TITLE, num_features=0, settings=settings
+        )
     return Answers(
         title=TITLE,
         logits=commonest.answers(examples).logits,

@@ -18,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.champion import model as models
+from trainer.champion import numbers
 from trainer.champion.contest import judge, word_slices
 from trainer.champion.model import Model
+from trainer.champion.numbers import NumbersCompared
 from trainer.config import CompareConfig, DataConfig
 from trainer.data import columns, draws, label_sets, pairs, places, sources
 from trainer.data.duplicates import content_digests, normalized_digests
@@ -104,12 +106,87 @@ class Compared:
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """Both models' answers to the texts that neither knows.
+
+    Attributes:
+      sides: champion and challenger.
+      fresh: the texts that both answered, with their labels.
+      texts: the same texts.
+      answered: by each side.
+      num_unseen: texts that neither has seen.
+      num_left_out: all others.
+    """
+
+    sides: tuple[Model, Model]
+    fresh: TextDataset
+    texts: list[str]
+    answered: tuple[models.Answers, models.Answers]
+    num_unseen: int
+    num_left_out: int
+
+
 def compare(config: CompareConfig) -> Compared:
     """Has both models answer, and judges.
 
     Raises:
       ValueError: a model, the data, or the two together cannot be used.
     """
+    asked = _asked(config)
+    champion, challenger = asked.sides
+    given = [
+        renumbered(answers.labels, side.label_names, asked.fresh.label_names)
+        for answers, side in zip(asked.answered, asked.sides)
+    ]
+    contest = judge(
+        asked.fresh.labels,
+        given[1],
+        given[0],
+        margin=config.promote_margin,
+        is_same=_is_same(asked.answered, champion, challenger),
+        num_left_out=asked.num_left_out,
+        slices=_slices(config, asked.fresh, asked.texts),
+        min_slice=config.min_slice,
+    )
+    latencies = models.latencies_ms(asked.sides, asked.texts)
+    return Compared(
+        contest=contest,
+        champion=_side(champion, latencies[0]),
+        challenger=_side(challenger, latencies[1]),
+        dataset=config.data.dataset,
+        num_unseen=asked.num_unseen,
+        differences=tuple(_differences(asked.fresh, asked.texts, *given)),
+        warnings=tuple(_warnings(champion, challenger, contest)),
+    )
+
+
+def compare_numbers(config: CompareConfig) -> NumbersCompared:
+    """The same of models of numbers.
+
+    Raises:
+      ValueError: a model, the data, or the two together cannot be used.
+    """
+    asked = _asked(config)
+    latencies = models.latencies_ms(asked.sides, asked.texts)
+    return numbers.judged(
+        asked.fresh.labels,
+        asked.answered[1].labels,
+        asked.answered[0].labels,
+        sides={
+            name: dataclasses.asdict(_side(each, latency))
+            for name, each, latency in zip(
+                ("champion", "challenger"), asked.sides, latencies
+            )
+        },
+        num_left_out=asked.num_left_out,
+        num_unseen=asked.num_unseen,
+        dataset=config.data.dataset,
+        warnings=tuple(_unknowing(*asked.sides)),
+    )
+
+
+def _asked(config: CompareConfig) -> _Asked:
     locations = {"champion": config.champion, "challenger": config.challenger}
     data = read_texts(config.data, _label_names(locations, task=config.data.task))
     champion, challenger = sides = [
@@ -135,33 +212,17 @@ def compare(config: CompareConfig) -> Compared:
     is_asked = _drawn(data, digests, is_fresh, limit=config.data.num_eval_examples)
     fresh = data.filter(is_asked)
     texts = fresh.texts.to_pylist()
-    answered = [
+    first, second = (
         side.answers(texts, batch_size=config.batch_size, description=flag)
         for flag, side in zip(locations, sides)
-    ]
-    given = [
-        renumbered(answers.labels, side.label_names, data.label_names)
-        for answers, side in zip(answered, sides)
-    ]
-    contest = judge(
-        fresh.labels,
-        given[1],
-        given[0],
-        margin=config.promote_margin,
-        is_same=_is_same(answered, champion, challenger),
-        num_left_out=int((~is_fresh).sum()),
-        slices=_slices(config, fresh, texts),
-        min_slice=config.min_slice,
     )
-    latencies = models.latencies_ms(sides, texts)
-    return Compared(
-        contest=contest,
-        champion=_side(champion, latencies[0]),
-        challenger=_side(challenger, latencies[1]),
-        dataset=config.data.dataset,
+    return _Asked(
+        sides=(champion, challenger),
+        fresh=fresh,
+        texts=texts,
+        answered=(first, second),
         num_unseen=int(is_fresh.sum()),
-        differences=tuple(_differences(fresh, texts, *given)),
-        warnings=tuple(_warnings(champion, challenger, contest)),
+        num_left_out=int((~is_fresh).sum()),
     )
 
 
@@ -209,7 +270,9 @@ def read_texts(config: DataConfig, names: Sequence[str]) -> TextDataset:
     Args:
       names: of the models' labels, unless --label_names says what the data's mean.
     """
-    wanted = config.label_names or tuple(names)
+    # Numbers have no names that the data could be read by.
+    is_number = config.task == "regression"
+    wanted = () if is_number else config.label_names or tuple(names)
     read = sources.load(dataclasses.replace(config, label_names=wanted))
     models.refuse_other_labels(
         names, read.label_names, expected_of="the models", of="--dataset"
@@ -311,13 +374,17 @@ def _side(model: Model, latency_ms: float) -> Side:
 
 
 def _warnings(champion: Model, challenger: Model, contest: Contest) -> list[str]:
-    found = [
+    worse = [slice_sentence(each) for each in contest.slices if each.is_worse]
+    return _unknowing(champion, challenger) + worse
+
+
+def _unknowing(champion: Model, challenger: Model) -> list[str]:
+    return [
         f"{model.folder} does not tell which texts it was trained on (an export of an"
         " older version): texts that it knows may be among those compared on"
         for model in (champion, challenger)
         if model.seen is None
     ]
-    return found + [slice_sentence(each) for each in contest.slices if each.is_worse]
 
 
 def slice_sentence(each: SliceContest) -> str:

@@ -26,7 +26,8 @@ _REPORT = "report.json"
 
 class Answers(NamedTuple):
     """labels: int32 [n], positions in `label_names`; or, of a model that gives any number
-    of them, bool [n, labels]. probabilities: float32 [n, labels]."""
+    of them, bool [n, labels]. probabilities: float32 [n, labels]. Of a model that gives
+    numbers both are these, float64 [n] and [n, 1]."""
 
     labels: np.ndarray
     probabilities: np.ndarray
@@ -70,6 +71,9 @@ class Model:
         said = predictor.in_batches(
             self.predict, texts, batch_size=batch_size, description=description
         )
+        if self.task == "regression":
+            values = np.array([each["value"] for each in said], np.float64)
+            return Answers(values, values[:, np.newaxis])
         if self.task == "multi_label":
             labels = np.zeros([len(said), len(numbers)], bool)
             for row, each in enumerate(said):

@@ -50,6 +50,7 @@ from trainer.config.serving import (
     DecisionMetric,
     ENSEMBLE_FORMATS,
     EXPORT_FORMATS,
+    INTERVAL_COVERAGE,
     ServingConfig,
 )
 from trainer.config.checks import ChecksConfig
@@ -89,6 +90,7 @@ __all__ = [
     "ExperimentConfig",
     "GUIDE_SENTENCES",
     "GroupsConfig",
+    "INTERVAL_COVERAGE",
     "KeptConfig",
     "LOG_LINES_PER_RUN",
     "LORA_TARGETS",

@@ -46,6 +46,8 @@ _GPU_MEMORY_MIB_HELP = (
     "How much of each GPU's memory to take, in MiB, so that a training or a server on "
     "the same GPU has the rest. 0: as much as is needed, when it is needed."
 )
+# Of these a text has no label that could be wrong by itself.
+_WITHOUT_ONE_LABEL = ("multi_label", "regression")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -323,7 +325,8 @@ class AuditConfig:
         for name in ("out_of_fold", "audit_model"):
             value = getattr(self.checks, name)
             require(
-                self.data.task != "multi_label" or value in ("", "auto", "none"),
+                self.data.task not in _WITHOUT_ONE_LABEL
+                or value in ("", "auto", "none"),
                 f"--{name} looks for labels that may be wrong among texts of one label",
                 received=f"{name}={value}, task={self.data.task}",
                 mend="leave it out",
@@ -336,7 +339,7 @@ class AuditConfig:
             mend="set --audit_model=tfidf",
         )
         require(
-            self.data.task != "multi_label" or not self.review_page,
+            self.data.task not in _WITHOUT_ONE_LABEL or not self.review_page,
             "--review_page is of texts of one label",
             received=f"review_page={self.review_page}, task={self.data.task}",
             mend="leave it out",
@@ -427,8 +430,31 @@ class CompareConfig:
             "--fail_on_drift needs texts to look at",
             received="no --drift",
         )
+        if self.challenger and self.data.task == "regression":
+            self._require_no_labels()
         require(
             not self.challenger or bool(self.data.dataset),
             "--dataset is required, with labelled texts for both models to answer",
             received="none",
         )
+
+    def _require_no_labels(self) -> None:
+        """Raises ValueError for what compares labels."""
+        whys = {
+            "page": (bool(self.page), "it shows the texts that one alone has right"),
+            "slice_fields": (
+                bool(self.slice_fields),
+                "slices are compared by accuracy",
+            ),
+            "promote_margin": (
+                self.promote_margin != MARGIN,
+                "it is of accuracies; distances are better, worse or undecided",
+            ),
+        }
+        for name, (is_given, why) in whys.items():
+            require(
+                not is_given,
+                f"--{name} is for labels: {why}",
+                received=f"{name}={getattr(self, name)}, task=regression",
+                mend="leave it out",
+            )

@@ -20,7 +20,7 @@ from trainer.config.fields import (
     setting,
 )
 
-TaskName = Literal["single_label", "multi_label", "ordinal"]
+TaskName = Literal["single_label", "multi_label", "ordinal", "regression"]
 Truncation = Literal["head", "tail", "head_tail"]
 LongText = Literal["truncate", "windows"]
 BadRows = Literal["error", "skip"]
@@ -85,7 +85,8 @@ class DataConfig:
         "single_label",
         "What a text has: `single_label`, one of the labels; `ordinal`, one of labels in an "
         "order, as stars: the answer is the least off in expectation, and distances are "
-        "measured; `multi_label`, any number of "
+        "measured; `regression`, a number, as a price: the answer is a number with an "
+        "interval (--interval_coverage); `multi_label`, any number of "
         "them, none included: the field holds a list, labels joined by --label_separator, "
         "scores by label (from 0.5 on it has the label), or --label_field names a column "
         "a label.",
@@ -389,6 +390,15 @@ class DataConfig:
             received=f"corrections={self.corrections}, task=multi_label",
             mend="mend the labels in the data, and leave it out",
         )
+        for name in ("label_names", "corrections"):
+            value = getattr(self, name)
+            shown = ",".join(value) if isinstance(value, tuple) else value
+            require(
+                not (self.task == "regression" and value),
+                f"--{name} is of labels, and a text of --task=regression has a number",
+                received=f"{name}={shown}, task=regression",
+                mend="leave it out, or give --task=ordinal if the numbers are labels",
+            )
 
     def _require_similarity(self) -> None:
         similarity = self.near_duplicate_similarity

@@ -7,6 +7,7 @@ import json
 from typing import Any, Mapping, TypeVar
 
 from trainer import json_text
+from trainer.config import regression
 from trainer.config.checks import ChecksConfig
 from trainer.config.data import DataConfig
 from trainer.config.fields import (
@@ -25,7 +26,7 @@ from trainer.config.labelling import LabellingConfig
 from trainer.config.model import ModelConfig
 from trainer.config.optimizer import OptimizerConfig
 from trainer.config.runtime import RuntimeConfig
-from trainer.config.serving import ServingConfig
+from trainer.config.serving import INTERVAL_COVERAGE, ServingConfig
 from trainer.config.training import PretrainingConfig, TrainingConfig
 
 _Experiment = TypeVar("_Experiment", bound="ExperimentConfig")
@@ -70,7 +71,9 @@ class ExperimentConfig:
         "separated by commas: `commonest`, always the commonest label; `tfidf`, TF-IDF "
         "of words and word pairs with logistic regression; `frozen`, logistic "
         "regression on the vectors of the encoder as it came (from the preset, or from "
-        "--init_from), for one more pass over all texts. Empty: none.",
+        "--init_from), for one more pass over all texts. With --task=regression "
+        "`commonest` is the training texts' mean, and their median, and the regressions "
+        "are linear. Empty: none.",
         may_change=True,
     )
     explain: int = setting(
@@ -156,6 +159,17 @@ class ExperimentConfig:
                 received=f"decision_metric={self.serving.decision_metric}",
                 mend="leave it out",
             )
+        if self.data.task == "regression":
+            given, rule = "task=regression", "is for labels"
+            self._refuse(regression.refused(self), rule=rule, given=given)
+        require(
+            self.data.task == "regression"
+            or self.serving.interval_coverage == INTERVAL_COVERAGE,
+            "--interval_coverage is of the intervals that numbers have",
+            received=f"interval_coverage={self.serving.interval_coverage}, "
+            f"task={self.data.task}",
+            mend="leave it out, or give --task=regression",
+        )
         if self.data.second_text_field:
             self._require_pairs()
 

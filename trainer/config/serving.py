@@ -23,6 +23,8 @@ Promote = Literal["always", "better", "not_worse", "never"]
 DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 # Those that hold several models as well as one.
 ENSEMBLE_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert")
+# Nine of ten, as most studies of conformal intervals have it.
+INTERVAL_COVERAGE = 0.9
 EXPORT_FORMATS = (*ENSEMBLE_FORMATS, *FIRST_TOKEN_FORMATS)
 
 
@@ -114,6 +116,15 @@ class ServingConfig:
         "writes it into the flagfile of its final run. Empty: fit it on validation.",
         may_change=True,
     )
+    interval_coverage: float = setting(
+        INTERVAL_COVERAGE,
+        "With --task=regression an answer has an interval, from `low` to `high`, that "
+        "holds the true number for this share of new texts like those held out (split "
+        "conformal, by the distances on the validation split). 0.9 takes 9 validation "
+        "texts at least, 0.95 takes 19, 0.99 takes 99. Of too few there is none, and a "
+        "warning says so. In (0, 1).",
+        may_change=True,
+    )
     max_serving_batch_size: int = setting(
         32,
         "Largest batch that a model server shall make of waiting requests; in the "
@@ -165,6 +176,12 @@ class ServingConfig:
         require_at_least(self, 0, "keep_exports", "num_export_examples")
         require_at_least(self, 1, "max_serving_batch_size", "min_slice")
         require_margin(self.promote_margin)
+        require(
+            0 < self.interval_coverage < 1,
+            "--interval_coverage must be a share between 0 and 1",
+            received=self.interval_coverage,
+            mend="give 0.9 for nine of ten",
+        )
         for name in ("max_slice_gap", "max_flips"):
             value = getattr(self, name)
             require(

@@ -167,7 +167,7 @@ class TrainingConfig:
     best_metric: BestMetric = setting(
         "accuracy",
         "The validation metric whose best weights are kept, exported and watched "
-        "for early stopping.",
+        "for early stopping. With --task=regression it is the root mean squared error.",
     )
     class_weights: tuple[str, ...] = setting(
         ("none",),

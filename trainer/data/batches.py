@@ -20,6 +20,7 @@ import tensorflow as tf
 # Not public; there is no other way to reach the data sets on the devices.
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
+from trainer.data import label_sets
 from trainer.data.plans import NO_PLACE, BatchPlan, fill
 from trainer.data.tokens import TokenizedTexts, without_autotuning
 
@@ -44,8 +45,8 @@ class Batch(NamedTuple):
     Attributes:
       inputs: what the model reads.
       targets: what it shall answer, as the task has it: int32 [batch] for one label
-        a text, float32 [batch, labels] for several; the text's number in its pool where
-        tokens are masked.
+        a text, float32 [batch, labels] for several, float32 [batch] for a number, in
+        spreads from the mean; the text's number in its pool where tokens are masked.
       weights: float32 [batch], 1 / (real rows of the global batch), so that they sum
         to 1 over all replicas, or 1 / (nominal batch size); 0 for a repeated row. Each
         times the weight of the example, if examples have any.
@@ -104,7 +105,7 @@ class BatchFeeder:
 
     Args:
       tokens: of a pool of texts.
-      targets: integers [n], or 0 and 1 [n, labels], of the same texts.
+      targets: integers [n], or 0 and 1 [n, labels], or floats [n], of the same texts.
       rows: int64 [m], the pool's rows that the plans' rows 0 to m - 1 are: a split.
         None: all of the pool.
       nominal_batch_size: each row weighs 1 / this, whatever the size of its batch.
@@ -143,7 +144,8 @@ class BatchFeeder:
             )
             self._row_splits = tf.constant(tokens.row_splits)
             # The one place that says what targets are to a model.
-            dtype = tf.int32 if targets.ndim == 1 else tf.float32
+            is_position = targets.ndim == 1 and not label_sets.are_numbers(targets)
+            dtype = tf.int32 if is_position else tf.float32
             self._targets = tf.constant(targets, dtype)
 
     def __call__(self, plan: BatchPlan) -> Feed:

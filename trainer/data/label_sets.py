@@ -13,8 +13,9 @@ a text has the labels that score `LEAST_SCORE` or more. Columns of 0 and 1 are s
 scores. A list of 0 and 1 has a place for each of --label_names. An empty list is a text
 without a label. One label within a set is what `labels.py` says, number and all.
 
-The functions at the end take labels of both kinds of task, int [n] and float
-[n, labels], so that who counts, draws or compares need not ask which.
+The functions at the end take labels of all kinds of task, int [n], float [n, labels],
+and numbers instead of labels, float [n], so that who counts, draws or compares need not
+ask which. Numbers are of one class to who counts or draws, the only one there is.
 """
 
 from __future__ import annotations
@@ -237,15 +238,24 @@ def _score(key: object, score: object) -> float:
     return number
 
 
-# For labels of both kinds of task.
+# For labels of all kinds of task.
+
+
+def are_numbers(labels: Any) -> bool:
+    """Whether texts have numbers instead of labels: float [n], or one of them."""
+    values = np.asarray(labels)
+    return values.ndim < 2 and values.dtype.kind == "f"
 
 
 def pairs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each text with each label that it has: the texts' rows, the labels, int64 [m].
 
     Args:
-      labels: int [n], positions; or float [n, labels], 1 where a text has the label.
+      labels: int [n], positions; or float [n, labels], 1 where a text has the label;
+        or float [n], numbers.
     """
+    if are_numbers(labels):
+        return np.arange(len(labels)), np.zeros(len(labels), np.int64)
     if labels.ndim == 1:
         return np.arange(len(labels)), labels.astype(np.int64)
     rows, columns = np.nonzero(labels)
@@ -268,6 +278,8 @@ def classes_of(
     Returns:
       Positions in the names, int [n]; and the names.
     """
+    if are_numbers(labels):
+        return np.zeros(len(labels), np.int64), tuple(label_names)
     if labels.ndim == 1:
         return labels, tuple(label_names)
     sets, numbers = np.unique(labels > 0, axis=0, return_inverse=True)
@@ -278,8 +290,11 @@ def name_of(label: Any, label_names: Sequence[str]) -> str:
     """A text's label, or all of its labels, in words.
 
     Args:
-      label: a position; or number or bool [labels], not 0 where it has the label.
+      label: a position; or number or bool [labels], not 0 where it has the label; or
+        the number that a text has instead.
     """
+    if np.ndim(label) == 0 and are_numbers(label):
+        return f"{float(label):.6g}"
     if np.ndim(label) == 0:
         return label_names[int(label)]
     return _JOINED_BY.join(listed(label, label_names)) or NO_LABEL
@@ -290,15 +305,35 @@ def listed(label: Any, label_names: Sequence[str]) -> list[str]:
     return [label_names[index] for index in np.flatnonzero(label).tolist()]
 
 
-def as_json(label: Any, label_names: Sequence[str]) -> str | list[str]:
-    """A text's label; or the list of its labels. label: as of `name_of`."""
+def as_json(label: Any, label_names: Sequence[str]) -> str | list[str] | float:
+    """A text's label; or the list of its labels; or its number. label: as of `name_of`."""
+    if np.ndim(label) == 0 and are_numbers(label):
+        return float(label)
     if np.ndim(label) == 0:
         return label_names[int(label)]
     return listed(label, label_names)
 
 
+def kinds(labels: np.ndarray) -> np.ndarray:
+    """Int64 [n], equal where labels, sets of them or numbers are; see `pairs`."""
+    inverse = np.unique(labels, axis=0, return_inverse=True)[1]
+    return np.asarray(inverse, np.int64).reshape(-1)
+
+
+def told_apart(
+    labels: np.ndarray, label_names: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """As `classes_of`, but each different number is a class of its own."""
+    if not are_numbers(labels):
+        return classes_of(labels, label_names)
+    different, inverse = np.unique(labels, return_inverse=True)
+    return inverse.reshape(-1), tuple(name_of(each, label_names) for each in different)
+
+
 def having(labels: np.ndarray, label: int) -> np.ndarray:
     """Bool [n], whether a text has a label. labels: as of `pairs`."""
+    if are_numbers(labels):
+        return np.full(len(labels), label == 0)
     result: np.ndarray = labels == label if labels.ndim == 1 else labels[:, label] > 0
     return result
 
@@ -315,5 +350,5 @@ def is_right(labels: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def num_kinds(labels: np.ndarray) -> int:
-    """How many different labels, or sets of them, texts have. labels: as of `pairs`."""
+    """How many different labels, sets of them or numbers texts have; see `pairs`."""
     return len(np.unique(labels, axis=0))

@@ -24,12 +24,14 @@ from trainer.data import (
     corrections,
     files,
     folders,
+    label_numbers,
     label_order,
     label_sets,
     packages,
     tfds,
 )
 from trainer.data.bad_rows import counted, listed
+from trainer.data.label_numbers import LabelNumbers
 from trainer.data.label_sets import LabelSets
 from trainer.data.labels import (
     DiscoveredLabels,
@@ -101,7 +103,7 @@ def load(config: DataConfig) -> Sources:
 
 def _sources(
     read: Mapping[str, ReadSplit],
-    labels: NamedLabels | LabelSets,
+    labels: NamedLabels | LabelSets | LabelNumbers,
     notes: Sequence[str],
     unread_train: UnreadSplit,
     config: DataConfig,
@@ -295,7 +297,7 @@ def _flag_of(split: str) -> str:
 
 def _read_train(
     unread: UnreadSplit, config: DataConfig
-) -> tuple[ReadSplit, NamedLabels | LabelSets, list[str]]:
+) -> tuple[ReadSplit, NamedLabels | LabelSets | LabelNumbers, list[str]]:
     """Reads the training pool, and discovers the classes if nobody names them.
 
     Returns:
@@ -305,8 +307,10 @@ def _read_train(
       ValueError: the labels make no sense as a whole.
     """
     notes: list[str] = []
-    labels: NamedLabels | LabelSets
-    if config.task == "multi_label":
+    labels: NamedLabels | LabelSets | LabelNumbers
+    if config.task == "regression":
+        train, labels, notes, faults = _read_numbers(unread, config)
+    elif config.task == "multi_label":
         train, labels, notes, faults = _read_sets(unread, config)
     elif config.label_names or unread.label_names:
         labels = _named(unread, config)
@@ -320,13 +324,15 @@ def _read_train(
     is_one = label_sets.num_kinds(train.codes) == 1
     if is_one and not faults and not _stops([train], config):
         only = label_sets.name_of(train.codes[0], labels.names)
+        is_number = config.task == "regression"
         faults = [
             message(
-                "the training rows must have at least two different labels",
+                "the training rows must have at least two different "
+                + ("numbers" if is_number else "labels"),
                 received=f"{only!r} in all {len(train.codes)} "
                 f"rows of {unread.description}",
-                mend="add rows of other classes, or name the right column with "
-                "--label_field",
+                mend=f"add rows of other {'numbers' if is_number else 'classes'}, or "
+                "name the right column with --label_field",
             )
         ]
     if faults:
@@ -364,6 +370,17 @@ def _read_sets(
     return train, sets.named(), notes, faults
 
 
+def _read_numbers(
+    unread: UnreadSplit, config: DataConfig
+) -> tuple[ReadSplit, LabelNumbers, list[str], list[str]]:
+    """The same of rows with a number."""
+    found = LabelNumbers()
+    train = read_split(unread, found, config)
+    values = found.values(train.codes)
+    train = dataclasses.replace(train, codes=values)
+    return train, found, label_numbers.notes(values), []
+
+
 def _named(unread: UnreadSplit, config: DataConfig) -> NamedLabels:
     """The classes that the config or the data set names."""
     return named_labels(
@@ -372,22 +389,28 @@ def _named(unread: UnreadSplit, config: DataConfig) -> NamedLabels:
 
 
 def _numbering_of(
-    unread: UnreadSplit, labels: NamedLabels | LabelSets, config: DataConfig
-) -> NamedLabels | LabelSets:
+    unread: UnreadSplit,
+    labels: NamedLabels | LabelSets | LabelNumbers,
+    config: DataConfig,
+) -> NamedLabels | LabelSets | LabelNumbers:
     """How the labels of a further split are numbered, `labels` being the classes."""
-    if isinstance(labels, LabelSets):
+    if isinstance(labels, (LabelSets, LabelNumbers)):
         return labels.named()
     # A data set that names its own classes may be another one than that of training.
     return _named(unread, config) if config.label_names else labels
 
 
 def _read_others(
-    unread: UnreadSplit, labels: NamedLabels | LabelSets, config: DataConfig
+    unread: UnreadSplit,
+    labels: NamedLabels | LabelSets | LabelNumbers,
+    config: DataConfig,
 ) -> ReadSplit:
     """A split that is not the training pool."""
     read = read_split(unread, labels, config)
     if isinstance(labels, LabelSets):
         read = dataclasses.replace(read, codes=labels.matrix(read.codes))
+    if isinstance(labels, LabelNumbers):
+        read = dataclasses.replace(read, codes=labels.values(read.codes))
     return read
 
 

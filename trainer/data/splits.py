@@ -512,7 +512,7 @@ def facts(
         },
         "num_contradicting_texts": _num_contradicting(
             pool.text_numbers[used],
-            label_sets.classes_of(pool.labels[used], label_names)[0],
+            label_sets.kinds(pool.labels[used]),
         ),
         "num_copies_left_out": sum(split.num_left_out for split in splits.values()),
         **{
@@ -588,11 +588,16 @@ def fingerprint(pool: Pool, splits: Mapping[str, Split]) -> dict[str, str]:
     """A hash of texts and labels for each split, to tell whether data changed."""
     return {
         name: hashlib.sha256(
-            pool.digests[split.rows].tobytes()
-            + pool.labels[split.rows].astype("<i4").tobytes()
+            pool.digests[split.rows].tobytes() + _label_bytes(pool.labels[split.rows])
         ).hexdigest()[:32]
         for name, split in splits.items()
     }
+
+
+def _label_bytes(labels: np.ndarray) -> bytes:
+    """Of numbers all digits count, of other labels the whole ones."""
+    is_number = label_sets.are_numbers(labels)
+    return labels.astype("<f8" if is_number else "<i4").tobytes()
 
 
 def _num_contradicting(texts: np.ndarray, labels: np.ndarray) -> int:

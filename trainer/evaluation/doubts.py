@@ -61,17 +61,19 @@ def of_rows(sources: Mapping[str, Any]) -> Iterator[Doubt]:
 
 
 def of_splits(
-    facts: Mapping[str, Any], *, has_one_label: bool = True
+    facts: Mapping[str, Any], *, has_one_label: bool = True, has_classes: bool = True
 ) -> Iterator[Doubt]:
     """Of the division of the texts.
 
     Args:
       facts: `splits.facts`.
       has_one_label: whether each text has one label, not any number.
+      has_classes: whether texts have labels, not numbers.
     """
     yield from _contradictions(facts)
     yield from _overlaps(facts)
-    yield from _classes(facts["splits"], has_one_label=has_one_label)
+    if has_classes:
+        yield from _classes(facts["splits"], has_one_label=has_one_label)
     yield from _small_splits(facts["splits"])
 
 

@@ -22,7 +22,6 @@ from trainer.data.batches import Batch, BatchFeeder, Feed
 from trainer.data.plans import BatchPlan, plan_evaluation
 from trainer.data.splits import Pool
 from trainer.data.tokens import TokenizedTexts
-from trainer.evaluation.schema import SplitEvaluation
 from trainer.tasks.task import Decision, Scoring
 
 # Gives what numpy.asarray makes float32 [batch, classes] of, which may mean to wait.
@@ -42,7 +41,7 @@ class Evaluator:
 
     Attributes:
       plan: the same.
-      labels: int32 [n], of the split.
+      labels: of the split, see `label_sets.pairs`.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class Evaluator:
         num_resamples: int,
         seed: int,
         longest_text: int,
-    ) -> SplitEvaluation:
+    ) -> Any:
         """What the report says of the split, as `Scoring.report` has it.
 
         Args:
@@ -128,7 +127,7 @@ class Evaluator:
           decision: what labels and probabilities follow from them.
           longest_text: how many tokens of a text are read.
         """
-        evaluation: SplitEvaluation = self._scoring.report(
+        return self._scoring.report(
             self.labels,
             logits,
             decision=decision,
@@ -140,7 +139,6 @@ class Evaluator:
             num_resamples=num_resamples,
             seed=seed,
         )
-        return evaluation
 
 
 class _Rows(Sequence[Any]):

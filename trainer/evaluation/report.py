@@ -112,16 +112,16 @@ def summary_table(report: Report) -> str:
     The table has at most 100 columns, long sentences are shortened; whether it was
     worth it, and doubts, are wrapped; paths and the command are never cut, so that they can be copied.
     """
-    rows = [_summary_row("", "Before", "After")]
+    rows = [summary_row("", "Before", "After")]
     for sample in report.samples:
         cells = [_prediction_cell(sample.before), _prediction_cell(sample.after)]
-        rows.append(_summary_row(_sample_name(sample), *cells))
+        rows.append(summary_row(_sample_name(sample), *cells))
     split = held_out_split(report)
     if split:
         before, after = _before_and_after(report, split)
         name = f"Accuracy on {_num_texts(before, after)} {split} texts (95% interval)"
         cells = [_with_interval(before, "accuracy"), _with_interval(after, "accuracy")]
-        rows.append(_summary_row(name, *cells))
+        rows.append(summary_row(name, *cells))
         rows += _rows_of_baselines(report, split)
         rows += _rows_of_uneven_labels(before, after)
     ends = {
@@ -197,17 +197,24 @@ def capitalized(title: str) -> str:
     return title[:1].upper() + title[1:]
 
 
+def filters() -> dict[str, Callable[..., Any]]:
+    """What the pages of all tasks write values with, by name."""
+    return {
+        "percent": _percent,
+        "decimal": _decimal,
+        "words": _words,
+        "plain": _plain,
+        "measure": _measure,
+        "breakable": _breakable,
+        "opening": capitalized,
+        "whole_flags": _whole_flags,
+    }
+
+
 def _template() -> jinja2.Template:
     environment = templates.environment(pathlib.Path(__file__).parent, autoescape=True)
     environment.filters.update(
-        percent=_percent,
-        decimal=_decimal,
-        words=_words,
-        plain=_plain,
-        measure=_measure,
-        breakable=_breakable,
-        opening=capitalized,
-        whole_flags=_whole_flags,
+        filters(),
         signed_points=worth.signed_points,
         points=worth.points,
         rate=group_sentences.measure,
@@ -443,7 +450,7 @@ def _rows_of_uneven_labels(
     where a text may have several."""
     if any(each and each.label_sets for each in (before, after)):
         return [
-            _summary_row(
+            summary_row(
                 f"{title}, of the same",
                 *[_with_interval(e, n) for e in (before, after)],
             )
@@ -451,7 +458,7 @@ def _rows_of_uneven_labels(
         ]
     if any(each and each.ordinal for each in (before, after)):
         return [
-            _summary_row(
+            summary_row(
                 _ORDINAL_METRICS[name][0],
                 *[_number_with_interval(each, name) for each in (before, after)],
             )
@@ -463,15 +470,15 @@ def _rows_of_uneven_labels(
         return []
     f1 = [_with_interval(each, "f1_macro") for each in (before, after)]
     return [
-        _summary_row("F1, macro, of the same", *f1),
-        _summary_row("Share of the commonest label", *[_percent(share)] * 2),
+        summary_row("F1, macro, of the same", *f1),
+        summary_row("Share of the commonest label", *[_percent(share)] * 2),
     ]
 
 
 def _rows_of_baselines(report: Report, split: str) -> list[str]:
     """What the simple models give on the same texts, below the accuracy."""
     return [
-        _summary_row(
+        summary_row(
             capitalized(facts.title),
             "",
             _with_interval(baseline_scores(facts, split), "accuracy"),
@@ -642,7 +649,8 @@ def _cell(
     return as_text(_value(evaluation, name)), _interval(evaluation, name)
 
 
-def _summary_row(first: str, before: str, after: str) -> str:
+def summary_row(first: str, before: str, after: str) -> str:
+    """A line of the table of a run's last lines."""
     first_columns, cell_columns = SUMMARY_COLUMNS - 52, 24
     cells = [figures.one_line(cell, cell_columns) for cell in (before, after)]
     first = figures.one_line(first, first_columns)

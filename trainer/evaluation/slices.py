@@ -10,7 +10,7 @@ are in `metrics.py`, pictures in `figures.py`.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,28 @@ def accuracy_by_length(
         )
         for index in np.unique(bin_of_example)
     )
+
+
+def length_groups(
+    lengths: npt.ArrayLike, *, longest_text: int
+) -> Iterator[tuple[str, bool, npt.NDArray[np.bool_]]]:
+    """The same bins, for another measure than accuracy, shortest first.
+
+    Args:
+      lengths: int [n], tokens of each text before truncation.
+      longest_text: tokens that are kept of a text.
+
+    Yields:
+      The bin's name, whether its texts are truncated, and bool [n], which they are.
+    """
+    length_array = np.asarray(lengths)
+    edges = _length_edges(length_array, longest_text)
+    bin_of_example = np.searchsorted(edges, length_array)
+    for index in np.unique(bin_of_example).tolist():
+        lower = edges[index - 1] if index else 0
+        upper = edges[index] if index < len(edges) else None
+        is_own = bin_of_example == index
+        yield _bin_name(lower, upper), lower >= longest_text, is_own
 
 
 def length_histogram(

@@ -47,6 +47,7 @@ from trainer.serving import (
 from trainer.serving.formats import saved_model
 from trainer.serving.formats.exportable import Answers, Classify, Exportable
 from trainer.serving.promotion import Promotion
+from trainer.tasks.task import Scale
 
 
 class Rounding(NamedTuple):
@@ -89,11 +90,13 @@ class Checks:
     Attributes:
       texts: held-out ones, and then some without a label.
       labels: of the first n texts, see `label_sets.pairs`; at least one.
-      probabilities: [len(texts), classes], what the trained model itself gave.
+      probabilities: [len(texts), classes], what the trained model itself gave; of one
+        that gives numbers its values, [len(texts), 1].
       weights: of the trained model, by path.
       precision: that the model computed the probabilities in, "float32" or
         "mixed_bfloat16".
       largest_logit: by size, divided by the temperature.
+      scale: of a model that gives numbers: what turns a logit into a value; else None.
     """
 
     texts: Sequence[str]
@@ -102,16 +105,33 @@ class Checks:
     weights: Mapping[str, np.ndarray]
     precision: str = "float32"
     largest_logit: float = 0.0
+    scale: Scale | None = None
 
     @property
     def tolerance(self) -> float:
         """How far an exact export's probabilities may be from these.
 
         Where logits are off by e, softmax is off by p (1 - p) 2e, which is e / 2 at
-        most.
+        most. A value, in spreads, is off by e, and by what float32 rounds off the
+        largest one, however small the spread is beside it.
         """
         relative, least = ROUNDINGS[self.precision]
+        if self.scale is not None:
+            largest = np.abs(self.probabilities).max() + abs(self.scale.mean)
+            rounded = 2 * np.finfo(np.float32).eps * float(largest) / self.scale.spread
+            return max(least, relative * self.largest_logit) + float(rounded)
         return max(least, relative * self.largest_logit / 2)
+
+    def differences(self, probabilities: np.ndarray) -> np.ndarray:
+        """How far these are from the trained model's; values in spreads."""
+        found: np.ndarray = np.abs(probabilities - self.probabilities)
+        return found if self.scale is None else found / self.scale.spread
+
+    def accuracy(self, labels: np.ndarray) -> float | None:
+        """The share of labels that are right; None of numbers."""
+        if self.scale is not None:
+            return None
+        return float(label_sets.is_right(self.labels, labels).mean())
 
 
 def publish(
@@ -198,6 +218,7 @@ def _measured_of_run(facts: Mapping[str, Any]) -> Facts:
         "split": split,
         "accuracy": measured.get("accuracy"),
         "interval_95": intervals.get("accuracy"),
+        **({"mae": measured["mae"]} if "rmse" in measured else {}),
     }
 
 
@@ -294,8 +315,8 @@ def _write(
         "latency_ms": _latency_ms(classify, checks.texts),
         "texts_per_sec": len(checks.texts) / secs,
         "num_texts": len(checks.labels),
-        "accuracy": float(label_sets.is_right(checks.labels, held_out).mean()),
-        "max_difference": float(np.abs(probabilities - checks.probabilities).max()),
+        "accuracy": checks.accuracy(held_out),
+        "max_difference": float(checks.differences(probabilities).max()),
         **_other_labels(labels, exportable, checks),
     }
 
@@ -343,6 +364,9 @@ def _other_labels(
     labels: np.ndarray, exportable: Exportable, checks: Checks
 ) -> dict[str, int]:
     """How many labels are not those of the model in memory, and how many are ties."""
+    if checks.scale is not None:
+        # How far off a number is says all.
+        return {"num_other_labels": 0, "num_ties": 0}
     is_tie = exportable.decision.is_tie(checks.probabilities, rounding=checks.tolerance)
     expected = exportable.decision.choose(checks.probabilities)
     differs = ~label_sets.is_right(expected, labels)
@@ -392,8 +416,13 @@ def _refuse_differences(measured: Facts, checks: Checks) -> None:
     if not difference <= checks.tolerance or others:
         raise ValueError(
             message(
-                "the export was not published: its labels must be those of the model "
-                f"in memory, and its probabilities within {checks.tolerance:.2g}",
+                (
+                    "the export was not published: its labels must be those of the model "
+                    f"in memory, and its probabilities within {checks.tolerance:.2g}"
+                    if checks.scale is None
+                    else "the export was not published: its values must be within "
+                    f"{checks.tolerance:.2g} spreads of those of the model in memory"
+                ),
                 received=f"{others} other labels and a difference of {difference:.3g} "
                 f"among {len(checks.texts)} texts",
             )

@@ -25,6 +25,10 @@ _METRICS = {
     "recall_macro": ("recall", "Recall, macro"),
     "mcc": ("matthews_correlation", "Matthews correlation"),
     "roc_auc": ("roc_auc", "Area under the ROC curve"),
+    "mae": ("mae", "Mean absolute error"),
+    "r2": ("r_squared", "R²"),
+    "pearson": ("pearsonr", "Correlation"),
+    "spearman": ("spearmanr", "Rank correlation"),
 }
 
 

@@ -3,7 +3,8 @@
     text = render(facts)    # what the manifest holds
 
 The sections are those of Mitchell et al. 2019, "Model Cards for Model Reporting". The
-words are in `model_card.md.jinja`, what hubs read is in `hub_metadata.py`. What a run
+words are in `model_card.md.jinja`, of a model of numbers in `number_card.md.jinja`, what
+hubs read is in `hub_metadata.py`. What a run
 cannot know, such as who may use the model for what, the card tells its owner to write.
 """
 
@@ -16,7 +17,7 @@ from typing import Any, Mapping
 import jinja2
 
 from trainer import templates, wording
-from trainer.evaluation import doubts, worth
+from trainer.evaluation import doubts, number_worth, worth
 from trainer.serving import hub_metadata
 
 # What the server calls the model in the card's examples and the warm-up requests.
@@ -38,6 +39,7 @@ _HYPERPARAMETERS = (
     *("precision", "seed"),
 )
 
+_CARD = "model_card.md.jinja"
 # What facts may leave out.
 _ABSENT: Mapping[str, Any] = {
     "task": "single_label",
@@ -94,8 +96,10 @@ def render(facts: Mapping[str, Any]) -> str:
     Raises:
       jinja2.UndefinedError: a key is missing.
     """
-    template = _template()
     known = {**_ABSENT, **facts}
+    template = _template(
+        "number_card.md.jinja" if known["task"] == "regression" else _CARD
+    )
     if known["worth"]:
         # It says the same.
         told = doubts.NO_BETTER_THAN_COMMONEST
@@ -106,7 +110,7 @@ def render(facts: Mapping[str, Any]) -> str:
     return hub_metadata.head(facts) + "\n" + body
 
 
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     environment = templates.environment(
         pathlib.Path(__file__).parent,
         # Not HTML: the filters `text` and `code` escape for Markdown.
@@ -120,8 +124,9 @@ def _template() -> jinja2.Template:
         shape=_shape,
         points=worth.points,
         signed_points=worth.signed_points,
+        number=number_worth.number,
     )
-    return environment.get_template("model_card.md.jinja")
+    return environment.get_template(name)
 
 
 def _hyperparameters(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -48,7 +48,10 @@ if TYPE_CHECKING:  # It imports TensorFlow.
 # Inputs of these names take serialized tf.train.Examples, with the feature `text`; the
 # second is what TensorFlow calls that of a signature for Classify.
 EXAMPLES = ("examples", "inputs")
-_FIRST_OUTPUTS = ("label", "labels", "score", "probabilities", "abstain")
+_FIRST_OUTPUTS = (
+    *("label", "labels", "score", "probabilities", "abstain"),
+    *("value", "low", "high"),
+)
 # What --explain adds to an answer.
 _EXPLANATION = {
     "words": Output("string", (None,)),

@@ -13,11 +13,14 @@
 | `tokens` | `token_ids`, `padding_mask`, `segment_ids`: int32 [batch, length] | the same |
 | `embed` | `text`: string [batch] | `embedding`: float32 [batch, hidden] |
 | `explain` | `text`: string [batch] | which tokens moved the decision, below |
+| `regress` | `inputs`: string [batch], as `examples` | `outputs`: float32 [batch] |
 | `classify` | `inputs`: string [batch], as `examples` | `classes`: string [batch, classes], `scores`: float32 [batch, classes] |
 
 The decision is `label`: string [batch]; `score`: float32 [batch], the probability of
 that label; `probabilities`: float32 [batch, classes], in the order of the labels; and
-`abstain`: bool [batch], whether the score is too low to act on. Of a model that gives any
+`abstain`: bool [batch], whether the score is too low to act on. Of a model that gives
+numbers it is `value`: float32 [batch], in the unit of the numbers that it was trained on,
+and `low` and `high`, the ends of its interval, where one was fitted. Of a model that gives any
 number of labels it is `probabilities` and `chosen`: bool [batch, classes], which of the
 labels a text gets. A model that reads pairs of texts takes
 `text_pair`, the second text of each, beside `text`, and in an example as well; an empty
@@ -36,7 +39,8 @@ attributions lack to the difference between the text and one of [MASK] alone. Ro
 one width, for a server takes no others: what a shorter text has not is "", -1, -1 and 0.
 
 `classify` is for TensorFlow Serving's Classify, at :classify in its REST API, which
-takes signatures of its own method alone. No signature, but a function of the loaded
+takes signatures of its own method alone. A model that gives numbers has `regress` in its
+place, for Regress at :regress. No signature, but a function of the loaded
 model, is `count_tokens`: `text`: string [batch] → `num_tokens` before truncation,
 `num_read` after it and `num_unknown` of these: int32 [batch]. A `TokensModule` has `tokens`, and that as the
 default: it needs no tokenizer, so none of TensorFlow Text's operations.
@@ -61,6 +65,12 @@ Outputs = dict[str, tf.Tensor]
 
 # The one signature that has the method of TensorFlow Serving's Classify.
 CLASSIFY = "classify"
+# And of Regress, of a model that gives numbers.
+REGRESS = "regress"
+_METHODS = {
+    CLASSIFY: tf.saved_model.CLASSIFY_METHOD_NAME,
+    REGRESS: tf.saved_model.REGRESS_METHOD_NAME,
+}
 
 
 class TokensModule(tf.Module):
@@ -225,9 +235,18 @@ class ServingModule(TokensModule):
             vectors = self._by_bucket(_joined(text), forward.embed, self._hidden_size)
             return {"embedding": vectors}
 
+        @tf.function(
+            input_signature=[_strings(tf.saved_model.REGRESS_INPUTS)], autograph=False
+        )
+        def regress(inputs: tf.Tensor) -> Outputs:
+            return {tf.saved_model.REGRESS_OUTPUTS: tf_example(inputs)["value"]}
+
         self.count_tokens = _token_counter(encoder, texts)
         self.classify_text, self.tf_example = classify_text, tf_example
-        self.classify, self.embed = classify, embed
+        self._by_method = {REGRESS: regress}
+        if not decision.gives_numbers:
+            self._by_method = {CLASSIFY: classify}
+        self.embed = embed
         self._explains = explains
         if explains:
             self._add_explain()
@@ -241,7 +260,7 @@ class ServingModule(TokensModule):
             "tf_example": self.tf_example,
             "tokens": self.tokens,
             "embed": self.embed,
-            CLASSIFY: self.classify,
+            **self._by_method,
         }
 
     def _classified(self, text: tf.Tensor) -> Outputs:
@@ -321,11 +340,12 @@ def save(module: TokensModule, folder: pathlib.Path) -> None:
     """Writes a module as a SavedModel into a folder that is there."""
     signatures = module.signatures()
     tf.saved_model.save(module, str(folder), signatures)
-    if CLASSIFY not in signatures:
+    name = next((name for name in _METHODS if name in signatures), None)
+    if name is None:
         return
     # TensorFlow 2 saves every signature for Predict.
     names = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
-    names.replace_method_name(CLASSIFY, tf.saved_model.CLASSIFY_METHOD_NAME)
+    names.replace_method_name(name, _METHODS[name])
     names.save()
     # It has sums of the file that was just changed.
     fingerprinting_utils.write_fingerprint(str(folder))

@@ -72,7 +72,11 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     )
     found = [
         *doubts.of_rows(read.facts),
-        *doubts.of_splits(facts, has_one_label=pool.labels.ndim == 1),
+        *doubts.of_splits(
+            facts,
+            has_one_label=pool.labels.ndim == 1,
+            has_classes=not label_sets.are_numbers(pool.labels),
+        ),
         *doubts.of_words(words),
         *doubts.of_findings(findings),
     ]
@@ -106,6 +110,8 @@ def _words(
 ) -> tuple[list[RevealingWord], list[RevealingWord]]:
     """The words of the training texts to doubt, and those to show."""
     texts, labels = pool.texts.take(rows), pool.labels[rows]
+    if label_sets.are_numbers(labels):
+        return [], []
     return (
         revealing_words(texts, labels, label_names=label_names),
         words_of_one_label(texts, labels, label_names=label_names),

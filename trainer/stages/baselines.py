@@ -20,7 +20,7 @@ from typing import Any, Callable, Mapping
 import numpy as np
 
 from trainer import run_folder, storage
-from trainer.baselines import commonest, cost, frozen, tfidf
+from trainer.baselines import commonest, cost, frozen, ridge, tfidf
 from trainer.baselines.examples import Answers, Examples, Head
 from trainer.data import label_sets
 from trainer.evaluation import comparisons, intervals, schema, slices, worth
@@ -32,7 +32,7 @@ from trainer.evaluation.schema import (
     Disagreement,
 )
 from trainer.modeling import classifier as classifiers
-from trainer.stages import measure
+from trainer.stages import measure, number_baselines
 from trainer.stages.build import Built, make_reading_step
 from trainer.stages.context import Run
 from trainer.stages.measure import After
@@ -71,14 +71,15 @@ class Compared:
     """The simple models, and the fine-tuned one beside each.
 
     Attributes:
-      baselines: the report's `baselines`, by name.
+      baselines: the report's `baselines`, by name: `BaselineFacts`, or of numbers
+        `NumberBaseline`.
       comparisons: the report's `comparisons`, by name; of a run without held-out
-        texts none.
+        texts none. Likewise `Comparison` or `NumberComparison`.
       worth: the report's `worth`.
     """
 
-    baselines: Mapping[str, BaselineFacts]
-    comparisons: Mapping[str, Comparison]
+    baselines: Mapping[str, Any]
+    comparisons: Mapping[str, Any]
     worth: str | None
 
     def facts(self) -> dict[str, Any]:
@@ -123,7 +124,8 @@ def run(run: Run, material: Material, built: Built) -> Mapping[str, Baseline]:
         if name == "frozen":
             known[name] = _frozen(run, material, built, answers=True)
         elif run.runtime.is_chief:
-            known[name] = _MAKERS[name](material, _examples(run, material))
+            make = _makers(run)[name]
+            known[name] = make(material, _examples(run, material))
         made = known[name]
         if run.runtime.is_chief and made is not None:
             _record(run, material, name, made)
@@ -135,7 +137,11 @@ def run(run: Run, material: Material, built: Built) -> Mapping[str, Baseline]:
 
 
 def _names(run: Run, material: Material) -> list[str]:
-    return list(run.config.baselines if material.held_out else ())
+    names = list(run.config.baselines if material.held_out else ())
+    if run.task.scale is not None and "commonest" in names:
+        # The best constant by squared distance is not the best one by distance.
+        names.insert(names.index("commonest") + 1, "median")
+    return names
 
 
 def start_head(run: Run, material: Material, built: Built) -> None:
@@ -174,6 +180,11 @@ def compared(
     # As a baseline's: from token ids to answers.
     secs = trained.state.train_secs + run.stopwatch.laps["evaluate_after_secs"]
     secs += pretrained.train_secs
+    if run.task.scale is not None:
+        found = number_baselines.compared(
+            run, material, built, simple, after, secs=secs
+        )
+        return Compared(found.baselines, found.comparisons, found.worth)
     split = material.held_out
     facts = {
         name: _facts(run, material, built, baseline)
@@ -213,7 +224,10 @@ def _circumstances(
 def _examples(run: Run, material: Material, *splits: str) -> Examples:
     """Of some splits; of all if none is named."""
     return Examples(
-        labels={name: material.labels(name) for name in splits or material.splits},
+        labels={
+            name: run.task.targets(material.labels(name))
+            for name in splits or material.splits
+        },
         num_classes=len(material.label_names),
         example_weights=material.example_weights(),
         seed=run.config.training.seed,
@@ -239,11 +253,26 @@ def _tfidf(material: Material, examples: Examples) -> Baseline:
     return Baseline(answers, spent.secs, spent.peak_memory_bytes)
 
 
+def _mean(material: Material, examples: Examples) -> Baseline:
+    with cost.measured() as spent:
+        answers = ridge.mean(examples)
+    return Baseline(answers, spent.secs, spent.peak_memory_bytes)
+
+
+def _median(material: Material, examples: Examples) -> Baseline:
+    with cost.measured() as spent:
+        answers = ridge.median(examples)
+    return Baseline(answers, spent.secs, spent.peak_memory_bytes)
+
+
 # What the chief makes alone.
-_MAKERS: Mapping[str, Callable[[Material, Examples], Baseline]] = {
-    "commonest": _commonest,
-    "tfidf": _tfidf,
-}
+_Makers = Mapping[str, Callable[[Material, Examples], Baseline]]
+_MAKERS: _Makers = {"commonest": _commonest, "tfidf": _tfidf}
+_MAKERS_OF_NUMBERS: _Makers = {"commonest": _mean, "median": _median, "tfidf": _tfidf}
+
+
+def _makers(run: Run) -> _Makers:
+    return _MAKERS if run.task.scale is None else _MAKERS_OF_NUMBERS
 
 
 def _frozen(
@@ -349,6 +378,17 @@ def _record(run: Run, material: Material, name: str, baseline: Baseline) -> None
 def _log(run: Run, material: Material, baseline: Baseline) -> None:
     split = material.held_out
     if split is None or split not in baseline.answers.logits:
+        return
+    if run.task.scale is not None:
+        error, count = number_baselines.mean_error(run, material, baseline, split)
+        _logger.info(
+            "%s: mean absolute error %.4g on %s %s texts, in %.1f s",
+            baseline.answers.title,
+            error,
+            f"{count:,}",
+            split,
+            baseline.secs,
+        )
         return
     labels = material.labels(split)
     is_right = label_sets.is_right(labels, _labels(run, material, baseline, split))

@@ -147,7 +147,7 @@ def make(
         classifier=classifier,
         feeder=BatchFeeder(
             material.tokens,
-            material.texts.pool.labels,
+            run.task.targets(material.texts.pool.labels),
             material.bucket_lengths,
             run.runtime.strategy,
             rows=material.splits["train"].rows,

@@ -12,6 +12,8 @@ import dataclasses
 import time
 from typing import Iterator
 
+import numpy as np
+
 from trainer import environment, storage
 from trainer.config import ExperimentConfig
 from trainer.data.sources import Load
@@ -48,6 +50,15 @@ class Run:
     runtime: Runtime
     termination: TerminationSignal
     stopwatch: Stopwatch
+
+
+def of_texts(run: Run, labels: np.ndarray) -> Run:
+    """The run, its task knowing the labels of the training texts.
+
+    Raises:
+      ValueError: nothing can be learned from them.
+    """
+    return dataclasses.replace(run, task=run.task.of_texts(labels))
 
 
 @contextlib.contextmanager

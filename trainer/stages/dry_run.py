@@ -28,7 +28,7 @@ from trainer.forecast.times import Rehearsed, Work
 from trainer.forecast.workload import Workload
 from trainer.modeling import presets
 from trainer.modeling.size import EncoderSize
-from trainer.stages import build, parts, prepare, pretrain
+from trainer.stages import build, context, parts, prepare, pretrain
 from trainer.stages.build import Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -46,6 +46,7 @@ def run(run: Run) -> str:
       ValueError: what the run would be refused for.
     """
     material = prepare.run(run)
+    run = context.of_texts(run, material.labels("train"))
     built = build.make(run, material)
     if built.parts.fits:
         built = build.fitted(run, material, built)

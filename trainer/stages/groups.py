@@ -92,7 +92,8 @@ def run(
 ) -> Groups | None:
     """Measures; None where no held-out text is in a group and nothing was asked for."""
     split, config = material.held_out, run.config.groups
-    if split is None:
+    # Groups are compared by accuracy and by rates of labels; numbers have none.
+    if split is None or run.task.scale is not None:
         return None
     labels = after.labels[split]
     looked_at = LookedAt(

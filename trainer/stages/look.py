@@ -17,6 +17,7 @@ from typing import Iterator, Mapping
 
 from trainer.config import ChecksConfig, DataConfig
 from trainer.data import clusters, extras
+from trainer.data import label_sets
 from trainer.data.audit import copies, odd_encodings
 from trainer.data.audit.domain_classifier import domain_facts
 from trainer.data.audit.findings import (
@@ -107,7 +108,7 @@ def _quick(rows: Rows) -> Findings:
 def _mentions(texts: LookedAt, checks: ChecksConfig) -> tuple[Mention, ...]:
     """Of groups, in the training texts."""
     words = lexicon.load(checks.group_terms)
-    if words is None:
+    if words is None or label_sets.are_numbers(texts.pool.labels):
         return ()
     train = texts.splits["train"].rows
     found = mentions.groupings(texts.pool.texts.take(train), words.kinds)
@@ -148,7 +149,7 @@ def _with_suspects(
     if checks.out_of_fold:
         extras.require("cleanlab", asked_for=f"--out_of_fold={checks.out_of_fold}")
         noise, listed = suspects.by_file(rows, checks.out_of_fold, reviewed=reviewed)
-    elif rows.pool.labels.ndim > 1:
+    elif rows.pool.labels.ndim > 1 or label_sets.are_numbers(rows.pool.labels):
         if by_default:
             left_out.append("wrong labels: they are looked for where a text has one")
         return found

@@ -16,9 +16,9 @@ import numpy as np
 
 from trainer import run_folder, storage
 from trainer.config import ServingConfig
-from trainer.evaluation import doubts, schema
+from trainer.evaluation import doubts, number_doubts, schema
 from trainer.evaluation.evaluator import Evaluator, Predict
-from trainer.evaluation.schema import DecisionFacts, Doubt, Prediction, SplitEvaluation
+from trainer.evaluation.schema import DecisionFacts, Doubt, NumberDecision
 from trainer.stages.build import SAMPLES, Built
 from trainer.stages.context import Run
 from trainer.stages.prepare import Material
@@ -32,18 +32,18 @@ class Before:
     """The evaluation of the weights as they came.
 
     Attributes:
-      evaluations: by split, as `Scoring.report` has it.
-      answers: to the sample texts.
+      evaluations: by split, as `Scoring.report` has it: the task's `evaluation_type`.
+      answers: to the sample texts, of the task's `prediction_type`.
       logits: float32 [n, classes], of the held-out split that results are quoted on,
         for texts of it are drawn as samples; NaN for those that were not evaluated;
         None: there is none.
     """
 
-    evaluations: Mapping[str, SplitEvaluation]
-    answers: tuple[Prediction, ...]
+    evaluations: Mapping[str, Any]
+    answers: tuple[Any, ...]
     logits: np.ndarray | None
 
-    def facts(self) -> Mapping[str, SplitEvaluation]:
+    def facts(self) -> Mapping[str, Any]:
         """The report's `before`."""
         return self.evaluations
 
@@ -55,7 +55,7 @@ class After:
     Attributes:
       logits: float32 [n, classes], of each held-out split, as the classifier gave
         them.
-      labels: int32 [n], of the same splits.
+      labels: of the same splits, see `label_sets.pairs`.
       decision: how a label follows from logits, fitted on validation if there is any.
       evaluations: by split, of the labels and probabilities that the decision gives.
       answers: to the sample texts.
@@ -65,23 +65,28 @@ class After:
     logits: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray]
     decision: Decision
-    evaluations: Mapping[str, SplitEvaluation]
-    answers: tuple[Prediction, ...]
+    evaluations: Mapping[str, Any]
+    answers: tuple[Any, ...]
     doubts: tuple[Doubt, ...]
 
-    def facts(self) -> Mapping[str, SplitEvaluation]:
+    def facts(self) -> Mapping[str, Any]:
         """The report's `after`."""
         return self.evaluations
 
     def decision_facts(self) -> DecisionFacts:
         """The report's `decision`: the decision, and what it gives on each split."""
+        return schema.from_mapping(DecisionFacts, self._decided())
+
+    def number_decision(self) -> NumberDecision:
+        """The same of a decision that gives numbers."""
+        return schema.from_mapping(NumberDecision, self._decided())
+
+    def _decided(self) -> dict[str, Any]:
         quality = {
             name: self.decision.quality(self.labels[name], logits)
             for name, logits in self.logits.items()
         }
-        return schema.from_mapping(
-            DecisionFacts, {**self.decision.facts(), "quality": quality}
-        )
+        return {**self.decision.facts(), "quality": quality}
 
 
 def before(run: Run, material: Material, built: Built) -> Before:
@@ -127,12 +132,12 @@ def _recorded(run: Run, material: Material) -> Before | None:
     if recorded is None:
         return None
     evaluations = {
-        name: schema.from_mapping(SplitEvaluation, evaluation)
+        name: schema.from_mapping(run.task.evaluation_type, evaluation)
         for name, evaluation in recorded["evaluations"].items()
     }
     return Before(
         evaluations,
-        _predictions(recorded["answers"]),
+        _predictions(run.task, recorded["answers"]),
         unpacked(recorded.get("logits")),
     )
 
@@ -155,7 +160,7 @@ def _evaluated_before(run: Run, material: Material, built: Built) -> Before:
             "logits": packed(held_out),
         }
         run_folder.write_kept(run.folder.before, content)
-    return Before(evaluations, _predictions(answers), held_out)
+    return Before(evaluations, _predictions(run.task, answers), held_out)
 
 
 def _over_the_split(
@@ -213,7 +218,8 @@ def judged(
         run.task, run.config.serving, logits, labels, material.label_names
     )
     evaluations = _evaluations(run, material, evaluators, logits, decision)
-    found = (*_of_decision(decision), *doubts.of_result(evaluations))
+    of_result = number_doubts if decision.gives_numbers else doubts
+    found = (*_of_decision(decision), *of_result.of_result(evaluations))
     for doubt in found:
         _logger.warning("%s", doubt.message)
     return After(
@@ -222,7 +228,7 @@ def judged(
         decision=decision,
         evaluations=evaluations,
         answers=_predictions(
-            decision.answers(samples, label_names=material.label_names)
+            run.task, decision.answers(samples, label_names=material.label_names)
         ),
         doubts=(*doubts_so_far, *found),
     )
@@ -233,8 +239,8 @@ def _of_decision(decision: Decision) -> Iterator[Doubt]:
         yield Doubt(kind="decision", message=sentence)
 
 
-def _predictions(answers: Sequence[Mapping[str, Any]]) -> tuple[Prediction, ...]:
-    return tuple(schema.from_mapping(Prediction, answer) for answer in answers)
+def _predictions(task: Task, answers: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
+    return tuple(schema.from_mapping(task.prediction_type, each) for each in answers)
 
 
 def logits_of(
@@ -259,7 +265,7 @@ def _evaluations(
     evaluators: Mapping[str, Evaluator],
     logits: Mapping[str, np.ndarray],
     decision: Decision,
-) -> dict[str, SplitEvaluation]:
+) -> dict[str, Any]:
     return {
         name: evaluators[name].report(
             values,
@@ -293,6 +299,7 @@ def _decide(
         target_accuracy=config.abstain_accuracy,
         split="validation",
         label_names=label_names,
+        interval_coverage=config.interval_coverage,
     )
     _logger.info("decision: %s", decision)
     for sentence in decision.warnings:

@@ -6,19 +6,23 @@
 A line is an object: `file` and `line`, where the text was read; `label`, the one in
 the data; `answer`, the label that the export gives; `probabilities` of all labels, in
 their order, calibrated as those of the export. Where a text may have several labels,
-`label` and `answer` are lists. Lines are in the split's order.
+`label` and `answer` are lists; where it has a number, both are numbers, and in the place
+of `probabilities` are `low` and `high`, the ends of the interval, if there is one. Lines are in the split's order.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Iterator
+from typing import Any, Iterator
+
+import numpy as np
 
 from trainer import storage
 from trainer.data import label_sets
 from trainer.run_folder import RunFolder
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
+from trainer.tasks.task import Decision
 
 _ROWS_AT_ONCE = 4096
 
@@ -49,6 +53,16 @@ def _lines(split: str, material: Material, after: After) -> Iterator[str]:
                 "line": line,
                 "label": label_sets.as_json(after.labels[split][row], names),
                 "answer": label_sets.as_json(answer, names),
-                "probabilities": values.tolist(),
+                **_more(after.decision, values),
             }
             yield json.dumps(content, ensure_ascii=False) + "\n"
+
+
+def _more(decision: Decision, values: np.ndarray) -> dict[str, Any]:
+    """What stands beside an answer; `values`: of the text, as `probabilities` has them."""
+    if not decision.gives_numbers:
+        return {"probabilities": values.tolist()}
+    reach = decision.facts()["half_width"]
+    if reach is None:
+        return {}
+    return {"low": float(values[0] - reach), "high": float(values[0] + reach)}

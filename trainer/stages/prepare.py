@@ -24,7 +24,7 @@ from trainer.config import (
     TrainingConfig,
     settings,
 )
-from trainer.data import plans, sources, splits, unlabelled
+from trainer.data import label_sets, plans, sources, splits, unlabelled
 from trainer.data.audit.findings import Findings
 from trainer.data.replay import MayReplay
 from trainer.data.sources import Load, Sources
@@ -147,7 +147,7 @@ class Material:
         )
 
     def labels(self, split: str) -> np.ndarray:
-        """int32 [n], of a split."""
+        """Of a split; see `label_sets.pairs`."""
         labels: np.ndarray = self.texts.pool.labels[self.splits[split].rows]
         return labels
 
@@ -282,6 +282,8 @@ def _class_weights(
     training: TrainingConfig, texts: Texts
 ) -> Mapping[str, float] | None:
     labels = texts.pool.labels[texts.splits["train"].rows]
+    if label_sets.are_numbers(labels):
+        return None
     return class_weights(training.class_weights, labels, texts.label_names)
 
 
@@ -502,11 +504,18 @@ def _summary(material: Material) -> list[str]:
         ]
     return [
         *first,
-        f"{counts} texts; classes {', '.join(material.label_names)}",
+        f"{counts} texts; {_classes_in_words(material)}",
         f"{material.plan.total_steps} steps at padded lengths "
         f"{', '.join(map(str, material.bucket_lengths))}; "
         f"{padded_fraction:.1%} of the tokens are padding",
     ]
+
+
+def _classes_in_words(material: Material) -> str:
+    labels = material.labels("train")
+    if label_sets.are_numbers(labels):
+        return f"numbers from {labels.min():g} to {labels.max():g} in training"
+    return f"classes {', '.join(material.label_names)}"
 
 
 def _split_facts(
@@ -542,10 +551,13 @@ def _doubts(
     """What a user should know of the data before trusting the result."""
     split_facts = dataclasses.asdict(facts)
     yield from doubts.of_rows(texts.source_facts)
-    has_one_label = texts.pool.labels.ndim == 1
-    yield from doubts.of_splits(split_facts, has_one_label=has_one_label)
+    if label_sets.are_numbers(texts.pool.labels):
+        yield from doubts.of_splits(split_facts, has_classes=False)
+    else:
+        has_one_label = texts.pool.labels.ndim == 1
+        yield from doubts.of_splits(split_facts, has_one_label=has_one_label)
+        yield from doubts.of_words(_revealing_words(texts))
     yield from doubts.of_tokens(split_facts["splits"])
-    yield from doubts.of_words(_revealing_words(texts))
     if texts.reweighed:
         yield from doubts.of_weights(texts.reweighed.cells, texts.label_names)
     if facts.findings:

@@ -247,6 +247,7 @@ def _checks(
         weights=ensemble.named([lora.merged(each) for each in trained]),
         precision=run.runtime.precision,
         largest_logit=float(np.abs(after.decision.calibrated(logits)).max()),
+        scale=run.task.scale,
     )
 
 
@@ -254,7 +255,10 @@ def _manifest_facts(
     run: Run, material: Material, settings_in_words: Mapping[str, str], after: After
 ) -> dict[str, Any]:
     """What manifest and model card say of the run."""
-    decision = dataclasses.asdict(after.decision_facts())
+    is_number = after.decision.gives_numbers
+    decision = dataclasses.asdict(
+        after.number_decision() if is_number else after.decision_facts()
+    )
     # Not where it was fitted: a choice made on a split is judged on another.
     measured_on = next(
         (name for name in ("test", "validation") if name in decision["quality"]), None
@@ -296,7 +300,11 @@ def _public_samples(texts: Sequence[str], after: After) -> list[dict[str, Any]]:
     right, or the wish, to publish what is in its data.
     """
     return [
-        {"text": text, "label": answer.label, "score": answer.score}
+        (
+            {"text": text, **dataclasses.asdict(answer)}
+            if after.decision.gives_numbers
+            else {"text": text, "label": answer.label, "score": answer.score}
+        )
         for text, answer in zip(texts, after.answers, strict=True)
     ]
 
@@ -313,7 +321,7 @@ def _refusals(export: ExportFacts, limit: float) -> Iterator[Doubt]:
             yield Doubt(
                 kind="refused_format",
                 message=f"{measured.format} was not published: its accuracy on "
-                f"{measured.num_texts} held-out texts is {measured.accuracy:.2%}, "
+                f"{measured.num_texts} held-out texts is {measured.accuracy or 0:.2%}, "
                 f"{measured.accuracy_drop:.2%} below that of float32, and "
                 f"--max_accuracy_drop={limit}",
             )

@@ -85,6 +85,7 @@ def run(
         ) as run,
     ):
         material = prepare.run(run)
+        run = context.of_texts(run, material.labels("train"))
         schedule = RisingRate(low=low, high=high, num_steps=num_steps)
         built = build.run(run, material, learning_rate=schedule)
         feed = built.feeder(material.plan.from_step(0))

@@ -24,7 +24,7 @@ import pathlib
 import shlex
 import statistics
 import sys
-from typing import Any, Mapping, Sequence
+from typing import Any, Literal, Mapping, Sequence, cast
 
 from trainer import environment, run_folder, storage, trackers, wording
 from trainer.config import (
@@ -36,12 +36,12 @@ from trainer.config import (
 )
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
-from trainer.evaluation import doubts, schema, to_label
+from trainer.evaluation import doubts, number_report, schema, to_label
 from trainer.evaluation.schema import Doubt
 from trainer.messages import message
 from trainer.run_folder import RunFolder
 from trainer.serving.manifest import HELD
-from trainer.stages import predictions, prepare, samples, start
+from trainer.stages import number_record, predictions, prepare, samples, start
 from trainer.stages.baselines import Compared
 from trainer.stages.build import Built
 from trainer.stages.context import Run, Stopwatch
@@ -54,6 +54,8 @@ from trainer.stages.train import Trained
 from trainer.trackers import TrackedRun
 
 _logger = logging.getLogger(__name__)
+
+AnyReport = schema.Report | schema.NumbersReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,42 +89,65 @@ def unpublished(
     explanations: tuple[schema.Explanation, ...],
     groups: schema.Groups | None,
     error_causes: schema.ErrorCauses | None,
-) -> schema.Report:
+) -> AnyReport:
     """All but the export, and written: what a run that publishes again has, stays."""
     history, all_doubts = run.folder.history(), _doubts(run, after, kept, groups)
-    report = schema.Report(
-        title=title(run),
-        status="unpublished",
-        before=before.facts(),
-        after=after.facts(),
-        samples=samples.shown(run, material, before, after),
-        decision=after.decision_facts(),
-        training=_training(material, built, trained),
-        data=material.facts(),
-        warnings=doubts.messages(all_doubts),
-        doubts=all_doubts,
-        config=dataclasses.asdict(run.config),
-        environment=environment.facts(_reasons(run, built)),
-        history=schema.from_mapping(schema.History, history),
-        timing=_timing(run.stopwatch, trained, history["train"]),
-        export=None,
-        paths=schema.Paths(
+    common: dict[str, Any] = {
+        "title": title(run),
+        "status": "unpublished",
+        "training": _training(material, built, trained),
+        "data": material.facts(),
+        "config": dataclasses.asdict(run.config),
+        "environment": environment.facts(_reasons(run, built)),
+        "timing": _timing(run.stopwatch, trained, history["train"]),
+        "export": None,
+        "paths": schema.Paths(
             report=str(run.folder.report_page),
             saved_model=None,
             predictions=predictions.paths(run.folder, after),
         ),
-        commands=schema.Commands(predict=None),
-        settings_in_words=built.settings_in_words,
+        "commands": schema.Commands(predict=None),
+        "settings_in_words": built.settings_in_words,
+        "pretraining": pretrained.facts(),
+        **compared.facts(),
+    }
+    if after.decision.gives_numbers:
+        of_numbers = number_record.report(
+            *(run, material, before, after),
+            history=history,
+            doubts=all_doubts,
+            **common,
+        )
+        return _with_pages(run, material, after, of_numbers)
+    report = schema.Report(
+        before=before.facts(),
+        after=after.facts(),
+        samples=samples.shown(run, material, before, after),
+        decision=after.decision_facts(),
+        warnings=doubts.messages(all_doubts),
+        doubts=all_doubts,
+        history=schema.from_mapping(schema.History, history),
         kept=kept,
         champion=challenge,
-        pretraining=pretrained.facts(),
         start=built.start,
         explanations=explanations,
         groups=groups,
-        task=run.task.name,
+        task=_task_of_labels(run),
         error_causes=error_causes,
-        **compared.facts(),
+        **common,
     )
+    return _with_pages(run, material, after, report)
+
+
+def _task_of_labels(run: Run) -> Literal["single_label", "multi_label", "ordinal"]:
+    # The report of numbers is another.
+    return cast(Literal["single_label", "multi_label", "ordinal"], run.task.name)
+
+
+def _with_pages(
+    run: Run, material: Material, after: After, report: AnyReport
+) -> AnyReport:
+    """The report, its pages written where none are yet."""
     if not run.folder.is_finished:
         predictions.write(run.folder, material, after)
         _write_pages(run.folder, **_pages_of(report))
@@ -165,7 +190,7 @@ def run(
     run: Run,
     material: Material,
     after: After,
-    report: schema.Report,
+    report: AnyReport,
     exported: Exported,
 ) -> RunResult:
     """Writes the results; the other workers learn that they are there.
@@ -177,7 +202,8 @@ def run(
         predictions.write(run.folder, material, after)
     published = _published(run, report, exported)
     _write(run.folder, published)
-    trackers.record(run.config.trackers, _tracked(run, published))
+    if isinstance(published, schema.Report):
+        trackers.record(run.config.trackers, _tracked(run, published))
     run.runtime.wait_for_all()
     return read(run.folder)
 
@@ -207,7 +233,7 @@ def _tracked(run: Run, report: schema.Report) -> TrackedRun:
     )
 
 
-def _published(run: Run, report: schema.Report, exported: Exported) -> schema.Report:
+def _published(run: Run, report: AnyReport, exported: Exported) -> AnyReport:
     export = exported.facts()
     saved_model = export.path if export else None
     all_doubts = (*report.doubts, *exported.doubts)
@@ -345,13 +371,18 @@ def read(folder: RunFolder) -> RunResult:
     )
 
 
-def _write(folder: RunFolder, report: schema.Report) -> None:
+def _write(folder: RunFolder, report: AnyReport) -> None:
     """Writes the three files, the one that says that the run is finished last."""
     _write_files(folder, text=report.to_json(), **_pages_of(report))
 
 
-def _pages_of(report: schema.Report) -> dict[str, str]:
+def _pages_of(report: AnyReport) -> dict[str, str]:
     """All made before any is written: a report that cannot be made leaves nothing."""
+    if isinstance(report, schema.NumbersReport):
+        return {
+            "page": number_report.render_html(report),
+            "summary": number_report.summary_table(report),
+        }
     return {
         "page": pages.render_html(report),
         "summary": pages.summary_table(report),

@@ -10,6 +10,7 @@ from typing import Callable, Mapping
 from trainer.config import TaskName
 from trainer.tasks.multi_label import MultiLabel
 from trainer.tasks.ordinal import Ordinal
+from trainer.tasks.regression import Regression
 from trainer.tasks.single_label import SingleLabel
 from trainer.tasks.task import Task
 
@@ -17,6 +18,7 @@ TASKS: Mapping[TaskName, Callable[[], Task]] = {
     "single_label": SingleLabel,
     "multi_label": MultiLabel,
     "ordinal": Ordinal,
+    "regression": Regression,
 }
 
 

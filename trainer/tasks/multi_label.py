@@ -18,18 +18,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import DecisionMetric, TaskName
+from trainer.config import INTERVAL_COVERAGE, DecisionMetric, TaskName
 from trainer.data import label_sets
 from trainer.data.batches import Batch
 from trainer.data.places import Places
 from trainer.evaluation import curves, metrics, schema, slices
 from trainer.evaluation.label_set_metrics import label_set_metrics
-from trainer.evaluation.schema import SplitEvaluation
+from trainer.evaluation.schema import Prediction, SplitEvaluation
 from trainer.messages import message
 from trainer.tasks import multi_label_decision, task
 from trainer.tasks.focal import focal_loss
 from trainer.tasks.multi_label_decision import Decision
-from trainer.tasks.task import Scoring
+from trainer.tasks.task import Scale, Scoring
 
 
 class MultiLabel:
@@ -37,10 +37,22 @@ class MultiLabel:
 
     name: TaskName = "multi_label"
     has_one_label = False
+    evaluation_type: type[Any] = SplitEvaluation
+    prediction_type: type[Any] = Prediction
+    scale: Scale | None = None
     scoring: Scoring
 
     def __init__(self) -> None:
         self.scoring = LabelSetScoring()
+
+    def of_texts(self, labels: np.ndarray) -> MultiLabel:
+        """The task itself: a class needs no unit."""
+        del labels
+        return self
+
+    def targets(self, labels: np.ndarray) -> np.ndarray:
+        """The labels as they are."""
+        return labels
 
     def loss(self) -> keras.losses.Loss:
         """Binary cross-entropy of each example, in nats: the mean over its labels."""
@@ -90,9 +102,10 @@ class MultiLabel:
         target_accuracy: float,
         split: str,
         label_names: Sequence[str],
+        interval_coverage: float = INTERVAL_COVERAGE,
     ) -> Decision:
         """See `multi_label_decision.fit`; the config refuses to abstain."""
-        del target_accuracy
+        del target_accuracy, interval_coverage
         return multi_label_decision.fit(
             labels,
             logits,

@@ -61,6 +61,8 @@ class Decision:
     warnings: tuple[str, ...] = ()
     abstain_below: float = 0.0
 
+    gives_numbers = False
+
     def probabilities(self, logits: npt.ArrayLike) -> FloatArray:
         """Float64 [n, labels], each label's own, of logits [n, labels]."""
         values = np.asarray(logits, np.float64) / self.temperature

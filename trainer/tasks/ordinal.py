@@ -17,7 +17,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from trainer.config import DecisionMetric, TaskName
+from trainer.config import INTERVAL_COVERAGE, DecisionMetric, TaskName
 from trainer.evaluation import ordinal_metrics
 from trainer.tasks import ordinal_decision
 from trainer.tasks.ordinal_decision import OrdinalDecision
@@ -55,9 +55,10 @@ class Ordinal(SingleLabel):
         target_accuracy: float,
         split: str,
         label_names: Sequence[str],
+        interval_coverage: float = INTERVAL_COVERAGE,
     ) -> OrdinalDecision:
         """See `ordinal_decision.fit`; the config refuses another metric than none."""
-        del metric, label_names
+        del metric, label_names, interval_coverage
         return ordinal_decision.fit(
             labels,
             logits,

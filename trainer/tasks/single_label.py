@@ -17,16 +17,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import DecisionMetric, TaskName
+from trainer.config import INTERVAL_COVERAGE, DecisionMetric, TaskName
 from trainer.data.batches import Batch
 from trainer.data.places import Places
 from trainer.evaluation import curves, error_words, metrics, schema, slices
-from trainer.evaluation.schema import SplitEvaluation
+from trainer.evaluation.schema import Prediction, SplitEvaluation
 from trainer.tasks import single_label_decision, task
 from trainer.tasks.focal import focal_loss
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.single_label_decision import Decision
-from trainer.tasks.task import Scoring
+from trainer.tasks.task import Scale, Scoring
 
 
 class SingleLabel:
@@ -34,10 +34,22 @@ class SingleLabel:
 
     name: TaskName = "single_label"
     has_one_label = True
+    evaluation_type: type[Any] = SplitEvaluation
+    prediction_type: type[Any] = Prediction
+    scale: Scale | None = None
     scoring: Scoring
 
     def __init__(self) -> None:
         self.scoring = ClassScoring()
+
+    def of_texts(self, labels: np.ndarray) -> SingleLabel:
+        """The task itself: a class needs no unit."""
+        del labels
+        return self
+
+    def targets(self, labels: np.ndarray) -> np.ndarray:
+        """The labels as they are."""
+        return labels
 
     def loss(self) -> keras.losses.Loss:
         """Cross-entropy of each example, in nats, from logits and class positions."""
@@ -79,9 +91,10 @@ class SingleLabel:
         target_accuracy: float,
         split: str,
         label_names: Sequence[str],
+        interval_coverage: float = INTERVAL_COVERAGE,
     ) -> Decision:
         """See `single_label_decision.fit`; no message of it names a label."""
-        del label_names
+        del label_names, interval_coverage
         return single_label_decision.fit(
             labels,
             logits,

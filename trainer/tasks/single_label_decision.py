@@ -68,6 +68,8 @@ class Decision:
     split: str | None
     warnings: tuple[str, ...] = ()
 
+    gives_numbers = False
+
     def probabilities(self, logits: npt.ArrayLike) -> FloatArray:
         """Float64 [n, classes], of logits [n, classes]."""
         return softmax(np.asarray(logits, np.float64) / self.temperature)

@@ -7,7 +7,8 @@
     decision.answers(logits, label_names=names)         # what a user gets
 
 Labels of texts are int [n], or, of a task with several labels a text, float or bool
-[n, labels]; `data/label_sets.py` counts and compares both.
+[n, labels], or, of one with a number a text, float64 [n]; `data/label_sets.py` counts and
+compares all of them.
 
 Steps, loop, evaluator and signatures know these protocols and nothing else of a task:
 none of them computes a softmax. Here are the protocols alone, so that they may be
@@ -16,18 +17,40 @@ imported from below the tasks themselves.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Mapping, Protocol, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.config import DecisionMetric, TaskName
+from trainer.config import INTERVAL_COVERAGE, DecisionMetric, TaskName
 from trainer.data.batches import Batch
 from trainer.data.places import Places
 
 Constants = Mapping[str, float | Sequence[float]]
 Outputs = dict[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What the training texts' numbers are measured by.
+
+    Attributes:
+      mean: of them.
+      spread: their standard deviation (of n, not of n - 1), above 0.
+    """
+
+    mean: float = 0.0
+    spread: float = 1.0
+
+    def standardised(self, values: Any) -> np.ndarray:
+        """How many spreads from the mean: float64, of the same shape."""
+        return np.asarray((np.asarray(values, np.float64) - self.mean) / self.spread)
+
+    def values(self, standardised: Any) -> np.ndarray:
+        """The inverse."""
+        return np.asarray(standardised, np.float64) * self.spread + self.mean
 
 
 class Objective(Protocol):
@@ -96,6 +119,9 @@ class Scoring(Protocol):
 
 class Decision(Protocol):
     """From logits to what a user gets: the same rule in NumPy and in the graph."""
+
+    # Whether answers are numbers with an interval, not labels with probabilities.
+    gives_numbers: bool
 
     @property
     def temperature(self) -> float:
@@ -204,7 +230,22 @@ class Task(Protocol):
     # Whether a text has exactly one label: what counts labels beside answers, as a drift
     # reference does, needs that.
     has_one_label: bool
+    # What `Scoring.report` gives, and an answer: dataclasses of `evaluation/schema/`.
+    evaluation_type: type[Any]
+    prediction_type: type[Any]
+    # Of the numbers that are trained on; None where texts have labels.
+    scale: Scale | None
     scoring: Scoring
+
+    def of_texts(self, labels: np.ndarray) -> Task:
+        """The same task, knowing the labels of the training texts.
+
+        Raises:
+          ValueError: nothing can be learned from them.
+        """
+
+    def targets(self, labels: np.ndarray) -> np.ndarray:
+        """What a model is trained on: labels as they are, or numbers in other units."""
 
     def loss(self) -> keras.losses.Loss:
         """A loss for each example, with which the classifier is compiled."""
@@ -246,5 +287,6 @@ class Task(Protocol):
         target_accuracy: float,
         split: str,
         label_names: Sequence[str],
+        interval_coverage: float = INTERVAL_COVERAGE,
     ) -> Decision:
         """The decision that fits a held-out split best; arguments as in the config."""

@@ -28,6 +28,8 @@ def copies(rows: Rows) -> list[Copies]:
 def small_classes(rows: Rows) -> dict[str, int]:
     """Classes with few different texts, and how many."""
     pool = rows.pool
+    if label_sets.are_numbers(pool.labels):
+        return {}
     of_rows, labels = label_sets.pairs(pool.labels)
     pairs = np.unique(np.stack([labels, pool.text_numbers[of_rows]]), axis=1)
     counts = np.bincount(pairs[0], minlength=len(rows.label_names))

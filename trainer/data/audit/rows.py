@@ -24,7 +24,8 @@ class Rows:
       label_names: the classes in order.
 
     Attributes:
-      classes: int [n], each row's label, or set of labels, among the `class_names`.
+      classes: int [n], each row's label, set of labels or number, among the
+        `class_names`.
       class_names: of these.
       split_numbers: int64 [n], positions in `split_names`.
       split_names: of the splits, in their order.
@@ -34,7 +35,7 @@ class Rows:
         self, pool: Pool, splits: Mapping[str, Split], label_names: tuple[str, ...]
     ) -> None:
         self.pool, self.label_names = pool, label_names
-        self.classes, self.class_names = label_sets.classes_of(pool.labels, label_names)
+        self.classes, self.class_names = label_sets.told_apart(pool.labels, label_names)
         self.split_names = tuple(splits)
         self.split_numbers = np.zeros(len(pool), np.int64)
         for number, split in enumerate(splits.values()):

@@ -16,7 +16,9 @@ class FormatFacts:
       latency_ms: the median time of a text alone, in milliseconds.
       texts_per_sec: in batches.
       num_texts: held-out texts behind `accuracy`.
-      max_difference: the farthest that a probability is from the trained model's.
+      accuracy: None of a model that gives numbers.
+      max_difference: the farthest that a probability is from the trained model's; of a
+        model that gives numbers, the farthest value, in spreads of the training texts'.
       num_other_labels: texts that get another label than from the trained model, ties
         not counted.
       num_ties: texts that get another label too, but whose best two labels were as
@@ -30,7 +32,7 @@ class FormatFacts:
     latency_ms: float
     texts_per_sec: float
     num_texts: int
-    accuracy: float
+    accuracy: float | None
     max_difference: float
     num_other_labels: int
     num_ties: int = 0

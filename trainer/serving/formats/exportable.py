@@ -20,7 +20,8 @@ from trainer.tasks.task import Decision
 
 class Answers(NamedTuple):
     """probabilities: float [batch, classes]. labels: int [batch], positions; or, where a
-    text may have several, bool [batch, classes]."""
+    text may have several, bool [batch, classes]. Of a model that gives numbers both are
+    its values, float [batch, 1] and [batch]."""
 
     probabilities: np.ndarray
     labels: np.ndarray
@@ -74,6 +75,8 @@ class Exportable:
         """What a signature said. outputs: tensors by name."""
         values = {name: output.numpy() for name, output in outputs.items()}
         labels = self.decision.labels_told(values, label_names=self.label_names)
+        if self.decision.gives_numbers:
+            return Answers(labels[:, np.newaxis], labels)
         return Answers(values["probabilities"], labels)
 
     def make_classifier(self, policy: str) -> keras.Model:

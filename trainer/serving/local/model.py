@@ -208,15 +208,30 @@ class Model:
         """The signatures for :classify, which give classes and scores."""
         import tensorflow as tf
 
-        outputs = {
-            tf.saved_model.CLASSIFY_OUTPUT_CLASSES,
-            tf.saved_model.CLASSIFY_OUTPUT_SCORES,
-        }
+        names = tf.saved_model
+        outputs = {names.CLASSIFY_OUTPUT_CLASSES, names.CLASSIFY_OUTPUT_SCORES}
+        method = names.CLASSIFY_METHOD_NAME
+        return self._of_method(method, inputs={names.CLASSIFY_INPUTS}, outputs=outputs)
+
+    def regressors(self) -> list[str]:
+        """The signatures for :regress, which give a number."""
+        import tensorflow as tf
+
+        names = tf.saved_model
+        return self._of_method(
+            names.REGRESS_METHOD_NAME,
+            inputs={names.REGRESS_INPUTS},
+            outputs={names.REGRESS_OUTPUTS},
+        )
+
+    def _of_method(
+        self, method: str, *, inputs: set[str], outputs: set[str]
+    ) -> list[str]:
         return [
             name
             for name, signature in sorted(self.signatures.items())
-            if signature.method_name == tf.saved_model.CLASSIFY_METHOD_NAME
-            and {*signature.inputs} == {tf.saved_model.CLASSIFY_INPUTS}
+            if signature.method_name == method
+            and {*signature.inputs} == inputs
             and {*signature.outputs} == outputs
         ]
 
@@ -230,38 +245,38 @@ class Model:
         """
         import tensorflow as tf
 
-        self.signature(signature)
-        if (signature or DEFAULT_SIGNATURE) not in self.classifiers():
-            raise rest.refused(
-                f"signature_name must be one for :classify, "
-                f"{', '.join(self.classifiers())}",
-                signature or DEFAULT_SIGNATURE,
-            )
-        lists: dict[type, Any] = {
-            bytes: lambda values: {"bytes_list": tf.train.BytesList(value=values)},
-            int: lambda values: {"int64_list": tf.train.Int64List(value=values)},
-            float: lambda values: {"float_list": tf.train.FloatList(value=values)},
-        }
-        serialized = [
-            tf.train.Example(
-                features=tf.train.Features(
-                    feature={
-                        name: tf.train.Feature(**lists[type(values[0])](values))
-                        for name, values in features.items()
-                        if values
-                    }
-                )
-            ).SerializeToString()
-            for features in examples
-        ]
+        self._check_method(signature, self.classifiers(), ":classify")
         names = tf.saved_model
-        arrays = {names.CLASSIFY_INPUTS: np.array(serialized, object)}
+        arrays = {names.CLASSIFY_INPUTS: _serialized(examples)}
         outputs = self.predict(signature, arrays)
         rows = zip(
             outputs[names.CLASSIFY_OUTPUT_CLASSES],
             outputs[names.CLASSIFY_OUTPUT_SCORES],
         )
         return [list(zip(classes, scores)) for classes, scores in rows]
+
+    def regress(self, signature: str, examples: Sequence[rest.Features]) -> np.ndarray:
+        """The number of each example: float32 [n].
+
+        Raises:
+          Refused: the signature is of another method, or the graph says no.
+        """
+        import tensorflow as tf
+
+        self._check_method(signature, self.regressors(), ":regress")
+        arrays = {tf.saved_model.REGRESS_INPUTS: _serialized(examples)}
+        found: np.ndarray = self.predict(signature, arrays)[
+            tf.saved_model.REGRESS_OUTPUTS
+        ]
+        return found
+
+    def _check_method(self, signature: str, known: Sequence[str], method: str) -> None:
+        self.signature(signature)
+        if (signature or DEFAULT_SIGNATURE) not in known:
+            raise rest.refused(
+                f"signature_name must be one for {method}, {', '.join(known)}",
+                signature or DEFAULT_SIGNATURE,
+            )
 
     def status(self) -> dict[str, Any]:
         """As get_model_status.proto in tensorflow_serving/apis has it."""
@@ -289,3 +304,27 @@ class Model:
             },
             "metadata": {"signature_def": {"signature_def": signatures}},
         }
+
+
+def _serialized(examples: Sequence[rest.Features]) -> np.ndarray:
+    """Object [n], a tf.train.Example each."""
+    import tensorflow as tf
+
+    lists: dict[type, Any] = {
+        bytes: lambda values: {"bytes_list": tf.train.BytesList(value=values)},
+        int: lambda values: {"int64_list": tf.train.Int64List(value=values)},
+        float: lambda values: {"float_list": tf.train.FloatList(value=values)},
+    }
+    serialized = [
+        tf.train.Example(
+            features=tf.train.Features(
+                feature={
+                    name: tf.train.Feature(**lists[type(values[0])](values))
+                    for name, values in features.items()
+                    if values
+                }
+            )
+        ).SerializeToString()
+        for features in examples
+    ]
+    return np.array(serialized, object)

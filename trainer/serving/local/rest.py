@@ -151,7 +151,7 @@ def _columns(value: Any, inputs: Inputs) -> dict[str, Any]:
 
 
 def to_examples(request: Mapping[str, Any]) -> list[Features]:
-    """What a request to :classify gives: the features of each of its examples.
+    """What a request to :classify or :regress gives: the features of each of its examples.
 
     Those of `context` are every example's that has no others of the name.
 
@@ -291,6 +291,11 @@ def classes_to_json(rows: Sequence[Sequence[tuple[bytes, np.floating[Any]]]]) ->
         [[_text(label), float(str(score))] for label, score in row] for row in rows
     ]
     return _encoded({"results": results})
+
+
+def values_to_json(values: np.ndarray) -> bytes:
+    """The answer to :regress: a number for each example. values: float32 [n]."""
+    return _encoded({"results": _plain("outputs", values)})
 
 
 def _plain(name: str, array: np.ndarray) -> Any:

@@ -262,6 +262,10 @@ def _predict(
         examples = rest.to_examples(request)
         rest.check_rows(len(examples), max_batch_size)
         return rest.classes_to_json(model.classify(signature, examples))
+    if method.lower() == "regress" and model.regressors():
+        examples = rest.to_examples(request)
+        rest.check_rows(len(examples), max_batch_size)
+        return rest.values_to_json(model.regress(signature, examples))
     if method.lower() != "predict":
         raise Refused(
             message(
