@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from tests import tiny
 from trainer.data.batches import Batch, Inputs
 from trainer.modeling import classifier as classifiers
-from trainer.modeling import masked_lm, presets
+from trainer.modeling import hugging_face_weights, masked_lm, presets
 from trainer.modeling.forward import Forward
 from trainer.modeling.masked_lm import MaskedLM
 from trainer.modeling.masking import Masked, Masking
@@ -126,8 +126,12 @@ def test_loss_and_gradients_are_those_of_transformers(
     found = hugging_face._tensors(classifier, 1.0)
     head = model.get_layer("masked_lm_head")
     prefix = "cls.predictions.transform"
-    found |= hugging_face._dense(f"{prefix}.dense", head._intermediate_dense)
-    found |= hugging_face._norm(f"{prefix}.LayerNorm", head._intermediate_layer_norm)
+    found |= hugging_face_weights.dense_tensors(
+        f"{prefix}.dense", head._intermediate_dense
+    )
+    found |= hugging_face_weights.norm_tensors(
+        f"{prefix}.LayerNorm", head._intermediate_layer_norm
+    )
     found["cls.predictions.bias"] = head._bias.numpy()
     expected = part(reference, "gradients")
     assert len(expected) == len(variables) > 40

@@ -132,8 +132,8 @@ BROKEN_FOLDERS: dict[str, tuple[Callable[[pathlib.Path], None], list[str]]] = {
         )
     },
     "model_type": (
-        with_config(model_type="roberta"),
-        ["expected model_type 'bert'", "Received: 'roberta'", "config.json"],
+        with_config(model_type="electra"),
+        ["expected model_type", "'bert', 'distilbert'", "'electra'", "config.json"],
     ),
     "no_model_type": (with_config(model_type=None), ["Received: None"]),
     "hidden_act": (

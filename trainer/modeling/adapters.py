@@ -36,9 +36,10 @@ import tensorflow as tf
 from trainer import json_text, storage
 from trainer.config import LORA_TARGETS, ModelConfig
 from trainer.messages import message
-from trainer.modeling import lora
+from trainer.modeling import encoders, lora
 from trainer.modeling import weights as weights_lib
 from trainer.modeling.layers import HUGGING_FACE_DENSE, parts_of
+from trainer.modeling.presets import Preset
 
 _logger = logging.getLogger(__name__)
 
@@ -322,6 +323,24 @@ def refuse_other_settings(adapter: Adapter, config: ModelConfig) -> None:
             config.lora_init_from,
             adapter.base,
             config.preset,
+        )
+
+
+def refuse_other_kinds(flag: str, preset: Preset) -> None:
+    """Raises ValueError where an adapter's names, which are a BERT's, have no meaning.
+
+    Args:
+      flag: what asks for an adapter.
+    """
+    if preset.kind is not encoders.BERT:
+        raise ValueError(
+            message(
+                f"{flag} needs a BERT as --preset: other kinds of encoders have heads "
+                "of more than one layer, which adapters are not read and written for",
+                received=f"--preset={preset.name}, a {preset.kind.name}",
+                mend="leave it out; --lora_rank trains a "
+                f"{preset.kind.name}, and all other exports hold what it learned",
+            )
         )
 
 

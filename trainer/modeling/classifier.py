@@ -19,18 +19,22 @@ import keras_nlp
 import tensorflow as tf
 
 from trainer.config import Pooling
+from trainer.modeling import encoders
 from trainer.modeling.presets import Preset
 
+# The layer between a first token and the head, where the classifier has one.
+_POOLER = "pooled_dense"
+# What tells the pooler's first weights from the head's, of the same seed.
+_POOLER_SEED = 1_000_003
 
-class MeanPooledBertTextClassifier(keras_nlp.models.TextClassifier):
+
+class MeanPooledTextClassifier(keras_nlp.models.TextClassifier):
     """KerasHub's BertTextClassifier, but its head reads the mean of the tokens.
 
     Sentence encoders such as MiniLM were trained so, and not with the pooler on their
-    first token. Padding is left out of the mean; [CLS] and [SEP] are in it. The
+    first token. Padding is left out of the mean; the ends of a text are in it. A
     backbone's pooler, which nothing reads here, is frozen.
     """
-
-    backbone_cls = keras_nlp.models.BertBackbone
 
     def __init__(
         self,
@@ -40,19 +44,75 @@ class MeanPooledBertTextClassifier(keras_nlp.models.TextClassifier):
         dropout: float,
         preprocessor: None = None,
     ) -> None:
-        backbone.pooled_dense.trainable = False
+        if encoders.of_backbone(backbone).has_pooler:
+            backbone.pooled_dense.trainable = False
         inputs = backbone.input
-        mean = mean_of_tokens(
-            backbone(inputs)["sequence_output"], inputs["padding_mask"]
-        )
-        output_dropout = keras.layers.Dropout(
-            dropout, dtype="float32", name="classifier_dropout"
-        )
-        output_dense = keras.layers.Dense(num_classes, dtype="float32", name="logits")
-        logits = output_dense(output_dropout(mean))
+        vectors = encoders.token_vectors(backbone(inputs))
+        mean = mean_of_tokens(vectors, inputs["padding_mask"])
+        logits = _head(mean, num_classes, dropout=dropout)
         super().__init__(inputs=inputs, outputs=logits, compile=False)
         self.backbone = backbone
         self.preprocessor = preprocessor
+
+
+class FirstTokenTextClassifier(keras_nlp.models.TextClassifier):
+    """What BertTextClassifier is to a BERT, for a backbone that has no pooler.
+
+    It has one of its own, as Hugging Face's classifiers of these kinds: a dense layer
+    on the first token, with the activation of the kind, then dropout and the head.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int,
+        *,
+        dropout: float,
+        preprocessor: None = None,
+    ) -> None:
+        inputs = backbone.input
+        first = encoders.token_vectors(backbone(inputs))[:, 0]
+        pooler = keras.layers.Dense(
+            backbone.hidden_dim,
+            activation=encoders.of_backbone(backbone).pooler_activation,
+            dtype=backbone.dtype_policy,
+            name=_POOLER,
+        )
+        logits = _head(pooler(first), num_classes, dropout=dropout)
+        super().__init__(inputs=inputs, outputs=logits, compile=False)
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+
+
+def _head(pooled: Any, num_classes: int, *, dropout: float) -> Any:
+    """The logits, by layers of these names."""
+    output_dropout = keras.layers.Dropout(
+        dropout, dtype="float32", name="classifier_dropout"
+    )
+    output_dense = keras.layers.Dense(num_classes, dtype="float32", name="logits")
+    return output_dense(output_dropout(pooled))
+
+
+def reads_mean(classifier: keras.Model) -> bool:
+    """Whether its head reads the mean of the tokens, not the first one."""
+    return isinstance(classifier, MeanPooledTextClassifier)
+
+
+def pooler_of(classifier: keras.Model) -> keras.layers.Layer:
+    """The dense layer between the first token and the head, which is the backbone's or
+    the classifier's own. Of a classifier that reads the first token."""
+    if encoders.of_backbone(classifier.backbone).has_pooler:
+        return classifier.backbone.pooled_dense
+    return classifier.get_layer(_POOLER)
+
+
+def new_weights(classifier: keras.Model) -> tuple[str, ...]:
+    """Paths of what a preset brings none of: the head, and a pooler of its own."""
+    names = ["logits"]
+    has_pooler = encoders.of_backbone(classifier.backbone).has_pooler
+    if not has_pooler and not reads_mean(classifier):
+        names.append(_POOLER)
+    return tuple(f"{name}/{part}" for name in names for part in ("kernel", "bias"))
 
 
 def mean_of_tokens(vectors: Any, is_token: Any) -> Any:
@@ -93,6 +153,8 @@ def segments_of_pairs(token_ids: tf.Tensor, separator_id: int) -> tf.Tensor:
 def model_inputs(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> dict[str, tf.Tensor]:
     """What a KerasHub BERT takes, for texts of a single segment.
 
+    `encoders.inputs_of` leaves out what another backbone does not take.
+
     Args:
       token_ids: int32 [batch, length].
       num_tokens: int [batch], how many of them are not padding.
@@ -124,11 +186,13 @@ def build_classifier(
     """
     backbone = preset.make_backbone(dropout=dropout)
     head_dropout = backbone.dropout if dropout is None else dropout
-    classifier_class = {
-        "first": keras_nlp.models.BertTextClassifier,
-        "mean": MeanPooledBertTextClassifier,
-    }[pooling]
+    first: Any = FirstTokenTextClassifier
+    if preset.kind.has_pooler:
+        first = keras_nlp.models.BertTextClassifier
+    classifier_class = {"first": first, "mean": MeanPooledTextClassifier}[pooling]
     classifier = classifier_class(backbone, num_classes, dropout=head_dropout)
+    if classifier_class is FirstTokenTextClassifier:
+        _start_pooler(pooler_of(classifier), preset, seed=seed)
     head = classifier.get_layer("logits")
     # In float32 also under mixed precision, as all that probabilities hang on.
     head.dtype_policy = "float32"
@@ -137,6 +201,19 @@ def build_classifier(
     head.kernel.assign(initializer(head.kernel.shape))
     classifier.separator_id = separator_id
     return classifier
+
+
+def _start_pooler(pooler: keras.layers.Layer, preset: Preset, *, seed: int) -> None:
+    """Gives a classifier's own pooler the checkpoint's weights, or the first of a seed."""
+    own = preset.read_pooler()
+    if own is None:
+        initializer = keras.initializers.TruncatedNormal(
+            stddev=0.02, seed=seed + _POOLER_SEED
+        )
+        pooler.kernel.assign(initializer(pooler.kernel.shape))
+    else:
+        pooler.kernel.assign(own.kernel)
+        pooler.bias.assign(own.bias)
 
 
 def compile_classifier(

@@ -29,12 +29,13 @@ import tensorflow as tf
 
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
-from trainer.modeling import embedding, lora
+from trainer.modeling import embedding, encoders, lora
 from trainer.modeling import weights as weights_lib
 from trainer.modeling.attention import Attention
 from trainer.modeling.classifier import (
-    MeanPooledBertTextClassifier,
     mean_of_tokens,
+    pooler_of,
+    reads_mean,
     segments_of_pairs,
     separator_of,
 )
@@ -50,10 +51,10 @@ Fusion = Literal["none", "pieces", "whole"]
 
 
 class Forward:
-    """Calls a BERT classifier.
+    """Calls a classifier on an encoder that has BERT's layer (`encoders.py`).
 
     Args:
-      classifier: a KerasHub BertTextClassifier or a MeanPooledBertTextClassifier.
+      classifier: as `classifier.build_classifier` makes it.
       fusion: what XLA compiles. "pieces": what lies between matrix products; for a
         CPU. "whole": the caller compiles all; for accelerators. "none": nothing.
       rematerialize: compute each layer again in the backward pass instead of keeping
@@ -104,8 +105,8 @@ class Forward:
 
     @property
     def num_segments(self) -> int:
-        """How many segment ids there are, from 0."""
-        return int(self._backbone.num_segments)
+        """How many segment ids there are, from 0; 0: the encoder does not take any."""
+        return int(getattr(self._backbone, "num_segments", 0))
 
     def __call__(
         self,
@@ -140,7 +141,7 @@ class Forward:
         Returns:
           One tensor, float32 [batch, length, hidden]; an ensemble has one a model.
         """
-        table = self._backbone.token_embedding.embeddings
+        table = encoders.embeddings_of(self._backbone).tokens.embeddings
         return (tf.cast(self.rows(table, token_ids), tf.float32),)
 
     def of_vectors(
@@ -199,15 +200,15 @@ class Forward:
           is_token: bool [batch, length], false where there is padding.
           segment_ids: int32 [batch, length]; None: of a classifier that reads pairs
             what stands after the first [SEP] is of the second segment, else all of the
-            first.
+            first. An encoder without segments does not read them.
 
         Returns:
           float [batch, hidden].
         """
         x = self._encode(token_ids, is_token, segment_ids, dropout_seed)
-        if isinstance(self._classifier, MeanPooledBertTextClassifier):
+        if reads_mean(self._classifier):
             return mean_of_tokens(x, is_token)
-        return self._backbone.pooled_dense(x[:, 0])
+        return pooler_of(self._classifier)(x[:, 0])
 
     def classify(
         self, pooled: tf.Tensor, *, dropout_seed: tf.Tensor | None = None
@@ -335,27 +336,35 @@ class Forward:
         self, token_ids: tf.Tensor, segment_ids: tf.Tensor | None, pieces: Pieces
     ) -> tf.Tensor:
         """Normalized: [batch * length, hidden]."""
-        backbone = self._backbone
-        dtype = backbone.compute_dtype
+        layers = encoders.embeddings_of(self._backbone)
+        dtype = self._backbone.compute_dtype
         length = shape_of(token_ids)[1]
         tokens = token_ids
         if not token_ids.dtype.is_floating:
             # Rows are taken first, then cast: not the whole table.
-            tokens = self.rows(backbone.token_embedding.embeddings, token_ids)
-        positions = _tensor(backbone.position_embedding.position_embeddings)[:length]
-        segments = _tensor(backbone.segment_embedding.embeddings)
+            tokens = self.rows(layers.tokens.embeddings, token_ids)
+        places = _tensor(layers.positions.position_embeddings)[:length]
+        if layers.segments is not None:
+            places += self._segments(layers.segments, token_ids, segment_ids)
+        x = tf.cast(tokens, dtype) + tf.cast(places, dtype)
+        return pieces.normalize(layers.norm.epsilon)(
+            tf.reshape(x, [-1, self.hidden_size]),
+            _tensor(layers.norm.gamma),
+            _tensor(layers.norm.beta),
+        )
+
+    def _segments(
+        self,
+        layer: keras.layers.Layer,
+        token_ids: tf.Tensor,
+        segment_ids: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """The embedding of each token's segment, [batch, length, hidden]; or of all
+        tokens' one, [hidden]."""
+        segments = _tensor(layer.embeddings)
         if segment_ids is None and self._separator_id is not None:
             segment_ids = segments_of_pairs(token_ids, self._separator_id)
-        segment = (
-            segments[0] if segment_ids is None else tf.gather(segments, segment_ids)
-        )
-        x = tf.cast(tokens, dtype) + tf.cast(positions + segment, dtype)
-        norm = backbone.embeddings_layer_norm
-        return pieces.normalize(norm.epsilon)(
-            tf.reshape(x, [-1, backbone.hidden_dim]),
-            _tensor(norm.gamma),
-            _tensor(norm.beta),
-        )
+        return segments[0] if segment_ids is None else tf.gather(segments, segment_ids)
 
     def kernel(self, dense: keras.layers.Layer) -> tf.Tensor:
         """What a layer's inputs are multiplied with: float [in, out]."""

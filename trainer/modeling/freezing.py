@@ -9,6 +9,7 @@ from __future__ import annotations
 import keras
 
 from trainer.messages import message
+from trainer.modeling import encoders
 
 ALL_BUT_HEAD = -1
 
@@ -39,11 +40,6 @@ def freeze(classifier: keras.Model, *, num_layers: int) -> None:
     if num_layers == ALL_BUT_HEAD:
         backbone.trainable = False
     elif num_layers:
-        embeddings = (
-            backbone.token_embedding,
-            backbone.position_embedding,
-            backbone.segment_embedding,
-            backbone.embeddings_layer_norm,
-        )
+        embeddings = encoders.embeddings_of(backbone).layers()
         for layer in (*embeddings, *layers[:num_layers]):
             layer.trainable = False

@@ -16,7 +16,7 @@ from __future__ import annotations
 import keras
 
 from trainer.messages import message
-from trainer.modeling import lora
+from trainer.modeling import encoders, lora
 from trainer.modeling import weights as weights_lib
 
 
@@ -57,12 +57,7 @@ def _depths(classifier: keras.Model) -> dict[str, int]:
     backbone = classifier.backbone
     layers = backbone.transformer_layers
     result = dict.fromkeys(weights_lib.by_path(classifier), 0)
-    embeddings = (
-        backbone.token_embedding,
-        backbone.position_embedding,
-        backbone.segment_embedding,
-        backbone.embeddings_layer_norm,
-    )
+    embeddings = encoders.embeddings_of(backbone).layers()
     for depth, group in enumerate((*reversed(layers), *embeddings), start=1):
         for variable in group.weights:
             if variable.path in result:

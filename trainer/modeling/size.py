@@ -13,6 +13,9 @@ from typing import Any, Mapping
 
 import keras
 
+from trainer.modeling import encoders
+from trainer.modeling.encoders import EncoderKind
+
 # What a layer keeps for its backward pass: numbers a token for each of its outputs, and
 # numbers for each attention score. Fitted to the peaks of MiniLM-L6's steps on a CPU,
 # 16 and 32 rows of 64 to 512 tokens, to within 17%; the products, their inputs, both
@@ -27,14 +30,15 @@ _LAYERS_AT_ONCE_REMATERIALIZED = 1.6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncoderSize:
-    """The shape of a BERT encoder.
+    """The shape of an encoder.
 
     Attributes:
       hidden_size: numbers a token, between the layers.
       intermediate_size: of the feed-forward part.
       vocabulary_size: word pieces.
       num_positions: the longest text in tokens.
-      num_segments: kinds of tokens.
+      num_segments: kinds of tokens; 0: they are not told apart.
+      has_pooler: whether it comes with a layer between the first token and the head.
     """
 
     num_layers: int
@@ -44,14 +48,18 @@ class EncoderSize:
     vocabulary_size: int
     num_positions: int
     num_segments: int = 2
+    has_pooler: bool = True
 
     @classmethod
     def of_backbone(cls, backbone: keras.Model) -> EncoderSize:
-        """Of a KerasHub BertBackbone."""
-        return cls.of_keras_config(backbone.get_config())
+        """Of a KerasHub backbone."""
+        kind = encoders.of_backbone(backbone)
+        return cls.of_keras_config(backbone.get_config(), kind=kind)
 
     @classmethod
-    def of_keras_config(cls, config: Mapping[str, Any]) -> EncoderSize:
+    def of_keras_config(
+        cls, config: Mapping[str, Any], *, kind: EncoderKind = encoders.BERT
+    ) -> EncoderSize:
         """Of the `config` in a KerasHub preset's config.json.
 
         Raises:
@@ -64,12 +72,13 @@ class EncoderSize:
             intermediate_size=config["intermediate_dim"],
             vocabulary_size=config["vocabulary_size"],
             num_positions=config["max_sequence_length"],
-            num_segments=config.get("num_segments", 2),
+            num_segments=config.get("num_segments", 2) if kind.has_segments else 0,
+            has_pooler=kind.has_pooler,
         )
 
     @classmethod
     def of_hugging_face(cls, config: Mapping[str, Any]) -> EncoderSize:
-        """Of a Hugging Face config.json.
+        """Of a Hugging Face config.json, in BERT's words.
 
         Raises:
           KeyError: it is of another kind of model.
@@ -82,6 +91,8 @@ class EncoderSize:
             vocabulary_size=config["vocab_size"],
             num_positions=config["max_position_embeddings"],
             num_segments=config.get("type_vocab_size", 2),
+            # Hugging Face's BERT alone has both.
+            has_pooler=config.get("type_vocab_size", 2) > 0,
         )
 
     @property
@@ -92,7 +103,8 @@ class EncoderSize:
         square = hidden * hidden + hidden
         feed_forward = hidden * inner + inner + inner * hidden + hidden
         layer = 4 * square + feed_forward + 4 * hidden
-        return tables * hidden + 2 * hidden + self.num_layers * layer + square
+        pooler = square if self.has_pooler else 0
+        return tables * hidden + 2 * hidden + self.num_layers * layer + pooler
 
     def num_operations(self, *, rows: int, length: int) -> int:
         """Of a forward pass; a training step takes three times as many.

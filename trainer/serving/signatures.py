@@ -16,6 +16,8 @@
 | `regress` | `inputs`: string [batch], as `examples` | `outputs`: float32 [batch] |
 | `classify` | `inputs`: string [batch], as `examples` | `classes`: string [batch, classes], `scores`: float32 [batch, classes] |
 
+An encoder without segments (`modeling/encoders.py`) takes no `segment_ids`.
+
 The decision is `label`: string [batch]; `score`: float32 [batch], the probability of
 that label; `probabilities`: float32 [batch, classes], in the order of the labels; and
 `abstain`: bool [batch], whether the score is too low to act on. Of a model that gives
@@ -110,17 +112,19 @@ class TokensModule(tf.Module):
         @tf.function(
             input_signature=[
                 tf.TensorSpec([None, None], tf.int32, name=name)
-                for name in ("token_ids", "padding_mask", "segment_ids")
+                for name in _token_inputs(forward)
             ],
             autograph=False,
         )
         def tokens(
-            token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
+            token_ids: tf.Tensor, padding_mask: tf.Tensor, *segment_ids: tf.Tensor
         ) -> Outputs:
-            checks = self._checks(token_ids, padding_mask, segment_ids)
+            checks = self._checks(token_ids, padding_mask, *segment_ids)
             with tf.control_dependencies(checks):
                 vectors = forward.pool(
-                    tf.identity(token_ids), padding_mask != 0, segment_ids=segment_ids
+                    tf.identity(token_ids),
+                    padding_mask != 0,
+                    segment_ids=segment_ids[0] if segment_ids else None,
                 )
             return self._decided(forward.classify(vectors))
 
@@ -136,21 +140,22 @@ class TokensModule(tf.Module):
         )
 
     def _checks(
-        self, token_ids: tf.Tensor, padding_mask: tf.Tensor, segment_ids: tf.Tensor
+        self, token_ids: tf.Tensor, padding_mask: tf.Tensor, *segment_ids: tf.Tensor
     ) -> list[tf.Operation]:
         """Of what would be computed all the same, or is not refused in words.
 
         A mask of other rows than the ids, for one, is broadcast.
         """
-        shape, *others = map(_shape, (token_ids, padding_mask, segment_ids))
+        shape, *others = map(_shape, (token_ids, padding_mask, *segment_ids))
         longest = self._window_length
+        *names, last = _token_inputs(self._forward)
         is_one = [tf.reduce_all(tf.equal(shape, other)) for other in others]
         shapes = [
             tf.debugging.Assert(
                 # A matrix, which a feed of TensorFlow's C API need not be.
                 tf.logical_and(shape[2] < 0, tf.reduce_all(is_one)),
                 [
-                    "token_ids, padding_mask and segment_ids must be of one shape, "
+                    f"{', '.join(names)} and {last} must be of one shape, "
                     "[batch, length]. Received (-1: no dimension):",
                     *(shape, *others),
                 ],
@@ -164,7 +169,10 @@ class TokensModule(tf.Module):
             return [
                 _within("token_ids", token_ids, self._forward.vocabulary_size),
                 _within("padding_mask", padding_mask, 2),
-                _within("segment_ids", segment_ids, self._forward.num_segments),
+                *(
+                    _within("segment_ids", segments, self._forward.num_segments)
+                    for segments in segment_ids
+                ),
             ]
 
 
@@ -349,6 +357,12 @@ def save(module: TokensModule, folder: pathlib.Path) -> None:
     names.save()
     # It has sums of the file that was just changed.
     fingerprinting_utils.write_fingerprint(str(folder))
+
+
+def _token_inputs(forward: ServedForward) -> tuple[str, ...]:
+    """What `tokens` takes."""
+    names = ("token_ids", "padding_mask", "segment_ids")
+    return names if forward.num_segments else names[:-1]
 
 
 def _joined(texts: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -92,7 +92,10 @@ ALLOWED_OPS = CORE_OPS | TEXT_OPS
 # as those that they are the gradients of (tensorflow/core/kernels). Elsewhere they serve
 # training alone.
 GRADIENT_OPS = frozenset(
-    "BiasAddGrad BroadcastGradientArgs InvertPermutation RsqrtGrad StridedSliceGrad TanhGrad".split()
+    (
+        "BiasAddGrad BroadcastGradientArgs InvertPermutation ReluGrad RsqrtGrad "
+        "StridedSliceGrad TanhGrad"
+    ).split()
 )
 
 # Why an op is not on the list, where that is known: the first pattern that matches.

@@ -49,7 +49,6 @@ _GPU_COMPILE_SECS = 80.0
 SAMPLES = "samples"
 HELD_OUT = ("validation", "test")
 # What no pretrained model has.
-NEW_WEIGHTS = ("logits/kernel", "logits/bias")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +254,9 @@ def make_classifier(
     )
     if run.config.optimizer.decay_towards == "start":
         optimizers.decay_towards_start(
-            optimizer, classifier.trainable_variables, new=NEW_WEIGHTS
+            optimizer,
+            classifier.trainable_variables,
+            new=classifiers.new_weights(classifier),
         )
     classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())
     return classifier, begun

@@ -180,6 +180,8 @@ def run(run: Run) -> Material:
         preset = presets.load_preset(run.config.model.preset)
         formats.check_preset(run.config.serving.export_formats, preset)
         adapter = _adapter(run)
+        if adapter is not None:
+            adapters.refuse_other_kinds("--lora_init_from", preset)
         material = make_material(
             run.config.data,
             run.config.training,
@@ -428,10 +430,7 @@ def look_at(texts: Texts, config: DataConfig, checks: ChecksConfig) -> Findings 
 
 def make_encoder(config: DataConfig, preset: Preset) -> TextEncoder:
     """The tokenizer of a preset, with the config's way with long texts."""
-    return TextEncoder(
-        preset.vocabulary,
-        lowercase=preset.lowercase,
-        strip_accents=preset.strip_accents,
+    return preset.text_encoder(
         window_length=config.max_length,
         truncation=config.truncation,
         max_windows=config.num_windows,

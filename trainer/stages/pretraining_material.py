@@ -19,6 +19,7 @@ from trainer.data import plans
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.data.unlabelled import Unlabelled
 from trainer.messages import message
+from trainer.modeling import masked_lm
 from trainer.modeling.masked_lm import HeadWeights, read_head
 from trainer.modeling.masking import Masking
 from trainer.modeling.presets import Preset
@@ -147,7 +148,7 @@ def _no_head(preset: Preset) -> str:
     kind = "KerasHub preset" if preset.hugging_face is None else "Hugging Face folder"
     return message(
         "--masked_lm_head=checkpoint needs a preset with a masked-LM head, "
-        "cls.predictions.* in a Hugging Face folder",
+        f"{masked_lm.head_prefix(preset)}* in a Hugging Face folder",
         received=f"--preset={preset.name}, a {kind} without one",
         mend="set --masked_lm_head=auto, or use another --preset",
     )

@@ -26,19 +26,13 @@ from safetensors.numpy import load_file, save_file
 
 from trainer.messages import message
 from trainer.config import TaskName, Truncation
-from trainer.data.tokens import TextEncoder
-from trainer.modeling.classifier import MeanPooledBertTextClassifier, build_classifier
+from trainer.modeling import encoders, hugging_face_weights
+from trainer.modeling.classifier import build_classifier, pooler_of, reads_mean
 from trainer.modeling.forward import Forward
-from trainer.modeling.layers import HUGGING_FACE_DENSE, parts_of
+from trainer.modeling.layers import parts_of
 from trainer.modeling.presets import ACTIVATIONS, Preset, load_preset
 from trainer.serving.formats import tokenizer_files
 from trainer.serving.formats.exportable import Answers, Classify, Exportable
-
-# Hugging Face's names of a layer's norms, by `LayerParts`'.
-_NORM_NAMES = {
-    "attention_norm": "attention.output.LayerNorm",
-    "output_norm": "output.LayerNorm",
-}
 
 
 def write(
@@ -56,7 +50,7 @@ def write(
 
     Args:
       folder: is there, and holds nothing by these names.
-      classifier: a KerasHub BertTextClassifier, in float32.
+      classifier: as `build_classifier` makes it, in float32.
       preset: what it was made of: vocabulary, dropout.
       temperature: what the logits are divided by before they become probabilities.
       window_length: longest input in tokens, [CLS] and [SEP] included.
@@ -65,11 +59,11 @@ def write(
     Raises:
       ValueError: the classifier's head is not Hugging Face's.
     """
-    if isinstance(classifier, MeanPooledBertTextClassifier):
+    if reads_mean(classifier):
         raise ValueError(
             message(
                 "a Hugging Face checkpoint needs --pooling=first: its"
-                " BertForSequenceClassification reads the first token",
+                f" {preset.kind.architecture} reads the first token",
                 received="a classifier made with --pooling=mean",
             )
         )
@@ -97,32 +91,35 @@ def write(
 def _config(
     backbone: keras.Model, preset: Preset, label_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Of a BertForSequenceClassification; dropout as the preset's own."""
-    source = preset.hugging_face or {}
+    """Of the kind's classifier; dropout as the preset's own."""
+    kind, source = preset.kind, preset.hugging_face or {}
     dropout = source.get("hidden_dropout_prob", 0.1)
-    return {
-        "architectures": ["BertForSequenceClassification"],
-        "model_type": "bert",
+    embeddings = encoders.embeddings_of(backbone)
+    config = {
+        "architectures": [kind.architecture],
+        "model_type": kind.model_type,
         "vocab_size": backbone.vocabulary_size,
         "hidden_size": backbone.hidden_dim,
         "num_hidden_layers": backbone.num_layers,
         "num_attention_heads": backbone.num_heads,
         "intermediate_size": backbone.intermediate_dim,
         "max_position_embeddings": backbone.max_sequence_length,
-        "type_vocab_size": backbone.num_segments,
         "position_embedding_type": "absolute",
         "hidden_act": _activation_name(backbone),
-        "layer_norm_eps": backbone.embeddings_layer_norm.epsilon,
+        "layer_norm_eps": embeddings.norm.epsilon,
         "hidden_dropout_prob": dropout,
         "attention_probs_dropout_prob": source.get(
             "attention_probs_dropout_prob", dropout
         ),
         "classifier_dropout": source.get("classifier_dropout"),
         "initializer_range": 0.02,
-        "pad_token_id": preset.vocabulary.index("[PAD]"),
+        "pad_token_id": preset.vocabulary.index(preset.special.pad),
         "id2label": dict(enumerate(label_names)),
         "label2id": {name: index for index, name in enumerate(label_names)},
     }
+    if kind.has_segments:
+        config["type_vocab_size"] = backbone.num_segments
+    return kind.in_own_words(config)
 
 
 def _activation_name(backbone: keras.Model) -> str:
@@ -145,44 +142,14 @@ def _activation_name(backbone: keras.Model) -> str:
 
 def _tensors(classifier: keras.Model, temperature: float) -> dict[str, np.ndarray]:
     """All weights by Hugging Face's names, float32."""
-    backbone = classifier.backbone
-    embeddings = backbone.embeddings_layer_norm
-    result = {
-        f"bert.embeddings.{name}.weight": _numpy(table)
-        for name, table in (
-            ("word_embeddings", backbone.token_embedding.embeddings),
-            ("position_embeddings", backbone.position_embedding.position_embeddings),
-            ("token_type_embeddings", backbone.segment_embedding.embeddings),
-        )
-    }
-    result |= _norm("bert.embeddings.LayerNorm", embeddings)
-    for index, layer in enumerate(backbone.transformer_layers):
-        prefix = f"bert.encoder.layer.{index}"
-        parts = parts_of(layer)
-        for name, dense in parts.dense().items():
-            result |= _dense(f"{prefix}.{HUGGING_FACE_DENSE[name]}", dense)
-        for name, norm in parts.norms().items():
-            result |= _norm(f"{prefix}.{_NORM_NAMES[name]}", norm)
-    result |= _dense("bert.pooler.dense", backbone.pooled_dense)
-    head = _dense("classifier", classifier.get_layer("logits"))
+    kind = encoders.of_backbone(classifier.backbone)
+    encoder = hugging_face_weights.encoder_tensors(classifier.backbone)
+    result = {f"{kind.tensors_prefix}.{name}": each for name, each in encoder.items()}
+    result |= hugging_face_weights.dense_tensors(
+        kind.pooler_name, pooler_of(classifier)
+    )
+    head = hugging_face_weights.dense_tensors(kind.head, classifier.get_layer("logits"))
     return result | {name: value / temperature for name, value in head.items()}
-
-
-def _dense(name: str, layer: keras.layers.Layer) -> dict[str, np.ndarray]:
-    """Weight [out, in] and bias [out], heads side by side."""
-    bias = _numpy(layer.bias).reshape(-1)
-    kernel = _numpy(layer.kernel).reshape(-1, len(bias))
-    return {f"{name}.weight": np.ascontiguousarray(kernel.T), f"{name}.bias": bias}
-
-
-def _norm(name: str, layer: keras.layers.Layer) -> dict[str, np.ndarray]:
-    weight, bias = _numpy(layer.gamma), _numpy(layer.beta)
-    return {f"{name}.weight": weight, f"{name}.bias": bias}
-
-
-def _numpy(weight: Any) -> np.ndarray:
-    """float32; of a variable, or of a sum of several (LoRA)."""
-    return np.asarray(weight.numpy(), np.float32)
 
 
 def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
@@ -215,8 +182,8 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     )
     tensors = load_file(folder / "model.safetensors")
     head = classifier.get_layer("logits")
-    head.kernel.assign(tensors["classifier.weight"].T)
-    head.bias.assign(tensors["classifier.bias"])
+    head.kernel.assign(tensors[f"{preset.kind.head}.weight"].T)
+    head.bias.assign(tensors[f"{preset.kind.head}.bias"])
     return asking(classifier, preset, exportable)
 
 
@@ -227,10 +194,7 @@ def asking(classifier: keras.Model, preset: Preset, exportable: Exportable) -> C
       preset: of which the tokenizer is.
       exportable: how texts are cut, and how a label follows from probabilities.
     """
-    encoder = TextEncoder(
-        preset.vocabulary,
-        lowercase=preset.lowercase,
-        strip_accents=preset.strip_accents,
+    encoder = preset.text_encoder(
         window_length=exportable.data.max_length,
         truncation=exportable.data.truncation,
         reads_pairs=exportable.encoder.reads_pairs,

@@ -140,7 +140,7 @@ def write(
     )
     readme = _README.substitute(
         num_classes=len(label_names),
-        pad_id=preset.vocabulary.index("[PAD]"),
+        pad_id=preset.vocabulary.index(preset.special.pad),
         window_length=window_length,
         longer_texts=_LONGER_TEXTS[
             "windows" if long_text == "windows" else truncation

@@ -26,7 +26,8 @@ from trainer.serving.formats.exportable import Classify, Exportable
 
 
 def check_preset(preset: Preset) -> None:
-    """Raises ValueError where PEFT has nothing to put an adapter on."""
+    """Raises ValueError where PEFT has nothing to put an adapter on, or another head."""
+    adapters.refuse_other_kinds("--export_formats=peft", preset)
     if preset.hugging_face is None:
         raise ValueError(
             message(

@@ -18,13 +18,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.modeling import weights
+from trainer.modeling import encoders, weights
 from trainer.modeling.forward import Forward
 from trainer.modeling.layers import parts_of
 
 
 class Int8Forward(Forward):
-    """Calls a BERT classifier of which it holds a copy in 8 bits.
+    """Calls a classifier of which it holds a copy in 8 bits.
 
     Args:
       classifier: in float32.
@@ -40,7 +40,7 @@ class Int8Forward(Forward):
             for dense in parts_of(layer).dense().values():
                 kernel = super().kernel(dense).numpy()
                 self._stored[dense.kernel.path] = _Int8(kernel, axis=0)
-        table = backbone.token_embedding.embeddings
+        table = encoders.embeddings_of(backbone).tokens.embeddings
         self._stored[table.path] = _Int8(table.numpy(), axis=1)
         self._variables = {
             path: variable.value

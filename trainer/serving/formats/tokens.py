@@ -60,10 +60,7 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     with storage.literal(folder) as place:
         loaded = tf.saved_model.load(str(place))
     preset, data = exportable.preset, exportable.data
-    encoder = TextEncoder(
-        preset.vocabulary,
-        lowercase=preset.lowercase,
-        strip_accents=preset.strip_accents,
+    encoder = preset.text_encoder(
         window_length=data.max_length,
         truncation=data.truncation,
         reads_pairs=exportable.encoder.reads_pairs,
@@ -72,11 +69,13 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
     def classify(texts: Sequence[str]) -> Answers:
         rows = encoder(tf.constant(list(texts))).token_ids
         token_ids = rows.to_tensor(encoder.pad_id)
-        outputs = loaded.signatures["serving_default"](
-            token_ids=token_ids,
-            padding_mask=tf.sequence_mask(rows.row_lengths(), dtype=tf.int32),
-            segment_ids=_segments(token_ids, encoder),
-        )
+        inputs = {
+            "token_ids": token_ids,
+            "padding_mask": tf.sequence_mask(rows.row_lengths(), dtype=tf.int32),
+        }
+        if preset.kind.has_segments:
+            inputs["segment_ids"] = _segments(token_ids, encoder)
+        outputs = loaded.signatures["serving_default"](**inputs)
         return exportable.answers(outputs)
 
     return classify
