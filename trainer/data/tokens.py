@@ -30,13 +30,15 @@ import tensorflow_text as tf_text
 
 from trainer import caches, console
 from trainer.config import Truncation
-from trainer.data import pairs, spans
+from trainer.data import pairs, spans, texts_on_disk
 from trainer.data.token_blocks import Block, FinishedBlocks
 from trainer.messages import message
 
 # Increased whenever the same text would give other ids than before.
 _ENCODING_VERSION = 1
 _ROWS_PER_CALL = 128
+# Of texts on disk, which are read from the first to the last.
+_ROWS_BETWEEN_RELEASES = 2**15
 # What a kill can cost: a second or two of work.
 _CALLS_PER_BLOCK = 8
 _PREFETCHED_BLOCKS = 2
@@ -459,7 +461,8 @@ def encode_texts(
       max_cache_bytes: how much is kept there at most; 0: any number.
       description: what the progress line calls them.
     """
-    fingerprint = hashlib.sha256(encoder.fingerprint.encode() + digests.tobytes())
+    fingerprint = hashlib.sha256(encoder.fingerprint.encode())
+    fingerprint.update(np.ascontiguousarray(digests).data)
     name = fingerprint.hexdigest()[:32]
     root = os.path.join(cache_dir, "tokens")
 
@@ -572,4 +575,6 @@ def without_autotuning() -> tf.data.Options:
 
 def _blocks(texts: pa.ChunkedArray) -> Iterator[list[bytes]]:
     for start in range(0, len(texts), _ROWS_PER_CALL):
+        if start % _ROWS_BETWEEN_RELEASES == 0:
+            texts_on_disk.release()
         yield [t.encode() for t in texts.slice(start, _ROWS_PER_CALL).to_pylist()]
