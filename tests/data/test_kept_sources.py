@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,7 +19,14 @@ import pyarrow as pa
 import pytest
 
 from trainer.config import DataConfig
-from trainer.data import kept_sources, source_files, sources, splits, texts_on_disk
+from trainer.data import (
+    kept_sources,
+    source_files,
+    sources,
+    split_reading,
+    splits,
+    texts_on_disk,
+)
 from trainer.data.readers import reading
 from trainer.data.sources import Sources
 from trainer.data.strings import Strings, taken
@@ -171,7 +179,7 @@ def test_room_is_said_before_and_where_there_is_none_memory_will_do(
     config = dataclasses.replace(config, bad_rows="skip")
     usage = (10**12, 0, free)
     monkeypatch.setattr(
-        kept_sources.shutil,
+        shutil,
         "disk_usage",
         lambda _: type("Usage", (), {"free": usage[2]}),
     )
@@ -213,7 +221,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     config = dataclasses.replace(config, bad_rows="skip")
     path = pathlib.Path(config.dataset.removeprefix("files:"))
     monkeypatch.setattr(kept_sources, "LEAST_BYTES", 1 if is_large else 2**60)
-    read_split = sources.read_split
+    read_split = split_reading.read_split
 
     def changing(*args: Any, **kwargs: Any) -> Any:
         read = read_split(*args, **kwargs)
@@ -226,6 +234,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     monkeypatch.setattr(sources, "read_split", changing)
     with pytest.raises(ValueError, match="stays as it is while it is read"):
         sources.load(config)
+
+
+def test_a_full_disk_is_told_by_its_number_and_name() -> None:
+    texts = texts_on_disk.Spilled(pathlib.Path("/dev/full"))
+    texts.extend(pa.array(["A film. " * 1_000] * 1_000, pa.large_string()))
+    with pytest.raises(OSError) as error:
+        texts.joined()
+    assert error.value.errno == errno.ENOSPC and error.value.filename == "/dev/full"
 
 
 def test_states_of_files_alone(tmp_path: pathlib.Path) -> None:

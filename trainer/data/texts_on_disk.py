@@ -41,7 +41,8 @@ class Spilled(Strings):
     def __init__(self, place: pathlib.Path) -> None:
         super().__init__()
         self._place = place
-        self._file = place.open("wb")
+        # Arrow's own, which is closed with the process or when nobody holds it.
+        self._file = pa.OSFile(str(place), "wb")
         self._writer = pa.ipc.new_file(self._file, _SCHEMA)
         self._num_bytes = 0
 
@@ -59,7 +60,9 @@ class Spilled(Strings):
         try:
             self._writer.write_batch(pa.record_batch([texts], schema=_SCHEMA))
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._place)) from error
+            # Arrow's message has all its calls in it.
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(error.errno, reason, str(self._place)) from error
         self._chunks.clear()
         self._num_bytes = 0
 
