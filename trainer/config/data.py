@@ -263,16 +263,19 @@ class DataConfig:
     cache_dir: str = setting(
         "~/.cache/bert_trainer",
         "Folder where tokenized texts are kept, under a fingerprint of texts, "
-        "vocabulary and settings; may be removed at any time. Workers and runs that "
-        "share it share the work: each tokenizes what no other does. On gs:// it holds "
-        "the parts, which nothing removes, and each machine a copy as long as it runs. "
-        "Where it cannot be written, a temporary one is used, with a warning.",
+        "vocabulary and settings, and large data sets (files of 256 MB or more) as they "
+        "were read; may be removed at any time. Workers and runs that share it share the "
+        "tokenizing: each does what no other does. On gs:// it holds the parts of that, "
+        "which nothing removes, and each machine a copy as long as it runs. Where it "
+        "cannot be written, a temporary one is used, for a large data set memory, with a "
+        "warning.",
         may_change=True,
     )
     max_cache_gb: float = setting(
         20.0,
-        "Keep so many gigabytes of tokenized texts in --cache_dir at most: those used "
-        "longest ago are removed, never those in use. 0: no limit.",
+        "Keep so many gigabytes of tokenized texts in --cache_dir at most, and as many of "
+        "large data sets: those used longest ago are removed, never those in use. 0: no "
+        "limit.",
         may_change=True,
     )
 

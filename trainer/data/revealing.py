@@ -48,6 +48,11 @@ class RevealingWord:
     share_of_label: float
 
 
+def sampled(num_texts: int) -> slice:
+    """Which of so many texts are looked at; they may be taken before."""
+    return slice(None, None, max(1, -(-num_texts // _MAX_TEXTS)))
+
+
 def revealing_words(
     texts: Iterable[Any], labels: np.ndarray, *, label_names: Sequence[str]
 ) -> list[RevealingWord]:
@@ -87,7 +92,7 @@ def _pure_words(
     purity: float,
 ) -> list[RevealingWord]:
     """Words of which this share of the texts has one label, the commonest first."""
-    step = max(1, -(-len(labels) // _MAX_TEXTS))
+    step = sampled(len(labels)).step
     num_labels = len(label_names)
     counts: dict[str, collections.Counter[int]] = collections.defaultdict(
         collections.Counter

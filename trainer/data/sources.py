@@ -24,10 +24,12 @@ from trainer.data import (
     corrections,
     files,
     folders,
+    kept_sources,
     label_numbers,
     label_order,
     label_sets,
     packages,
+    source_files,
     tfds,
 )
 from trainer.data.bad_rows import counted, listed
@@ -39,6 +41,9 @@ from trainer.data.labels import (
     named_labels,
 )
 from trainer.data.readers.encodings import AUTOMATIC
+from trainer.data.kept_sources import Kept, NewTexts
+from trainer.data.source_files import FileState
+from trainer.data.strings import Strings
 from trainer.data.split_reading import ReadSplit, read_split
 from trainer.data.text_dataset import TextDataset as TextDataset
 from trainer.data.unread import (
@@ -48,6 +53,9 @@ from trainer.data.unread import (
     UnreadSplit,
 )
 from trainer.messages import message
+
+# What of `Sources` is kept beside the splits; corrections come after.
+_ABOUT_SOURCES = ("label_names", "facts", "split_by", "are_labels_found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,18 +95,60 @@ def load(config: DataConfig) -> Sources:
         they are to be skipped); labels make no sense; a split has no rows.
     """
     unread, notes = _opened_splits(config)
+    names = [file.name for split in unread.values() for file in split.files]
+    states = source_files.states(names)
+    read = None
+    if states is not None and kept_sources.are_large(states):
+        with kept_sources.telling_of_no_room():
+            read = _from_disk(unread, notes, config, states)
+    if read is None:
+        read = _read_all(unread, notes, config, lambda _: Strings())
+    source_files.refuse_changed(states or ())
+    return _corrected(read, config)
+
+
+def _from_disk(
+    unread: Mapping[str, UnreadSplit],
+    notes: Sequence[str],
+    config: DataConfig,
+    states: Sequence[FileState],
+) -> Sources:
+    """What is kept of the files; read and kept first where nothing is.
+
+    Raises:
+      OSError: nothing can be kept.
+    """
+
+    def make(new_texts: NewTexts) -> Kept:
+        read = _read_all(unread, notes, config, new_texts)
+        # What is read of a file that changes would be found again under its name.
+        source_files.refuse_changed(states)
+        about = {name: getattr(read, name) for name in _ABOUT_SOURCES}
+        return Kept(read.splits, about)
+
+    kept = kept_sources.entry(states, config, make=make)
+    about = {name: kept.about[name] for name in _ABOUT_SOURCES}
+    label_names = tuple(about.pop("label_names"))
+    return Sources(splits=kept.splits, label_names=label_names, **about)
+
+
+def _read_all(
+    unread: Mapping[str, UnreadSplit],
+    notes: Sequence[str],
+    config: DataConfig,
+    new_texts: NewTexts,
+) -> Sources:
+    """Reads all files; raises ValueError as `load`."""
     # First, because the labels of the others are judged by its classes.
-    train, labels, more_notes = _read_train(unread["train"], config)
-    read = {"train": train} | {
-        name: _read_others(split, _numbering_of(split, labels, config), config)
-        for name, split in unread.items()
-        if name != "train"
-    }
+    train, labels, more_notes = _read_train(unread["train"], config, new_texts("train"))
+    read = {"train": train}
+    for name, split in unread.items():
+        if name != "train":
+            numbering = _numbering_of(split, labels, config)
+            read[name] = _read_others(split, numbering, config, new_texts(name))
     # Of all splits together, so that a user sees them at once.
     _refuse_bad_rows(read, config)
-    return _corrected(
-        _sources(read, labels, [*notes, *more_notes], unread["train"], config), config
-    )
+    return _sources(read, labels, [*notes, *more_notes], unread["train"], config)
 
 
 def _sources(
@@ -296,7 +346,7 @@ def _flag_of(split: str) -> str:
 
 
 def _read_train(
-    unread: UnreadSplit, config: DataConfig
+    unread: UnreadSplit, config: DataConfig, texts: Strings
 ) -> tuple[ReadSplit, NamedLabels | LabelSets | LabelNumbers, list[str]]:
     """Reads the training pool, and discovers the classes if nobody names them.
 
@@ -309,17 +359,17 @@ def _read_train(
     notes: list[str] = []
     labels: NamedLabels | LabelSets | LabelNumbers
     if config.task == "regression":
-        train, labels, notes, faults = _read_numbers(unread, config)
+        train, labels, notes, faults = _read_numbers(unread, config, texts)
     elif config.task == "multi_label":
-        train, labels, notes, faults = _read_sets(unread, config)
+        train, labels, notes, faults = _read_sets(unread, config, texts)
     elif config.label_names or unread.label_names:
         labels = _named(unread, config)
-        train = read_split(unread, labels, config)
+        train = read_split(unread, labels, config, texts=texts)
         faults = labels.faults(train.codes, label_field=config.label_field)
         if config.task == "ordinal":
             faults += label_order.faults(labels.names, are_named=True)
     else:
-        train, labels, notes, faults = _read_discovering(unread, config)
+        train, labels, notes, faults = _read_discovering(unread, config, texts)
     # Of few rows that are left, this is no wonder.
     is_one = label_sets.num_kinds(train.codes) == 1
     if is_one and not faults and not _stops([train], config):
@@ -342,11 +392,11 @@ def _read_train(
 
 
 def _read_discovering(
-    unread: UnreadSplit, config: DataConfig
+    unread: UnreadSplit, config: DataConfig, texts: Strings
 ) -> tuple[ReadSplit, NamedLabels, list[str], list[str]]:
     """Rows, classes, notes, and what is doubtful in the labels as a whole."""
     discovered = DiscoveredLabels()
-    train = read_split(unread, discovered, config)
+    train = read_split(unread, discovered, config, texts=texts)
     faults = discovered.faults(train.codes, label_field=config.label_field)
     names, new_codes = discovered.in_order()
     if config.task == "ordinal":
@@ -357,13 +407,13 @@ def _read_discovering(
 
 
 def _read_sets(
-    unread: UnreadSplit, config: DataConfig
+    unread: UnreadSplit, config: DataConfig, texts: Strings
 ) -> tuple[ReadSplit, LabelSets, list[str], list[str]]:
     """The same of rows with any number of labels."""
     is_named = config.label_names or unread.label_names
     single = _named(unread, config) if is_named else DiscoveredLabels()
     sets = LabelSets(single, separator=config.label_separator)
-    train = read_split(unread, sets, config)
+    train = read_split(unread, sets, config, texts=texts)
     faults = sets.faults(train.codes, label_field=config.label_field)
     notes = sets.notes(train.codes)
     train = dataclasses.replace(train, codes=sets.matrix(train.codes))
@@ -371,11 +421,11 @@ def _read_sets(
 
 
 def _read_numbers(
-    unread: UnreadSplit, config: DataConfig
+    unread: UnreadSplit, config: DataConfig, texts: Strings
 ) -> tuple[ReadSplit, LabelNumbers, list[str], list[str]]:
     """The same of rows with a number."""
     found = LabelNumbers()
-    train = read_split(unread, found, config)
+    train = read_split(unread, found, config, texts=texts)
     values = found.values(train.codes)
     train = dataclasses.replace(train, codes=values)
     return train, found, label_numbers.notes(values), []
@@ -404,9 +454,10 @@ def _read_others(
     unread: UnreadSplit,
     labels: NamedLabels | LabelSets | LabelNumbers,
     config: DataConfig,
+    texts: Strings,
 ) -> ReadSplit:
     """A split that is not the training pool."""
-    read = read_split(unread, labels, config)
+    read = read_split(unread, labels, config, texts=texts)
     if isinstance(labels, LabelSets):
         read = dataclasses.replace(read, codes=labels.matrix(read.codes))
     if isinstance(labels, LabelNumbers):

@@ -67,15 +67,20 @@ class ReadSplit:
 
 
 def read_split(
-    unread: UnreadSplit, labels: LabelNumbering, config: DataConfig
+    unread: UnreadSplit,
+    labels: LabelNumbering,
+    config: DataConfig,
+    *,
+    texts: Strings | None = None,
 ) -> ReadSplit:
     """Reads the files of a split, one after the other.
 
     Args:
       labels: gives each label the number of its class.
       config: says what a bad row means, and which column has groups.
+      texts: what collects them; None: memory.
     """
-    rows = _Rows(labels, config)
+    rows = _Rows(labels, config, texts or Strings())
     num_blank_lines = 0
     # As the report lists them: many files of one folder as one.
     file_facts: list[dict[str, Any]] = []
@@ -136,12 +141,14 @@ class _Rows:
       is_whole: whether reading on has a point.
     """
 
-    def __init__(self, labels: LabelNumbering, config: DataConfig) -> None:
+    def __init__(
+        self, labels: LabelNumbering, config: DataConfig, texts: Strings
+    ) -> None:
         self.placeholders = Placeholders()
         self.bad_rows = BadRows()
         self.is_whole = True
         self._labels, self._config = labels, config
-        self._texts, self._groups = Strings(), Strings()
+        self._texts, self._groups = texts, Strings()
         # C integers, whatever the number of rows.
         self._codes, self._lines = array.array("i"), array.array("q")
         self._files: list[str] = []

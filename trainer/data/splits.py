@@ -44,11 +44,13 @@ from trainer.data.held_out import MIN_TRAIN_TEXTS
 from trainer.data.places import Places
 from trainer.data.replay import MayReplay, Replayed
 from trainer.data.sources import Sources, TextDataset
+from trainer.data.text_dataset import Digests
 from trainer.messages import message
 
 SPLITS = ("train", "validation", "test")
 # The source whose rows join the training split.
 REPLAY = "replay"
+_ROWS_AT_ONCE = 65_536
 # The rule of the shares, for who wants to find a test split again.
 share = held_out.share
 
@@ -337,9 +339,12 @@ def _units(train: TextDataset, hashed: _Hashed, config: DataConfig) -> np.ndarra
 
 
 def _hashed(data: TextDataset) -> _Hashed:
+    made = data.digests or Digests(
+        content_digests(data.texts), normalized_digests(data.texts)
+    )
     return _Hashed(
-        content_digests(data.texts),
-        normalized_digests(data.texts),
+        made.contents,
+        made.normal_forms,
         None if data.groups is None else groups.group_digests(data.groups),
     )
 
@@ -471,7 +476,9 @@ def _pooled(
         rows |= {name: position[drawn[name]] for name in names}
         start += int(is_used.sum())
         used.append(data if is_used.all() else data.filter(is_used))
-        used_hashed.append(_only(hashed[source], is_used))
+        is_whole = bool(is_used.all())
+        of_source = hashed[source]
+        used_hashed.append(of_source if is_whole else _only(of_source, is_used))
     return _pool_of(used, used_hashed), rows
 
 
@@ -489,14 +496,19 @@ def _pool_of(used: Sequence[TextDataset], hashed: Sequence[_Hashed]) -> Pool:
         texts=pa.chunked_array(
             [chunk for data in used for chunk in data.texts.chunks], pa.large_string()
         ),
-        labels=np.concatenate([data.labels for data in used]),
-        digests=np.concatenate([each.contents for each in hashed]),
-        text_numbers=numbered(np.concatenate([each.texts for each in hashed])),
+        labels=_joined_arrays([data.labels for data in used]),
+        digests=_joined_arrays([each.contents for each in hashed]),
+        text_numbers=numbered(_joined_arrays([each.texts for each in hashed])),
         group_numbers=(
             groups.group_numbers(np.concatenate(of_groups)) if of_groups else None
         ),
         places=places.joined([data.places for data in used]),
     )
+
+
+def _joined_arrays(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """One after the other; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def facts(
@@ -586,18 +598,22 @@ def _split_facts(
 
 def fingerprint(pool: Pool, splits: Mapping[str, Split]) -> dict[str, str]:
     """A hash of texts and labels for each split, to tell whether data changed."""
-    return {
-        name: hashlib.sha256(
-            pool.digests[split.rows].tobytes() + _label_bytes(pool.labels[split.rows])
-        ).hexdigest()[:32]
-        for name, split in splits.items()
-    }
+    result = {}
+    for name, split in splits.items():
+        digest = hashlib.sha256()
+        for values in (pool.digests, _as_hashed(pool.labels)):
+            # Some at a time, of millions of rows.
+            for start in range(0, len(split.rows), _ROWS_AT_ONCE):
+                some = values[split.rows[start : start + _ROWS_AT_ONCE]]
+                digest.update(some.tobytes())
+        result[name] = digest.hexdigest()[:32]
+    return result
 
 
-def _label_bytes(labels: np.ndarray) -> bytes:
+def _as_hashed(labels: np.ndarray) -> np.ndarray:
     """Of numbers all digits count, of other labels the whole ones."""
     is_number = label_sets.are_numbers(labels)
-    return labels.astype("<f8" if is_number else "<i4").tobytes()
+    return labels.astype("<f8" if is_number else "<i4", copy=False)
 
 
 def _num_contradicting(texts: np.ndarray, labels: np.ndarray) -> int:

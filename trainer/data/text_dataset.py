@@ -15,6 +15,19 @@ from trainer.data.places import Places
 
 
 @dataclasses.dataclass(frozen=True)
+class Digests:
+    """What tells texts apart, where it was made when they were read.
+
+    Attributes:
+      contents: uint8 [n, 32], of the texts as they are.
+      normal_forms: uint8 [n, 32], of their normal forms (`duplicates.py`).
+    """
+
+    contents: np.ndarray
+    normal_forms: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class TextDataset:
     """Labelled texts.
 
@@ -26,6 +39,7 @@ class TextDataset:
       places: where each row comes from.
       groups: large_string [n], the values of --group_field, empty where it is
         missing; None without one.
+      digests: of the texts; None: they are not made yet.
     """
 
     texts: pa.ChunkedArray
@@ -33,6 +47,7 @@ class TextDataset:
     label_names: tuple[str, ...]
     places: Places
     groups: pa.ChunkedArray | None = None
+    digests: Digests | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,4 +60,8 @@ class TextDataset:
             labels=self.labels[is_wanted],
             places=self.places.filter(is_wanted),
             groups=self.groups and self.groups.filter(pa.array(is_wanted)),
+            digests=self.digests
+            and Digests(
+                self.digests.contents[is_wanted], self.digests.normal_forms[is_wanted]
+            ),
         )

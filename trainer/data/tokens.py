@@ -34,7 +34,7 @@ import tensorflow_text as tf_text
 
 from trainer import caches, console, storage
 from trainer.config import Truncation
-from trainer.data import pairs, spans
+from trainer.data import pairs, spans, texts_on_disk
 from trainer.data.token_blocks import Block, TokenBlocks
 from trainer.messages import message
 
@@ -43,6 +43,8 @@ _logger = logging.getLogger(__name__)
 # Increased whenever the same text would give other ids than before.
 _ENCODING_VERSION = 1
 _ROWS_PER_CALL = 128
+# Of texts on disk, which are read from the first to the last.
+_BLOCKS_BETWEEN_RELEASES = 32
 # How often it is looked whether another process is ready with what it has claimed; and
 # after how long without anything new its claim counts no more: it may be stopped.
 _POLL_SECS = 0.1
@@ -471,7 +473,8 @@ def encode_texts(
       max_cache_bytes: how much is kept there at most; 0: any number.
       description: what the progress line calls them.
     """
-    fingerprint = hashlib.sha256(encoder.fingerprint.encode() + digests.tobytes())
+    fingerprint = hashlib.sha256(encoder.fingerprint.encode())
+    fingerprint.update(np.ascontiguousarray(digests).data)
     name = fingerprint.hexdigest()[:32]
     shared = storage.path(cache_dir) / "tokens"
 
@@ -642,6 +645,8 @@ def _make_unclaimed(
                     advance(len(part.lengths))
                 blocks.write(index, Block.joined(encoded))
                 made.add(index)
+                if len(made) % _BLOCKS_BETWEEN_RELEASES == 0:
+                    texts_on_disk.release()
     return made
 
 

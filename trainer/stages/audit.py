@@ -27,7 +27,13 @@ from trainer.config import AuditConfig
 from trainer.data import label_sets, sources, splits
 from trainer.data.audit.findings import Findings
 from trainer.data.splits import Pool
-from trainer.data.revealing import RevealingWord, revealing_words, words_of_one_label
+from trainer.data.revealing import (
+    RevealingWord,
+    revealing_words,
+    sampled,
+    words_of_one_label,
+)
+from trainer.data.strings import taken
 from trainer.evaluation import doubts, schema
 from trainer.messages import filled, shown
 from trainer.stages import look
@@ -92,7 +98,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         "splits": {
             name: {
                 **{key: split[key] for key in ("num_examples", "class_counts")},
-                "character_percentiles": _lengths(pool.texts.take(parts[name].rows)),
+                "character_percentiles": _lengths(taken(pool.texts, parts[name].rows)),
             }
             for name, split in facts["splits"].items()
         },
@@ -109,7 +115,8 @@ def _words(
     pool: Pool, rows: np.ndarray, label_names: tuple[str, ...]
 ) -> tuple[list[RevealingWord], list[RevealingWord]]:
     """The words of the training texts to doubt, and those to show."""
-    texts, labels = pool.texts.take(rows), pool.labels[rows]
+    rows = rows[sampled(len(rows))]
+    texts, labels = taken(pool.texts, rows), pool.labels[rows]
     if label_sets.are_numbers(labels):
         return [], []
     return (

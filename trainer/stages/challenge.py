@@ -20,6 +20,7 @@ from trainer.champion import comparing
 from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.config import ServingConfig
+from trainer.data.strings import taken
 from trainer.data import label_sets
 from trainer.data.duplicates import normalized_digests
 from trainer.evaluation import schema
@@ -118,7 +119,7 @@ def run(
     split = material.held_out
     assert split is not None  # `find` has seen to it.
     rows = material.splits[split].rows
-    texts = material.texts.pool.texts.take(rows)
+    texts = taken(material.texts.pool.texts, rows)
     is_fresh = comparing.unseen(normalized_digests(texts), [model])
     if not is_fresh.any():
         raise ValueError(

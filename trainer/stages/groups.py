@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from trainer.config import DIRECTION, GroupsConfig
+from trainer.data.strings import taken
 from trainer.data import columns
 from trainer.evaluation import group_sentences
 from trainer.evaluation.schema import Changes, Counterfactual, Direction, Groups
@@ -103,7 +104,7 @@ def run(
         num_resamples=run.config.num_bootstrap_resamples,
         seed=run.config.training.seed,
     )
-    texts = material.texts.pool.texts.take(material.splits[split].rows)
+    texts = taken(material.texts.pool.texts, material.splits[split].rows)
     found = mentions.groupings(texts, asked.words.kinds if asked.words else {})
     found += [mentions.of_column(*each) for each in asked.columns.items()]
     slices = rates.slices(

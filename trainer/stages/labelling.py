@@ -14,10 +14,10 @@ import logging
 from typing import Callable
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
 from trainer.config import MAX_TRAIN_TEXTS
+from trainer.data.strings import taken
 from trainer.data import label_sets, splits
 from trainer.data.augmented import without_copies
 from trainer.data.duplicates import normalized_digests
@@ -211,7 +211,7 @@ def _causes(
     if not run.runtime.is_chief:
         return None
     errors = _Errors(material, after, split)
-    texts = pool.texts.take(pa.array(errors.rows)).to_pylist()
+    texts = taken(pool.texts, errors.rows).to_pylist()
     clustering = error_causes.cluster(vectors, texts, seed=run.config.training.seed)
     clusters = clustering.with_errors(errors.is_error, errors.scores)
     num_errors = int(errors.is_error.sum())

@@ -32,7 +32,8 @@ from trainer.data.class_weights import class_weights
 from trainer.data.augmented import without_copies
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
-from trainer.data.revealing import RevealingWord, revealing_words
+from trainer.data.revealing import RevealingWord, revealing_words, sampled
+from trainer.data.strings import taken
 from trainer.data.unlabelled import Unlabelled
 from trainer.evaluation import doubts, schema, slices
 from trainer.evaluation.schema import DataFacts, Doubt
@@ -575,8 +576,10 @@ def _doubts(
 
 def _revealing_words(texts: Texts) -> list[RevealingWord]:
     pool, train = without_copies(texts.pool, texts.splits["train"])
+    # Of millions of texts only those that are looked at are copied.
+    rows = train.rows[sampled(len(train))]
     return revealing_words(
-        pool.texts.take(train.rows),
-        pool.labels[train.rows],
+        taken(pool.texts, rows),
+        pool.labels[rows],
         label_names=texts.label_names,
     )

@@ -19,6 +19,7 @@ from typing import Any, Iterator, Mapping, Sequence
 import keras
 import numpy as np
 
+from trainer.data.strings import taken
 from trainer.data.augmented import without_copies
 from trainer.drift.reference import TrainingTexts, count_tokens
 from trainer.evaluation import group_sentences, schema
@@ -222,7 +223,7 @@ def _checks(
     count = min(run.config.serving.num_export_examples or len(rows), len(rows))
     chosen = np.linspace(0, len(rows) - 1, count).round().astype(np.int64)
     pool = material.texts.pool
-    texts = pool.texts.take(rows[chosen]).to_pylist()
+    texts = taken(pool.texts, rows[chosen]).to_pylist()
     has_logits = split in after.logits
     asked = _HOSTILE_TEXTS if has_logits else (*texts, *_HOSTILE_TEXTS)
     logits = after.decision.ensemble_logits(

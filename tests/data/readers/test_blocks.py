@@ -287,6 +287,8 @@ LINES_OF_JSON: dict[str, str | bytes] = {
     "half a surrogate pair": '{"text": "A\\ud83d", "label": "a"}\n',
     "NaN": '{"text": "A", "label": NaN}\n',
     "other NaN": '{"text": "A", "label": "a", "o": NaN}\n',
+    "other -NaN": '{"text": "A", "label": "a", "o": -NaN}\n',
+    "other - NaN": '{"text": "A", "label": "a", "o": - NaN}\n',
     "other Inf": '{"text": "A", "label": "a", "o": Inf}\n',
     "other infinite": '{"text": "A", "label": "a", "o": -Infinity}\n',
     "other leading zero": '{"text": "A", "label": "a", "o": 01}\n',

@@ -103,7 +103,7 @@ def rows_of(block: Block, request: Request) -> Iterator[Rows | BadRow]:
     """The wanted rows of a block, parted where one is bad."""
     is_wanted = np.ones(len(block.lines), bool)
     for name, value in request.where.items():
-        is_wanted &= pc.equal(block.columns[name], value).to_numpy(zero_copy_only=False)
+        is_wanted &= _equal(block.columns[name], value)
     columns, lines = block.columns, block.lines
     if not is_wanted.all():
         lines = lines[is_wanted]
@@ -124,6 +124,16 @@ def rows_of(block: Block, request: Request) -> Iterator[Rows | BadRow]:
             yield dataclasses.replace(bad_row, kept=of_row)
     if start < len(rows):
         yield rows.slice(start, len(rows)) if start else rows
+
+
+def _equal(column: pa.Array, value: str) -> np.ndarray:
+    """Which rows have this string; a number or a truth value is none: bool [n]."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if column.type not in _STRINGS:
+        return np.zeros(len(column), bool)
+    result: np.ndarray = pc.equal(column, value).to_numpy(zero_copy_only=False)
+    return result
 
 
 def _begin_visibly(texts: pa.Array) -> np.ndarray:

@@ -30,7 +30,10 @@ _MAX_LEAVES = 2**14
 # \u0000, and halves of surrogate pairs: whole ones, too, are read one by one.
 _DOUBTFUL_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 # What pyarrow takes for a number, and Python does not.
-_DOUBTFUL_NUMBER = re.compile(r"Inf(?!inity\b)")
+_DOUBTFUL_NUMBERS = {
+    "Inf": re.compile(r"Inf(?!inity\b)"),
+    "NaN": re.compile(r"-[ \t]*NaN"),
+}
 # A line that does not begin as an object, or does not end as one.
 _NO_FRAME = re.compile(r"(?<!\})\n|\n(?!\{|\Z)")
 # Deeper than any parser goes without saying so.
@@ -142,15 +145,22 @@ def _start_of_doubtful(lines: str) -> int:
     # Looked for first, which is quicker than a pattern.
     if "\\u" in lines and (escape := _DOUBTFUL_ESCAPE.search(lines)):
         found.append(escape.start())
-    for number in _DOUBTFUL_NUMBER.finditer(lines):
+    for word, pattern in _DOUBTFUL_NUMBERS.items():
+        if word in lines:
+            found.extend(_first_number(pattern, lines))
+    return min(found)
+
+
+def _first_number(pattern: re.Pattern[str], lines: str) -> Iterator[int]:
+    """Where the first match is that stands for a value; nothing: none does."""
+    for number in pattern.finditer(lines):
         before = number.start() - 1
         while before > 0 and lines[before] in " \t-":
             before -= 1
         # Else it is within a string, with few exceptions.
         if lines[before] in ":,[":
-            found.append(number.start())
-            break
-    return min(found)
+            yield number.start()
+            return
 
 
 def _is_deep(content: bytes, num_lines: int) -> bool:
