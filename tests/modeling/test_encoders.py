@@ -18,7 +18,14 @@ from tests import tiny
 from tests.test_encoders import FOLDERS, KINDS
 from trainer.data import pairs
 from trainer.data.tokens import TextEncoder
-from trainer.modeling import encoders, freezing, layer_rates, masked_lm, presets
+from trainer.modeling import (
+    attributions,
+    encoders,
+    freezing,
+    layer_rates,
+    masked_lm,
+    presets,
+)
 from trainer.modeling.classifier import (
     build_classifier,
     model_inputs,
@@ -169,6 +176,29 @@ def test_gradients_are_kerashubs(
         np.testing.assert_allclose(one, other, atol=2e-4, err_msg=variable.path)
 
 
+def test_attributions_add_up(classifier: keras.Model, preset: Preset) -> None:
+    """With steps enough: what is left to 32 of them is the path's steepness."""
+    encoder = preset.text_encoder(window_length=64)
+    rows = encoder(
+        tf.constant(["the film was good and the plot is so weak."])
+    ).token_ids
+    explain = attributions.IntegratedGradients(
+        Forward(classifier, differentiable=False),
+        mask_id=attributions.require_mask(encoder),
+        kept_ids=(encoder.pad_id, *encoder.end_ids),
+        choose=lambda logits: tf.argmax(logits, axis=-1),
+        contrast=lambda logits, chosen: 10 * tf.gather(logits, chosen, batch_dims=1),
+        num_steps=512,
+    )
+    found = tf.function(explain)(
+        rows.to_tensor(encoder.pad_id), tf.cast(rows.row_lengths(), tf.int32)
+    )
+    assert abs(float(found.difference[0])) > 0.5
+    np.testing.assert_allclose(
+        tf.reduce_sum(found.attribution, axis=1), found.difference, rtol=0.02
+    )
+
+
 def test_what_is_new_and_what_stays(preset: Preset) -> None:
     model = build_classifier(
         preset, num_classes=2, pooling="first", dropout=0.0, seed=0
@@ -252,9 +282,15 @@ def test_keras_preset(preset: Preset, tmp_path: pathlib.Path) -> None:
 
 
 def write_keras_tokenizer(preset: Preset, folder: pathlib.Path) -> None:
-    made = keras_nlp.models.DistilBertTokenizer(
-        vocabulary=list(preset.vocabulary), lowercase=preset.lowercase
-    )
+    if preset.kind.pieces == "byte":
+        made = keras_nlp.models.RobertaTokenizer(
+            vocabulary={piece: i for i, piece in enumerate(preset.vocabulary)},
+            merges=[" ".join(pair) for pair in preset.merges],
+        )
+    else:
+        made = keras_nlp.models.DistilBertTokenizer(
+            vocabulary=list(preset.vocabulary), lowercase=preset.lowercase
+        )
     made.save_to_preset(str(folder))
 
 

@@ -80,6 +80,17 @@ _NAMES: Mapping[str, _Names] = {
         },
         "projector.weight",
     ),
+    "roberta": _Names(
+        "lm_head.",
+        {
+            "kernel": ("dense.weight",),
+            "bias": ("dense.bias",),
+            "gamma": ("layer_norm.weight",),
+            "beta": ("layer_norm.bias",),
+            "output_bias": ("bias", "decoder.bias"),
+        },
+        "decoder.weight",
+    ),
 }
 _TOKEN_EMBEDDINGS = "embeddings.word_embeddings.weight"
 # Folded into the seed, so that masks are not drawn by dropout's numbers.

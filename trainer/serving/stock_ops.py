@@ -56,7 +56,7 @@ _CORE = {
     "strings": (
         """ParseExampleV2 RegexFullMatch RegexReplace StaticRegexFullMatch
         StaticRegexReplace StringJoin StringLength StringLower StringSplitV2
-        UnicodeDecodeWithOffsets UnicodeEncode UnicodeTranscode"""
+        UnicodeDecode UnicodeDecodeWithOffsets UnicodeEncode UnicodeTranscode"""
     ),
     "rows of different lengths": (
         """Cumsum DenseBincount RaggedGather RaggedRange
