@@ -21,6 +21,7 @@ from typing import Any, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer.data import spans
 from trainer.data.special_tokens import SPECIAL_TOKENS, SpecialTokens
 from trainer.data.tokenizer import LocatedPieces
 from trainer.messages import message
@@ -53,6 +54,7 @@ class BytePairs:
     """
 
     special: SpecialTokens = SPECIAL_TOKENS["byte"]
+    resources: tuple[Any, ...] = ()
 
     def __init__(
         self, vocabulary: Sequence[str], merges: Sequence[tuple[str, str]]
@@ -77,7 +79,7 @@ class BytePairs:
 
         What is not UTF-8 is left out.
         """
-        words = self._words(_clean(texts))
+        words = self._words(spans.clean(texts))
         different = tf.unique(words.flat_values)
         pieces = self._merge(different.y)
         return words.with_flat_values(tf.gather(pieces, different.idx)).merge_dims(
@@ -96,7 +98,7 @@ class BytePairs:
         end = tf.cumsum(size)
         blanks = tf.gather(self._num_blanks, ids.flat_values)
         begin = end - size + tf.where(blanks < size, blanks, 0)
-        begin, end = _in_given_bytes(texts, begin, end)
+        begin, end = spans.in_given_bytes(texts, begin, end)
         return LocatedPieces(
             ids, ids.with_flat_values(begin), ids.with_flat_values(end)
         )
@@ -197,11 +199,6 @@ def _tables(
     )
 
 
-def _clean(texts: tf.Tensor) -> tf.Tensor:
-    """Without what is not UTF-8."""
-    return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="ignore")
-
-
 def _without_overlaps(is_best: tf.Tensor) -> tf.Tensor:
     """Which pairs are merged of those that are the best of their words.
 
@@ -214,28 +211,3 @@ def _without_overlaps(is_best: tf.Tensor) -> tf.Tensor:
     # The last place before each pair at which there is none.
     before = tf.gather(tf.concat([[-1], others], axis=0), num_others)
     return is_best & ((positions - before) % 2 == 1)
-
-
-def _in_given_bytes(
-    texts: tf.Tensor, begin: tf.Tensor, end: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The bytes of the texts as given that parts of the clean texts come from.
-
-    Args:
-      begin, end: int32 [parts], in bytes of all clean texts back to back.
-
-    Returns:
-      int32 [parts], twice: whole characters.
-    """
-    characters, offsets = tf.strings.unicode_split_with_offsets(
-        texts, "UTF-8", errors="ignore"
-    )
-    lengths = tf.strings.length(characters.flat_values)
-    ends = tf.cumsum(lengths)
-    starts = tf.cast(offsets.flat_values, tf.int32)
-    first = tf.searchsorted(ends, begin, side="right")
-    last = tf.searchsorted(ends, end - 1, side="right")
-    return (
-        tf.gather(starts, first),
-        tf.gather(starts, last) + tf.gather(lengths, last),
-    )

@@ -40,6 +40,10 @@ class Tokenizer(Protocol):
         """Of the vocabulary."""
 
     @property
+    def resources(self) -> tuple[Any, ...]:
+        """What TensorFlow has to save beside a graph that it is in; most often none."""
+
+    @property
     def settings(self) -> list[Any]:
         """All that the ids depend on beside the vocabulary, as JSON has it."""
 

@@ -22,7 +22,7 @@ import hashlib
 import json
 import os
 import pathlib
-from typing import Callable, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -163,6 +163,11 @@ class TextEncoder:
         if reads_pairs:
             settings += ["pairs"]
         self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+    @property
+    def resources(self) -> tuple[Any, ...]:
+        """What has to be saved beside a graph that it is in, as `Tokenizer` has it."""
+        return self._tokenizer.resources
 
     @property
     def separator_id(self) -> int | None:

@@ -46,6 +46,7 @@ class WordPieces:
     """
 
     special: SpecialTokens = SPECIAL_TOKENS["word"]
+    resources: tuple[Any, ...] = ()
 
     def __init__(
         self,

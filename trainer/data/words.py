@@ -61,7 +61,7 @@ def words(
             start, value = last.begin, last.attribution + value
             merged.pop()
             stop = max(stop, last.end)
-        elif last and marks_begins and last.text.isspace():
+        elif last and marks_begins and not last.text.strip():
             # The blank before a word may be a piece of its own.
             value += last.attribution
             merged.pop()

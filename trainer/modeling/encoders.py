@@ -162,7 +162,17 @@ ROBERTA = EncoderKind(
     head="classifier.out_proj",
     architecture="RobertaForSequenceClassification",
 )
-KINDS = (BERT, DISTIL_BERT, ROBERTA)
+# Conneau et al. 2019, "Unsupervised Cross-lingual Representation Learning at Scale".
+XLM_ROBERTA = dataclasses.replace(
+    ROBERTA,
+    name="XLM-RoBERTa",
+    model_type="xlm-roberta",
+    backbone="XLMRobertaBackbone",
+    tokenizer="XLMRobertaTokenizer",
+    pieces="sentence",
+    architecture="XLMRobertaForSequenceClassification",
+)
+KINDS = (BERT, DISTIL_BERT, ROBERTA, XLM_ROBERTA)
 
 
 class Embeddings(NamedTuple):

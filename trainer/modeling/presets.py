@@ -80,6 +80,7 @@ class Preset:
         preset.
       kind: what it is beside BERT.
       merges: of byte-level BPE, the first one first; else none.
+      sentence_model: of SentencePiece, the bytes of its file; else none.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Preset:
     hugging_face: dict[str, Any] | None
     kind: EncoderKind = encoders.BERT
     merges: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
+    sentence_model: bytes = dataclasses.field(default=b"", repr=False)
 
     @property
     def special(self) -> SpecialTokens:
@@ -102,7 +104,9 @@ class Preset:
         Args:
           settings: how texts are cut, as `TextEncoder` takes it.
         """
-        files = PieceFiles(self.vocabulary, merges=self.merges)
+        files = PieceFiles(
+            self.vocabulary, merges=self.merges, sentence_model=self.sentence_model
+        )
         return TextEncoder(
             self.vocabulary,
             lowercase=self.lowercase,
@@ -335,7 +339,7 @@ def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
     config = kind.in_berts_words(read_json(folder / "config.json"))
     _refuse_unread_settings(name, folder, config)
     pieces = tokenizer_reading.read_pieces(folder, kind.pieces)
-    _refuse_too_many_pieces(name, folder, config, pieces)
+    _refuse_too_many_pieces(name, folder, config, pieces, kind=kind)
     return Preset(
         name=name,
         handle=str(folder),
@@ -345,6 +349,7 @@ def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
         hugging_face=config,
         kind=kind,
         merges=pieces.merges,
+        sentence_model=pieces.sentence_model,
     )
 
 
@@ -389,18 +394,20 @@ def _refuse_unread_settings(
 
 
 def _refuse_too_many_pieces(
-    name: str, folder: pathlib.Path, config: dict[str, Any], pieces: PieceFiles
+    name: str,
+    folder: pathlib.Path,
+    config: dict[str, Any],
+    pieces: PieceFiles,
+    *,
+    kind: EncoderKind,
 ) -> None:
     """Raises ValueError where the vocabulary has more tokens than the model."""
     if len(pieces.vocabulary) > config["vocab_size"]:
-        source = (
-            tokenizer_reading.FILES["word"][0] if not pieces.merges else "vocab.json"
-        )
         raise ValueError(
             message(
                 f"--preset={name}: expected at most the {config['vocab_size']} tokens"
                 f" that {folder}/config.json names",
-                received=f"{len(pieces.vocabulary)} in {source}",
+                received=f"{len(pieces.vocabulary)} in {tokenizer_reading.FILES[kind.pieces][0]}",
                 mend="are both files of one model?",
             )
         )
@@ -431,6 +438,7 @@ def _keras_preset(name: str, handle: str) -> Preset:
         hugging_face=None,
         kind=kind,
         merges=tuple(_merges_of(tokenizer)),
+        sentence_model=getattr(tokenizer, "proto", None) or b"",
     )
 
 

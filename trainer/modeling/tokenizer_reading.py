@@ -5,7 +5,7 @@
 
 A folder has the files of its first release, such as vocab.json and merges.txt, or
 tokenizer.json alone, as transformers 5 saves it; where both are there the former are
-read.
+read. SentencePiece is read from its own file only, which TensorFlow Text takes as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Callable, Mapping
 
 from trainer import json_text
 from trainer.data.byte_pairs import BytePairs
+from trainer.data.sentence_pieces import SentencePieces, vocabulary_of
 from trainer.data.special_tokens import Pieces
 from trainer.data.tokenizer import Tokenizer
 from trainer.messages import message
@@ -27,6 +28,7 @@ _SETTINGS = "tokenizer_config.json"
 FILES: Mapping[Pieces, tuple[str, ...]] = {
     "word": ("vocab.txt", _SETTINGS),
     "byte": ("vocab.json", "merges.txt"),
+    "sentence": ("sentencepiece.bpe.model",),
 }
 
 
@@ -38,18 +40,21 @@ class PieceFiles:
       vocabulary: pieces in the order of their ids.
       lowercase, strip_accents: of WordPiece, as `Preset` has them.
       merges: of byte-level BPE, the first one first.
+      sentence_model: of SentencePiece, the bytes of its file.
     """
 
     vocabulary: tuple[str, ...]
     lowercase: bool = False
     strip_accents: bool | None = None
     merges: tuple[tuple[str, str], ...] = ()
+    sentence_model: bytes = b""
 
 
 def missing(folder: pathlib.Path, pieces: Pieces) -> list[str]:
-    """The files that a folder lacks; none where it has tokenizer.json."""
+    """The files that a folder lacks; none where it has a tokenizer.json that will do."""
     lacking = [name for name in FILES[pieces] if not (folder / name).is_file()]
-    return [] if (folder / _TOKENIZER).is_file() else lacking
+    will_do = pieces in _FROM_JSON and (folder / _TOKENIZER).is_file()
+    return [] if will_do else lacking
 
 
 def read_pieces(folder: pathlib.Path, pieces: Pieces) -> PieceFiles:
@@ -67,6 +72,8 @@ def make_tokenizer(pieces: Pieces, files: PieceFiles) -> Tokenizer | None:
     """None: BERT's, which `TextEncoder` makes itself."""
     if pieces == "word":
         return None
+    if pieces == "sentence":
+        return SentencePieces(files.sentence_model)
     return BytePairs(files.vocabulary, files.merges)
 
 
@@ -134,6 +141,11 @@ def _bytes_from_json(path: pathlib.Path) -> PieceFiles:
     return PieceFiles(_in_order(path, model["vocab"]), merges=merges)
 
 
+def _sentences_from_files(folder: pathlib.Path) -> PieceFiles:
+    model = (folder / FILES["sentence"][0]).read_bytes()
+    return PieceFiles(vocabulary_of(model), sentence_model=model)
+
+
 def _model(path: pathlib.Path, kind: str) -> dict[str, Any]:
     """Of tokenizer.json, with what was added to its vocabulary."""
     content = read_json(path)
@@ -196,6 +208,7 @@ def _pair(path: pathlib.Path, merge: Any) -> tuple[str, str]:
 _FROM_FILES: Mapping[Pieces, Callable[[pathlib.Path], PieceFiles]] = {
     "word": _words_from_files,
     "byte": _bytes_from_files,
+    "sentence": _sentences_from_files,
 }
 _FROM_JSON: Mapping[Pieces, Callable[[pathlib.Path], PieceFiles]] = {
     "word": _words_from_json,

@@ -14,15 +14,18 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from trainer.config import Truncation
 from trainer.data.special_tokens import Pieces
+from trainer.messages import message
 from trainer.modeling.presets import Preset
 
 _logger = logging.getLogger(__name__)
 
 _MAX_CHARACTERS_PER_WORD = 100
+# Formats that read token ids.
+_NEEDED_BY = ("tokens", "litert", "huggingface")
 
 
 class _Kind(NamedTuple):
@@ -84,6 +87,20 @@ def write(
             **of_kind.parts(preset),
         },
     )
+
+
+def check_preset(names: Sequence[str], preset: Preset) -> None:
+    """Raises ValueError for formats whose tokenizer cannot be written of a preset."""
+    refused = [name for name in names if name in _NEEDED_BY]
+    if refused and preset.kind.pieces not in _KINDS:
+        raise ValueError(
+            message(
+                f"--export_formats={','.join(refused)} leaves the tokenizer's files "
+                "beside the model, which are not written of a SentencePiece model",
+                received=f"--preset={preset.name}, a {preset.kind.name}",
+                mend="export float32, bfloat16 or int8, which hold their tokenizer",
+            )
+        )
 
 
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
