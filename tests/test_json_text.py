@@ -8,7 +8,7 @@ import pytest
 
 from trainer import caches, folder_lock, json_text, run_folder
 from trainer.config import ExperimentConfig
-from trainer.modeling import presets
+from trainer.modeling import tokenizer_reading
 from trainer.runtime import cluster
 
 BRACKETS = "[" * 100_000
@@ -34,7 +34,7 @@ def test_files_and_variables_of_brackets_are_refused_in_words(
     assert run_folder.read_kept(file) is None
     assert folder_lock._read_lease(file) == {"owner": "another process"}
     with pytest.raises(ValueError, match="nested too deeply"):
-        presets._read_json(file)
+        tokenizer_reading.read_json(file)
     with pytest.raises(ValueError, match="nested too deeply"):
         ExperimentConfig.from_json(BRACKETS)
     with pytest.raises(ValueError, match="TF_CONFIG must be JSON"):

@@ -45,7 +45,7 @@ def save(
 def test_a_stock_server_has_all_that_an_export_needs(saved_model: pathlib.Path) -> None:
     stock_ops.check(saved_model)
     nodes = stock_ops._nodes(stock_ops.read(saved_model))
-    assert stock_ops.TEXT_OPS < {node.op for _, node in nodes}
+    assert stock_ops.WORD_PIECE_OPS < {node.op for _, node in nodes}
 
 
 @tf.function
@@ -254,7 +254,7 @@ def test_ops_and_answers_in_a_process_that_knows_nothing_of_this_program(
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout.splitlines()[-1])
     # All others on the list are TensorFlow's own.
-    assert set(answer["foreign"]) == stock_ops.TEXT_OPS
+    assert set(answer["foreign"]) == stock_ops.WORD_PIECE_OPS
     for name, outputs in expected.items():
         found = answer["answers"][name]
         assert found.keys() == outputs.keys()

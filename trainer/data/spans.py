@@ -83,6 +83,38 @@ def in_bytes(
     return tf.gather(starts, first) - row_start, tf.minimum(stop, row_end) - row_start
 
 
+def clean(texts: tf.Tensor) -> tf.Tensor:
+    """Strings [batch] without what is not UTF-8."""
+    return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="ignore")
+
+
+def in_given_bytes(
+    texts: tf.Tensor, begin: tf.Tensor, end: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The bytes of the texts as given that parts of the `clean` texts come from.
+
+    Args:
+      texts: strings [batch], any bytes.
+      begin, end: int32 [parts], in bytes of all clean texts back to back.
+
+    Returns:
+      int32 [parts], twice: whole characters of the part's own text; of an empty part
+      the place before which it is.
+    """
+    characters, offsets = tf.strings.unicode_split_with_offsets(
+        texts, "UTF-8", errors="ignore"
+    )
+    lengths = tf.strings.length(characters.flat_values)
+    ends = tf.cumsum(lengths)
+    starts = tf.cast(offsets.flat_values, tf.int32)
+    largest = tf.maximum(tf.size(ends) - 1, 0)
+    first = tf.minimum(_index_beyond(ends, begin), largest)
+    last = tf.minimum(_index_beyond(ends, end - 1), largest)
+    start = tf.gather(starts, first)
+    stop = tf.gather(starts, last) + tf.gather(lengths, last)
+    return start, tf.where(end > begin, stop, start)
+
+
 def _index_beyond(ascending: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """int32 [values]: how many are not larger than each value."""
     return tf.searchsorted(ascending, values, side="right")

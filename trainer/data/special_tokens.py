@@ -34,6 +34,10 @@ class SpecialTokens(NamedTuple):
     mask: str
     num_between: int = 1
 
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.start, self.end, self.pad, self.unknown, self.mask
+
 
 # BERT's, google-research/bert; RoBERTa's and XLM-R's, fairseq's `data/dictionary.py`,
 # and for pairs `models/roberta/hub_interface.py`.

@@ -1,4 +1,4 @@
-"""Texts to BERT token ids: one TensorFlow graph for training and for serving.
+"""Texts to token ids: one TensorFlow graph for training and for serving.
 
     encoder = TextEncoder(vocabulary, lowercase=True, window_length=128)
     encoder(tf.constant(["A fine film."])).token_ids    # ragged int32 [batch, None]
@@ -6,7 +6,8 @@
     tokens.token_ids[tokens.row_splits[3]:tokens.row_splits[4]]  # the fourth text
 
 `TextEncoder` computes what Hugging Face's `BertTokenizer` computes, to the id,
-except that text which spells a special token ("[SEP]") is read as text. Of a text that
+except that text which spells a special token ("[SEP]") is read as text; with another
+`Tokenizer` it computes what that one's does. Of a text that
 is too long it keeps a part, or makes several windows, which lie back to back.
 `encode_texts` keeps its results on disk, under a fingerprint of all that they depend
 on. Processes that need the same share the work, block by block, and what one that was
@@ -30,12 +31,14 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-import tensorflow_text as tf_text
 
 from trainer import caches, console, storage
 from trainer.config import Truncation
-from trainer.data import pairs, spans, texts_on_disk
+from trainer.data import pairs, texts_on_disk
+from trainer.data.special_tokens import SpecialTokens
 from trainer.data.token_blocks import Block, TokenBlocks
+from trainer.data.tokenizer import Tokenizer
+from trainer.data.word_pieces import WordPieces
 from trainer.messages import message
 
 _logger = logging.getLogger(__name__)
@@ -51,27 +54,11 @@ _POLL_SECS = 0.1
 _PATIENCE_SECS = 60.0
 # Joined blocks a second, on a slow disk.
 _JOINED_PER_SEC = 10.0
+# Whose vocabularies have this token before a text.
+_OWNERS = {"[CLS]": "BERT", "<s>": "RoBERTa"}
 
-# Chinese characters as BERT's own tokenizer delimits them (google-research/bert,
-# tokenization.py, _is_chinese_char); Hugging Face's starts the last but two at 2B920.
-_CHINESE = (
-    r"([\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
-    r"\x{2B740}-\x{2B81F}\x{2B920}-\x{2CEAF}\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}])"
-)
-_CONTROL = r"[\x{0}-\x{8}\x{B}\x{C}\x{E}-\x{1F}\x{7F}-\x{9F}\p{Cf}\p{Co}\x{FFFD}]"
-# \p{Z} without the blank: to write a blank for each blank would take the longest.
-_WHITE_SPACE = (
-    r"[\t\n\r\x{A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}\p{Zl}\p{Zp}]"
-)
-_ASCII = r"[\x{0}-\x{7F}]*"
-_ASCII_CONTROL = r"[\x{0}-\x{8}\x{B}\x{C}\x{E}-\x{1F}\x{7F}]"
-_ASCII_WHITE_SPACE = r"[\t\n\r]"
-_PUNCTUATION = r"([!-/:-@\[-`{-~\p{P}])"
 _AFTER_SEPARATOR = f"(?s){pairs.SEPARATOR}.*"
 _UP_TO_SEPARATOR = f"(?s)^[^{pairs.SEPARATOR}]*({pairs.SEPARATOR}|$)"
-# A longer word is one unknown token (google-research/bert, WordpieceTokenizer).
-_MAX_CHARACTERS_PER_WORD = 100
-_LONG_WORD = f"[^ ]{{{_MAX_CHARACTERS_PER_WORD + 1},}}"
 
 
 class EncodedTexts(NamedTuple):
@@ -104,7 +91,10 @@ class LocatedTokens(NamedTuple):
 
 
 class TextEncoder:
-    """Turns UTF-8 strings into BERT's token ids, in a TensorFlow graph.
+    """Turns UTF-8 strings into token ids, in a TensorFlow graph.
+
+    In these words [CLS], [SEP], [UNK], [PAD] and [MASK] are what the tokenizer's
+    `special` has in their place.
 
     Args:
       vocabulary: the word pieces in the order of their ids, with [CLS], [SEP],
@@ -112,6 +102,8 @@ class TextEncoder:
       lowercase: whether to lower-case.
       strip_accents: whether to drop combining marks after decomposition (NFD).
         None: as `lowercase`, which is what BERT was trained with.
+      tokenizer: what cuts texts, with this vocabulary; None: BERT's WordPiece, which
+        the two settings above are of.
       window_length: longest input of the model in tokens, [CLS] and [SEP] included.
       truncation: which tokens of a longer text are kept. `head_tail` keeps the
         first quarter and the last three, the 128 and 382 of 512 that Sun et al.
@@ -141,40 +133,39 @@ class TextEncoder:
         self,
         vocabulary: Sequence[str],
         *,
-        lowercase: bool,
+        lowercase: bool = False,
         strip_accents: bool | None = None,
+        tokenizer: Tokenizer | None = None,
         window_length: int,
         truncation: Truncation = "head",
         max_windows: int = 1,
         window_overlap: int = 0,
         reads_pairs: bool = False,
     ) -> None:
-        ids = _ids_of(vocabulary)
+        special = (tokenizer or WordPieces).special
+        ids = _ids_of(vocabulary, special)
+        if tokenizer is None:
+            tokenizer = WordPieces(
+                vocabulary, lowercase=lowercase, strip_accents=strip_accents
+            )
+        self._tokenizer = tokenizer
         self.window_length = window_length
-        self.pad_id = ids["[PAD]"]
-        self.unknown_id = ids["[UNK]"]
-        self.end_ids = ids["[CLS]"], ids["[SEP]"]
-        self.mask_id = ids.get("[MASK]")
+        self.pad_id = ids[special.pad]
+        self.unknown_id = ids[special.unknown]
+        self.end_ids = ids[special.start], ids[special.end]
+        self.mask_id = ids.get(special.mask)
+        self._num_between = special.num_between
         self.vocabulary = tuple(vocabulary)
         self.reads_pairs = reads_pairs
-        self._lowercase = lowercase
-        self._strip_accents = lowercase if strip_accents is None else strip_accents
         self._overlap, self._has_windows = window_overlap, max_windows > 1
         stride = window_length - 2 - window_overlap
         self.longest_text = window_length + (max_windows - 1) * stride
         self._num_head, self._num_tail = _kept_tokens(self.longest_text, truncation)
-        self._wordpiece = tf_text.FastWordpieceTokenizer(
-            vocab=list(vocabulary),
-            token_out_type=tf.int32,
-            max_bytes_per_word=4 * _MAX_CHARACTERS_PER_WORD,
-            no_pretokenization=True,
-        )
         self.id_dtype = np.dtype(np.uint16 if len(ids) <= 1 << 16 else np.int32)
         settings = [
             _ENCODING_VERSION,
             list(vocabulary),
-            self._lowercase,
-            self._strip_accents,
+            *tokenizer.settings,
             window_length,
             truncation,
         ]
@@ -183,6 +174,11 @@ class TextEncoder:
         if reads_pairs:
             settings += ["pairs"]
         self.fingerprint = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+    @property
+    def resources(self) -> tuple[Any, ...]:
+        """What has to be saved beside a graph that it is in, as `Tokenizer` has it."""
+        return self._tokenizer.resources
 
     @property
     def separator_id(self) -> int | None:
@@ -205,26 +201,20 @@ class TextEncoder:
         """Encodes strings [batch]. Bytes that are not UTF-8 are left out."""
         if self.reads_pairs:
             return self._encode_pairs(texts)
-        token_ids = self._pieces(texts)
+        token_ids = self._tokenizer(texts)
         full_lengths = tf.cast(token_ids.row_lengths(), tf.int32) + 2
         token_ids = self._truncate(token_ids)
         return EncodedTexts(self._with_ends(token_ids, self.end_ids), full_lengths)
-
-    def _pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """All word pieces of strings [batch]: ragged int32 [batch, None]."""
-        words = self._words(self._normalize(texts))
-        pieces = words.with_flat_values(self._wordpiece.tokenize(words.flat_values))
-        return pieces.merge_dims(-2, -1)
 
     def _encode_pairs(self, texts: tf.Tensor) -> EncodedTexts:
         """The same of texts that may be pairs."""
         # The expressions match no bytes that are not UTF-8.
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="ignore")
-        first = self._pieces(tf.strings.regex_replace(texts, _AFTER_SEPARATOR, ""))
-        second = self._pieces(tf.strings.regex_replace(texts, _UP_TO_SEPARATOR, ""))
+        first = self._tokenizer(tf.strings.regex_replace(texts, _AFTER_SEPARATOR, ""))
+        second = self._tokenizer(tf.strings.regex_replace(texts, _UP_TO_SEPARATOR, ""))
         num_first, num_second = first.row_lengths(), second.row_lengths()
         is_pair = num_second > 0
-        num_ends = tf.where(is_pair, tf.constant(3, tf.int64), 2)
+        num_ends = tf.where(is_pair, tf.constant(2 + self._num_between, tf.int64), 2)
         room = self.window_length - num_ends
         # As Hugging Face's: the shorter keeps half of the room at least, if it has that.
         shorter = tf.minimum(tf.minimum(num_first, num_second), room // 2)
@@ -239,87 +229,24 @@ class TextEncoder:
             tf.cast(is_pair, tf.int64),
             validate=False,
         )
+        # After the first text stands the end that a single one has, too.
+        more = [last] * (self._num_between - 1)
         return EncodedTexts(
-            tf.concat([ones * cls, first, ones * sep, second, last], axis=1),
+            tf.concat([ones * cls, first, ones * sep, *more, second, last], axis=1),
             tf.cast(num_first + num_second + num_ends, tf.int32),
         )
 
     def locate(self, texts: tf.Tensor) -> LocatedTokens:
-        """Says where the tokens of strings [batch] come from.
-
-        What normalizes a text does so character by character, so each character is
-        normalized by itself, too: as many bytes as it gives of those that words are made
-        of, it answers for.
-        """
-        normalized = self._normalize(texts)
-        words = self._words(normalized)
-        ids, begin, end = self._wordpiece.tokenize_with_offsets(words.flat_values)
-        # A long word was replaced: its one token stands for all of it.
-        lengths = tf.strings.length(tf.strings.split(normalized).flat_values)
-        is_long = tf.strings.length(words.flat_values) != lengths
-        of_word = ids.value_rowids()
-        end = end.with_flat_values(
-            tf.where(
-                tf.gather(is_long, of_word),
-                tf.gather(lengths, of_word),
-                tf.cast(end.flat_values, tf.int32),
-            )
-        )
-        starts = spans.starts_of_words(words.with_flat_values(lengths))
-        begin, end = spans.in_bytes(
-            texts,
-            self._normalize,
-            row=tf.gather(words.value_rowids(), of_word),
-            begin=tf.gather(starts, of_word) + tf.cast(begin.flat_values, tf.int32),
-            end=tf.gather(starts, of_word) + end.flat_values,
-            takes_marks=self._strip_accents,
-        )
-        rows = words.with_flat_values(ids).merge_dims(-2, -1)
-        kept = self._truncate(rows)
+        """Says where the tokens of strings [batch] come from."""
+        located = self._tokenizer.locate(texts)
+        kept = self._truncate(located.ids)
         positions = tf.cast(tf.ragged.range(kept.row_lengths()), tf.int32)
         return LocatedTokens(
             token_ids=kept,
-            begin=self._truncate(rows.with_flat_values(begin)),
-            end=self._truncate(rows.with_flat_values(end)),
+            begin=self._truncate(located.begin),
+            end=self._truncate(located.end),
             positions=self._with_ends(positions, (-1, -1)),
         )
-
-    def _words(self, normalized: tf.Tensor) -> tf.RaggedTensor:
-        """Strings [batch, None]."""
-        return tf.strings.split(
-            tf.strings.regex_replace(normalized, _LONG_WORD, "[UNK]")
-        )
-
-    def _normalize(self, texts: tf.Tensor) -> tf.Tensor:
-        """Cleans, lower-cases and puts blanks around what is a word by itself."""
-        # Most of the work is for what is not ASCII, so only those texts get it.
-        is_ascii = tf.strings.regex_full_match(texts, _ASCII)
-        others = tf.where(tf.logical_not(is_ascii))
-        texts = tf.tensor_scatter_nd_update(
-            texts, others, self._normalize_unicode(tf.gather_nd(texts, others))
-        )
-        texts = tf.strings.regex_replace(texts, _ASCII_CONTROL, "")
-        texts = tf.strings.regex_replace(texts, _ASCII_WHITE_SPACE, " ")
-        if self._lowercase:
-            texts = tf.strings.lower(texts)
-        return tf.strings.regex_replace(texts, _PUNCTUATION, r" \1 ")
-
-    def _normalize_unicode(self, texts: tf.Tensor) -> tf.Tensor:
-        """Cleans and lower-cases texts of any bytes."""
-        texts = tf.strings.unicode_transcode(
-            texts, "UTF-8", "UTF-8", errors="replace", replacement_char=0xFFFD
-        )
-        texts = tf.strings.regex_replace(texts, _CONTROL, "")
-        texts = tf.strings.regex_replace(texts, _WHITE_SPACE, " ")
-        texts = tf.strings.regex_replace(texts, _CHINESE, r" \1 ")
-        if self._strip_accents:
-            texts = tf_text.normalize_utf8(texts, "NFD")
-            texts = tf.strings.regex_replace(texts, r"\p{Mn}", "")
-        if self._lowercase:
-            # `lower` would make a final sigma of a capital one at a word's end.
-            texts = tf.strings.regex_replace(texts, "\u03a3", "\u03c3")
-            texts = tf.strings.lower(texts, encoding="utf-8")
-        return texts
 
     def _truncate(self, token_ids: tf.RaggedTensor) -> tf.RaggedTensor:
         lengths = token_ids.row_lengths()
@@ -366,19 +293,20 @@ class TextEncoder:
         )
 
 
-def _ids_of(vocabulary: Sequence[str]) -> dict[str, int]:
+def _ids_of(vocabulary: Sequence[str], special: SpecialTokens) -> dict[str, int]:
     """The ids of the word pieces.
 
     Raises:
       ValueError: a special token is missing, or a token stands there twice.
     """
     ids = {token: index for index, token in enumerate(vocabulary)}
-    missing = [t for t in ("[CLS]", "[SEP]", "[UNK]", "[PAD]") if t not in ids]
+    needed = (special.start, special.end, special.unknown, special.pad)
+    missing = [token for token in needed if token not in ids]
     if missing:
         raise ValueError(
             f"the preset's vocabulary must hold {', '.join(missing)}: is it a "
-            f"BERT vocabulary? Received: {len(ids)} tokens, the first ones "
-            f"{list(vocabulary[:5])}"
+            f"{_OWNERS[special.start]} vocabulary? Received: {len(ids)} tokens, "
+            f"the first ones {list(vocabulary[:5])}"
         )
     if len(ids) < len(vocabulary):
         doubled = [t for i, t in enumerate(vocabulary) if ids[t] != i]

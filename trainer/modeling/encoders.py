@@ -148,7 +148,31 @@ DISTIL_BERT = EncoderKind(
     head="classifier",
     architecture="DistilBertForSequenceClassification",
 )
-KINDS = (BERT, DISTIL_BERT)
+# Liu et al. 2019, "RoBERTa: A Robustly Optimized BERT Pretraining Approach".
+ROBERTA = EncoderKind(
+    name="RoBERTa",
+    model_type="roberta",
+    tensors_prefix="roberta",
+    backbone="RobertaBackbone",
+    tokenizer="RobertaTokenizer",
+    pieces="byte",
+    first_position=2,
+    layer_norm_epsilon=1e-5,
+    pooler="classifier.dense",
+    head="classifier.out_proj",
+    architecture="RobertaForSequenceClassification",
+)
+# Conneau et al. 2019, "Unsupervised Cross-lingual Representation Learning at Scale".
+XLM_ROBERTA = dataclasses.replace(
+    ROBERTA,
+    name="XLM-RoBERTa",
+    model_type="xlm-roberta",
+    backbone="XLMRobertaBackbone",
+    tokenizer="XLMRobertaTokenizer",
+    pieces="sentence",
+    architecture="XLMRobertaForSequenceClassification",
+)
+KINDS = (BERT, DISTIL_BERT, ROBERTA, XLM_ROBERTA)
 
 
 class Embeddings(NamedTuple):

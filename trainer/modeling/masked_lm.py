@@ -56,6 +56,17 @@ class _Names(NamedTuple):
     own_embeddings: str
 
 
+_ROBERTAS = _Names(
+    "lm_head.",
+    {
+        "kernel": ("dense.weight",),
+        "bias": ("dense.bias",),
+        "gamma": ("layer_norm.weight",),
+        "beta": ("layer_norm.bias",),
+        "output_bias": ("bias", "decoder.bias"),
+    },
+    "decoder.weight",
+)
 # By Hugging Face's model_type.
 _NAMES: Mapping[str, _Names] = {
     "bert": _Names(
@@ -80,6 +91,8 @@ _NAMES: Mapping[str, _Names] = {
         },
         "projector.weight",
     ),
+    "roberta": _ROBERTAS,
+    "xlm-roberta": _ROBERTAS,
 }
 _TOKEN_EMBEDDINGS = "embeddings.word_embeddings.weight"
 # Folded into the seed, so that masks are not drawn by dropout's numbers.

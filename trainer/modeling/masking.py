@@ -16,18 +16,19 @@ row, nor on which other rows are in its batch.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from trainer.data.special_tokens import SPECIAL_TOKENS, Pieces
 from trainer.messages import message
 from trainer.modeling.pieces import fold_in, shape_of
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-MASK = "[MASK]"
-# What a word's further pieces begin with.
+# What a word's further pieces begin with, of WordPiece; and what its first piece begins
+# with, of the others: what is no first piece goes on with the word before it.
 _CONTINUATION = "##"
+_BEGINNINGS: Mapping[Pieces, str] = {"byte": "\u0120", "sentence": "\u2581"}
 # Of the masked tokens: replaced by [MASK], and by that or any token.
 _MASKED_SHARE, _REPLACED_SHARE = 0.8, 0.9
 # Shares are counted in ten-thousandths, so that host and graph round alike.
@@ -56,7 +57,9 @@ class Masking:
     """Draws masks.
 
     Args:
-      vocabulary: word pieces in the order of their ids.
+      vocabulary: pieces in the order of their ids.
+      pieces: how the tokenizer cuts words; BERT's special tokens, which the text here
+        names, have other names in other vocabularies.
       fraction: of the tokens that may be masked, how many are, above 0 and below 1;
         of each text one at least.
       whole_words: whether a word is masked in all of its pieces or in none. Of the
@@ -72,27 +75,37 @@ class Masking:
     """
 
     def __init__(
-        self, vocabulary: Sequence[str], *, fraction: float, whole_words: bool = False
+        self,
+        vocabulary: Sequence[str],
+        *,
+        fraction: float,
+        whole_words: bool = False,
+        pieces: Pieces = "word",
     ) -> None:
-        if MASK not in vocabulary:
+        special = SPECIAL_TOKENS[pieces]
+        if special.mask not in vocabulary:
             raise ValueError(
                 message(
-                    f"--pretrain_steps needs a preset whose vocabulary has {MASK}",
+                    "--pretrain_steps needs a preset whose vocabulary has "
+                    f"{special.mask}",
                     received=f"{len(vocabulary)} tokens without it",
                     mend="set --pretrain_steps=0, or use another --preset",
                 )
             )
         self.special_ids = tuple(
-            index for index, piece in enumerate(vocabulary) if piece in _SPECIAL
+            index for index, piece in enumerate(vocabulary) if piece in special.names()
         )
-        self._mask_id = vocabulary.index(MASK)
+        self._mask_id = vocabulary.index(special.mask)
         self.vocabulary_size = len(vocabulary)
         self._units = min(max(round(fraction * _UNIT), 1), _UNIT - 1)
         self._whole_words = whole_words
         self._may_be_masked = np.ones(self.vocabulary_size, bool)
         self._may_be_masked[list(self.special_ids)] = False
         self._begins_word = np.array(
-            [not piece.startswith(_CONTINUATION) for piece in vocabulary]
+            [
+                piece in special.names() or _begins_word(piece, pieces)
+                for piece in vocabulary
+            ]
         )
 
     def num_masked(self, num_words: Any) -> Any:
@@ -183,6 +196,12 @@ class Masking:
         replaced = tf.where(share < _MASKED_SHARE, self._mask_id, others)
         is_replaced = is_masked & (share < _REPLACED_SHARE)
         return tf.where(is_replaced, replaced, token_ids)
+
+
+def _begins_word(piece: str, pieces: Pieces) -> bool:
+    if pieces in _BEGINNINGS:
+        return piece.startswith(_BEGINNINGS[pieces])
+    return not piece.startswith(_CONTINUATION)
 
 
 def _word_numbers(begins_word: tf.Tensor) -> tf.Tensor:

@@ -28,14 +28,20 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from trainer import json_text, storage
+from trainer import storage
 from trainer.data.special_tokens import SPECIAL_TOKENS, SpecialTokens
 from trainer.data.tokens import TextEncoder
 from trainer.messages import message
-from trainer.modeling import encoders, hugging_face_weights, layers
+from trainer.modeling import (
+    encoders,
+    hugging_face_weights,
+    layers,
+    tokenizer_reading,
+)
 from trainer.modeling.encoders import EncoderKind
 from trainer.modeling.hugging_face_weights import Dense
 from trainer.modeling.size import EncoderSize
+from trainer.modeling.tokenizer_reading import PieceFiles, read_json
 
 _logger = logging.getLogger(__name__)
 
@@ -73,6 +79,8 @@ class Preset:
       hugging_face: the Hugging Face config.json, in BERT's words; None for a KerasHub
         preset.
       kind: what it is beside BERT.
+      merges: of byte-level BPE, the first one first; else none.
+      sentence_model: of SentencePiece, the bytes of its file; else none.
     """
 
     name: str
@@ -82,6 +90,8 @@ class Preset:
     strip_accents: bool | None
     hugging_face: dict[str, Any] | None
     kind: EncoderKind = encoders.BERT
+    merges: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
+    sentence_model: bytes = dataclasses.field(default=b"", repr=False)
 
     @property
     def special(self) -> SpecialTokens:
@@ -94,10 +104,14 @@ class Preset:
         Args:
           settings: how texts are cut, as `TextEncoder` takes it.
         """
+        files = PieceFiles(
+            self.vocabulary, merges=self.merges, sentence_model=self.sentence_model
+        )
         return TextEncoder(
             self.vocabulary,
             lowercase=self.lowercase,
             strip_accents=self.strip_accents,
+            tokenizer=tokenizer_reading.make_tokenizer(self.kind.pieces, files),
             **settings,
         )
 
@@ -228,7 +242,7 @@ def at_hand(preset: Preset) -> dict[str, EncoderSize]:
             continue
         # Whatever else has a config.json.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found[name] = _size_of(_read_json(folder / "config.json"))
+            found[name] = _size_of(read_json(folder / "config.json"))
     found.pop(preset.name, None)
     return dict(sorted(found.items(), key=lambda each: each[1].num_parameters))
 
@@ -310,32 +324,38 @@ def _local_folder(name: str) -> pathlib.Path:
 
 
 def _hugging_face_preset(name: str, folder: pathlib.Path) -> Preset:
-    missing = [f for f in _HUGGING_FACE_FILES if not (folder / f).is_file()]
-    if "config.json" not in missing:
+    kind = encoders.BERT
+    if (folder / "config.json").is_file():
         kind = _hugging_face_kind(name, folder)
+    needed = ("config.json", _WEIGHTS_FILE)
+    missing = [file for file in needed if not (folder / file).is_file()]
+    missing += tokenizer_reading.missing(folder, kind.pieces)
     if missing:
         raise ValueError(
             f"--preset={name}: expected a Hugging Face checkpoint with "
-            f"{', '.join(_HUGGING_FACE_FILES)} in {folder}; missing "
-            f"{', '.join(missing)}"
+            f"{', '.join((*needed, *tokenizer_reading.FILES[kind.pieces]))} in "
+            f"{folder}; missing {', '.join(missing)}"
         )
-    config = kind.in_berts_words(_read_json(folder / "config.json"))
-    tokenizer = _read_json(folder / "tokenizer_config.json")
+    config = kind.in_berts_words(read_json(folder / "config.json"))
     _refuse_unread_settings(name, folder, config)
+    pieces = tokenizer_reading.read_pieces(folder, kind.pieces)
+    _refuse_too_many_pieces(name, folder, config, pieces, kind=kind)
     return Preset(
         name=name,
         handle=str(folder),
-        vocabulary=_read_vocabulary(name, folder, config),
-        lowercase=tokenizer.get("do_lower_case", True),
-        strip_accents=tokenizer.get("strip_accents"),
+        vocabulary=pieces.vocabulary,
+        lowercase=pieces.lowercase,
+        strip_accents=pieces.strip_accents,
         hugging_face=config,
         kind=kind,
+        merges=pieces.merges,
+        sentence_model=pieces.sentence_model,
     )
 
 
 def _hugging_face_kind(name: str, folder: pathlib.Path) -> EncoderKind:
     """Raises ValueError where it is none of ours."""
-    model_type = _read_json(folder / "config.json").get("model_type")
+    model_type = read_json(folder / "config.json").get("model_type")
     kind = encoders.of_model_type(model_type)
     if kind is None:
         known = ", ".join(f"{each.model_type!r}" for each in encoders.KINDS)
@@ -373,22 +393,24 @@ def _refuse_unread_settings(
         )
 
 
-def _read_vocabulary(
-    name: str, folder: pathlib.Path, config: dict[str, Any]
-) -> tuple[str, ...]:
-    """Raises ValueError where it has more tokens than the model."""
-    text = (folder / "vocab.txt").read_text(encoding="utf-8")
-    vocabulary = tuple(text.removesuffix("\n").split("\n"))
-    if len(vocabulary) > config["vocab_size"]:
+def _refuse_too_many_pieces(
+    name: str,
+    folder: pathlib.Path,
+    config: dict[str, Any],
+    pieces: PieceFiles,
+    *,
+    kind: EncoderKind,
+) -> None:
+    """Raises ValueError where the vocabulary has more tokens than the model."""
+    if len(pieces.vocabulary) > config["vocab_size"]:
         raise ValueError(
             message(
                 f"--preset={name}: expected at most the {config['vocab_size']} tokens"
                 f" that {folder}/config.json names",
-                received=f"{len(vocabulary)} in vocab.txt",
+                received=f"{len(pieces.vocabulary)} in {tokenizer_reading.FILES[kind.pieces][0]}",
                 mend="are both files of one model?",
             )
         )
-    return vocabulary
 
 
 def _keras_preset(name: str, handle: str) -> Preset:
@@ -411,11 +433,20 @@ def _keras_preset(name: str, handle: str) -> Preset:
         name=name,
         handle=handle,
         vocabulary=tuple(tokenizer.get_vocabulary()),
-        lowercase=tokenizer.lowercase,
+        lowercase=getattr(tokenizer, "lowercase", False),
         strip_accents=None,
         hugging_face=None,
         kind=kind,
+        merges=tuple(_merges_of(tokenizer)),
+        sentence_model=getattr(tokenizer, "proto", None) or b"",
     )
+
+
+def _merges_of(tokenizer: Any) -> Iterator[tuple[str, str]]:
+    """Of a KerasHub tokenizer of byte pairs; of others none."""
+    for merge in getattr(tokenizer, "merges", None) or ():
+        first, _, second = merge.partition(" ")
+        yield first, second
 
 
 def _keras_kind(name: str, handle: str) -> EncoderKind:
@@ -442,7 +473,7 @@ def _keras_class(handle: str) -> str:
     """The backbone's class, by the preset's folder or its name; "": not known."""
     path = pathlib.Path(handle) / "config.json"
     if path.is_file():
-        return _class_name(_read_json(path))
+        return _class_name(read_json(path))
     # One class's presets are among those of the class that it was derived of, too.
     having = [
         each
@@ -510,18 +541,6 @@ def _follow_hugging_face(backbone: keras.Model, config: dict[str, Any]) -> None:
         parts.intermediate.activation = activation
         for norm in parts.norms().values():
             norm.epsilon = epsilon
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        content = json_text.parse(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(message(f"{path}: expected JSON", received=error)) from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            message(f"{path}: expected a JSON object", received=type(content))
-        )
-    return content
 
 
 def _shortened(message: str, limit: int = 300) -> str:

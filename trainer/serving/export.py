@@ -475,6 +475,11 @@ def _facts(exportable: Exportable, version: int) -> Facts:
             **decision.constants(),
         },
         "bucket_lengths": list(exportable.bucket_lengths),
+        # What stands before and after the tokens of a text, with its id.
+        "ends": {
+            exportable.encoder.vocabulary[index]: index
+            for index in exportable.encoder.end_ids
+        },
         "git_revision": manifest.git_revision(),
         "packages": environment.package_versions(),
     }

@@ -209,6 +209,8 @@ class ServingModule(TokensModule):
             decision=decision,
         )
         self._encoder = encoder
+        # As an attribute, to be saved with the graph.
+        self._resources = list(encoder.resources)
         self._bucket_lengths = tf.constant(bucket_lengths, tf.int32)
         self._longest = bucket_lengths[-1]
         self._hidden_size = forward.hidden_size

@@ -30,7 +30,15 @@ if TYPE_CHECKING:  # It imports TensorFlow.
 
 # TensorFlow Serving 2.12 to 2.19 hold TensorFlow Text 2.12.1, 2.20 holds 2.20.0
 # (tensorflow_serving/workspace.bzl): the `ops_lib` of both has these.
-TEXT_OPS = frozenset({"FastWordpieceTokenizeWithOffsets", "NormalizeUTF8"})
+WORD_PIECE_OPS = frozenset({"FastWordpieceTokenizeWithOffsets", "NormalizeUTF8"})
+SENTENCE_PIECE_OPS = frozenset(
+    {
+        "SentencepieceOp",
+        "SentencepieceTokenizeOp",
+        "SentencepieceTokenizeWithOffsetsOp",
+    }
+)
+TEXT_OPS = WORD_PIECE_OPS | SENTENCE_PIECE_OPS
 
 # TensorFlow's own. Two that do the same in different ways are both here, so that a
 # change in TensorFlow's Python does not stop an export.
@@ -55,8 +63,8 @@ _CORE = {
     ),
     "strings": (
         """ParseExampleV2 RegexFullMatch RegexReplace StaticRegexFullMatch
-        StaticRegexReplace StringJoin StringLength StringLower StringSplitV2
-        UnicodeDecodeWithOffsets UnicodeEncode UnicodeTranscode"""
+        StaticRegexReplace StringJoin StringLength StringLower StringSplitV2 Substr
+        UnicodeDecode UnicodeDecodeWithOffsets UnicodeEncode UnicodeTranscode"""
     ),
     "rows of different lengths": (
         """Cumsum DenseBincount RaggedGather RaggedRange

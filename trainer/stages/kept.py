@@ -32,7 +32,7 @@ from trainer.kept.masked import Guesses, MaskedWords
 from trainer.kept.probe import Probed, probe
 from trainer.kept.similarity import alikeness
 from trainer.modeling import masked_lm
-from trainer.modeling.masking import MASK, Masking
+from trainer.modeling.masking import Masking
 from trainer.runtime import agreement
 from trainer.stages.build import Built, make_reading_step
 from trainer.stages.context import Run
@@ -241,15 +241,17 @@ def _words(
 ) -> _Words | None:
     """Masks words of the general texts; None where the vocabulary has no [MASK]."""
     preset, backbone = material.preset, built.classifier.backbone
-    if MASK not in preset.vocabulary:
+    if preset.special.mask not in preset.vocabulary:
         _logger.warning(
             "guessing masked words of the general texts is left out: the vocabulary of "
             "--preset=%s has no %s",
             preset.name,
-            MASK,
+            preset.special.mask,
         )
         return None
-    masking = Masking(preset.vocabulary, fraction=_MASK_FRACTION)
+    masking = Masking(
+        preset.vocabulary, fraction=_MASK_FRACTION, pieces=preset.kind.pieces
+    )
     reader = MaskedWords(masking, seed=run.config.training.seed)
     step = make_reading_step(
         run, built.classifier, reader.of, name="a step over masked general texts"

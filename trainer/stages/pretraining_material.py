@@ -88,11 +88,7 @@ def make(
     head = read_head(preset)
     if head is None and config.masked_lm_head == "checkpoint":
         raise ValueError(_no_head(preset))
-    masking = Masking(
-        preset.vocabulary,
-        fraction=config.mask_fraction,
-        whole_words=config.mask_whole_words,
-    )
+    masking = _masking(config, preset)
     tokens = pool_tokens or encode_texts(
         unlabelled.texts,
         encoder,
@@ -125,6 +121,15 @@ def make(
             "num_texts": len(rows),
             "num_without_words": int((counts == 0).sum()),
         },
+    )
+
+
+def _masking(config: PretrainingConfig, preset: Preset) -> Masking:
+    return Masking(
+        preset.vocabulary,
+        fraction=config.mask_fraction,
+        whole_words=config.mask_whole_words,
+        pieces=preset.kind.pieces,
     )
 
 

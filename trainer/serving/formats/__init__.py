@@ -16,7 +16,14 @@ import pathlib
 from typing import Sequence
 
 from trainer.modeling.presets import Preset
-from trainer.serving.formats import hugging_face, litert, peft, saved_model, tokens
+from trainer.serving.formats import (
+    hugging_face,
+    litert,
+    peft,
+    saved_model,
+    tokenizer_files,
+    tokens,
+)
 from trainer.serving.formats.exportable import Classify, Exportable
 
 SAVED_MODELS = ("float32", "bfloat16", "int8", "tokens")
@@ -37,6 +44,7 @@ def check_installed(names: Sequence[str]) -> None:
 
 def check_preset(names: Sequence[str], preset: Preset) -> None:
     """Raises ValueError where a format cannot be of a preset, before all the work."""
+    tokenizer_files.check_preset(names, preset)
     if "peft" in names:
         peft.check_preset(preset)
 

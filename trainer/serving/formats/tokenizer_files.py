@@ -14,27 +14,41 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from trainer.config import Truncation
+from trainer.data.special_tokens import Pieces
+from trainer.messages import message
 from trainer.modeling.presets import Preset
 
 _logger = logging.getLogger(__name__)
 
-_SPECIAL_TOKENS = {
-    "unk_token": "[UNK]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "cls_token": "[CLS]",
-    "mask_token": "[MASK]",
-}
 _MAX_CHARACTERS_PER_WORD = 100
+# Formats that read token ids.
+_NEEDED_BY = ("tokens", "litert", "huggingface")
+
+
+class _Kind(NamedTuple):
+    """What is written of a way to cut words.
+
+    Attributes:
+      special: what transformers calls the special tokens → what `SpecialTokens` does.
+      write_vocabulary: the files beside the JSON that all have.
+      settings: of tokenizer_config.json.
+      parts: of tokenizer.json.
+    """
+
+    special: Mapping[str, str]
+    write_vocabulary: Callable[[pathlib.Path, Preset], None]
+    settings: Callable[[Preset], dict[str, Any]]
+    parts: Callable[[Preset], dict[str, Any]]
 
 
 def write(
     folder: pathlib.Path, preset: Preset, *, window_length: int, truncation: Truncation
 ) -> None:
-    """Writes vocab.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json.
+    """Writes tokenizer.json, tokenizer_config.json, special_tokens_map.json, and the
+    vocabulary as the first release of the kind had it: vocab.txt, say.
 
     Args:
       window_length: longest result in tokens, [CLS] and [SEP] included.
@@ -48,17 +62,18 @@ def write(
             window_length,
         )
     side = "left" if truncation == "tail" else "right"
-    special = {k: v for k, v in _SPECIAL_TOKENS.items() if v in preset.vocabulary}
-    (folder / "vocab.txt").write_text(
-        "".join(f"{token}\n" for token in preset.vocabulary), encoding="utf-8"
-    )
+    of_kind = _KINDS[preset.kind.pieces]
+    roles = preset.special._asdict()
+    special = {
+        name: roles[role]
+        for name, role in of_kind.special.items()
+        if roles[role] in preset.vocabulary
+    }
+    of_kind.write_vocabulary(folder, preset)
     write_json(
         folder / "tokenizer_config.json",
         {
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": preset.lowercase,
-            "strip_accents": preset.strip_accents,
-            "tokenize_chinese_chars": True,
+            **of_kind.settings(preset),
             "model_max_length": window_length,
             "truncation_side": side,
             **special,
@@ -66,8 +81,26 @@ def write(
     )
     write_json(folder / "special_tokens_map.json", special)
     write_json(
-        folder / "tokenizer.json", _tokenizer(preset, special, window_length, side)
+        folder / "tokenizer.json",
+        {
+            **_common(preset, special, window_length, side),
+            **of_kind.parts(preset),
+        },
     )
+
+
+def check_preset(names: Sequence[str], preset: Preset) -> None:
+    """Raises ValueError for formats whose tokenizer cannot be written of a preset."""
+    refused = [name for name in names if name in _NEEDED_BY]
+    if refused and preset.kind.pieces not in _KINDS:
+        raise ValueError(
+            message(
+                f"--export_formats={','.join(refused)} leaves the tokenizer's files "
+                "beside the model, which are not written of a SentencePiece model",
+                received=f"--preset={preset.name}, a {preset.kind.name}",
+                mend="export float32, bfloat16 or int8, which hold their tokenizer",
+            )
+        )
 
 
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
@@ -76,15 +109,11 @@ def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     path.write_text(f"{text}\n", encoding="utf-8")
 
 
-def _tokenizer(
+def _common(
     preset: Preset, special: Mapping[str, str], window_length: int, side: str
 ) -> dict[str, Any]:
-    """As Hugging Face's `tokenizers` writes a BERT's, truncation set."""
-    ids = {token: index for index, token in enumerate(preset.vocabulary)}
-    first, last = (
-        {"SpecialToken": {"id": t, "type_id": 0}} for t in ("[CLS]", "[SEP]")
-    )
-    text, second = ({"Sequence": {"id": i, "type_id": n}} for n, i in enumerate("AB"))
+    """What tokenizer.json has of every kind, truncation set."""
+    ids = _ids(preset)
     return {
         "version": "1.0",
         "truncation": {
@@ -104,8 +133,57 @@ def _tokenizer(
                 "normalized": False,
                 "special": True,
             }
-            for index, token in sorted((ids[t], t) for t in special.values())
+            for index, token in sorted({(ids[t], t) for t in special.values()})
         ],
+    }
+
+
+def _ids(preset: Preset) -> dict[str, int]:
+    return {token: index for index, token in enumerate(preset.vocabulary)}
+
+
+def _template(preset: Preset) -> dict[str, Any]:
+    """The ends around a text, and around two."""
+    ids, special = _ids(preset), preset.special
+    first, last = (
+        {"SpecialToken": {"id": t, "type_id": 0}} for t in (special.start, special.end)
+    )
+    text, second = ({"Sequence": {"id": i, "type_id": n}} for n, i in enumerate("AB"))
+    between = [last] * special.num_between
+    return {
+        "type": "TemplateProcessing",
+        "single": [first, text, last],
+        "pair": [first, text, *between, second, _of_second(last)],
+        "special_tokens": {
+            t: {"id": t, "ids": [ids[t]], "tokens": [t]}
+            for t in (special.start, special.end)
+        },
+    }
+
+
+def _of_second(piece: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A piece of the template as one of the second segment."""
+    return {kind: {**facts, "type_id": 1} for kind, facts in piece.items()}
+
+
+def _write_words(folder: pathlib.Path, preset: Preset) -> None:
+    (folder / "vocab.txt").write_text(
+        "".join(f"{token}\n" for token in preset.vocabulary), encoding="utf-8"
+    )
+
+
+def _word_settings(preset: Preset) -> dict[str, Any]:
+    return {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": preset.lowercase,
+        "strip_accents": preset.strip_accents,
+        "tokenize_chinese_chars": True,
+    }
+
+
+def _word_parts(preset: Preset) -> dict[str, Any]:
+    """As Hugging Face's `tokenizers` writes a BERT's."""
+    return {
         "normalizer": {
             "type": "BertNormalizer",
             "clean_text": True,
@@ -114,25 +192,69 @@ def _tokenizer(
             "lowercase": preset.lowercase,
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [first, text, last],
-            "pair": [first, text, last, second, _of_second(last)],
-            "special_tokens": {
-                t: {"id": t, "ids": [ids[t]], "tokens": [t]} for t in ("[CLS]", "[SEP]")
-            },
-        },
+        "post_processor": _template(preset),
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {
             "type": "WordPiece",
-            "unk_token": "[UNK]",
+            "unk_token": preset.special.unknown,
             "continuing_subword_prefix": "##",
             "max_input_chars_per_word": _MAX_CHARACTERS_PER_WORD,
-            "vocab": ids,
+            "vocab": _ids(preset),
         },
     }
 
 
-def _of_second(piece: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A piece of the template as one of the second segment."""
-    return {kind: {**facts, "type_id": 1} for kind, facts in piece.items()}
+def _write_bytes(folder: pathlib.Path, preset: Preset) -> None:
+    write_json(folder / "vocab.json", _ids(preset))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in preset.merges)]
+    text = "".join(f"{line}\n" for line in lines)
+    (folder / "merges.txt").write_text(text, encoding="utf-8")
+
+
+def _byte_settings(preset: Preset) -> dict[str, Any]:
+    return {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": False}
+
+
+def _byte_parts(preset: Preset) -> dict[str, Any]:
+    """As Hugging Face's `tokenizers` writes a RoBERTa's."""
+    level = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+    return {
+        "normalizer": None,
+        "pre_tokenizer": level,
+        "post_processor": _template(preset),
+        "decoder": level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": preset.special.unknown,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": _ids(preset),
+            "merges": [" ".join(pair) for pair in preset.merges],
+        },
+    }
+
+
+_BERTS = {
+    "unk_token": "unknown",
+    "sep_token": "end",
+    "pad_token": "pad",
+    "cls_token": "start",
+    "mask_token": "mask",
+}
+_KINDS: Mapping[Pieces, _Kind] = {
+    "word": _Kind(_BERTS, _write_words, _word_settings, _word_parts),
+    "byte": _Kind(
+        {**_BERTS, "bos_token": "start", "eos_token": "end"},
+        _write_bytes,
+        _byte_settings,
+        _byte_parts,
+    ),
+}
