@@ -386,7 +386,12 @@ def fill_document(text: str, tables: Mapping[str, str]) -> str:
     """The text with its tables replaced by those of the same names."""
     return re.sub(
         r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)",
-        lambda found: f"{found[1]}{tables[found[2]]}\n{found[3]}",
+        lambda found: (
+            f"{found[1]}{tables[found[2]]}\n{found[3]}"
+            if found[2] in tables
+            # Of another script, which fills it.
+            else found[0]
+        ),
         text,
         flags=re.DOTALL,
     )
