@@ -216,6 +216,42 @@ SEVERAL: dict[str, Any] = INSTEAD | dict(
     reweigh_by="",
     max_flips=0.0,
 )
+# The same for numbers instead of labels.
+NUMBERS: dict[str, Any] = INSTEAD | dict(
+    task="regression",
+    interval_coverage=0.8,
+    label_names=(),
+    corrections="",
+    class_weights=("none",),
+    focal_gamma=0.0,
+    best_metric="accuracy",
+    init_from="",
+    replay_dataset="",
+    replay_fraction=-1.0,
+    reweigh_by="",
+    augment_counterfactuals=(),
+    given_decision=(),
+    export_formats=("float32",),
+    export_explain=False,
+    promote="never",
+    champion="",
+    max_slice_gap=0.0,
+    max_flips=0.0,
+    explain=0,
+    out_of_fold="",
+    audit_model="none",
+    slice_fields=(),
+    positive_label="",
+    counterfactuals=(),
+    general_texts="",
+    general_probe="",
+    watch_general_every=0,
+    max_general_drop=0.0,
+    error_causes=False,
+    export_to_label="",
+    unlabelled="",
+    trackers=(),
+)
 # The same for pairs of texts.
 PAIRS: dict[str, Any] = INSTEAD | dict(
     second_text_field="answer",
@@ -229,6 +265,7 @@ PAIRS: dict[str, Any] = INSTEAD | dict(
 )
 _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
 _NOT_PRETRAINED |= {"task", "label_separator", "second_text_field"}
+_NOT_PRETRAINED |= {"interval_coverage"}
 _EXCLUDED = {"warmup_fraction", "num_virtual_devices", "decision_metric"}
 _EXCLUDED |= {"abstain_accuracy", "lora_rank", "lora_init_from"}
 _EXCLUDED |= {"head_start", "split_near_duplicates", "label_smoothing"}
@@ -250,13 +287,13 @@ UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
         PRETRAINED,
         _EXCLUDED
         | {"freeze_layers", "pretrain_on", "task", "label_separator"}
-        | {"second_text_field"},
+        | {"second_text_field", "interval_coverage"},
     ),
     "on_train": (
         ON_TRAIN,
         _EXCLUDED
         | {"freeze_layers", "pretrain_dataset", "task", "label_separator"}
-        | {"second_text_field"},
+        | {"second_text_field", "interval_coverage"},
     ),
     "several": (
         SEVERAL,
@@ -267,6 +304,12 @@ UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
         PAIRS,
         (_EXCLUDED | _NOT_PRETRAINED | set(PAIRS) - set(INSTEAD))
         - {"second_text_field"},
+    ),
+    "numbers": (
+        NUMBERS,
+        (_EXCLUDED | _NOT_PRETRAINED | set(NUMBERS) - set(INSTEAD) | _NOT_REPLAYED)
+        - {"task", "interval_coverage", "promote", "audit_model"}
+        | {"given_decision", "focal_gamma"},
     ),
 }
 # What a run may go on with another value of: nothing that its weights depend on, nor
@@ -310,6 +353,7 @@ MAY_CHANGE = {
     "decision_metric",
     "abstain_accuracy",
     "given_decision",
+    "interval_coverage",
     "trackers",
     "max_serving_batch_size",
     "promote",
@@ -867,7 +911,7 @@ def test_sections() -> None:
         *(*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"),
         *("lora_init_from", "pretrain_steps", "pretrain_dataset", "focal_gamma"),
         *("init_from", "replay_dataset", "replay_fraction", "task", "label_separator"),
-        "second_text_field",
+        *("second_text_field", "interval_coverage"),
     ],
 )
 def test_differences(name: str) -> None:
@@ -876,6 +920,7 @@ def test_differences(name: str) -> None:
     together: dict[str, dict[str, Any]] = {
         "lora_init_from": {"lora_rank": 2},
         "fold": {"num_folds": 4, "fold": 1},
+        "interval_coverage": {"task": "regression"},
         "label_separator": {"task": "multi_label"},
         "replay_fraction": {"replay_dataset": "files:g.csv"},
         "num_folds": {"num_folds": 3, "fold": 2},
@@ -889,7 +934,7 @@ def test_differences(name: str) -> None:
         "pretrain_dataset": {"pretrain_steps": 3, "pretrain_dataset": "files:c.txt"},
     }
     before = make_config(**together.get(name, {}))
-    value = (PAIRS | SEVERAL | BEGUN | PRETRAINED | OFF_DEFAULT)[name]
+    value = (NUMBERS | PAIRS | SEVERAL | BEGUN | PRETRAINED | OFF_DEFAULT)[name]
     after = make_config(**together.get(name, {}) | {name: value})
     expected = {} if name in MAY_CHANGE else {name: (leaves(before)[name], value)}
     assert differences(before, after) == expected

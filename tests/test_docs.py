@@ -56,6 +56,8 @@ RUN_BY = {
     "--dataset=files:my_reviews.csv": "test_own_data_then_predict_and_serve",
     "--output=answers.jsonl": "test_own_data_then_predict_and_serve",
     "--signature=embed": "test_own_data_then_predict_and_serve",
+    "--dataset=files:prices.csv": "tests/test_regression.py::"
+    "test_reports_how_far_values_are_off",
     "--dataset=files:pairs.csv": "tests/test_pairs.py::test_learns_which_text_is_which",
     "--output=pairs.jsonl": "tests/test_pairs.py::test_predict_reads_two_columns",
     "--output=why.jsonl": "tests/serving/test_explain.py::"

@@ -84,8 +84,7 @@ def dry_run(config: ExperimentConfig, *, load: Load = sources.load) -> str:
 
 
 def _stages(run: context.Run) -> RunResult:
-    material = prepare.run(run)
-    run = context.of_texts(run, material.labels("train"))
+    run = context.of_texts(run, (material := prepare.run(run)).labels("train"))
     champion = challenge.find(run, material)
     general, asked = kept.read(run, material), groups.read(run, material)
     candidates = labelling.read(run, material)

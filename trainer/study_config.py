@@ -192,16 +192,7 @@ class StudyConfig(ExperimentConfig):
     def _check_kind(self) -> None:
         """Raises ValueError for settings that the kind of study cannot use, or lacks."""
         refused = {"multi_label": _OF_ONE_LABEL, "ordinal": _OF_NO_ORDER}
-        if self.data.task == "regression":
-            raise ValueError(
-                message(
-                    "a study joins the accuracies of its runs, and a number is never "
-                    "just right",
-                    received=f"study={self.study}, task=regression",
-                    mend="give single runs of trainer.main; --num_folds and --fold make "
-                    "folds of them",
-                )
-            )
+        self._refuse_numbers()
         if self.study in refused.get(self.data.task, ()):
             raise ValueError(
                 message(
@@ -254,6 +245,19 @@ class StudyConfig(ExperimentConfig):
                     "--study=seeds needs two --seeds or more",
                     received=",".join(self.seeds) or "none",
                     mend="give --seeds=0,1,2",
+                )
+            )
+
+    def _refuse_numbers(self) -> None:
+        """Raises ValueError where texts have numbers instead of labels."""
+        if self.data.task == "regression":
+            raise ValueError(
+                message(
+                    "a study joins the accuracies of its runs, and a number is never "
+                    "just right",
+                    received=f"study={self.study}, task=regression",
+                    mend="give single runs of trainer.main; --num_folds and --fold make "
+                    "folds of them",
                 )
             )
 

@@ -161,7 +161,7 @@ class ExperimentConfig:
             )
         if self.data.task == "regression":
             given, rule = "task=regression", "is for labels"
-            self._refuse(regression.refused(self), rule=rule, given=given)
+            self._refuse(regression.refused(settings(self)), rule=rule, given=given)
         require(
             self.data.task == "regression"
             or self.serving.interval_coverage == INTERVAL_COVERAGE,

@@ -45,6 +45,14 @@ def export(config: PredictConfig) -> None:
                 mend="leave it out, and take the answers of the lowest scores",
             )
         )
+    if facts.get("task") == "regression":
+        raise ValueError(
+            message(
+                "--export_to_label chooses texts by the probabilities of their labels",
+                received=f"{folder}, which gives numbers",
+                mend="leave it out, and take texts unlike those it was trained on",
+            )
+        )
     names = facts["constants"]["labels"]
     seen = seen_texts.read(folder / seen_texts.FILE_NAME)
     if seen is None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,7 @@ from trainer.data.revealing import (
 )
 from trainer.data.strings import taken
 from trainer.evaluation import doubts, schema
+from trainer.evaluation.schema import Doubt
 from trainer.messages import filled, shown
 from trainer.stages import look
 from trainer.stages.look import LookedAt
@@ -78,11 +79,7 @@ def audit(config: AuditConfig) -> dict[str, Any]:
     )
     found = [
         *doubts.of_rows(read.facts),
-        *doubts.of_splits(
-            facts,
-            has_one_label=pool.labels.ndim == 1,
-            has_classes=not label_sets.are_numbers(pool.labels),
-        ),
+        *_of_splits(facts, pool),
         *doubts.of_words(words),
         *doubts.of_findings(findings),
     ]
@@ -109,6 +106,14 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         # As it is read back: lists, where the types have tuples.
         **json.loads(json.dumps(dataclasses.asdict(findings))),
     }
+
+
+def _of_splits(facts: Mapping[str, Any], pool: Pool) -> Iterator[Doubt]:
+    has_classes = not label_sets.are_numbers(pool.labels)
+    has_one_label = pool.labels.ndim == 1
+    yield from doubts.of_splits(
+        facts, has_one_label=has_one_label, has_classes=has_classes
+    )
 
 
 def _words(

@@ -112,11 +112,9 @@ def unpublished(
         **compared.facts(),
     }
     if after.decision.gives_numbers:
+        found = (run, material, before, after)
         of_numbers = number_record.report(
-            *(run, material, before, after),
-            history=history,
-            doubts=all_doubts,
-            **common,
+            *found, history=history, doubts=all_doubts, **common
         )
         return _with_pages(run, material, after, of_numbers)
     report = schema.Report(

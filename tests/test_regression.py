@@ -1,0 +1,460 @@
+"""--task=regression the whole way: from prices to predictions; and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from tests.equalities import assert_same_when_killed_and_on_two_replicas
+from tests.studies.tiny_runs import make_study
+from tests.test_experiment import make_config
+from trainer import compare, experiment
+from trainer.champion import comparing
+from trainer.config import (
+    AuditConfig,
+    CompareConfig,
+    DataConfig,
+    ExperimentConfig,
+    PredictConfig,
+    ServingConfig,
+    settings,
+)
+from trainer.config import regression
+from trainer.evaluation import number_metrics, number_worth
+from trainer.evaluation.schema import NumbersReport
+from trainer.serving import labelling, manifest, predictor
+from trainer.serving.local.model import Model
+from trainer.stages import audit
+
+BASE, STEP = 1000.0, 250.0
+
+
+def write_prices(
+    path: pathlib.Path, *, count: int = 300, seed: int = 0, noise: float = 30.0
+) -> str:
+    """Texts whose price rises with each good word that is there instead of a bad one."""
+    generator = np.random.default_rng(seed)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for _ in range(count):
+            num_good = int(generator.integers(0, 7))
+            words = generator.choice(tiny.NEUTRAL, generator.integers(2, 8)).tolist()
+            words += generator.choice(tiny.GOOD, num_good).tolist()
+            words += generator.choice(tiny.BAD, 6 - num_good).tolist()
+            generator.shuffle(words)
+            price = BASE + STEP * num_good + generator.normal(0, noise)
+            writer.writerow([" ".join(words), f"{price:.2f}"])
+    return f"files:{path}"
+
+
+def of_prices(
+    folder: pathlib.Path, preset: str, dataset: str, **changes: Any
+) -> ExperimentConfig:
+    """A run that is made in a few seconds."""
+    defaults: dict[str, Any] = {
+        "data": {"dataset": dataset, "task": "regression"},
+        "training": {"num_train_epochs": 3},
+        "model": {"pooling": "mean", "dropout": 0.0},
+    }
+    return make_config(folder, preset, **defaults | changes)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_preset: str
+) -> tuple[ExperimentConfig, Any]:
+    """A run with an export, and its result."""
+    folder = tmp_path_factory.mktemp("regression")
+    config = of_prices(
+        folder,
+        tiny_preset,
+        write_prices(folder / "prices.csv"),
+        baselines=("commonest", "tfidf", "frozen"),
+        serving=ServingConfig(interval_coverage=0.8),
+    )
+    return config, experiment.run(config)
+
+
+def test_reports_how_far_values_are_off(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    result = finished[1]
+    report = NumbersReport.from_json(json.dumps(result.report))
+    test, before = report.after["test"], report.before["test"]
+    # In the unit of the prices: the spread of equally likely steps is 2 of them.
+    assert test.mae < STEP / 2 < STEP < before.mae
+    assert test.r2 is not None and test.r2 > 0.9
+    low, high = test.confidence_intervals_95["mae"]
+    assert low < test.mae < high
+    assert report.training.best_metric == "rmse"
+    scores = [record.rmse for record in report.history.validation]
+    best = report.training.best_step
+    assert min(scores) == {r.step: r.rmse for r in report.history.validation}[best or 0]
+    assert report.decision.mean == pytest.approx(BASE + 3 * STEP, abs=STEP)
+
+
+def test_the_answers_are_those_that_the_metrics_say(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    """The file of answers, read back, gives the report's numbers."""
+    report = NumbersReport.from_json(json.dumps(finished[1].report))
+    place = pathlib.Path(report.paths.predictions["test"])
+    lines = [json.loads(line) for line in place.read_text().splitlines()]
+    labels, answers = (
+        np.array([line[name] for line in lines]) for name in ("label", "answer")
+    )
+    test = report.after["test"]
+    found = number_metrics.number_metrics(labels, answers, num_resamples=0, seed=0)
+    assert {name: getattr(test, name) for name in found.values} == pytest.approx(
+        dict(found.values)
+    )
+    held = [line["low"] <= line["label"] <= line["high"] for line in lines]
+    quality = report.decision.quality["test"]
+    assert quality.num_held == sum(held)
+    assert quality.coverage == pytest.approx(np.mean(held))
+    half_width = report.decision.half_width
+    assert half_width is not None
+    assert lines[0]["high"] - lines[0]["answer"] == pytest.approx(half_width)
+
+
+def test_simple_models_stand_beside_it(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    report = NumbersReport.from_json(json.dumps(finished[1].report))
+    assert list(report.baselines) == ["commonest", "median", "tfidf", "frozen"]
+    test = report.after["test"]
+    for name, beside in report.comparisons.items():
+        rival = report.baselines[name].test
+        assert rival is not None
+        assert beside.mae_difference == pytest.approx(test.mae - rival.mae)
+    mean = report.baselines["commonest"].test
+    assert mean is not None and mean.r2 is not None
+    # The training mean is not that of the test texts, so a little below 0.
+    assert -0.1 < mean.r2 <= 0
+    assert mean.pearson is None
+    assert report.comparisons["commonest"].verdict == "better"
+    assert report.worth is not None
+    assert (
+        report.worth.startswith("Fine-tuning ")
+        and "mean absolute error" in report.worth
+    )
+
+
+def test_the_page_the_card_and_the_last_lines_say_it(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    result = finished[1]
+    report = NumbersReport.from_json(json.dumps(result.report))
+    quality = report.decision.quality["test"]
+    held = f"{quality.coverage:.1%}"
+    page = result.report_path.read_text()
+    for words in ("Values by true numbers", "How far values are off", held):
+        assert words in page
+    assert page.count("data:image/svg+xml") == 6
+    assert "Accuracy" not in page
+    assert held in " ".join(result.summary.split())
+    card = (result.saved_model / "MODEL_CARD.md").read_text()
+    assert held in card and 'type: "mae"' in card
+    assert number_worth.number(report.after["test"].mae) in card
+
+
+def test_the_export_and_predict_give_values_in_the_users_unit(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    folder = finished[1].saved_model
+    report = finished[1].report
+    loaded = tf.saved_model.load(str(folder))
+    texts = [" ".join(kind[:6]) for kind in (tiny.BAD, tiny.GOOD)]
+    outputs = loaded.signatures["serving_default"](text=tf.constant(texts))
+    assert sorted(outputs) == ["high", "low", "value"]
+    values = outputs["value"].numpy()
+    np.testing.assert_allclose(values, [BASE, BASE + 6 * STEP], atol=STEP)
+    reach = report["decision"]["half_width"]
+    np.testing.assert_allclose(outputs["low"], values - reach, rtol=1e-5)
+    np.testing.assert_allclose(outputs["high"], values + reach, rtol=1e-5)
+    described = manifest.read(folder)
+    assert described["task"] == "regression"
+    assert described["metrics"]["test"]["mae"] == report["after"]["test"]["mae"]
+    assert described["constants"]["value_mean"] == report["decision"]["mean"]
+    assert described["constants"]["interval_half_width"] == reach
+    rows = tmp_path / "rows.txt"
+    rows.write_text("\n".join(texts) + "\n")
+    for ending in ("jsonl", "csv"):
+        place = tmp_path / f"out.{ending}"
+        predictor.predict_file(
+            PredictConfig(saved_model=str(folder), input=str(rows), output=str(place))
+        )
+        lines = place.read_text().splitlines()
+        if ending == "csv":
+            assert lines[0] == "value,low,high"
+            found = [float(line.split(",")[0]) for line in lines[1:]]
+        else:
+            found = [json.loads(line)["value"] for line in lines]
+        np.testing.assert_allclose(found, values, rtol=1e-6)
+
+
+def test_a_server_answers_predict_and_regress(
+    finished: tuple[ExperimentConfig, Any],
+) -> None:
+    model = Model(finished[1].saved_model, "prices")
+    text = " ".join(tiny.GOOD[:6])
+    asked = {"text": np.array([text.encode()], object)}
+    predicted = model.predict("serving_default", asked)
+    assert model.regressors() == ["regress"] and not model.classifiers()
+    regressed = model.regress("regress", [{"text": [text.encode()]}])
+    np.testing.assert_allclose(regressed, predicted["value"], rtol=1e-6)
+
+
+def test_two_models_are_compared_by_distance(
+    finished: tuple[ExperimentConfig, Any],
+    tmp_path: pathlib.Path,
+    tiny_preset: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One that learned against one that hardly did, on texts that neither knows."""
+    dataset = write_prices(tmp_path / "a.csv", count=60, seed=5)
+    poor = of_prices(
+        tmp_path,
+        tiny_preset,
+        dataset,
+        training={"num_train_epochs": 1},
+        optimizer={"learning_rate": 1e-7},
+        serving=ServingConfig(),
+    )
+    challenger = experiment.run(poor).saved_model
+    fresh = write_prices(tmp_path / "fresh.csv", count=80, seed=9)
+    output = tmp_path / "compared.json"
+    config = CompareConfig(
+        champion=str(finished[1].saved_model),
+        challenger=str(challenger),
+        output=str(output),
+        data=DataConfig(dataset=fresh, task="regression"),
+    )
+    compare.main(config)
+    said = capsys.readouterr().out
+    found = json.loads(output.read_text())
+    assert found["verdict"] == "worse" and "farther off" in said
+    assert found["interval_95"][0] > 0
+    sides = [found[name]["mae"] for name in ("challenger", "champion")]
+    assert found["mae_difference"] == pytest.approx(sides[0] - sides[1])
+    turned = dataclasses.replace(
+        config, champion=config.challenger, challenger=config.champion
+    )
+    assert comparing.compare_numbers(turned).verdict == "better"
+
+
+def test_too_few_validation_texts_give_values_alone(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    config = of_prices(
+        tmp_path,
+        tiny_preset,
+        write_prices(tmp_path / "a.csv", count=60),
+        serving=ServingConfig(interval_coverage=0.99),
+        training={"num_train_epochs": 1},
+    )
+    result = experiment.run(config)
+    report = result.report
+    assert report["decision"]["half_width"] is None
+    told = [each for each in report["warnings"] if "--interval_coverage" in each]
+    assert "at least 99 validation texts" in told[0]
+    loaded = tf.saved_model.load(str(result.saved_model))
+    outputs = loaded.signatures["serving_default"](text=tf.constant(["good"]))
+    assert list(outputs) == ["value"]
+    assert result.saved_model is not None
+    assert "There are none" in (result.saved_model / "MODEL_CARD.md").read_text()
+    assert "without an interval" in result.summary
+
+
+@pytest.mark.slow
+def test_killed_and_on_two_replicas(tmp_path: pathlib.Path, tiny_preset: str) -> None:
+    dataset = write_prices(tmp_path / "a.csv", count=120)
+
+    def made(name: str, **changes: Any) -> ExperimentConfig:
+        training = {"num_train_epochs": 2, "save_every_steps": 2, "logging_steps": 1}
+        defaults = {"training": training, "model": {"dropout": 0.1}}
+        config = of_prices(tmp_path, tiny_preset, dataset, **defaults | changes)
+        return dataclasses.replace(config, model_dir=str(tmp_path / name))
+
+    assert_same_when_killed_and_on_two_replicas(made, tmp_path)
+
+
+# What is given → a part of why it is refused. Each of `regression.refused` has a row.
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "class_weights": ({"class_weights": ("balanced",)}, "has no class"),
+    "label_smoothing": ({"label_smoothing": 0.1}, "over all labels"),
+    "focal_gamma": ({"focal_gamma": 2.0}, "probability of what is right"),
+    "best_metric": ({"best_metric": "f1_macro"}, "root mean squared error"),
+    "head_start": ({"head_start": "frozen"}, "logistic regression"),
+    "init_from": ({"init_from": "runs/a"}, "unit of its own numbers"),
+    "replay_dataset": (
+        {"replay_dataset": "files:a.csv"},
+        "proportions of their labels",
+    ),
+    "reweigh_by": ({"reweigh_by": "terms:gender"}, "by their label"),
+    "augment_counterfactuals": (
+        {"augment_counterfactuals": ("gender",)},
+        "may not stay right",
+    ),
+    "decision_metric": ({"decision_metric": "mcc"}, "a number has none"),
+    "abstain_accuracy": ({"abstain_accuracy": 0.9}, "its interval says"),
+    "given_decision": (
+        {"given_decision": ("1", "0", "0.5", "0.5")},
+        "temperature and thresholds",
+    ),
+    "export_formats": ({"export_formats": ("float32", "int8")}, "by its accuracy"),
+    "export_explain": ({"export_explain": True}, "speak for a label"),
+    "promote": ({"promote": "better"}, "trainer.compare compares distances"),
+    "champion": ({"champion": "runs/a/export"}, "trainer.compare compares distances"),
+    "max_slice_gap": ({"max_slice_gap": 0.1}, "rates of labels"),
+    "max_flips": (
+        {"max_flips": 0.1, "counterfactuals": ("gender",)},
+        "labels that change",
+    ),
+    "explain": ({"explain": 4}, "speak for a label"),
+    "out_of_fold": ({"out_of_fold": "a.jsonl"}, "by their probabilities"),
+    "audit_model": ({"audit_model": "tfidf"}, "by their probabilities"),
+    "slice_fields": ({"slice_fields": ("city",)}, "rates of labels"),
+    "positive_label": ({"positive_label": "good"}, "rates of labels"),
+    "counterfactuals": ({"counterfactuals": ("gender",)}, "label that changes"),
+    "general_texts": ({"general_texts": "files:a.txt"}, "report of labels alone"),
+    "general_probe": ({"general_probe": "files:a.csv"}, "report of labels alone"),
+    "error_causes": ({"error_causes": True}, "labels that are wrong"),
+    "export_to_label": (
+        {"export_to_label": "a.jsonl", "unlabelled": "files:b.txt"},
+        "probabilities of their labels",
+    ),
+    "trackers": ({"trackers": ("tensorboard",)}, "told accuracies"),
+}
+
+
+def with_settings(config: ExperimentConfig, **values: Any) -> ExperimentConfig:
+    """The config with some settings of any section."""
+    content = dataclasses.asdict(config)
+    for name, value in values.items():
+        holder = next(
+            section
+            for section in (content, *content.values())
+            if isinstance(section, dict) and name in section
+        )
+        holder[name] = value
+    return ExperimentConfig.from_json(json.dumps(content))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    folder = tmp_path_factory.mktemp("plain")
+    return make_config(
+        folder, "preset", data={"dataset": "files:a.csv", "task": "regression"}
+    )
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_of_labels_is_refused_by_name(
+    plain: ExperimentConfig, name: str
+) -> None:
+    values, why = REFUSED[name]
+    # What several settings refuse, is said of the first one.
+    allowed = [each for each in values if each != name]
+    refused = "|".join([name, *allowed])
+    with pytest.raises(ValueError) as caught:
+        with_settings(plain, **values)
+    said = str(caught.value)
+    assert said.startswith(
+        tuple(f"--{each} is for labels" for each in refused.split("|"))
+    )
+    if said.startswith(f"--{name}"):
+        assert why in said
+    assert "task=regression; leave it out" in said
+
+
+def test_every_refusal_is_tried(plain: ExperimentConfig) -> None:
+    assert set(regression.refused(settings(plain))) == set(REFUSED)
+
+
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (
+            functools.partial(DataConfig, label_names=("1", "2")),
+            "--label_names is of labels.*--task=ordinal",
+        ),
+        (
+            functools.partial(DataConfig, corrections="a.jsonl"),
+            "--corrections is of labels",
+        ),
+        (functools.partial(DataConfig, label_separator="|"), "--label_separator"),
+    ],
+)
+def test_data_of_labels_is_refused(make: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        make(dataset="files:a.csv", task="regression")
+
+
+def test_intervals_are_of_numbers_alone(plain: ExperimentConfig) -> None:
+    with pytest.raises(ValueError, match="--interval_coverage is of the intervals"):
+        with_settings(plain, task="single_label", interval_coverage=0.5)
+    assert with_settings(plain, interval_coverage=0.5).serving.interval_coverage == 0.5
+    for share in (0.0, 1.0, -0.1, 90.0):
+        with pytest.raises(ValueError, match="--interval_coverage must be a share"):
+            ServingConfig(interval_coverage=share)
+
+
+@pytest.mark.parametrize("study", ["seeds", "folds", "learning_curve", "ladder"])
+def test_studies_are_refused(
+    tmp_path: pathlib.Path, tiny_preset: str, study: str
+) -> None:
+    data = {"dataset": "files:a.csv", "task": "regression"}
+    with pytest.raises(ValueError, match=f"study={study}, task=regression.*--fold"):
+        make_study(tmp_path, tiny_preset, study=study, data=data)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"page": "a.html"}, {"slice_fields": ("city",)}, {"promote_margin": 0.5}],
+)
+def test_what_compares_labels_is_refused(values: dict[str, Any]) -> None:
+    data = DataConfig(dataset="files:a.csv", task="regression")
+    (name,) = values
+    with pytest.raises(ValueError, match=f"--{name} is for labels"):
+        CompareConfig(champion="a", challenger="b", data=data, **values)
+
+
+def test_texts_to_label_are_not_chosen_by_numbers(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    rows = tmp_path / "rows.txt"
+    rows.write_text("a film\n")
+    config = PredictConfig(
+        saved_model=str(finished[1].saved_model),
+        input=str(rows),
+        export_to_label=str(tmp_path / "to_label.csv"),
+    )
+    with pytest.raises(ValueError, match="by the probabilities of their labels"):
+        labelling.export(config)
+
+
+def test_an_audit_looks_at_numbers(tmp_path: pathlib.Path) -> None:
+    """Copies with other numbers are named; labels that may be wrong are not looked for."""
+    place = tmp_path / "a.csv"
+    rows = [f"text number {row} of many,{row / 2}" for row in range(40)]
+    place.write_text("text,label\n" + "\n".join([*rows, rows[0][:-3] + "7.5"]) + "\n")
+    data = DataConfig(dataset=f"files:{place}", task="regression")
+    found = audit.audit(AuditConfig(data=data))
+    assert found["num_contradictions"] == 1
+    assert found["copies"][0]["labels"] == ["0", "7.5"]
+    assert not found["small_classes"]
+    for kind in ("few_texts_of_class", "imbalance", "absent_class"):
+        assert kind not in [doubt["kind"] for doubt in found["doubts"]]
+    with pytest.raises(ValueError, match="--review_page is of texts of one label"):
+        AuditConfig(data=data, review_page="a.html")
