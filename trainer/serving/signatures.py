@@ -228,34 +228,14 @@ class ServingModule(TokensModule):
             parsed = tf.io.parse_example(examples, features)
             return self._classified(_joined([parsed[name] for name in names]))
 
-        @tf.function(
-            input_signature=[_strings(tf.saved_model.CLASSIFY_INPUTS)], autograph=False
-        )
-        def classify(inputs: tf.Tensor) -> Outputs:
-            scores = tf_example(inputs)["probabilities"]
-            return {
-                tf.saved_model.CLASSIFY_OUTPUT_CLASSES: tf.broadcast_to(
-                    self._label_names, tf.shape(scores)
-                ),
-                tf.saved_model.CLASSIFY_OUTPUT_SCORES: scores,
-            }
-
         @tf.function(input_signature=texts, autograph=False)
         def embed(*text: tf.Tensor) -> Outputs:
             vectors = self._by_bucket(_joined(text), forward.embed, self._hidden_size)
             return {"embedding": vectors}
 
-        @tf.function(
-            input_signature=[_strings(tf.saved_model.REGRESS_INPUTS)], autograph=False
-        )
-        def regress(inputs: tf.Tensor) -> Outputs:
-            return {tf.saved_model.REGRESS_OUTPUTS: tf_example(inputs)["value"]}
-
         self.count_tokens = _token_counter(encoder, texts)
         self.classify_text, self.tf_example = classify_text, tf_example
-        self._by_method = {REGRESS: regress}
-        if not decision.gives_numbers:
-            self._by_method = {CLASSIFY: classify}
+        self._by_method = self._signature_of_method()
         self.embed = embed
         self._explains = explains
         if explains:
@@ -272,6 +252,32 @@ class ServingModule(TokensModule):
             "embed": self.embed,
             **self._by_method,
         }
+
+    def _signature_of_method(self) -> dict[str, Any]:
+        """The signature behind :classify or :regress, by name."""
+        example = self.tf_example
+
+        @tf.function(
+            input_signature=[_strings(tf.saved_model.CLASSIFY_INPUTS)], autograph=False
+        )
+        def classify(inputs: tf.Tensor) -> Outputs:
+            scores = example(inputs)["probabilities"]
+            return {
+                tf.saved_model.CLASSIFY_OUTPUT_CLASSES: tf.broadcast_to(
+                    self._label_names, tf.shape(scores)
+                ),
+                tf.saved_model.CLASSIFY_OUTPUT_SCORES: scores,
+            }
+
+        @tf.function(
+            input_signature=[_strings(tf.saved_model.REGRESS_INPUTS)], autograph=False
+        )
+        def regress(inputs: tf.Tensor) -> Outputs:
+            return {tf.saved_model.REGRESS_OUTPUTS: example(inputs)["value"]}
+
+        return (
+            {REGRESS: regress} if self._decision.gives_numbers else {CLASSIFY: classify}
+        )
 
     def _classified(self, text: tf.Tensor) -> Outputs:
         num_classes = self._label_names.shape[0]
