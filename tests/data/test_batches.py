@@ -318,3 +318,28 @@ def test_no_pipeline_is_autotuned(
     assert len(iterators) == len(feed.pipelines) * num_replicas
     for iterator in iterators:
         assert iterator._dataset.options().autotune.enabled is False
+
+
+def _spec(pipeline: Any) -> Any:
+    return pipeline.element_spec
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_a_part_has_the_pipelines_of_the_whole(
+    num_replicas: int, material: tuple[TokenizedTexts, np.ndarray]
+) -> None:
+    """Or steps would be compiled anew for a part that has no batch of some length."""
+    tokens, labels = material
+    plan = TrainingPlan(tokens.lengths, BUCKETS, seed=0, batch_size=8, num_epochs=2)
+    part = plan.from_step(3, num_steps=1)
+    strategy = strategy_of(num_replicas)
+    feeder = BatchFeeder(tokens, labels, BUCKETS, strategy)
+    whole, feed = feeder(plan.from_step(0)), feeder(part)
+    assert feed.lengths == whole.lengths and len(feed.lengths) > 1 == len(part)
+    specs = [[_spec(p) for p in f.pipelines] for f in (whole, feed)]
+    assert specs[0] == specs[1]
+    ((rows, batch),) = feed
+    local = strategy.experimental_local_results(batch.targets)
+    assert rows.tolist() == part.rows[0].tolist()
+    targets = np.concatenate([each.numpy() for each in local])
+    assert targets.tolist() == (100 + plans.fill(part.rows)[0][0]).tolist()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import fractions
 import itertools
 import pathlib
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from trainer.config import DataConfig
 from trainer.data import plans, sources, splits
@@ -366,3 +368,156 @@ def test_a_number_of_steps_instead_of_epochs(tokens_per_batch: int) -> None:
         np.testing.assert_array_equal(rest.buckets, whole.buckets[: len(rest)])
     assert plan.nominal_steps_done() is None
     assert (plan.weight_sums(plan.from_step(0).rows) == 1).all()
+
+
+def computed(num_rows: int, *, longest: int = 64, **settings: Any) -> TrainingPlan:
+    """A plan whose epochs are computed, as of many rows."""
+    return TrainingPlan(
+        some_lengths(num_rows, longest=longest),
+        BUCKETS,
+        **dict(seed=0, batch_size=8, num_epochs=3, most_listed_rows=0) | settings,
+    )
+
+
+@pytest.mark.parametrize(
+    "num_rows, batch_size", [size for size in SIZES if size[0] > 0]
+)
+@pytest.mark.parametrize("longest", [16, 30, 64])
+def test_a_computed_epoch_holds_every_row_once(
+    num_rows: int, batch_size: int, longest: int
+) -> None:
+    plan = computed(num_rows, longest=longest, batch_size=batch_size)
+    lengths = some_lengths(num_rows, longest=longest)
+    assert plan.steps_per_epoch == -(-num_rows // batch_size)
+    for epoch in range(3):
+        start = epoch * plan.steps_per_epoch
+        batches = plan.from_step(start, num_steps=plan.steps_per_epoch)
+        assert_whole(batches, lengths, batch_size)
+    listed = TrainingPlan(lengths, BUCKETS, seed=0, batch_size=batch_size, num_epochs=3)
+    assert plan.num_batches == listed.num_batches == listed.from_step(0).num_batches
+    assert plan.batch_sizes == listed.batch_sizes
+    assert listed.batch_sizes == BatchPlan(*rows_and_buckets(listed)).batch_sizes
+    assert plan.padded_fraction == listed.padded_fraction
+    epoch_0 = listed.from_step(0, num_steps=listed.steps_per_epoch)
+    assert listed.padded_fraction == plans.padded_fraction(epoch_0, lengths, BUCKETS)
+
+
+def rows_and_buckets(plan: TrainingPlan) -> tuple[np.ndarray, np.ndarray]:
+    whole = plan.from_step(0)
+    return whole.buckets, whole.rows
+
+
+@pytest.mark.parametrize("most_listed_rows", [0, 1000])
+@pytest.mark.parametrize("tokens_per_batch", [0, 512])
+def test_any_steps_are_a_part_of_the_whole(
+    most_listed_rows: int, tokens_per_batch: int
+) -> None:
+    """Also by a budget of tokens, and by another object: nothing is remembered."""
+    settings: Any = dict(
+        most_listed_rows=most_listed_rows, tokens_per_batch=tokens_per_batch
+    )
+    plan = computed(203, **settings)
+    whole = plan.from_step(0)
+    assert len(whole) == plan.total_steps == len(plan)
+    for step in range(plan.total_steps):
+        for count in (1, 2, plan.steps_per_epoch + 1, None):
+            part = computed(203, **settings).from_step(step, num_steps=count)
+            end = None if count is None else step + count
+            expected = BatchPlan(whole.buckets[step:end], whole.rows[step:end])
+            assert same(part, expected), (step, count)
+            assert part.batch_sizes == whole.batch_sizes == plan.batch_sizes
+
+
+def test_a_computed_budget_counts_examples_seen() -> None:
+    plan = computed(203, tokens_per_batch=512, batch_size=4)
+    done, rows = plan.nominal_steps_done(), plan.from_step(0).rows
+    assert done is not None and done.dtype == np.float32
+    assert np.diff(done).tolist() == ((rows >= 0).sum(axis=1) / 4).tolist()
+    assert (rows == plans.NO_ROW).any(), "every batch is full"
+    assert done[-1] == pytest.approx(3 * 203 / 4)
+
+
+@pytest.mark.parametrize("most_listed_rows", [0, 1000])
+def test_counts_of_a_part_of_an_epoch(most_listed_rows: int) -> None:
+    settings: Any = dict(most_listed_rows=most_listed_rows, num_epochs=None)
+    for num_steps in (1, 2, 26, 29):
+        plan = computed(203, num_steps=num_steps, **settings)
+        whole = BatchPlan(*rows_and_buckets(plan))
+        assert plan.num_batches == whole.num_batches
+        assert plan.batch_sizes == whole.batch_sizes
+        assert len(plan) == num_steps
+
+
+def test_computed_epochs_are_functions_of_seed_and_epoch() -> None:
+    plan = computed(200)
+    epochs = [
+        plan.from_step(e * plan.steps_per_epoch, num_steps=plan.steps_per_epoch)
+        for e in range(3)
+    ]
+    epochs.append(computed(200, seed=1, num_epochs=1).from_step(0))
+    for one, other in itertools.combinations(epochs, 2):
+        assert not same(one, other)
+        together = [{frozenset(rows) for rows in p.rows.tolist()} for p in (one, other)]
+        assert len(together[0] & together[1]) <= 2
+
+
+def test_computed_epochs_shuffle_as_listed_ones_do() -> None:
+    """Over 200 epochs of 61 rows: when each comes, in what length, and with whom."""
+    num_rows, num_epochs = 61, 200
+    lengths = some_lengths(num_rows)
+    counts = []
+    for most_listed_rows in (0, num_rows):
+        plan = TrainingPlan(
+            lengths,
+            BUCKETS,
+            seed=0,
+            batch_size=4,
+            num_epochs=num_epochs,
+            most_listed_rows=most_listed_rows,
+        )
+        whole = plan.from_step(0)
+        steps = np.arange(len(whole)) % plan.steps_per_epoch
+        is_row = whole.rows >= 0
+        when, where, whom = (np.zeros([num_rows, n]) for n in (4, 3, 3))
+        np.add.at(when, (whole.rows, steps[:, np.newaxis] // 4), is_row)
+        np.add.at(where, (whole.rows, whole.buckets[:, np.newaxis]), is_row)
+        # How many of a row's batch have a lower number.
+        rank = np.argsort(np.argsort(whole.rows, axis=1), axis=1)
+        np.add.at(whom, (whole.rows, np.minimum(rank, 2)), is_row)
+        counts.append([when, where, whom])
+    for keyed, listed in zip(*counts):
+        together = np.stack([keyed, listed])
+        total = together.sum(axis=0)
+        possible = total > 0
+        # Two samples of as many epochs: (a - b)² / (a + b) of each cell.
+        chi_square = ((keyed - listed)[possible] ** 2 / total[possible]).sum()
+        freedom = (possible.sum(axis=1) - 1).sum()
+        assert stats.chi2.sf(chi_square, freedom) > 1e-4
+        assert stats.chi2.cdf(chi_square, freedom) > 1e-4
+
+
+def test_millions_of_rows_are_not_listed() -> None:
+    """Four bytes a row are kept, and steps far off cost no more than the first."""
+    lengths = some_lengths(2_000_000)
+    tracemalloc.start()
+    try:
+        plan = TrainingPlan(lengths, BUCKETS, seed=0, batch_size=32, num_epochs=3)
+        kept, _ = tracemalloc.get_traced_memory()
+        assert kept < 4.1 * len(lengths)
+        tracemalloc.reset_peak()
+        for step in (0, plan.steps_per_epoch - 2, plan.total_steps - 100):
+            assert len(plan.from_step(step, num_steps=100)) == 100
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - kept < 2_000_000
+    assert plan.total_steps == 3 * 62_500
+
+
+def test_parts_are_of_a_bounded_number_of_places() -> None:
+    plan = computed(203, places_at_once=40)
+    ends = [0]
+    while ends[-1] < plan.total_steps:
+        ends.append(plan.end_of_part(ends[-1]))
+    assert set(np.diff(ends)) == {5, plan.total_steps % 5}
+    assert computed(203).end_of_part(5) == plan.total_steps, "small plans have one part"

@@ -37,9 +37,10 @@ class Steps:
         strategy = strategy_of(num_replicas)
         self.model = make_classifier(strategy, preset, dropout=0.1)
         self.feeder = batches.BatchFeeder(tokens, labels, BUCKETS, strategy)
-        self.plan = plans.TrainingPlan(
+        self.all_steps = plans.TrainingPlan(
             tokens.lengths, BUCKETS, seed=0, batch_size=8, num_epochs=2
-        ).from_step(0)
+        )
+        self.plan = self.all_steps.from_step(0)
         # All batches of one size, which a graph of any length has.
         self.evaluation = plans.plan_evaluation(tokens.lengths, BUCKETS, batch_size=6)
         self.train = tiny.make_train_step(
@@ -65,7 +66,7 @@ class Steps:
         compilation.compile_steps(
             self.train,
             self.predict,
-            train_feed=self.feeder.rehearsal(self.plan),
+            train_feed=self.feeder.rehearsal(self.all_steps),
             predict_feed=self.feeder.rehearsal(self.evaluation),
             variables=self.variables,
             by_running=by_running,
@@ -79,6 +80,10 @@ class Steps:
         self.train(feed.pipelines, feed.order[: self.train.steps_per_call])
         for index in range(len(lengths)):
             self.train(feed.pipelines, np.array([index], np.int32))
+        # And of steps that are listed in parts, as of large data.
+        for step in range(len(self.plan)):
+            part = self.feeder(self.all_steps.from_step(step, num_steps=1))
+            self.train(part.pipelines, part.order)
         for _, batch in self.feeder(self.evaluation):
             self.predict(batch)
 

@@ -34,6 +34,7 @@ class Recorder:
       losses: of the steps, by step number; 0.5 where there is none.
       told_to_end_at: the steps at which a worker, this or another, is told to end.
       calls: the first and last step of each call.
+      num_fed: how many batches were asked for at a time.
     """
 
     state: RunState
@@ -43,6 +44,7 @@ class Recorder:
     events: list[tuple[Any, ...]] = dataclasses.field(default_factory=list)
     rows: list[list[int]] = dataclasses.field(default_factory=list)
     calls: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    num_fed: list[int] = dataclasses.field(default_factory=list)
     latest_path: str | None = None
     now: float = 0.0
 
@@ -63,6 +65,7 @@ class Recorder:
         return dict(loss=1 - accuracy, accuracy=accuracy, f1_macro=accuracy, mcc=0.0)
 
     def feed(self, plan: BatchPlan) -> Feed:
+        self.num_fed.append(len(plan))
         pipeline: Any = iter(plan.rows.tolist())
         return Feed(plan, {0: pipeline}, (8,))
 
@@ -85,7 +88,7 @@ class Recorder:
         return [event[1] for event in self.events if event[0] == kind]
 
 
-def make_plan(num_epochs: int) -> TrainingPlan:
+def make_plan(num_epochs: int, **settings: Any) -> TrainingPlan:
     """Nine texts in five batches of two an epoch, the last one uneven."""
     return TrainingPlan(
         np.full(2 * STEPS_PER_EPOCH - 1, 8),
@@ -93,6 +96,7 @@ def make_plan(num_epochs: int) -> TrainingPlan:
         seed=0,
         batch_size=BATCH_SIZE,
         num_epochs=num_epochs,
+        **settings,
     )
 
 
@@ -104,12 +108,13 @@ def run(
     steps_per_call: int = 1,
     termination: TerminationSignal | None = None,
     decides_alone: bool = False,
+    steps_at_once: int = 100,
     **settings: Any,
 ) -> None:
     """Runs the loop on what the recorder gives."""
     config = TrainingConfig(**{"logging_steps": 4, "save_every_steps": 3} | settings)
     loop.TrainingLoop(
-        plan=make_plan(num_epochs),
+        plan=make_plan(num_epochs, places_at_once=steps_at_once * BATCH_SIZE),
         feed=recorder.feed,
         train_step=recorder.step,
         learning_rate=lambda step: step / 100,
@@ -453,3 +458,25 @@ def test_a_phase_has_its_name() -> None:
         match=r"pretraining diverged at step 4.*lower --pretrain_learning_rate,",
     ):
         run(recorder, validation=False)
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 3])
+@pytest.mark.parametrize("begun", [0, 4])
+def test_batches_that_are_listed_in_parts_are_the_same(
+    steps_per_call: int, begun: int
+) -> None:
+    """No call goes beyond a part; what is logged, evaluated and saved is the same."""
+    recorders = []
+    for steps_at_once in (100, 4):
+        state = RunState(step=begun)
+        recorder = Recorder(state, iter(np.linspace(0.5, 0.9, 10)))
+        run(recorder, steps_at_once=steps_at_once, steps_per_call=steps_per_call)
+        recorders.append(recorder)
+    whole, parts = recorders
+    assert whole.num_fed == [10 - begun]
+    assert parts.num_fed == ([4, 4, 2] if begun == 0 else [4, 2])
+    assert parts.rows == whole.rows == make_plan(2).from_step(begun).rows.tolist()
+    assert parts.events == whole.events
+    assert all(
+        (end - 1 - begun) // 4 == (start - 1 - begun) // 4 for start, end in parts.calls
+    )

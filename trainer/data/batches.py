@@ -21,7 +21,7 @@ import tensorflow as tf
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from trainer.data import label_sets
-from trainer.data.plans import NO_PLACE, BatchPlan, fill
+from trainer.data.plans import NO_PLACE, Batches, BatchPlan, fill
 from trainer.data.tokens import TokenizedTexts, without_autotuning
 
 _PREFETCHED_BATCHES = 2
@@ -65,7 +65,8 @@ class Feed:
 
     Attributes:
       plan: what is carried out.
-      lengths: the padded lengths that occur in the plan, ascending.
+      lengths: the padded lengths that occur in the plan, ascending, or in the whole
+        plan of which these are some batches.
       pipelines: for each of these, an iterator without end over its batches, each a
         Batch of per-replica tensors [batch_size / replicas, ...].
       order: int32 [num_batches], the number of the pipeline that each batch of the
@@ -133,7 +134,7 @@ class BatchFeeder:
         self._bucket_lengths = bucket_lengths
         self._strategy = strategy
         self._pad_id = tokens.pad_id
-        self._rows = np.arange(len(tokens)) if rows is None else rows
+        self._rows = rows
         with tf.device("CPU:0"):
             self._token_ids = (
                 _mapped(tokens.token_ids.filename, tokens.token_ids.dtype.name)
@@ -150,36 +151,41 @@ class BatchFeeder:
 
     def __call__(self, plan: BatchPlan) -> Feed:
         """Makes the pipelines that carry a plan out."""
+        there = plan.num_batches
         pipelines = {
-            int(bucket): self._distributed(
+            bucket: self._distributed(
                 functools.partial(
                     self._pipeline, plan.rows_of(bucket), self._bucket_lengths[bucket]
                 )
+                if bucket in there
+                # Never asked, but steps are compiled for all pipelines together.
+                else self._of_padding(bucket, size)
             )
-            for bucket in np.unique(plan.buckets)
+            for bucket, size in plan.batch_sizes.items()
         }
         return Feed(plan, pipelines, self._bucket_lengths)
 
-    def rehearsal(self, *plans: BatchPlan) -> Feed:
+    def rehearsal(self, *plans: Batches) -> Feed:
         """A batch of each shape that the plans have, of nothing but padding.
 
         To compile on: its pipelines are of the same types as those of the plans.
         """
         sizes: dict[int, int] = {}
         for plan in plans:
-            for bucket, first in zip(*np.unique(plan.buckets, return_index=True)):
-                sizes[int(bucket)] = int((plan.rows[first] > NO_PLACE).sum())
+            sizes |= plan.batch_sizes
         pipelines = {
-            bucket: self._distributed(
-                functools.partial(
-                    _padding, size, self._bucket_lengths[bucket], self._targets[:0]
-                )
-            )
+            bucket: self._distributed(self._of_padding(bucket, size))
             for bucket, size in sizes.items()
         }
         no_rows = np.empty([len(sizes), 0], np.int64)
         plan = BatchPlan(np.array(sorted(sizes), np.int32), no_rows)
         return Feed(plan, pipelines, self._bucket_lengths)
+
+    def _of_padding(
+        self, bucket: int, size: int
+    ) -> Callable[[tf.distribute.InputContext], tf.data.Dataset]:
+        length = self._bucket_lengths[bucket]
+        return functools.partial(_padding, size, length, self._targets[:0])
 
     def _distributed(
         self, make_dataset: Callable[[tf.distribute.InputContext], tf.data.Dataset]
@@ -204,7 +210,7 @@ class BatchFeeder:
             weights = weights * self._example_weights[filled]
         if self._share_batches:
             weights = weights / weights.sum(axis=1, keepdims=True)
-        pool_rows = self._rows[filled]
+        pool_rows = filled if self._rows is None else self._rows[filled]
 
         def local_parts(values: np.ndarray) -> np.ndarray:
             parts = values.reshape(len(values), context.num_replicas_in_sync, -1)

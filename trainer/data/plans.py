@@ -1,22 +1,30 @@
 """Which rows form which batch, at which padded length, in which order: computed.
 
     buckets = choose_bucket_lengths(lengths, num_buckets=6, window_length=512)
-    plan = plan_epoch(lengths, buckets, seed=0, epoch=2, batch_size=32)
-    plan.rows[7], buckets[plan.buckets[7]]      # the rows of step 7, and its length
+    plan = TrainingPlan(lengths, buckets, seed=0, batch_size=32, num_epochs=3)
+    batches = plan.from_step(7_000, num_steps=100)
+    batches.rows[7], buckets[batches.buckets[7]]    # the rows of step 7,007, its length
 
 The order is a pure function of (seed, epoch, lengths): a run that was stopped finds
 its position again by the step's number alone, and the order does not depend on how
 many replicas share the work. Every batch has exactly `batch_size` rows, or as many as
 a budget of tokens allows at its length, which is one of a few: where rows are missing,
 a row is repeated with weight 0. NumPy alone; `batches.py` carries a plan out.
+
+No more batches are listed than are asked for. How many there are of each length
+follows from counts. Of many rows the epochs are `KeyedEpochs`, which compute any batch
+from its number; of few they are `ListedEpochs`, which list one epoch at a time.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, Sequence
+import functools
+from typing import Iterator, Protocol, Sequence
 
 import numpy as np
+
+from trainer.data.permutations import KeyedPermutation
 
 # Bucket lengths are multiples of this, which suits both matrix units and caches.
 LENGTH_MULTIPLE = 16
@@ -28,6 +36,27 @@ _HIDDEN_SIZE = 768
 # In a plan's rows, where a batch has no row: not filled up, or shorter than others.
 NO_ROW = -1
 NO_PLACE = -2
+# Up to so many rows an epoch is listed, in the order that NumPy's generator gives it;
+# of more it is computed. A change of this changes the order of some runs.
+MOST_LISTED_ROWS = 1 << 18
+# About so many places for rows a plan gives at once: some 50 MB while pipelines are
+# made of them, and hours of training on a CPU.
+PLACES_AT_ONCE = 1 << 20
+
+
+class Batches(Protocol):
+    """What is known of batches without their rows."""
+
+    @property
+    def batch_sizes(self) -> dict[int, int]:
+        """Rows of a batch, by bucket, ascending."""
+
+    @property
+    def num_batches(self) -> dict[int, int]:
+        """How many batches there are, by bucket, ascending."""
+
+    def __len__(self) -> int:
+        """How many there are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,13 +68,30 @@ class BatchPlan:
       rows: int64 [num_batches, batch_size], the rows of each batch; -1 where there
         is none, and -2 beyond the size of a batch, in a plan whose batches of longer
         texts are smaller than `batch_size`.
+      whole: the plan that these are some batches of. None: they are all there are.
     """
 
     buckets: np.ndarray
     rows: np.ndarray
+    whole: Batches | None = None
 
     def __len__(self) -> int:
         return len(self.buckets)
+
+    @property
+    def batch_sizes(self) -> dict[int, int]:
+        """Rows of a batch, by bucket, ascending; of all buckets of the whole plan."""
+        if self.whole is not None:
+            return self.whole.batch_sizes
+        buckets, first = np.unique(self.buckets, return_index=True)
+        sizes = (self.rows[first] > NO_PLACE).sum(axis=1)
+        return {int(bucket): int(size) for bucket, size in zip(buckets, sizes)}
+
+    @property
+    def num_batches(self) -> dict[int, int]:
+        """How many batches there are, by bucket, ascending."""
+        counted = zip(*np.unique(self.buckets, return_counts=True))
+        return {int(bucket): int(count) for bucket, count in counted}
 
     def rows_of(self, bucket: int) -> np.ndarray:
         """int64 [batches of this bucket, their size], -1 where there is none."""
@@ -204,6 +250,186 @@ def padded_fraction(
     return 1.0 - float(lengths[plan.rows[plan.rows >= 0]].sum() / computed)
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What the batches of any epoch have in common, for it follows from counts.
+
+    A bucket's batches are filled with what moved on from the bucket before, then with
+    rows of its own; what does not fill a batch moves on. Only the last bucket that has
+    rows fills its last batch up.
+
+    Attributes:
+      sizes: rows of a batch, by bucket.
+      num_rows: of each bucket's own.
+      num_moved: rows that move on to it from the bucket before.
+      num_batches: of each bucket.
+    """
+
+    sizes: tuple[int, ...]
+    num_rows: tuple[int, ...]
+    num_moved: tuple[int, ...]
+    num_batches: tuple[int, ...]
+
+    @classmethod
+    def of(cls, num_rows: Sequence[int], sizes: Sequence[int]) -> Layout:
+        """Of so many rows, and rows of a batch, a bucket."""
+        last = max((b for b, count in enumerate(num_rows) if count), default=-1)
+        waiting, num_moved, num_batches = 0, [], []
+        for bucket, (count, size) in enumerate(zip(num_rows, sizes)):
+            num_moved.append(waiting)
+            there = waiting + count
+            full = -(-there // size) if bucket == last else there // size
+            num_batches.append(full)
+            waiting = max(there - full * size, 0)
+        return cls(
+            tuple(sizes),
+            tuple(int(count) for count in num_rows),
+            tuple(num_moved),
+            tuple(num_batches),
+        )
+
+    def __len__(self) -> int:
+        return sum(self.num_batches)
+
+    @functools.cached_property
+    def ends(self) -> np.ndarray:
+        """int64 [buckets], each one's batches end here, where they are in a row."""
+        return np.cumsum(self.num_batches)
+
+    @property
+    def num_missing(self) -> int:
+        """Rows that the last batch, where batches are in a row, has too few."""
+        there = sum(self.num_rows)
+        return int(np.dot(self.num_batches, self.sizes)) - there
+
+
+class ListedEpochs:
+    """Epochs that are listed when they are asked for, as `plan_epoch` lists them.
+
+    Args:
+      lengths: int32 [n], the texts' lengths in tokens.
+      settings: of `plan_epoch`, but for the epoch.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        bucket_lengths: Sequence[int],
+        *,
+        seed: int,
+        batch_size: int,
+        tokens_per_batch: int,
+    ) -> None:
+        def list_epoch(epoch: int) -> BatchPlan:
+            return plan_epoch(
+                lengths,
+                bucket_lengths,
+                seed=seed,
+                epoch=epoch,
+                batch_size=batch_size,
+                tokens_per_batch=tokens_per_batch,
+            )
+
+        # The steps of one are asked for one part after the other.
+        self._epoch = functools.lru_cache(maxsize=1)(list_epoch)
+
+    def batches(self, epoch: int, places: range) -> BatchPlan:
+        """The batches at these places of the epoch."""
+        plan = self._epoch(epoch)
+        steps = slice(places.start, places.stop)
+        return BatchPlan(plan.buckets[steps], plan.rows[steps])
+
+    def num_examples(self, epoch: int) -> np.ndarray:
+        """Rows that are there, of each batch of the epoch: int64."""
+        result: np.ndarray = (self._epoch(epoch).rows >= 0).sum(axis=1)
+        return result
+
+    def buckets(self, epoch: int, places: range) -> np.ndarray:
+        """int32 [places], the buckets of the batches."""
+        return self.batches(epoch, places).buckets
+
+
+class KeyedEpochs:
+    """Epochs of many rows, of which any batch is computed from its place.
+
+    An epoch is the same as one that is listed but for how it is shuffled: the rows of
+    each bucket by a keyed permutation, and the batches by another. So nothing is kept
+    but the rows of each bucket, the same for all epochs: 4 bytes a row.
+
+    Args:
+      bucket_of_row: integers [n].
+      layout: of these.
+    """
+
+    def __init__(self, bucket_of_row: np.ndarray, layout: Layout, *, seed: int) -> None:
+        self._layout = layout
+        self._seed = seed
+        self._rows = [
+            np.flatnonzero(bucket_of_row == bucket).astype(np.int32)
+            for bucket in range(len(layout.sizes))
+        ]
+
+    def batches(self, epoch: int, places: range) -> BatchPlan:
+        """The batches at these places of the epoch."""
+        layout = self._layout
+        numbers = self._order(epoch)(np.arange(places.start, places.stop))
+        buckets = self._buckets_of(numbers)
+        rows = np.full([len(numbers), max(layout.sizes)], NO_PLACE, np.int64)
+        for bucket in np.unique(buckets).tolist():
+            size = layout.sizes[bucket]
+            is_here = buckets == bucket
+            first = layout.ends[bucket] - layout.num_batches[bucket]
+            of_stream = (numbers[is_here, np.newaxis] - first) * size + np.arange(size)
+            rows[is_here, :size] = self._stream(epoch, bucket, of_stream)
+        return BatchPlan(buckets, rows)
+
+    def buckets(self, epoch: int, places: range) -> np.ndarray:
+        """int32 [places], the buckets of the batches."""
+        order = self._order(epoch)
+        return self._buckets_of(order(np.arange(places.start, places.stop)))
+
+    def num_examples(self, epoch: int) -> np.ndarray:
+        """Rows that are there, of each batch of the epoch: int64."""
+        numbers = self._order(epoch)(np.arange(len(self._layout)))
+        result = np.take(self._layout.sizes, self._buckets_of(numbers))
+        result[numbers == len(numbers) - 1] -= self._layout.num_missing
+        return result
+
+    def _order(self, epoch: int) -> KeyedPermutation:
+        """The number of the batch at each place; in a row, buckets are ascending."""
+        return KeyedPermutation(len(self._layout), key=[self._seed, epoch, 0])
+
+    def _buckets_of(self, numbers: np.ndarray) -> np.ndarray:
+        buckets = np.searchsorted(self._layout.ends, numbers, side="right")
+        return buckets.astype(np.int32)
+
+    def _stream(self, epoch: int, bucket: int, places: np.ndarray) -> np.ndarray:
+        """The rows at some places of all that fills a bucket's batches.
+
+        Args:
+          places: int64 [...]; where they are beyond its end, the result is -1.
+        """
+        layout = self._layout
+        length = layout.num_moved[bucket] + layout.num_rows[bucket]
+        shape, result = places.shape, np.full(places.size, NO_ROW, np.int64)
+        wanted = np.flatnonzero(places.reshape(-1) < length)
+        places = places.reshape(-1)[wanted]
+        # What moved on is looked for where it came from, which may be further down.
+        while len(wanted):
+            own = places - layout.num_moved[bucket]
+            is_own = own >= 0
+            shuffled = self._shuffle(epoch, bucket)(own[is_own])
+            result[wanted[is_own]] = self._rows[bucket][shuffled]
+            wanted, places, bucket = wanted[~is_own], places[~is_own], bucket - 1
+            places = places + layout.num_batches[bucket] * layout.sizes[bucket]
+        return result.reshape(shape)
+
+    def _shuffle(self, epoch: int, bucket: int) -> KeyedPermutation:
+        return KeyedPermutation(
+            self._layout.num_rows[bucket], key=[self._seed, epoch, 1 + bucket]
+        )
+
+
 class TrainingPlan:
     """The batches of all epochs, addressed by the step's number from 0.
 
@@ -218,6 +444,12 @@ class TrainingPlan:
       num_steps: how many steps in all, whatever the epochs. Each batch then counts
         alike, also with a budget of tokens, for it is as large as that allows. None:
         whole epochs.
+      most_listed_rows: of how many rows an epoch is listed; of more it is computed.
+      places_at_once: how many places for rows the batches of a part have, about.
+
+    Attributes:
+      padded_fraction: of the tokens of an epoch, those that are padding, repeated rows
+        included.
     """
 
     def __init__(
@@ -230,25 +462,58 @@ class TrainingPlan:
         num_epochs: int | None = None,
         tokens_per_batch: int = 0,
         num_steps: int | None = None,
+        most_listed_rows: int = MOST_LISTED_ROWS,
+        places_at_once: int = PLACES_AT_ONCE,
     ) -> None:
-        self._plan_epoch: Callable[[int], BatchPlan] = lambda epoch: plan_epoch(
-            lengths,
-            bucket_lengths,
-            seed=seed,
-            epoch=epoch,
-            batch_size=batch_size,
-            tokens_per_batch=tokens_per_batch,
+        bucket_of_row = _buckets_of_rows(lengths, bucket_lengths)
+        self._layout = layout = Layout.of(
+            [
+                int(np.count_nonzero(bucket_of_row == bucket))
+                for bucket in range(len(bucket_lengths))
+            ],
+            _batch_sizes(
+                bucket_lengths, batch_size=batch_size, tokens_per_batch=tokens_per_batch
+            ),
         )
-        self.steps_per_epoch = len(self._plan_epoch(0))
+        self._epochs: ListedEpochs | KeyedEpochs = (
+            KeyedEpochs(bucket_of_row, layout, seed=seed)
+            if len(lengths) > most_listed_rows
+            else ListedEpochs(
+                lengths,
+                bucket_lengths,
+                seed=seed,
+                batch_size=batch_size,
+                tokens_per_batch=tokens_per_batch,
+            )
+        )
+        self._steps_at_once = max(places_at_once // max(layout.sizes), 1)
+        self.padded_fraction = _padded_fraction(layout, lengths, bucket_lengths)
+        self.steps_per_epoch = len(layout)
         if num_steps is not None:
-            self._num_epochs = -(-num_steps // self.steps_per_epoch)
             self.nominal_batch_size = None
             self.nominal_steps = self.total_steps = num_steps
             return
-        self._num_epochs = num_epochs or 0
         self.nominal_batch_size = batch_size if tokens_per_batch else None
-        self.nominal_steps = -(-len(lengths) // batch_size) * self._num_epochs
-        self.total_steps = self.steps_per_epoch * self._num_epochs
+        self.nominal_steps = -(-len(lengths) // batch_size) * (num_epochs or 0)
+        self.total_steps = self.steps_per_epoch * (num_epochs or 0)
+
+    def __len__(self) -> int:
+        return self.total_steps
+
+    @functools.cached_property
+    def num_batches(self) -> dict[int, int]:
+        """How many batches all steps have, by bucket, ascending."""
+        num_epochs, rest = divmod(self.total_steps, max(self.steps_per_epoch, 1))
+        counts = num_epochs * np.asarray(self._layout.num_batches)
+        if rest:
+            buckets = self._epochs.buckets(num_epochs, range(rest))
+            counts = counts + np.bincount(buckets, minlength=len(counts))
+        return {bucket: int(count) for bucket, count in enumerate(counts) if count}
+
+    @property
+    def batch_sizes(self) -> dict[int, int]:
+        """Rows of a batch, by bucket, ascending; of those that a step has."""
+        return {bucket: self._layout.sizes[bucket] for bucket in self.num_batches}
 
     def nominal_steps_done(self) -> np.ndarray | None:
         """Examples seen before each step, as nominal batches; None without a budget.
@@ -258,8 +523,9 @@ class TrainingPlan:
         """
         if self.nominal_batch_size is None:
             return None
-        num_examples = (self.from_step(0).rows >= 0).sum(axis=1)
-        seen = np.cumsum([0, *num_examples]) / self.nominal_batch_size
+        num_epochs = self.total_steps // max(self.steps_per_epoch, 1)
+        counts = [self._epochs.num_examples(epoch) for epoch in range(num_epochs)]
+        seen = np.cumsum(np.concatenate([[0], *counts])) / self.nominal_batch_size
         return seen.astype(np.float32)
 
     def weight_sums(self, rows: np.ndarray) -> np.ndarray:
@@ -272,15 +538,52 @@ class TrainingPlan:
         result: np.ndarray = num_examples / (self.nominal_batch_size or num_examples)
         return result
 
-    def from_step(self, step: int) -> BatchPlan:
-        """The batches of this step, which must be below total_steps, and after."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        plans = [self._plan_epoch(e) for e in range(epoch, self._num_epochs)]
-        steps = slice(position, position + self.total_steps - step)
+    def end_of_part(self, step: int) -> int:
+        """Where to end the batches from this step on that are listed at once."""
+        return min(step + self._steps_at_once, self.total_steps)
+
+    def from_step(self, step: int, *, num_steps: int | None = None) -> BatchPlan:
+        """The batches of this step, which must be below total_steps, and after.
+
+        Args:
+          num_steps: so many, or fewer where the plan ends. None: to its end.
+        """
+        end = self.total_steps
+        if num_steps is not None:
+            end = min(step + num_steps, end)
+        parts = [
+            self._epochs.batches(epoch, places) for epoch, places in self._of(step, end)
+        ]
         return BatchPlan(
-            np.concatenate([plan.buckets for plan in plans])[steps],
-            np.concatenate([plan.rows for plan in plans])[steps],
+            np.concatenate([part.buckets for part in parts]),
+            np.concatenate([part.rows for part in parts]),
+            whole=self,
         )
+
+    def _of(self, step: int, end: int) -> Iterator[tuple[int, range]]:
+        """The epochs from a step to another, and which places of each."""
+        while step < end:
+            epoch, place = divmod(step, self.steps_per_epoch)
+            count = min(self.steps_per_epoch - place, end - step)
+            yield epoch, range(place, place + count)
+            step += count
+
+
+def _buckets_of_rows(lengths: np.ndarray, bucket_lengths: Sequence[int]) -> np.ndarray:
+    """The least bucket that each text fits: int16 [n]."""
+    # A length's bucket is looked up once for all texts of that length.
+    of_length = np.searchsorted(bucket_lengths, np.arange(bucket_lengths[-1] + 1))
+    result: np.ndarray = of_length.astype(np.int16)[lengths]
+    return result
+
+
+def _padded_fraction(
+    layout: Layout, lengths: np.ndarray, bucket_lengths: Sequence[int]
+) -> float:
+    """The same as `padded_fraction` of an epoch, from counts."""
+    num_tokens = np.multiply(layout.sizes, bucket_lengths)
+    computed = int(np.dot(layout.num_batches, num_tokens))
+    return 1.0 - float(lengths.sum(dtype=np.int64) / computed) if computed else 0.0
 
 
 def fill(

@@ -5,12 +5,11 @@ secs = times.parts(work, rehearsed)     # {"start": 9.1, "train": 210.4, ...}
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from typing import Mapping, Sequence
 
 from trainer.config import ExperimentConfig
-from trainer.data.plans import BatchPlan
+from trainer.data.plans import Batches
 
 # Reckoned from runs of MiniLM-L6 on two cores of an AMD EPYC.
 _TFIDF_SECS, _TFIDF_SECS_PER_TEXT = 3.0, 1.5e-3
@@ -57,9 +56,9 @@ class Work:
 
     config: ExperimentConfig
     bucket_lengths: Sequence[int]
-    train: BatchPlan
-    before: Mapping[str, BatchPlan]
-    after: Mapping[str, BatchPlan]
+    train: Batches
+    before: Mapping[str, Batches]
+    after: Mapping[str, Batches]
     num_texts: Mapping[str, int]
     eval_batch_size: int
     num_layers: int
@@ -73,10 +72,9 @@ class Work:
         return steps_by_length(self.train, self.bucket_lengths)
 
 
-def steps_by_length(plan: BatchPlan, bucket_lengths: Sequence[int]) -> dict[int, int]:
+def steps_by_length(plan: Batches, bucket_lengths: Sequence[int]) -> dict[int, int]:
     """How many batches of each padded length a plan has, ascending."""
-    counted = collections.Counter(plan.buckets.tolist())
-    return {int(bucket_lengths[bucket]): n for bucket, n in sorted(counted.items())}
+    return {int(bucket_lengths[bucket]): n for bucket, n in plan.num_batches.items()}
 
 
 def parts(work: Work, rehearsed: Rehearsed) -> dict[str, float]:
@@ -85,7 +83,7 @@ def parts(work: Work, rehearsed: Rehearsed) -> dict[str, float]:
     What is not rehearsed, TF-IDF, checkpoints and the export, is reckoned.
     """
 
-    def evaluation(plan: BatchPlan) -> float:
+    def evaluation(plan: Batches) -> float:
         return _total(
             steps_by_length(plan, work.bucket_lengths), rehearsed.predict_secs
         )

@@ -177,7 +177,7 @@ def fitted(run: Run, material: Material, built: Built) -> Built:
     """
     if not parts_lib.are_tried(run):
         return built
-    feed = built.feeder.rehearsal(material.plan.from_step(0))
+    feed = built.feeder.rehearsal(material.plan)
     classifier, compiled = built.classifier, built.compiled
     tried: dict[int, TrainStep] = {}
 
@@ -563,7 +563,7 @@ def compile_steps(run: Run, material: Material, built: Built) -> None:
         compilation.compile_steps(
             built.train_step,
             built.predict_step,
-            train_feed=built.feeder.rehearsal(material.plan.from_step(0)),
+            train_feed=built.feeder.rehearsal(material.plan),
             predict_feed=built.feeder.rehearsal(*evaluation_plans),
             variables=_trained(built.classifier),
             by_running=built.compiled.fusion != "none",

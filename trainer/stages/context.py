@@ -118,6 +118,8 @@ class Stopwatch:
         process that has nothing left to train, for it resumes after training, has no
         such time.
         """
+        if "secs_to_first_step" in self.laps:
+            return
         names = ["evaluate_before_secs", "baselines_secs", "general_secs"]
         names.append("pretraining_secs")
         measured = sum(self.laps.get(name, 0.0) for name in names)

@@ -65,7 +65,7 @@ def _work(run: Run, material: Material, built: Built) -> Work:
     return Work(
         config=run.config,
         bucket_lengths=material.bucket_lengths,
-        train=material.plan.from_step(0),
+        train=material.plan,
         before={name: each.plan for name, each in built.evaluators_before.items()},
         after={name: each.plan for name, each in built.evaluators.items()},
         num_texts={name: len(split) for name, split in material.splits.items()},
@@ -83,13 +83,13 @@ def _pretrain_steps(material: Material) -> dict[int, int]:
     first = material.pretraining
     if first is None:
         return {}
-    return times.steps_by_length(first.plan.from_step(0), first.bucket_lengths)
+    return times.steps_by_length(first.plan, first.bucket_lengths)
 
 
 def _rehearsed(run: Run, material: Material, built: Built) -> Rehearsed:
     build.compile_steps(run, material, built)
     evaluators = [*built.evaluators.values(), *built.evaluators_before.values()]
-    train_feed = built.feeder.rehearsal(material.plan.from_step(0))
+    train_feed = built.feeder.rehearsal(material.plan)
     predict_feed = built.feeder.rehearsal(*(each.plan for each in evaluators))
 
     def train(index: int) -> None:
@@ -117,7 +117,7 @@ def _pretrain_secs(run: Run, material: Material, built: Built) -> dict[int, floa
     phase = pretrain.make(run, material, first, built)
     pretrain.compile_steps(run, first, built, phase)
     run.stopwatch.lap("compile_secs")
-    feed = phase.feeder.rehearsal(first.plan.from_step(0))
+    feed = phase.feeder.rehearsal(first.plan)
 
     def step(index: int) -> None:
         np.asarray(phase.train_step(feed.pipelines, feed.order[[index]]).losses)
@@ -179,7 +179,7 @@ def _plan(
 def _lengths(
     run: Run, material: Material, load: Workload, rehearsed: Rehearsed | None
 ) -> tuple[LengthPlan, ...]:
-    plan = material.plan.from_step(0)
+    plan = material.plan
     rows = parts.rows_by_length(plan, material.bucket_lengths)
     at_once = run.runtime.num_replicas * load.num_parts
     return tuple(
@@ -210,7 +210,7 @@ def _of_another(
     peak: int,
 ) -> PresetPlan:
     """What the run would take with another encoder: all goes by its operations."""
-    steps = times.steps_by_length(material.plan.from_step(0), material.bucket_lengths)
+    steps = times.steps_by_length(material.plan, material.bucket_lengths)
 
     def operations(of: EncoderSize) -> int:
         return sum(

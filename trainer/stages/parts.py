@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.data.plans import NO_PLACE, BatchPlan
+from trainer.data.plans import Batches
 from trainer.forecast import table, workload
 from trainer.forecast.workload import Workload
 from trainer.messages import message
@@ -162,7 +162,7 @@ def _load(
     size = EncoderSize.of_backbone(classifier.backbone)
     num_weights = num_parameters(classifier.weights)
     num_trained = num_parameters(classifier.trainable_weights)
-    rows = rows_by_length(material.plan.from_step(0), material.bucket_lengths)
+    rows = rows_by_length(material.plan, material.bucket_lengths)
     length = max(rows)
     runtime, training = run.runtime, run.config.training
     multiple = resolve.rows_multiple(
@@ -233,11 +233,9 @@ def _needed(parts: Parts) -> str:
     return f"{needed}, {table.amount(parts.limit_bytes)} there"
 
 
-def rows_by_length(plan: BatchPlan, bucket_lengths: Sequence[int]) -> dict[int, int]:
+def rows_by_length(plan: Batches, bucket_lengths: Sequence[int]) -> dict[int, int]:
     """Rows of a batch of each padded length that a plan has."""
-    buckets, first = np.unique(plan.buckets, return_index=True)
-    sizes = (plan.rows[first] > NO_PLACE).sum(axis=1)
-    return {int(bucket_lengths[b]): int(size) for b, size in zip(buckets, sizes)}
+    return {int(bucket_lengths[b]): size for b, size in plan.batch_sizes.items()}
 
 
 def num_parameters(variables: Iterable[keras.Variable]) -> int:

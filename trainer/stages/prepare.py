@@ -260,7 +260,7 @@ def make_material(
         DataFacts,
         {
             **_text_facts(texts, tokens, encoder),
-            **_length_facts(plan, lengths, bucket_lengths, encoder),
+            **_length_facts(plan, bucket_lengths, encoder),
             "findings": findings,
         },
     )
@@ -303,16 +303,13 @@ def _text_facts(
 
 def _length_facts(
     plan: plans.TrainingPlan,
-    lengths: np.ndarray,
     bucket_lengths: Sequence[int],
     encoder: TextEncoder,
 ) -> dict[str, Any]:
     """What the padded lengths are, and what they cost."""
     return {
         "bucket_lengths": bucket_lengths,
-        "padded_fraction": plans.padded_fraction(
-            plan.from_step(0), lengths, bucket_lengths
-        ),
+        "padded_fraction": plan.padded_fraction,
         "longest_text": encoder.longest_text,
     }
 

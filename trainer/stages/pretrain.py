@@ -269,7 +269,7 @@ def compile_steps(
         compilation.compile_steps(
             phase.train_step,
             phase.measure_step,
-            train_feed=phase.feeder.rehearsal(pretraining.plan.from_step(0)),
+            train_feed=phase.feeder.rehearsal(pretraining.plan),
             # Which has the padded lengths of the task's texts.
             predict_feed=built.feeder.rehearsal(*plans),
             variables=[

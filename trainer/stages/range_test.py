@@ -88,7 +88,8 @@ def run(
         run = context.of_texts(run, material.labels("train"))
         schedule = RisingRate(low=low, high=high, num_steps=num_steps)
         built = build.run(run, material, learning_rate=schedule)
-        feed = built.feeder(material.plan.from_step(0))
+        batches = material.plan.from_step(0, num_steps=num_steps)
+        feed = built.feeder(batches)
         for step in range(num_steps):
             if run.termination.requested:
                 raise Preempted("told to end: the range test begins anew")

@@ -15,7 +15,6 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Sequence
 
-import numpy as np
 
 from trainer import run_folder, storage, wording
 from trainer.config import (
@@ -210,11 +209,13 @@ def compiled(
         return Compiled(recorded["fusion"], recorded["reason"])
     if folder.has_checkpoint:
         return Compiled("pieces", "XLA is used as when the run began")
-    buckets = np.asarray(plan.from_step(0).buckets)
-    sizes = (plan.from_step(0).rows > plans.NO_PLACE).sum(axis=1)
+    sizes = plan.batch_sizes
     return weighed(
-        num_tokens=int((np.asarray(bucket_lengths)[buckets] * sizes).sum()),
-        num_lengths=len(np.unique(buckets)),
+        num_tokens=sum(
+            num_batches * sizes[bucket] * bucket_lengths[bucket]
+            for bucket, num_batches in plan.num_batches.items()
+        ),
+        num_lengths=len(sizes),
         num_steps=plan.total_steps,
         num_layers=num_layers,
         hidden_size=hidden_size,

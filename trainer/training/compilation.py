@@ -3,7 +3,7 @@
     compile_steps(
         train_step,
         predict_step,
-        train_feed=feeder.rehearsal(plan.from_step(0)),
+        train_feed=feeder.rehearsal(plan),
         predict_feed=feeder.rehearsal(evaluation_plan),
         variables=[*classifier.trainable_variables, *classifier.optimizer.variables],
         by_running=True,

@@ -123,18 +123,23 @@ class TrainingLoop:
         state, plan, config = self.state, self.plan, self.config
         if state.stopped_early or state.step >= plan.total_steps:
             return
-        feed = self.feed(plan.from_step(state.step))
+        part = self._part()
+        feed = self.feed(plan.from_step(part.start, num_steps=len(part)))
         meter = _Meter(state, plan, self.learning_rate, self.writers, self.clock)
-        first, calls = state.step, collections.deque[tuple[int, StepNumbers]]()
+        calls = collections.deque[tuple[int, StepNumbers]]()
         while state.step < plan.total_steps and not state.stopped_early:
-            call = slice(state.step - first, self._end_of_call() - first)
+            if state.step == part.stop:
+                part = self._part()
+                feed = self.feed(plan.from_step(part.start, num_steps=len(part)))
+            end = min(self._end_of_call(), part.stop)
+            call = slice(state.step - part.start, end - part.start)
             numbers = self.train_step(
                 feed.pipelines,
                 feed.order[call],
                 stop_requested=self.termination.requested,
             )
             meter.add(numbers, rows=feed.plan.rows[call])
-            state.step = first + call.stop
+            state.step = end
             calls.append((state.step, numbers))
             stopping = self._is_told_to_end(calls)
             is_last = state.step == plan.total_steps
@@ -152,6 +157,10 @@ class TrainingLoop:
                 self._evaluate_if_due()
                 self._watch_if_due()
                 meter.resume()
+
+    def _part(self) -> range:
+        """The steps from the present one on whose batches are listed at once."""
+        return range(self.state.step, self.plan.end_of_part(self.state.step))
 
     def _end_of_call(self) -> int:
         """Where the next call ends: before there is anything to decide."""
