@@ -123,7 +123,6 @@ OUR_FLAGS = {
     "num_words": "scripts/benchmarks/measure_explanations.py",
     "work_dir": "scripts/benchmarks/measure_labelling.py",
     "num_pool": "scripts/benchmarks/measure_labelling.py",
-    "num_rows": "scripts/benchmarks/measure_plans.py",
     "num_epochs": "scripts/benchmarks/measure_plans.py",
     "num_workers": "scripts/launchers/launch_local.py",
     "num_rows": "scripts/benchmarks/measure_rows.py",
