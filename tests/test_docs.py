@@ -109,6 +109,7 @@ NOT_RUN = {
     "-m tests.soak": "kills a real run at random moments, for some 8 minutes",
     "measure_label_audit": "minutes of a processor of its own; it only measures",
     "measure_rows": "minutes of a processor of its own; it only measures",
+    "measure_remedies": "minutes of a processor of its own; it only measures",
     "measure_labelling": "minutes of a processor of its own; it only measures",
     "measure_explanations": "minutes of a processor of its own; it only measures",
     "measure_plans": "gigabytes of ten million rows; it only measures",
