@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from trainer.evaluation import number_metrics
+from trainer.evaluation import intervals, number_doubts, number_metrics
 from trainer.evaluation.number_metrics import NAMES, mae_difference
 
 
@@ -132,3 +132,24 @@ def test_a_difference_is_below_0_where_the_first_is_nearer() -> None:
         labels[:9], labels[:9] + 1, labels[:9], num_resamples=9, seed=0
     )
     assert few.interval is None and few.verdict == "not_shown"
+
+
+@pytest.mark.parametrize("num_fitted, num_new", [(52, 379), (400, 200), (9, 1000)])
+def test_few_held_by_chance_are_no_doubt(num_fitted: int, num_new: int) -> None:
+    """Texts drawn alike look too few in 1 of 40 draws at most; unlike ones, nearly all."""
+    generator = np.random.default_rng(5)
+    rank = intervals.conformal_rank(num_fitted, coverage=0.9)
+    num_doubted = {1.0: 0, 3.0: 0}
+    for _ in range(1000):
+        fitted = np.sort(np.abs(generator.normal(size=num_fitted)))
+        for spread in num_doubted:
+            new = spread * np.abs(generator.normal(size=num_new))
+            chance = number_doubts.chance_of_so_few(
+                int((new <= fitted[rank - 1]).sum()),
+                num_new,
+                num_fitted=num_fitted,
+                coverage=0.9,
+            )
+            num_doubted[spread] += chance < 0.025
+    assert num_doubted[1.0] <= scipy.stats.binom(1000, 0.025).ppf(0.999)
+    assert num_doubted[3.0] > (990 if num_fitted > 9 else 500)

@@ -9,6 +9,7 @@ NumPy and SciPy alone. The bootstrap for the other metrics is in `metrics.py`.
 
 from __future__ import annotations
 
+import fractions
 import math
 from typing import Any, Callable, NamedTuple, Sequence
 
@@ -162,3 +163,17 @@ def _hanley_mcneil(value: float, num_positive: int, num_negative: int) -> float:
         * (1 + mean_less_one * factor)
         / (num_positive * num_negative)
     )
+
+
+def conformal_rank(count: int, *, coverage: float) -> int:
+    """Which of `count` ascending distances is a split conformal half-width, from 1.
+
+    ceil((count + 1) * coverage); above `count`: there is none (Lei et al. 2018,
+    "Distribution-Free Predictive Inference for Regression", algorithm 2).
+    """
+    return math.ceil((count + 1) * exact(coverage))
+
+
+def exact(share: float) -> fractions.Fraction:
+    """0.9 as nine tenths, not as the float beside it: ranks are whole numbers."""
+    return fractions.Fraction(repr(share))

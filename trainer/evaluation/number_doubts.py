@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping
 
-from trainer.evaluation.schema import Doubt, NumberEvaluation, NumberDecision
+import scipy.stats
+
+from trainer.evaluation.intervals import conformal_rank
+from trainer.evaluation.schema import Doubt, NumberDecision, NumberEvaluation
+
+# As a 95% interval has it on one side.
+_UNLIKELY = 0.025
 
 
 def of_result(evaluations: Mapping[str, NumberEvaluation]) -> Iterator[Doubt]:
@@ -31,16 +37,41 @@ def of_result(evaluations: Mapping[str, NumberEvaluation]) -> Iterator[Doubt]:
 
 
 def of_intervals(decision: NumberDecision) -> Iterator[Doubt]:
-    """Where the intervals do not hold as many numbers as they are to."""
+    """Where the intervals hold fewer numbers than chance explains."""
     quality = decision.quality.get("test")
-    if quality is None or quality.coverage_interval_95 is None:
+    if quality is None or quality.num_held is None or quality.coverage is None:
         return
-    if quality.coverage_interval_95[1] < decision.coverage:
-        low, high = quality.coverage_interval_95
+    chance = chance_of_so_few(
+        quality.num_held,
+        quality.num_examples,
+        num_fitted=decision.num_texts,
+        coverage=decision.coverage,
+    )
+    if chance < _UNLIKELY:
         yield Doubt(
             kind="narrow_intervals",
             message=f"the intervals are to hold {decision.coverage:.0%} of the numbers "
-            f"and hold {quality.coverage:.1%} of those of the test texts ({low:.1%} to "
-            f"{high:.1%}): the test texts are unlike the validation texts; hold out "
-            "validation texts like those that the model will see",
+            f"and hold {quality.coverage:.1%} of those of the {quality.num_examples:,} "
+            f"test texts, fewer than chance explains (p {chance:.2g}): the test texts are "
+            "unlike the validation texts; hold out validation texts like those that the "
+            "model will see",
         )
+
+
+def chance_of_so_few(
+    num_held: int, num_examples: int, *, num_fitted: int, coverage: float
+) -> float:
+    """How likely a fitted interval holds no more numbers of as many new texts.
+
+    With texts drawn alike, the share of new numbers that it holds in the long run is a
+    draw itself, of a beta distribution, for it was fitted on few (Vovk 2012,
+    "Conditional validity of inductive conformal predictors", proposition 2a): so the
+    count of new texts is beta-binomial.
+
+    Args:
+      num_fitted: texts that the interval was fitted on, enough for its coverage.
+      coverage: in (0, 1).
+    """
+    rank = conformal_rank(num_fitted, coverage=coverage)
+    law = scipy.stats.betabinom(num_examples, rank, num_fitted + 1 - rank)
+    return float(law.cdf(num_held))

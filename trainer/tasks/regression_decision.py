@@ -20,7 +20,6 @@ promise is of all texts together, not of each kind of them.
 from __future__ import annotations
 
 import dataclasses
-import fractions
 import math
 from typing import Any, Mapping, Sequence
 
@@ -28,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.evaluation.intervals import wilson_interval
+from trainer.evaluation.intervals import conformal_rank, exact, wilson_interval
 from trainer.messages import message
 from trainer.tasks.task import Constants, Outputs, Scale
 
@@ -258,7 +257,7 @@ def conformal_half_width(distances: FloatArray, *, coverage: float) -> float | N
       distances: float64 [n], not negative.
       coverage: in (0, 1).
     """
-    rank = math.ceil((len(distances) + 1) * _exact(coverage))
+    rank = conformal_rank(len(distances), coverage=coverage)
     if rank > len(distances):
         return None
     return float(np.partition(distances, rank - 1)[rank - 1])
@@ -266,10 +265,5 @@ def conformal_half_width(distances: FloatArray, *, coverage: float) -> float | N
 
 def num_texts_needed(coverage: float) -> int:
     """The least number of texts that an interval of this coverage can be fitted on."""
-    share = _exact(coverage)
+    share = exact(coverage)
     return math.ceil(share / (1 - share))
-
-
-def _exact(coverage: float) -> fractions.Fraction:
-    """0.9 as nine tenths, not as the float beside it: ranks are whole numbers."""
-    return fractions.Fraction(repr(coverage))
