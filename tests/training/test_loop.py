@@ -480,3 +480,20 @@ def test_batches_that_are_listed_in_parts_are_the_same(
     assert all(
         (end - 1 - begun) // 4 == (start - 1 - begun) // 4 for start, end in parts.calls
     )
+
+
+def test_no_call_goes_beyond_a_part() -> None:
+    """Also where nothing else ends a call: a feed has the batches of its part alone."""
+    recorder = Recorder(RunState())
+    run(
+        recorder,
+        validation=False,
+        steps_at_once=4,
+        steps_per_call=3,
+        save_every_steps=0,
+        logging_steps=100,
+    )
+    assert recorder.num_fed == [4, 4, 2]
+    assert not [
+        call for call in recorder.calls if (call[0] - 1) // 4 != (call[1] - 1) // 4
+    ]
