@@ -76,6 +76,16 @@ def entry(
     return _entry(temporary() / place.name, name, make, read, max_bytes)
 
 
+def root(cache_dir: str, name: str) -> pathlib.Path:
+    """The folder of one cache's entries: in --cache_dir, where it is on a disk.
+
+    What lies elsewhere (gs://) cannot be mapped into memory: there each process has a
+    folder that goes with it.
+    """
+    place = storage.path(cache_dir)
+    return (place if isinstance(place, pathlib.Path) else temporary()) / name
+
+
 def settle() -> None:
     """Gives other libraries a folder where theirs cannot be written.
 

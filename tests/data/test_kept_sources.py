@@ -331,3 +331,14 @@ def test_memory_does_not_grow_with_the_texts(
     assert (done.returncode == 0) == is_on_disk, done.stderr
     if is_on_disk:
         assert sum(json.loads(done.stdout).values()) == 300_000
+
+
+def test_a_cache_in_a_bucket_leaves_no_folder_of_its_name(
+    config: DataConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing there can be mapped: the process has a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(config, bad_rows="skip")
+    in_bucket = dataclasses.replace(config, cache_dir=f"ram://{tmp_path.name}/cache")
+    assert same(sources.load(in_bucket), in_memory(config, monkeypatch))
+    assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]

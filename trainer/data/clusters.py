@@ -12,7 +12,6 @@ in --cache_dir under the digests of the texts, as token ids do.
 from __future__ import annotations
 
 import hashlib
-import os
 import pathlib
 
 import numpy as np
@@ -71,7 +70,7 @@ def found_in(
             np.save(folder / f"{name}.npy", getattr(found, name))
 
     return caches.entry(
-        os.path.join(config.cache_dir, "near_duplicates"),
+        caches.root(config.cache_dir, "near_duplicates"),
         fingerprint.hexdigest()[:32],
         make=make,
         read=lambda folder: _read(folder, len(texts)),

@@ -94,7 +94,7 @@ def entry(
       OSError: there is no room, or the place cannot be written; it names the file.
       ValueError: as `make`.
     """
-    root = pathlib.Path(config.cache_dir).expanduser() / "texts"
+    root = caches.root(config.cache_dir, "texts")
     name = _fingerprint(states, config)
     if not (root / name).is_dir():
         _require_room(root, states)

@@ -426,8 +426,7 @@ def encode_texts(
         encode_into(blocks(folder.parent))
 
     tokens = caches.entry(
-        # What lies elsewhere cannot be mapped into memory: each machine has its own.
-        shared if isinstance(shared, pathlib.Path) else caches.temporary() / "tokens",
+        caches.root(cache_dir, "tokens"),
         name,
         make=make,
         read=lambda folder: _read_cached(folder, encoder, num_texts=len(texts)),
