@@ -254,7 +254,7 @@ def test_ops_and_answers_in_a_process_that_knows_nothing_of_this_program(
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout.splitlines()[-1])
     # All others on the list are TensorFlow's own.
-    assert set(answer["foreign"]) == stock_ops.WORD_PIECE_OPS
+    assert set(answer["foreign"]) == stock_ops.TEXT_OPS
     for name, outputs in expected.items():
         found = answer["answers"][name]
         assert found.keys() == outputs.keys()
