@@ -151,6 +151,12 @@ BAD_FILES = {
         "gb18030",
         ":3: expected gb18030",
     ),
+    "no_mark": (
+        FRENCH.encode("utf-16-le"),
+        "UTF16",
+        "UTF16 with a byte-order mark",
+        "--encoding=utf-16-le or utf-16-be",
+    ),
     "cut_short": (FRENCH.encode("utf-16")[:-1], "utf-16", ":3: expected utf-16"),
 }
 

@@ -35,6 +35,8 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# Of either order, which the mark tells.
+_MARKED = ("utf-16", "utf-32")
 # Guesses in the order in which they are named where they read equally well.
 _GUESSES = (
     *("cp1252", "cp1251", "cp1250", "cp1253", "cp1254", "mac_roman", "koi8-r"),
@@ -81,7 +83,8 @@ def settled_encoding(head: bytes, *, file: str, encoding: str) -> tuple[str, str
       encoding: one that Python knows, or "auto".
 
     Raises:
-      BadFileError: the file is marked as of another encoding than the one asked for.
+      BadFileError: the file is marked as of another encoding than the one asked for,
+        or has no mark, by which alone that one is read.
     """
     found, words = encoding_of(head)
     if encoding == AUTOMATIC:
@@ -95,6 +98,15 @@ def settled_encoding(head: bytes, *, file: str, encoding: str) -> tuple[str, str
             rule=f"expected {encoding}, as --encoding says",
             received=words,
             mend="leave --encoding away for this file",
+        )
+    name = codecs.lookup(encoding).name
+    if name in _MARKED and head and not is_marked:
+        raise BadFileError(
+            file,
+            rule=f"expected {encoding} with a byte-order mark, as --encoding says",
+            received="none",
+            mend=f"name the order, --encoding={name}-le or {name}-be, or leave "
+            "--encoding away for this file",
         )
     return encoding, encoding
 
