@@ -27,6 +27,7 @@ from trainer.data.duplicates import normalized_digests
         ("", ""),
         (float("nan"), ""),
         (np.float32("nan"), ""),
+        ("a\ud83d", "a\\ud83d"),
     ],
 )
 def test_name(value: object, name: str) -> None:

@@ -33,7 +33,8 @@ def group_name(value: object) -> str:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value)
+    # JSON's \ud800, half a pair, is written out: no UTF-8 holds it, and it is a name.
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def group_digests(names: pa.ChunkedArray) -> np.ndarray:
