@@ -331,7 +331,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "general_probe": ({"general_probe": "files:a.csv"}, "report of labels alone"),
     "error_causes": ({"error_causes": True}, "labels that are wrong"),
     "export_to_label": (
-        {"export_to_label": "a.jsonl", "unlabelled": "files:b.txt"},
+        {"export_to_label": "a.csv", "unlabelled": "files:b.txt"},
         "probabilities of their labels",
     ),
     "trackers": ({"trackers": ("tensorboard",)}, "told accuracies"),
