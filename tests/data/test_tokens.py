@@ -619,17 +619,22 @@ def test_several_share_the_work_and_have_what_one_has(
 def test_no_block_is_made_twice(cache_dir: pathlib.Path) -> None:
     texts = pa.chunked_array([pa.array(TEXTS * 3000, pa.large_string())])
     blocks = TokenBlocks(cache_dir / "blocks", num_texts=len(texts))
-    encoders = [make_encoder(), make_encoder()]
+    encoder = make_encoder()
+    assert encoder.traced
 
-    def make(encoder: TextEncoder) -> set[int]:
+    def make() -> set[int]:
         return token_module._make_unclaimed(
             texts, encoder, blocks, blocks.missing(), lambda count: None, waits=True
         )
 
-    with futures.ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(make, encoders)
-    assert first and second and not first & second
-    assert first | second == set(range(len(blocks))) and len(blocks) == 12
+    # What is claimed is left alone, and made when its owner has gone.
+    with blocks.claimed(5) as is_ours, futures.ThreadPoolExecutor(2) as pool:
+        assert is_ours
+        both = [pool.submit(make) for _ in range(2)]
+        first, second = (each.result() for each in both)
+        assert not first & second
+        assert first | second == set(range(len(blocks))) - {5} and len(blocks) == 12
+    assert make() == {5}
     assert blocks.missing() == []
 
 
