@@ -620,7 +620,7 @@ def test_no_block_is_made_twice(cache_dir: pathlib.Path) -> None:
     texts = pa.chunked_array([pa.array(TEXTS * 3000, pa.large_string())])
     blocks = TokenBlocks(cache_dir / "blocks", num_texts=len(texts))
     encoder = make_encoder()
-    assert encoder.traced
+    assert encoder.traced is not None
 
     def make() -> set[int]:
         return token_module._make_unclaimed(
