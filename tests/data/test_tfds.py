@@ -268,3 +268,9 @@ def test_archive_laid_by_hand_is_prepared_without_a_network(
     reviews = dict(zip(train.texts.to_pylist(), classes(train)))
     assert reviews == {"bad": "neg", "good": "pos"}
     assert (test.texts.to_pylist(), classes(test)) == (["fine"], ["pos"])
+
+
+def test_a_folder_with_a_scheme_is_taken_as_it_is() -> None:
+    """Not as a folder of that name on this machine; an unknown scheme is named."""
+    with pytest.raises(ValueError, match="s4://bucket/tfds: .*knows the schemes"):
+        load("tfds:imdb_reviews", tfds_data_dir="s4://bucket/tfds")

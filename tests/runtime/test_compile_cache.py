@@ -147,11 +147,13 @@ def test_nothing_is_kept_where_nothing_can_be(tmp_path: pathlib.Path) -> None:
     code = (
         "print(keep(''))\n"
         "print(keep(sys.argv[1]))\n"
+        "print(keep('gs://bucket/xla'))\n"
         "assert 'TF_XLA_FLAGS' not in os.environ\n"
     )
-    empty, unwritable = python(code, folder)
+    empty, unwritable, bucket = python(code, folder)
     assert empty == "not kept: --compile_cache_dir is empty"
     assert unwritable.startswith(f"not kept: {folder}")
+    assert bucket == "not kept: gs://bucket/xla is no folder of this machine"
 
 
 def test_the_oldest_goes_where_there_is_too_much(tmp_path: pathlib.Path) -> None:

@@ -111,37 +111,29 @@ def _train(
     plan = plans.TrainingPlan(
         tokens.lengths, buckets, seed=0, batch_size=BATCH_SIZE, num_epochs=num_epochs
     )
+    weights = _weights(class_weights, labels)
     feeder = batches.BatchFeeder(
-        tokens,
-        labels,
-        buckets,
-        strategy,
-        example_weights=_weights(class_weights, labels),
+        tokens, labels, buckets, strategy, example_weights=weights
+    )
+    computed: dict[str, Any] = dict(
+        fusion=fusion, window_length=window_length, any_length=any_length
     )
     step = tiny.make_train_step(
         model,
         strategy,
         clip_norm=clip_norm,
         seed=0,
-        fusion=fusion,
         accumulation_steps=accumulation_steps,
         steps_per_call=steps_per_call,
         rematerialize=rematerialize,
-        window_length=window_length,
-        any_length=any_length,
+        **computed,
     )
     feed = feeder(plan.from_step(0))
     calls = [
         step(feed.pipelines, feed.order[first : first + steps_per_call])
         for first in range(0, plan.total_steps, steps_per_call)
     ]
-    predict = tiny.make_predict_step(
-        model,
-        strategy,
-        fusion=fusion,
-        window_length=window_length,
-        any_length=any_length,
-    )
+    predict = tiny.make_predict_step(model, strategy, **computed)
     evaluation = plans.plan_evaluation(tokens.lengths, buckets, batch_size=BATCH_SIZE)
     return Trained(
         losses=np.concatenate([call.losses for call in calls]),

@@ -19,6 +19,7 @@ from typing import Any, Iterator, Mapping
 
 import numpy as np
 
+from trainer import storage
 from trainer.config import DataConfig
 from trainer.data.readers.reading import make_row
 from trainer.data.readers.request import OnBlankLine, OnSettled, Request
@@ -189,7 +190,7 @@ def _prepared_builder(name: str, config: DataConfig) -> Any:
     import tensorflow_datasets as tfds
 
     _refuse_pattern(config.tfds_data_dir or os.environ.get("TFDS_DATA_DIR", ""))
-    data_dir = str(pathlib.Path(config.tfds_data_dir).expanduser())
+    data_dir = str(storage.path(config.tfds_data_dir))
     arguments = {"data_dir": data_dir} if config.tfds_data_dir else {}
     try:
         builder = tfds.builder(name, **arguments)

@@ -64,6 +64,8 @@ def keep_compiled(cache_dir: str, *, deterministic: bool) -> str:
             return f"kept in {value}"
     if not cache_dir:
         return "not kept: --compile_cache_dir is empty"
+    if "://" in cache_dir:
+        return f"not kept: {cache_dir} is no folder of this machine"
     if _is_started():
         return "not kept: this process had used TensorFlow before"
     folder = pathlib.Path(cache_dir).expanduser() / _fingerprint(deterministic)
