@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping
 
-import scipy.stats
-
 from trainer.evaluation.intervals import conformal_rank
 from trainer.evaluation.schema import Doubt, NumberDecision, NumberEvaluation
 
@@ -72,6 +70,9 @@ def chance_of_so_few(
       num_fitted: texts that the interval was fitted on, enough for its coverage.
       coverage: in (0, 1).
     """
+    # Only a report asks, and it takes a while to import.
+    import scipy.stats
+
     rank = conformal_rank(num_fitted, coverage=coverage)
     law = scipy.stats.betabinom(num_examples, rank, num_fitted + 1 - rank)
     return float(law.cdf(num_held))
