@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import html.parser
+import inspect
 import re
 import subprocess
 import sys
@@ -443,6 +444,26 @@ def test_rendering_is_pure() -> None:
     untouched = copy.deepcopy(report)
     assert report_lib.render_html(report) == report_lib.render_html(report)
     assert report == untouched
+
+
+def test_pictures_that_are_drawn_again_are_the_same() -> None:
+    history, after = _full_report().history, _full_report().after["test"]
+    for kept, drawn in (
+        (
+            figures.learning_pictures(history, best_step=2),
+            inspect.unwrap(figures.learning_pictures)(history, best_step=2),
+        ),
+        (
+            figures.held_out_pictures(after),
+            inspect.unwrap(figures.held_out_pictures)(after),
+        ),
+    ):
+        assert drawn and kept == drawn
+    others = dataclasses.replace(after, reliability=after.reliability[:-1])
+    assert figures.held_out_pictures(others) != figures.held_out_pictures(after)
+    # A caller may add to what it got.
+    figures.held_out_pictures(after).clear()
+    assert figures.held_out_pictures(after)
 
 
 def test_evaluation_needs_neither_tensorflow_nor_pyplot() -> None:

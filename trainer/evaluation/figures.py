@@ -19,9 +19,11 @@ from __future__ import annotations
 import base64
 import collections
 import dataclasses
+import functools
 import io
+import pickle
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, ParamSpec, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,8 @@ from trainer.evaluation.worth import points
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as MatplotlibFigure
+
+_Arguments = ParamSpec("_Arguments")
 
 # Okabe and Ito 2008, "Color Universal Design": told apart by the colour-blind.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#767676"
@@ -88,6 +92,29 @@ class Picture:
     is_wide: bool = False
 
 
+def drawn_once(
+    function: Callable[_Arguments, list[Picture]],
+) -> Callable[_Arguments, list[Picture]]:
+    """Keeps the pictures of what was drawn last.
+
+    A run writes its page before the export and after it, with the same pictures, and
+    drawing them takes longer than all else in a report.
+    """
+
+    @functools.lru_cache(maxsize=4)
+    def drawn(pickled: bytes) -> list[Picture]:
+        arguments, named = pickle.loads(pickled)
+        return function(*arguments, **named)
+
+    @functools.wraps(function)
+    def pictures(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> list[Picture]:
+        # Facts are no keys, for they hold mappings. A copy, for a caller may change it.
+        return list(drawn(pickle.dumps((args, kwargs))))
+
+    return pictures
+
+
+@drawn_once
 def learning_pictures(
     history: schema.History, *, best_step: int | None
 ) -> list[Picture]:
@@ -117,6 +144,7 @@ def learning_pictures(
     return pictures
 
 
+@drawn_once
 def held_out_pictures(evaluation: schema.SplitEvaluation) -> list[Picture]:
     """Confusion matrix, accuracy by length, reliability and curves of one split."""
     pictures = []
@@ -137,6 +165,7 @@ def held_out_pictures(evaluation: schema.SplitEvaluation) -> list[Picture]:
     return pictures
 
 
+@drawn_once
 def data_pictures(data: schema.DataFacts) -> list[Picture]:
     """How long the training texts are, against what the model reads."""
     train = data.splits.get("train")
@@ -145,6 +174,7 @@ def data_pictures(data: schema.DataFacts) -> list[Picture]:
     return [_histogram_picture(train, data.longest_text)]
 
 
+@drawn_once
 def comparison_pictures(
     *,
     accuracies: Mapping[str, tuple[float, schema.Interval | None]],
@@ -184,6 +214,7 @@ def comparison_pictures(
     return pictures
 
 
+@drawn_once
 def kept_pictures(kept: schema.Kept) -> list[Picture]:
     """What the encoder kept: of its layers, of a probe, and in the course of training."""
     pictures = []
@@ -196,6 +227,7 @@ def kept_pictures(kept: schema.Kept) -> list[Picture]:
     return pictures
 
 
+@drawn_once
 def group_pictures(groups: schema.Groups) -> list[Picture]:
     """Of each kind, accuracy and rates by group; of groups that are judged alone."""
     pictures = []
@@ -247,9 +279,15 @@ def picture(
     is_wide: bool = False,
 ) -> Picture:
     """Draws on a new figure, 4.6 inches wide: still legible on a phone; or 8 if wide."""
-    metadata = {"Date": None, "Creator": None}
-    width = _WIDE if is_wide else _NARROW
-    svg = _saved(draw, height, width, format="svg", metadata=metadata)
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    def write(figure: MatplotlibFigure, file: io.BytesIO) -> None:
+        # `savefig` would draw it twice, once to measure, for the same bytes.
+        metadata = {"Date": None, "Creator": None}
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(file, metadata=metadata)
+
+    svg = _saved(draw, height, _WIDE if is_wide else _NARROW, write)
     text = svg.decode().replace("'DejaVu Sans'", _FIGURE_FONTS)
     encoded = base64.b64encode(text.encode()).decode()
     source = f"data:image/svg+xml;base64,{encoded}"
@@ -258,14 +296,18 @@ def picture(
 
 def png(draw: Callable[[MatplotlibFigure], None], *, height: float = 3.1) -> bytes:
     """The same drawing as a PNG file, for pages that show no SVG."""
-    return _saved(draw, height, _NARROW, format="png", dpi=200)
+
+    def write(figure: MatplotlibFigure, file: io.BytesIO) -> None:
+        figure.savefig(file, format="png", dpi=200)
+
+    return _saved(draw, height, _NARROW, write)
 
 
 def _saved(
     draw: Callable[[MatplotlibFigure], None],
     height: float,
     width: float,
-    **options: Any,
+    write: Callable[[MatplotlibFigure, io.BytesIO], None],
 ) -> bytes:
     # Imported here: it takes half a second, and training need not wait for it.
     import matplotlib
@@ -277,7 +319,7 @@ def _saved(
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = MatplotlibFigure(figsize=(width, height), layout="constrained")
         draw(figure)
-        figure.savefig(file, **options)
+        write(figure, file)
     return file.getvalue()
 
 

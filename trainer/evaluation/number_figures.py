@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Mapping, Sequence
 import numpy as np
 
 from trainer.evaluation import schema
-from trainer.evaluation.figures import BLUE, GREY, ORANGE, Picture, picture
+from trainer.evaluation.figures import BLUE, GREY, ORANGE, Picture, drawn_once, picture
 from trainer.evaluation.number_worth import number, signed
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _NUM_BINS = 30
 _MIN_POINTS = 2
 
 
+@drawn_once
 def held_out_pictures(
     evaluation: schema.NumberEvaluation, decision: schema.NumberDecision
 ) -> list[Picture]:
@@ -40,6 +41,7 @@ def held_out_pictures(
     ]
 
 
+@drawn_once
 def learning_pictures(
     history: schema.NumberHistory, *, best_step: int | None
 ) -> list[Picture]:
