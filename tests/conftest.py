@@ -50,6 +50,13 @@ def tiny_preset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def one_layer_preset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same of one layer, for what XLA takes half of the time to compile."""
+    folder = tmp_path_factory.mktemp("one_layer_preset")
+    return tiny.write_preset(folder, num_layers=1)
+
+
+@pytest.fixture(scope="session")
 def tiny_hugging_face(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tiny BERT as a Hugging Face checkpoint folder."""
     return tiny.write_hugging_face(tmp_path_factory.mktemp("hugging_face"))

@@ -69,12 +69,14 @@ def write_reviews(path: pathlib.Path, *, count: int, seed: int = 0) -> str:
     return write_csv(path, texts, [("bad", "good")[label] for label in labels])
 
 
-def make_backbone(*, seed: int = 7, dropout: float = 0.1) -> keras.Model:
-    """A BERT of 2 layers, 2 heads, 16 wide, with random weights."""
+def make_backbone(
+    *, seed: int = 7, dropout: float = 0.1, num_layers: int = 2
+) -> keras.Model:
+    """A BERT of 2 heads, 16 wide, with random weights."""
     keras.utils.set_random_seed(seed)
     return keras_nlp.models.BertBackbone(
         vocabulary_size=len(VOCABULARY),
-        num_layers=2,
+        num_layers=num_layers,
         num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,
@@ -83,9 +85,9 @@ def make_backbone(*, seed: int = 7, dropout: float = 0.1) -> keras.Model:
     )
 
 
-def write_preset(folder: pathlib.Path) -> str:
+def write_preset(folder: pathlib.Path, **settings: Any) -> str:
     """The tiny BERT as a KerasHub preset; returns the folder as --preset takes it."""
-    make_backbone().save_to_preset(str(folder))
+    make_backbone(**settings).save_to_preset(str(folder))
     tokenizer = keras_nlp.models.BertTokenizer(
         vocabulary=list(VOCABULARY), lowercase=True
     )

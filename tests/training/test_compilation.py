@@ -114,11 +114,11 @@ class Steps:
 def test_compiles_all_there_is_and_keeps_the_weights(
     settings: dict[str, Any],
     by_running: bool,
-    tiny_preset: str,
+    one_layer_preset: str,
     cache_dir: pathlib.Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    steps = Steps(tiny_preset, cache_dir, **settings)
+    steps = Steps(one_layer_preset, cache_dir, **settings)
     watched = steps.model.variables + steps.variables
     before = [variable.numpy() for variable in watched]
     beats: list[str] = []
@@ -155,9 +155,9 @@ def test_compiles_all_there_is_and_keeps_the_weights(
 
 
 def test_one_graph_that_nothing_compiles_is_made_once(
-    tiny_preset: str, cache_dir: pathlib.Path, caplog: pytest.LogCaptureFixture
+    one_layer_preset: str, cache_dir: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    steps = Steps(tiny_preset, cache_dir, fusion="none", any_length=True)
+    steps = Steps(one_layer_preset, cache_dir, fusion="none", any_length=True)
     with caplog.at_level(logging.INFO, logger=compilation.__name__):
         steps.compile(
             by_running=False, beat=lambda waiting_for: None, secs_per_program=80.0

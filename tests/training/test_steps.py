@@ -350,12 +350,12 @@ def test_a_weight_of_2_is_an_example_twice(
     ],
 )
 def test_several_steps_a_call_equal_single_ones(
-    num_replicas: int, fusion: Fusion, tiny_preset: str
+    num_replicas: int, fusion: Fusion, one_layer_preset: str
 ) -> None:
     """Of both lengths, dropout included; the last call has fewer steps."""
     settings: Any = dict(fusion=fusion, dropout=0.1)
-    single = train(num_replicas, tiny_preset, **settings)
-    several = train(num_replicas, tiny_preset, steps_per_call=3, **settings)
+    single = train(num_replicas, one_layer_preset, **settings)
+    several = train(num_replicas, one_layer_preset, steps_per_call=3, **settings)
     assert len(single.losses) == 8
     for name in ("losses", "norms", "weights"):
         for a, b in zip(getattr(single, name), getattr(several, name), strict=True):
@@ -496,10 +496,10 @@ def test_mixed_precision_keeps_weights_in_float32(tiny_preset: str) -> None:
     ],
 )
 def test_one_graph_for_all_lengths_computes_the_same_bits(
-    settings: dict[str, Any], tiny_preset: str
+    settings: dict[str, Any], one_layer_preset: str
 ) -> None:
-    each = train(1, tiny_preset, num_epochs=1, **settings)
-    one = train(1, tiny_preset, num_epochs=1, any_length=True, **settings)
+    each = train(1, one_layer_preset, num_epochs=1, **settings)
+    one = train(1, one_layer_preset, num_epochs=1, any_length=True, **settings)
     assert one.num_traced == (0, 1)
     for name in ("losses", "norms", "logits"):
         np.testing.assert_array_equal(getattr(one, name), getattr(each, name))

@@ -10,6 +10,7 @@ As `report.py` is for labels: the words are in `number_report.html.jinja`, the p
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any, Mapping, Sequence
 
@@ -159,6 +160,7 @@ def _cell(scores: NumberScores | None, name: str) -> tuple[str, str]:
     return number(getattr(scores, name)), interval
 
 
+@functools.cache
 def _template() -> jinja2.Template:
     environment = templates.environment(pathlib.Path(__file__).parent, autoescape=True)
     environment.filters.update(pages.filters(), number=number, answer=in_words)

@@ -17,6 +17,7 @@ and saves it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import re
 from typing import Any, Callable, Mapping, Sequence
@@ -211,6 +212,7 @@ def filters() -> dict[str, Callable[..., Any]]:
     }
 
 
+@functools.cache
 def _template() -> jinja2.Template:
     environment = templates.environment(pathlib.Path(__file__).parent, autoescape=True)
     environment.filters.update(

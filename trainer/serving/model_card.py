@@ -10,6 +10,7 @@ cannot know, such as who may use the model for what, the card tells its owner to
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import re
 from typing import Any, Mapping
@@ -110,6 +111,7 @@ def render(facts: Mapping[str, Any]) -> str:
     return hub_metadata.head(facts) + "\n" + body
 
 
+@functools.cache
 def _template(name: str) -> jinja2.Template:
     environment = templates.environment(
         pathlib.Path(__file__).parent,
