@@ -220,6 +220,19 @@ def test_new_texts_are_held_against_the_champions(
         ({"data": DataConfig()}, "--dataset is required"),
         ({"promote_margin": 1.0}, "must be a fraction"),
         ({"min_slice": 0}, "min_slice"),
+        (
+            {"data": DataConfig(dataset="files:c.csv", max_length=64)},
+            "--max_length has no effect: it is of training.*leave it out",
+        ),
+        (
+            {
+                "challenger": "",
+                "rollback": True,
+                "reason": "wrong on invoices",
+                "data": DataConfig(text_field="body"),
+            },
+            "--text_field has no effect: no texts are read",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(changes: dict[str, Any], words: str) -> None:

@@ -41,6 +41,12 @@ _OF_ANSWERS = frozenset(
     "signature explain output keep_fields input_format drift_report "
     "second_text_field".split()
 )
+# Settings of data that say how to divide, tokenize and draw the texts of a training.
+_OF_TRAINING = (
+    "group_field test_one_in validation_one_in num_folds fold split_near_duplicates "
+    "near_duplicate_similarity num_train_examples replay_dataset replay_fraction "
+    "evaluate_test max_length long_text max_windows window_overlap truncation num_buckets"
+).split()
 _GPU_MEMORY_MIB = 4096
 _GPU_MEMORY_MIB_HELP = (
     "How much of each GPU's memory to take, in MiB, so that a training or a server on "
@@ -430,6 +436,7 @@ class CompareConfig:
             "--fail_on_drift needs texts to look at",
             received="no --drift",
         )
+        self._require_data_of_use()
         if self.challenger and self.data.task == "regression":
             self._require_no_labels()
         require(
@@ -437,6 +444,23 @@ class CompareConfig:
             "--dataset is required, with labelled texts for both models to answer",
             received="none",
         )
+
+    def _require_data_of_use(self) -> None:
+        """Raises ValueError for settings of data that change nothing here."""
+        reads = bool(self.challenger or self.drift)
+        why = (
+            "it is of training, and finished models are asked here"
+            if reads
+            else "no texts are read"
+        )
+        for field in dataclasses.fields(self.data):
+            value = getattr(self.data, field.name)
+            require(
+                (reads and field.name not in _OF_TRAINING) or value == field.default,
+                f"--{field.name} has no effect: {why}",
+                received=f"{field.name}={value}",
+                mend="leave it out",
+            )
 
     def _require_no_labels(self) -> None:
         """Raises ValueError for what compares labels."""
