@@ -542,3 +542,23 @@ def test_a_killed_part_continues(saved_model: str, tmp_path: pathlib.Path) -> No
     assert re.search(r"Continuing after [1-9]\d* texts answered before", said)
     join(settings)
     assert pathlib.Path(settings["output"]).read_bytes() == expected
+
+
+@pytest.mark.slow
+def test_the_launcher_answers_all_parts_and_joins_them(
+    saved_model: str, tmp_path: pathlib.Path
+) -> None:
+    settings = write_input(tmp_path, "csv to csv") | {"saved_model": saved_model}
+    predictor.predict_file(PredictConfig(**settings))
+    expected = pathlib.Path(settings["output"]).read_bytes()
+    settings["output"] = str(tmp_path / "parts" / "a.csv")
+    flags = [
+        f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+        for name, value in settings.items()
+    ]
+    launcher = [sys.executable, "-m", "scripts.launchers.launch_local"]
+    command = [sys.executable, "-m", "trainer.predict", *flags]
+    started = processes.start_commands([[*launcher, "--num_shards=2", "--", *command]])
+    (said,) = processes.finish(started)
+    assert "[0] " in said and "[1] " in said
+    assert pathlib.Path(settings["output"]).read_bytes() == expected
