@@ -947,6 +947,9 @@ def test_differences_names_all() -> None:
     assert found["learning_rate"] == (5e-5, 1e-3)
 
 
+IN_PARTS: dict[str, Any] = {"input": "a.txt", "output": "b.csv"}
+
+
 @pytest.mark.parametrize(
     "changes, words",
     [
@@ -977,6 +980,28 @@ def test_differences_names_all() -> None:
         (
             dict(input="a.txt", export_to_label="a.csv", num_to_label=0),
             "--num_to_label must be at least 1",
+        ),
+        (
+            dict(input="a.txt", export_to_label="a.csv", shard="0/2"),
+            "--export_to_label writes texts to label .* shard=0/2; leave",
+        ),
+        (dict(IN_PARTS, shard="2"), "--shard must be I/N, .*shard=2; 2/8 is the third"),
+        (dict(IN_PARTS, shard="-1/2"), "--shard must be I/N, .*shard=-1/2"),
+        (dict(IN_PARTS, shard="2/2"), "shard=2/2; of 2 parts .* 0/2 and the last 1/2"),
+        (dict(IN_PARTS, shard="0/0"), "shard=0/0; 0/1 is all of it"),
+        (dict(IN_PARTS, shard="0/2", join=True), "--join is of all parts"),
+        (dict(input="a.txt", shard="0/2"), "--shard needs --output=FILE"),
+        (dict(output="b.csv", shard="0/2"), "--shard is of files.* input=-; write"),
+        (dict(output="b.csv", join=True), "--join is of files.* input=-; write"),
+        (
+            dict(IN_PARTS, shard="0/2", drift_report="a.html"),
+            "--drift_report is of all texts.*shard=0/2; leave it out, and ask",
+        ),
+        (dict(IN_PARTS, join=True, input=""), "--input is required"),
+        (dict(IN_PARTS, join=True, saved_model=""), "--saved_model is required"),
+        (
+            dict(saved_model="", input="", output="a.csv", join=True, batch_size=3),
+            "--join goes by --output alone, .* batch_size=3; leave these out, or give",
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

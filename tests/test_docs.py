@@ -46,7 +46,10 @@ SMALL = [
 # Words of a command → the test that runs it: here, or FILE::TEST.
 RUN_BY = {
     "bash scripts/quickstart.sh": "test_quickstart_ends_with_the_table",
-    "launch_local.py": "test_two_workers_on_one_machine",
+    "--num_workers=2": "test_two_workers_on_one_machine",
+    "--num_shards=2": "tests/serving/test_shards.py::"
+    "test_the_launcher_answers_all_parts_and_joins_them",
+    "--output=parts.jsonl": "test_own_data_then_predict_and_serve",
     "tests.mistakes": "test_the_mistakes_it_shows_are_what_a_user_sees",
     "--dataset=files:tickets.csv": "test_the_mistakes_it_shows_are_what_a_user_sees",
     "--review_page=review.html": "tests/stages/test_look.py::"
@@ -126,6 +129,9 @@ OUR_FLAGS = {
     "num_pool": "scripts/benchmarks/measure_labelling.py",
     "num_epochs": "scripts/benchmarks/measure_plans.py",
     "num_workers": "scripts/launchers/launch_local.py",
+    "num_shards": "scripts/launchers/launch_local.py",
+    "num_gpus": "scripts/launchers/launch_local.py",
+    "num_at_once": "scripts/launchers/launch_local.py",
     "num_rows": "scripts/benchmarks/measure_rows.py",
     "formats": "scripts/benchmarks/measure_rows.py",
     "before": "scripts/benchmarks/measure_rows.py",
@@ -146,6 +152,7 @@ FOREIGN_FLAGS = {
     "enable_batching": "TensorFlow Serving",
     "batching_parameters_file": "TensorFlow Serving",
     "nodes": "sbatch",
+    "array": "sbatch",
     "gpus-per-node": "sbatch",
 }
 
@@ -403,7 +410,7 @@ def test_quickstart_ends_with_the_table(tmp_path: pathlib.Path) -> None:
 def test_two_workers_on_one_machine(tmp_path: pathlib.Path) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
-    launch = command("launch_local.py")
+    launch = command("--num_workers=2")
     output = run(shlex.join([*shlex.split(launch), *SMALL]), cwd=tmp_path)
     for line in (r"\[0\] step .*6/6", "worker 1 of 2", "export/1"):
         assert re.search(line, output), (line, output)
@@ -489,6 +496,15 @@ def test_own_data_then_predict_and_serve(
         importlib.import_module("trainer.predict").main(config)
         printed = capsys.readouterr().out
         assert printed.strip() and expected in printed
+
+    in_parts = [line for line in commands_of("docs/serving.md") if "=parts." in line]
+    for line in in_parts:
+        program = program_in(line)
+        assert program is not None
+        importlib.import_module("trainer.predict").main(parse("predict", *program[1]))
+    assert len(in_parts) == 3
+    joined = (tmp_path / "parts.jsonl").read_bytes()
+    assert joined == (tmp_path / "answers.jsonl").read_bytes()
 
     with served(command("-m trainer.serve"), cwd=tmp_path) as url:
         answer = ask(command("curl"), url=url)

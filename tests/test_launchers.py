@@ -9,7 +9,6 @@ import pathlib
 import re
 import shutil
 import signal
-import string
 import subprocess
 import sys
 import tarfile
@@ -23,7 +22,7 @@ import yaml
 from absl import flags as absl_flags
 
 from trainer import exit_codes, flags
-from trainer.config import ExperimentConfig
+from trainer.config import ExperimentConfig, PredictConfig
 from trainer.runtime import cluster
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -64,14 +63,13 @@ def start_launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launcher]:
     timer.start()
 
     def start(
-        *options: str, code: str, arguments: Sequence[object] = ()
+        *options: str,
+        code: str,
+        arguments: Sequence[object] = (),
+        what: str = "--num_workers=2",
     ) -> subprocess.Popen[str]:
         worker = [sys.executable, "-c", code, *map(str, arguments)]
-        launcher = [
-            sys.executable,
-            str(LAUNCHERS / "launch_local.py"),
-            "--num_workers=2",
-        ]
+        launcher = [sys.executable, str(LAUNCHERS / "launch_local.py"), what]
         started.append(
             subprocess.Popen(
                 [*launcher, *options, "--", *worker],
@@ -296,9 +294,129 @@ def test_local_workers_end_with_a_killed_launcher(
     wait_for((tmp_path / "saved").exists)
 
 
+# Answers a part as it is told: writes its variables to FOLDER/PART_ATTEMPT.json and ends
+# as CODES[PART][ATTEMPT] says; and joins, with the code CODES["join"].
+PART = """
+import json, os, pathlib, sys
+folder, codes = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+flag, _, part = sys.argv[3].partition("=")
+index = part.partition("/")[0] if flag == "--shard" else "join"
+attempt = len(list(folder.glob(f"{index}_*.json")))
+variables = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"), "part": part}
+(folder / f"{index}_{attempt}.json").write_text(json.dumps(variables))
+print("part", part)
+code = codes[index][attempt]
+if code < 0:
+    os.kill(os.getpid(), -code)
+sys.exit(code)
+"""
+# By part, the exit codes of its attempts, and that of joining; then options, the
+# launcher's exit code, and what it says.
+PARTS: dict[str, tuple[dict[str, list[int]], list[str], int, list[str]]] = {
+    "answered": ({"0": [0], "1": [0], "2": [0], "join": [0]}, [], 0, []),
+    "one at a time": (
+        {"0": [0], "1": [0], "2": [0], "join": [0]},
+        ["--num_at_once=1"],
+        0,
+        [],
+    ),
+    "one is lost": (
+        {"0": [0], "1": [-9, 75, 0], "2": [0], "join": [0]},
+        [],
+        0,
+        ["part 1/3 was ended by SIGKILL; restart 1", "exit code 75; restart 2 of 10"],
+    ),
+    "a mistake in one": (
+        {"0": [0], "1": [2], "2": [1, 0]},
+        [],
+        2,
+        ["part 1/3 ended with exit code 2; a restart", "not joined: parts 1 of 3"],
+    ),
+    "crashes": (
+        {"0": [1, 1], "1": [0], "2": [-9, -9]},
+        ["--max_restarts=1"],
+        1,
+        ["part 2/3 was ended by SIGKILL; given up", "not joined: parts 0, 2 of 3"],
+    ),
+    "preempted too often": (
+        {"0": [75], "1": [0], "2": [0]},
+        ["--max_restarts=0"],
+        75,
+        ["given up after 0 restarts"],
+    ),
+    "not to be joined": ({"0": [0], "1": [0], "2": [0], "join": [2]}, [], 2, []),
+}
+
+
+@pytest.mark.parametrize("codes, options, expected, says", PARTS.values(), ids=PARTS)
+def test_local_parts_restart_by_themselves(
+    codes: dict[str, list[int]],
+    options: list[str],
+    expected: int,
+    says: list[str],
+    tmp_path: pathlib.Path,
+    start_launcher: Launcher,
+) -> None:
+    process = start_launcher(
+        *options,
+        code=PART,
+        arguments=[tmp_path, json.dumps(codes)],
+        what="--num_shards=3",
+    )
+    code, output, error = finish(process)
+    assert code == expected, error
+    made = {path.name for path in tmp_path.iterdir()}
+    attempts = {f"{part}_{n}.json" for part in codes for n in range(len(codes[part]))}
+    assert made == attempts
+    assert "[1] part 1/3" in output.splitlines()
+    for text in says:
+        assert text in error
+
+
+def test_local_parts_have_a_gpu_each(
+    tmp_path: pathlib.Path, start_launcher: Launcher
+) -> None:
+    codes = {**{str(index): [0] for index in range(5)}, "join": [0]}
+    arguments = [tmp_path, json.dumps(codes)]
+    process = start_launcher(
+        "--num_gpus=2", code=PART, arguments=arguments, what="--num_shards=5"
+    )
+    code, _, error = finish(process)
+    assert code == 0, error
+    seen = {
+        path.name: json.loads(path.read_text())["CUDA_VISIBLE_DEVICES"]
+        for path in tmp_path.iterdir()
+    }
+    assert {seen["0_0.json"], seen["1_0.json"]} == {"0", "1"}
+    assert {gpu for name, gpu in seen.items() if name != "join_0.json"} == {"0", "1"}
+
+
+def test_local_parts_are_stopped_together(
+    tmp_path: pathlib.Path, start_launcher: Launcher
+) -> None:
+    """And the part that waited is not begun, nor anything joined."""
+    code = SAVES.replace("sys.argv[3]", "sys.argv[3].replace('/', '-of-')")
+    process = start_launcher(
+        "--num_at_once=2", code=code, arguments=[tmp_path, 75], what="--num_shards=3"
+    )
+    assert process.stdout is not None
+    ready = {process.stdout.readline() for _ in range(2)}
+    assert ready == {"[0] ready\n", "[1] ready\n"}
+    process.send_signal(signal.SIGTERM)
+    returncode, output, error = finish(process)
+    assert sorted(output.splitlines()) == ["[0] saved", "[1] saved"]
+    assert returncode == 75
+    assert "restart" not in error and "not joined: parts 0, 1, 2 of 3" in error
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [
+        (["--", "true"], "one of --num_workers and --num_shards is required"),
+        (["--num_workers=1", "--num_shards=1", "--", "true"], "and one alone"),
+        (["--num_workers=1", "--num_gpus=1", "--", "true"], "are for --num_shards"),
+        (["--num_shards=0", "--", "true"], "--num_shards must be at least 1"),
+        (["--num_shards=2", "--", "no-such-program"], "no-such-program"),
         (["--num_workers=0", "--", "true"], "--num_workers must be at least 1"),
         (["--num_workers=2", "--grace_secs=inf", "--", "true"], "Received: inf"),
         (["--num_workers=2"], "command"),
@@ -314,6 +432,24 @@ def test_local_refuses_mistakes(arguments: list[str], says: str) -> None:
     )
     assert done.returncode == 2
     assert says in done.stderr and "Traceback" not in done.stderr
+
+
+# An answer as somebody may start it, with the name of a flag mistyped.
+MISTYPED_PREDICT = [sys.executable, "-m", "trainer.predict", "--savedmodel=a"]
+
+
+def test_local_parts_do_not_restart_at_a_mistyped_flag() -> None:
+    launcher = [sys.executable, str(LAUNCHERS / "launch_local.py"), "--num_shards=2"]
+    done = subprocess.run(
+        [*launcher, "--", *MISTYPED_PREDICT],
+        cwd=ROOT,
+        timeout=TIMEOUT_SECS,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("a restart would not help") == 2
+    assert "--savedmodel (did you mean 'saved_model'?)" in done.stdout
 
 
 # A run as somebody may start it, with the name of a flag mistyped.
@@ -429,16 +565,111 @@ def check_slurm(
     assert (f"restart {int(restarts or 0) + 1} of 3" in done.stderr) == requeued
 
 
-def test_slurm_is_asked_for_what_a_restart_needs() -> None:
-    lines = (LAUNCHERS / "slurm.sbatch").read_text().splitlines()
+@pytest.mark.parametrize(
+    "script, more",
+    [
+        ("slurm.sbatch", ["--ntasks-per-node=1", "--signal=TERM@120"]),
+        ("slurm_predict.sbatch", ["--ntasks=1", "--signal=TERM@60"]),
+    ],
+)
+def test_slurm_is_asked_for_what_a_restart_needs(script: str, more: list[str]) -> None:
+    lines = (LAUNCHERS / script).read_text().splitlines()
     # sbatch reads no further than to the first command.
     head = [line for line in lines[: lines.index("set -uo pipefail")]]
     asked = {
         line.removeprefix("#SBATCH ") for line in head if line.startswith("#SBATCH")
     }
-    needed = ["--requeue", "--open-mode=append", "--signal=TERM@120"]
-    assert asked.issuperset([*needed, "--ntasks-per-node=1"])
+    assert asked.issuperset(["--requeue", "--open-mode=append", *more])
     assert len(asked) == sum(line.startswith("#SBATCH") for line in lines)
+
+
+ARRAY = {
+    "SLURM_ARRAY_TASK_ID": "2",
+    "SLURM_ARRAY_TASK_COUNT": "8",
+    "SLURM_ARRAY_TASK_MAX": "7",
+}
+# srun's exit code, Slurm's restarts, further variables; what the program is given, and
+# whether the task is requeued.
+SLURM_PARTS: dict[str, tuple[int, str, dict[str, str], str, bool]] = {
+    "answered": (0, "", ARRAY, "--shard=2/8", False),
+    "a mistake": (2, "", ARRAY, "--shard=2/8", False),
+    "Ctrl-C": (130, "", ARRAY, "--shard=2/8", False),
+    "time is over": (143, "1", ARRAY, "--shard=2/8", True),
+    "killed": (137, "", ARRAY, "--shard=2/8", True),
+    "killed too often": (137, "3", ARRAY, "--shard=2/8", False),
+    "some of all": (
+        0,
+        "",
+        ARRAY | {"SLURM_ARRAY_TASK_COUNT": "2", "NUM_SHARDS": "9"},
+        "--shard=2/9",
+        False,
+    ),
+    "joining": (0, "", {"JOIN": "1"}, "--join", False),
+    "nothing to join": (2, "", {"JOIN": "1"}, "--join", False),
+}
+
+
+@pytest.mark.parametrize(
+    "code, restarts, variables, flag, requeued", SLURM_PARTS.values(), ids=SLURM_PARTS
+)
+def test_slurm_parts_restart_by_exit_codes(
+    code: int,
+    restarts: str,
+    variables: dict[str, str],
+    flag: str,
+    requeued: bool,
+    tmp_path: pathlib.Path,
+) -> None:
+    done = run_slurm_parts(tmp_path, code, SLURM_RESTART_COUNT=restarts, **variables)
+    assert done.returncode == code, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    command = [".venv/bin/python", "-m", "trainer.predict", "--input=a b.csv", flag]
+    requeue = ["scontrol", "requeue", "incomplete", "42"] if requeued else []
+    assert calls == ["srun", "--cpus-per-task=8", *command, *requeue]
+
+
+def test_slurm_parts_do_not_restart_at_a_mistyped_flag(tmp_path: pathlib.Path) -> None:
+    code = subprocess.run(MISTYPED_PREDICT, cwd=ROOT, capture_output=True).returncode
+    run_slurm_parts(tmp_path, code, **ARRAY)
+    assert "scontrol" not in (tmp_path / "calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "variables, says",
+    [
+        ({}, "the job must be an array. Received: none; give --array=0-7"),
+        (
+            ARRAY | {"SLURM_ARRAY_TASK_MAX": "8"},
+            "the array must be 0 to N - 1. Received: 8 tasks up to 8; give --array=0-7",
+        ),
+    ],
+)
+def test_slurm_names_an_array_that_is_none(
+    variables: dict[str, str], says: str, tmp_path: pathlib.Path
+) -> None:
+    done = run_slurm_parts(tmp_path, 0, **variables)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (tmp_path / "calls").exists()
+
+
+def run_slurm_parts(
+    folder: pathlib.Path, code: int, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the batch script of parts with an srun that ends so."""
+    for name in ("srun", "scontrol"):
+        text = f'#!/bin/sh\nprintf "%s\\n" {name} "$@" >>calls\nexit ${{{name}:-0}}\n'
+        write_program(folder / name, text)
+    return run_with_programs(
+        folder,
+        "slurm_predict.sbatch",
+        "--input=a b.csv",
+        srun=str(code),
+        SLURM_JOB_ID="42",
+        SLURM_CPUS_PER_TASK="8",
+        MAX_RESTARTS="3",
+        **variables,
+    )
 
 
 # Answers from the lists in states.json and codes.json beside it, and writes down what
@@ -573,6 +804,9 @@ VALUES = {
     "FLAGFILE": "configs/imdb_bert_base.flags",
     "CLAIM": "runs",
     "MAX_RESTARTS": "20",
+    "NUM_SHARDS": "8",
+    "NUM_AT_ONCE": "4",
+    "GPUS_PER_POD": "1",
 }
 KINDS = {
     "Service": kubernetes.IoK8sApiCoreV1Service,
@@ -580,6 +814,7 @@ KINDS = {
     "JobSet": kubernetes.JobsetV1alpha2JobSet,
 }
 MANIFESTS = ["kubernetes_job.yaml", "kubernetes_jobset.yaml"]
+OF_PARTS = ["kubernetes_predict.yaml", "kubernetes_predict_join.yaml"]
 
 
 def read_manifest(name: str) -> str:
@@ -588,7 +823,9 @@ def read_manifest(name: str) -> str:
 
 def render(text: str) -> dict[str, Any]:
     """The manifest's objects by kind, with its variables set as envsubst does."""
-    documents = yaml.safe_load_all(string.Template(text).substitute(VALUES))
+    # Only these: to envsubst, $(SHARD) is no variable.
+    text = re.sub(r"\$\{(\w+)\}", lambda found: VALUES[found[1]], text)
+    documents = yaml.safe_load_all(text)
     return {document["kind"]: document for document in documents}
 
 
@@ -618,20 +855,20 @@ def container(objects: dict[str, Any]) -> dict[str, Any]:
     return dict(only)
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
+@pytest.mark.parametrize("name", [*MANIFESTS, *OF_PARTS])
 def test_manifests_are_valid(name: str) -> None:
     for kind, document in render(read_manifest(name)).items():
         assert is_valid(document), kind
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
+@pytest.mark.parametrize("name", [*MANIFESTS, *OF_PARTS])
 def test_manifests_name_their_variables(name: str) -> None:
     """The list for envsubst is all that the manifest has, and all are exported."""
     text = read_manifest(name)
     used = set(re.findall(r"\$\{(\w+)\}", text))
     listed = re.findall(r"envsubst '([^']*)'", text)
     assert [set(each.replace("$", "").split()) for each in listed] == [used]
-    assert used == VALUES.keys()
+    assert used <= VALUES.keys()
     command = text[text.index("export") : text.index("envsubst")]
     assert used == set(re.findall(r"(\w+)=", command))
 
@@ -648,6 +885,9 @@ MISTAKES = [
     ("kubernetes_jobset.yaml", "onJobFailureReasons", "onJobFailureReason"),
     ("kubernetes_jobset.yaml", "      - name: restart", "      - nme: restart"),
     ("kubernetes_jobset.yaml", "operator: In", "operator: Inn"),
+    ("kubernetes_predict.yaml", "action: FailIndex", "action: FailIndx"),
+    ("kubernetes_predict.yaml", "fieldPath", "fieldpath"),
+    ("kubernetes_predict_join.yaml", "backoffLimit: 3", "backofLimit: 3"),
 ]
 
 
@@ -739,7 +979,50 @@ def test_pods_are_given_flags_that_exist(name: str) -> None:
         assert pathlib.PurePath(cache).is_relative_to(mount["mountPath"])
 
 
-@pytest.mark.parametrize("name", MANIFESTS)
+def test_pods_of_parts_restart_by_themselves(code_of_a_mistyped_flag: int) -> None:
+    spec = job_spec(render(read_manifest("kubernetes_predict.yaml")))
+    fail, ignore = spec["podFailurePolicy"]["rules"]
+    # One part's mistake does not end the others: no limit is set for failed parts.
+    assert fail["action"] == "FailIndex" and "maxFailedIndexes" not in spec
+    assert fail["onExitCodes"] == {"operator": "In", "values": [exit_codes.USER_ERROR]}
+    assert code_of_a_mistyped_flag in fail["onExitCodes"]["values"]
+    assert ignore["action"] == "Ignore"
+    assert (spec["backoffLimitPerIndex"], "backoffLimit" in spec) == (20, False)
+    joining = job_spec(render(read_manifest("kubernetes_predict_join.yaml")))
+    assert joining["podFailurePolicy"]["rules"][0]["action"] == "FailJob"
+    for each in (spec, joining):
+        assert each["template"]["spec"]["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("name", OF_PARTS)
+def test_pods_of_parts_are_given_flags_that_exist(name: str) -> None:
+    objects = render(read_manifest(name))
+    main = container(objects)
+    assert main["command"] == ["python", "-m", "trainer.predict"]
+    flagfile, *arguments = main["args"]
+    assert flagfile == f"--flagfile={VALUES['FLAGFILE']}"
+    spec = job_spec(objects)
+    for index in range(spec.get("completions", 1)):
+        values: Any = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
+        flags.define(PredictConfig, values)
+        given = [each.replace("$(SHARD)", str(index)) for each in arguments]
+        files = ["--saved_model=a", "--input=b.csv", "--output=c.csv"]
+        values(["trainer.predict", *files, *given])
+        config = flags.read(PredictConfig, values)
+        assert (config.shard, config.join) == (
+            ("", True) if name.endswith("join.yaml") else (f"{index}/8", False)
+        )
+    if "completions" in spec:
+        assert (spec["completionMode"], spec["parallelism"]) == ("Indexed", 4)
+        (variable,) = main["env"]
+        assert variable["name"] == "SHARD"
+        # The annotation that the Job's controller gives each pod.
+        assert variable["valueFrom"]["fieldRef"]["fieldPath"] == (
+            "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+        )
+
+
+@pytest.mark.parametrize("name", [*MANIFESTS, *OF_PARTS])
 def test_pods_write_only_where_something_is_mounted(name: str) -> None:
     """As a user who is not root; HOME is the image's."""
     objects = render(read_manifest(name))
@@ -752,7 +1035,8 @@ def test_pods_write_only_where_something_is_mounted(name: str) -> None:
     assert main["securityContext"]["allowPrivilegeEscalation"] is False
     (home,) = re.findall(r"^ENV HOME=(.*)$", image, re.MULTILINE)
     mounted = {mount["mountPath"] for mount in main["volumeMounts"]}
-    assert mounted >= {home, "/tmp", "/runs", "/dev/shm"}
+    shared = {"/dev/shm"} if name in MANIFESTS else set()
+    assert mounted >= {home, "/tmp", "/runs", *shared}
     assert image.index("ENV HOME") > image.index("pip install"), "pip would fill it"
 
 

@@ -14,6 +14,11 @@ after it was stopped, it continues where it was. Other things to ask a model for
         --drift_report=drift.html --fail_on_drift
     python -m trainer.predict --saved_model=… --input=new.txt \
         --export_to_label=to_label.csv --num_to_label=200
+
+Four machines answer a quarter each, of which one joins all when they have ended:
+
+    python -m trainer.predict --saved_model=… --input=a.csv --output=a.jsonl --shard=0/4
+    python -m trainer.predict --output=a.jsonl --join
 """
 
 from __future__ import annotations
@@ -25,13 +30,15 @@ from trainer import exit_codes, flags, storage
 from trainer.config import PredictConfig
 from trainer.drift import page, report
 from trainer.messages import message
-from trainer.serving import labelling, predictor, questions, versions
+from trainer.serving import joining, labelling, predictor, questions, versions
 
 
 def main(config: PredictConfig) -> None:
     try:
         if config.export_to_label:
             labelling.export(config)
+        elif config.join:
+            joining.join(config)
         elif config.drift_report:
             _predict_and_report(config)
         elif config.input:

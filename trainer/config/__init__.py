@@ -63,6 +63,7 @@ from trainer.config.labelling import (
     NUM_TO_LABEL,
 )
 from trainer.config.experiment import ExperimentConfig, differences
+from trainer.config.shards import Shard, shard_of
 from trainer.config.commands import (
     AuditConfig,
     CompareConfig,
@@ -112,6 +113,7 @@ __all__ = [
     "Schedule",
     "ServeConfig",
     "ServingConfig",
+    "Shard",
     "SplitNearDuplicates",
     "TaskName",
     "TrainingConfig",
@@ -122,4 +124,5 @@ __all__ = [
     "sections",
     "setting",
     "settings",
+    "shard_of",
 ]

@@ -29,6 +29,7 @@ from trainer.config.fields import (
     setting,
 )
 from trainer.config.labelling import NUM_TO_LABEL, NUM_TO_LABEL_HELP
+from trainer.config.shards import shard_of
 
 BadInputRows = Literal["error", "null"]
 InputFormat = Literal[
@@ -39,7 +40,7 @@ DEFAULT_SIGNATURE = "serving_default"
 # Flags of PredictConfig that say what an answer is, or look at the answers.
 _OF_ANSWERS = frozenset(
     "signature explain output keep_fields input_format drift_report "
-    "second_text_field".split()
+    "second_text_field shard join".split()
 )
 # Settings of data that say how to divide, tokenize and draw the texts of a training.
 _OF_TRAINING = (
@@ -47,6 +48,8 @@ _OF_TRAINING = (
     "near_duplicate_similarity num_train_examples replay_dataset replay_fraction "
     "evaluate_test max_length long_text max_windows window_overlap truncation num_buckets"
 ).split()
+# Those that a --join without the command of its shards can do without.
+_OF_JOINING = frozenset(("join", "output"))
 _GPU_MEMORY_MIB = 4096
 _GPU_MEMORY_MIB_HELP = (
     "How much of each GPU's memory to take, in MiB, so that a training or a server on "
@@ -102,6 +105,22 @@ class PredictConfig:
         "line. `-`: JSONL on standard output. A file is written as OUTPUT.partial, "
         "which becomes OUTPUT at the end; the same command continues it after it was "
         "stopped.",
+    )
+    shard: str = setting(
+        "",
+        "Answer one part of --input alone, I/N, counted from 0: `0/8` to `7/8`, each on "
+        "a machine of its own, with the other flags alike. A part is a run of whole "
+        "batches; it is written beside --output, as `a-00002-of-00008.jsonl` of "
+        "`--output=a.jsonl`, and is continued after it was stopped. Every machine reads "
+        "all files once, to count their rows. Empty: all of it.",
+    )
+    join: bool = setting(
+        False,
+        "Instead of answering, join the parts that --shard wrote beside --output, in "
+        "their order, into --output: byte for byte what one machine would have written. "
+        "Parts that are missing, unfinished, changed, or of another model, input or "
+        "setting are refused. With the flags of the parts, they are also held against "
+        "these.",
     )
     keep_fields: tuple[str, ...] = setting(
         (),
@@ -166,15 +185,20 @@ class PredictConfig:
         require_choices(self)
         require_encoding(self.encoding)
         require_columns(self.column_names)
+        is_bare_join = self.join and not (self.saved_model or self.input)
         for name in ("saved_model", "signature", "output"):
-            require(bool(getattr(self, name)), f"--{name} is required", received="none")
+            require(
+                bool(getattr(self, name)) or is_bare_join and name == "saved_model",
+                f"--{name} is required",
+                received="none",
+            )
         require(
-            bool(self.input) or self.verify,
+            bool(self.input) or self.verify or is_bare_join,
             "--input is required, but for --verify",
             received="none",
         )
         require(
-            bool(self.input) or self.output == "-",
+            bool(self.input) or self.output == "-" or is_bare_join,
             "--output is for the answers to --input",
             received=f"output={self.output} without --input",
         )
@@ -194,6 +218,51 @@ class PredictConfig:
         )
         if self.export_to_label:
             self._require_to_label()
+        if self.shard or self.join:
+            self._require_parts(is_bare_join)
+
+    def _require_parts(self, is_bare_join: bool) -> None:
+        """Raises ValueError for what has no place where an input is answered in parts."""
+        flag = "join" if self.join else "shard"
+        if self.shard:
+            shard_of(self.shard)
+        require(
+            not (self.shard and self.join),
+            "--join is of all parts, once they are answered",
+            received=f"shard={self.shard} and join=True",
+            mend="leave one of the two out",
+        )
+        require(
+            self.output != "-",
+            f"--{flag} needs --output=FILE, beside which the parts lie",
+            received=f"output={self.output}",
+            mend="name a file",
+        )
+        require(
+            self.input != "-",
+            f"--{flag} is of files, of which every machine reads its part",
+            received="input=-",
+            mend="write the texts to a file",
+        )
+        require(
+            not self.drift_report,
+            f"--drift_report is of all texts, which no machine sees with --{flag}",
+            received=f"drift_report={self.drift_report}, {flag}="
+            f"{getattr(self, flag)}",
+            mend="leave it out, and ask `trainer.compare --drift=files:PATHS --page`",
+        )
+        others = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in dataclasses.fields(self)
+            if field.name not in _OF_JOINING
+            and getattr(self, field.name) != field.default
+        ]
+        require(
+            not (is_bare_join and others),
+            "--join goes by --output alone, or by all flags of the parts",
+            received=", ".join(others),
+            mend="leave these out, or give --saved_model and --input as well",
+        )
 
     def _require_to_label(self) -> None:
         """Raises ValueError for what has no place where no answers are written."""

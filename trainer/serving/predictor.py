@@ -9,7 +9,8 @@ or, from Python:
 
 It needs NumPy, TensorFlow and TensorFlow Text, not Keras: everything else is in the
 SavedModel. What is asked is left to `questions`, how answers are written to `answers`,
-resuming after a kill to `resumable`, writing the SavedModel to the export.
+resuming after a kill to `resumable`, what of an input several machines answer to
+`shards`, writing the SavedModel to the export.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, Te
 import numpy as np
 
 from trainer import console, stack, storage
-from trainer.config import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE, PredictConfig
+from trainer.config import (
+    DEFAULT_SIGNATURE,
+    EXPLAIN_SIGNATURE,
+    PredictConfig,
+    shard_of,
+)
 from trainer.data import pairs
 from trainer.data.words import words
 from trainer.messages import message, shown
@@ -36,6 +42,7 @@ from trainer.serving import (
     manifest,
     questions,
     resumable,
+    shards,
     stock_ops,
     versions,
 )
@@ -96,35 +103,66 @@ def predict_file(
     folder = versions.find(config.saved_model)
     if config.verify:
         _logger.info("%s: %s", folder, verify(folder))
-    batches = _batches(_heard(questions.read(config), on_text), config.batch_size)
-    # Read before the model is loaded, so that a wrong input is named at once.
-    first = list(itertools.islice(batches, 1))
-    batches = itertools.chain(first, batches)
-    with _output(config, folder, written) as output:
+    part = shards.part_of(config) if config.shard else None
+    belongs_to = model_and_settings(config, folder)
+    if part:
+        belongs_to = part.belongs_to(config, belongs_to)
+        if shards.is_answered(_target(config), part.shard, belongs_to):
+            _logger.info("Part %s is answered already.", part.shard)
+            return len(part.rows)
+    batches = _read_batches(config, part, on_text)
+    with _output(config, belongs_to, written) as output:
         output.skip(_keys(batch) for batch in batches)
         num_before = output.num_texts
         if num_before:
             _logger.info("Continuing after %d texts answered before.", num_before)
-        predict = load(
-            str(folder),
-            signature=config.signature,
-            explain=config.explain,
-            gpu_memory_mib=config.gpu_memory_mib,
-        )
-        manifest.refuse_other_inputs(
-            of="the model",
-            reads=predict.reads_pairs or _was_trained_on_pairs(folder),
-            asked=bool(config.second_text_field),
-        )
+        predict = _loaded(config, folder)
         writer = answers.make_writer(written, _layout(config, predict, folder))
         started = time.monotonic()
         try:
             num_bad = _answer(predict, batches, writer, output)
         except ValueError as error:
             raise ValueError(f"{error}{output.keep()}") from error
+        if part and isinstance(output, resumable.ResumableOutput):
+            part.finish(
+                output,
+                belongs_to,
+                place=_target(config),
+                header=writer.header,
+                saved_model=str(folder),
+            )
     secs = time.monotonic() - started
     _say_how_many(output.num_texts, num_before, num_bad, secs=secs)
     return output.num_texts
+
+
+def _read_batches(
+    config: PredictConfig,
+    part: shards.Part | None,
+    on_text: Callable[[str], object] | None,
+) -> Iterator[list[Question]]:
+    """The batches of the input, or of a part of it."""
+    rows = questions.read(config, stretches=part.stretches if part else None)
+    batches = _batches(_heard(rows, on_text), config.batch_size)
+    # Read before the model is loaded, so that a wrong input is named at once.
+    first = list(itertools.islice(batches, 1))
+    return itertools.chain(first, batches)
+
+
+def _loaded(config: PredictConfig, folder: Path) -> Predictor:
+    """The model to ask; raises ValueError where it reads other texts than are given."""
+    predict = load(
+        str(folder),
+        signature=config.signature,
+        explain=config.explain,
+        gpu_memory_mib=config.gpu_memory_mib,
+    )
+    manifest.refuse_other_inputs(
+        of="the model",
+        reads=predict.reads_pairs or _was_trained_on_pairs(folder),
+        asked=bool(config.second_text_field),
+    )
+    return predict
 
 
 def _was_trained_on_pairs(folder: Path) -> bool:
@@ -174,8 +212,9 @@ def verify(folder: Path) -> manifest.Verified:
 
 
 def _target(config: PredictConfig) -> pathlib.Path:
-    """The file to write: a link stays a link, and its file is replaced."""
-    return pathlib.Path(config.output).expanduser().resolve()
+    """The file to write; of a part, its own."""
+    target = shards.target_of(config.output)
+    return shards.place_of(target, shard_of(config.shard)) if config.shard else target
 
 
 def _check_output(config: PredictConfig) -> None:
@@ -588,7 +627,9 @@ def _answers(
 
 
 @contextlib.contextmanager
-def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_Output]:
+def _output(
+    config: PredictConfig, belongs_to: Mapping[str, Any], written: Format
+) -> Iterator[_Output]:
     """Where to write: a file gets its name only if the block ends well."""
     if config.output == STANDARD_STREAM:
         yield _Stream(sys.stdout)
@@ -616,10 +657,22 @@ def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_O
             yield _Stream(stream)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    belongs_to = {
+    with resumable.opened(
+        target,
+        {**belongs_to, **({"shard": config.shard} if config.shard else {})},
+        batch_size=config.batch_size,
+        # A part stays lines: only all of them tell the types of columns.
+        convert=None if config.shard else written.convert,
+    ) as output:
+        yield output
+
+
+def model_and_settings(config: PredictConfig, folder: Path) -> dict[str, Any]:
+    """What decides the answers besides the texts, as JSON can hold it."""
+    return {
         "model": _digest(folder),
         "signature": config.signature,
-        "format": target.suffix,
+        "format": shards.target_of(config.output).suffix,
         "keep_fields": list(config.keep_fields),
         "bad_rows": config.bad_rows,
         **(
@@ -630,10 +683,6 @@ def _output(config: PredictConfig, folder: Path, written: Format) -> Iterator[_O
         # Not at its default: what was begun before there was this, continues.
         **({"explain": True} if config.explain else {}),
     }
-    with resumable.opened(
-        target, belongs_to, batch_size=config.batch_size, convert=written.convert
-    ) as output:
-        yield output
 
 
 def _digest(folder: Path) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import itertools
 import json
 import logging
 import math
@@ -20,7 +21,8 @@ import sys
 from typing import Iterator, Mapping, Sequence
 
 from trainer.config import PredictConfig
-from trainer.data.readers.opening import matches
+from trainer.data.readers import parquet
+from trainer.data.readers.opening import format_of, matches
 from trainer.data.readers.reading import read_rows
 from trainer.data.readers.rows import (
     BadRow,
@@ -77,12 +79,30 @@ def files(name: str) -> list[str]:
     return list(dict.fromkeys(matches(name)))
 
 
-def read(config: PredictConfig) -> Iterator[Question]:
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Rows of one file that follow each other: from `start` to before `stop`, from 0."""
+
+    file: str
+    start: int
+    stop: int
+
+
+def read(
+    config: PredictConfig, *, stretches: Sequence[Stretch] | None = None
+) -> Iterator[Question]:
     """A question a row, read as they are needed.
+
+    Args:
+      stretches: the rows to ask of, none of a file without rows; None: all.
 
     Raises:
       ValueError: a file cannot be used; or a row, unless it is to be answered by null.
     """
+    if stretches is not None:
+        for each in stretches:
+            yield from _questions(each.file, config, each.start, each.stop)
+        return
     is_standard = config.input == STANDARD_STREAM
     paths = ["<stdin>"] if is_standard else files(config.input)
     errors: list[EmptyFileError] = []
@@ -92,15 +112,57 @@ def read(config: PredictConfig) -> Iterator[Question]:
         # Of several shards one may be without rows.
         except EmptyFileError as error:
             errors.append(error)
-            if len(errors) == len(paths):
-                raise errors[0] from None
-            _logger.info("%s: left out, it has no rows", file)
+            _refuse_if_all_empty(errors, paths, file)
 
 
-def _questions(file: str, config: PredictConfig) -> Iterator[Question]:
-    """Those of one file."""
+def counted(config: PredictConfig) -> dict[str, int]:
+    """How many rows each file of --input has, in the order in which they are read.
+
+    All are read for it, but for Parquet, which says it. Nothing is looked at that would
+    make a row one that cannot be used.
+
+    Raises:
+      ValueError: a file cannot be used, or none has rows.
+    """
+    paths = files(config.input)
+    counts: dict[str, int] = {}
+    errors: list[EmptyFileError] = []
+    for file in paths:
+        try:
+            counts[file] = _num_rows(file, config)
+        except EmptyFileError as error:
+            counts[file] = 0
+            errors.append(error)
+            _refuse_if_all_empty(errors, paths, file)
+    return counts
+
+
+def _num_rows(file: str, config: PredictConfig) -> int:
+    """How many rows a file has; raises ValueError as reading them does."""
+    if format_of(file, config.input_format) == "parquet":
+        # Of one that is damaged or empty, reading says what is wrong.
+        if number := parquet.num_rows(file):
+            return number
+    return sum(1 for _ in _rows(file, config, is_standard=False))
+
+
+def _refuse_if_all_empty(
+    errors: Sequence[EmptyFileError], paths: Sequence[str], file: str
+) -> None:
+    """Raises the first of these errors where there is one a file; else says `file`'s."""
+    if len(errors) == len(paths):
+        raise errors[0] from None
+    _logger.info("%s: left out, it has no rows", file)
+
+
+def _questions(
+    file: str, config: PredictConfig, start: int = 0, stop: int | None = None
+) -> Iterator[Question]:
+    """Those of one file, from row `start` to before `stop`, from 0."""
     has_place = names_several(config.input)
-    for row in _rows(file, config, is_standard=config.input == STANDARD_STREAM):
+    rows = _rows(file, config, is_standard=config.input == STANDARD_STREAM)
+    # Rows before are not looked at, and an error in them is not ours to say.
+    for row in itertools.islice(rows, start, stop):
         place = {"file": file, "line": row.line} if has_place else {}
         question = _question(row, file, place, config.keep_fields)
         # To leave a row out would shift every line after it.

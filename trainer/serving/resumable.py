@@ -40,6 +40,7 @@ class ResumableOutput:
 
     Attributes:
       num_texts: how many texts have their line.
+      lines: the file that holds them until it gets its name.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ResumableOutput:
         convert: Convert | None,
     ) -> None:
         self._stream, self._target, self._convert = stream, target, convert
+        self.lines = _partial(target)
         self._belongs_to = {
             "format_version": FORMAT_VERSION,
             **belongs_to,
@@ -121,8 +123,12 @@ class ResumableOutput:
         return (
             f"\nThe answers to the first {self.num_texts} texts are in "
             f"{_partial(self._target)}: start again to continue from there, with these "
-            f"texts as they are; or {_mend(self._target)}"
+            f"texts as they are; or {self.mend()}"
         )
+
+    def mend(self) -> str:
+        """How to begin anew, for a message."""
+        return _mend(self._target)
 
     def finish(self) -> None:
         """Gives the file its name, or makes it of the lines."""
@@ -193,6 +199,22 @@ def opened(
             if not output.num_texts:
                 output.forget()
             raise
+
+
+def is_unfinished(target: pathlib.Path) -> bool:
+    """Whether a process has begun to write a file, and has not come to its end."""
+    return _partial(target).exists()
+
+
+def clean_up(target: pathlib.Path) -> None:
+    """Removes what a kill left beside a file that has its name, if nobody writes it."""
+    if not _state(target).exists():
+        return
+    # Of another process that has begun it anew, this is the state.
+    with contextlib.suppress(ValueError), _locked(target) as stream:
+        if not _size(stream):
+            _state(target).unlink(missing_ok=True)
+            _partial(target).unlink()
 
 
 def _partial(target: pathlib.Path) -> pathlib.Path:

@@ -84,6 +84,17 @@ def read(
         ) from error
 
 
+def num_rows(path: str) -> int | None:
+    """How many rows a file says it has, without reading one; None: it is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError):
+        return None
+
+
 def _rows_at_once(table: Any, request: Request) -> int:
     """How many rows to take at once, that long texts do not fill the memory."""
     facts = table.metadata
