@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.special
 
-from trainer.evaluation import schema
+from trainer.evaluation import large_sets, schema
 from trainer.evaluation.comparisons import holm
 from trainer.evaluation.intervals import wilson_interval
 
@@ -28,6 +28,7 @@ _TOP = (3, 5, 10)
 # Where fewer are expected, the normal approximation of a count is too rough.
 _FEW_EXPECTED = 10.0
 _COLUMNS_AT_A_TIME = 64
+_MAX_NUMBERS = 4 * 1024 * 1024
 
 
 def top_k(labels: IntArray, log_probabilities: FloatArray) -> list[schema.TopK]:
@@ -58,10 +59,14 @@ def top_k(labels: IntArray, log_probabilities: FloatArray) -> list[schema.TopK]:
 
 def _ranks(labels: IntArray, log_probabilities: FloatArray) -> IntArray:
     """How many classes come before each example's own, int64 [n]."""
-    own = log_probabilities[np.arange(len(labels)), labels][:, np.newaxis]
-    is_earlier = np.arange(log_probabilities.shape[1]) < labels[:, np.newaxis]
-    is_before = (log_probabilities > own) | ((log_probabilities == own) & is_earlier)
-    return np.asarray(is_before.sum(axis=1))
+    ranks = np.empty(len(labels), np.int64)
+    places = np.arange(log_probabilities.shape[1])
+    for rows in large_sets.blocks(*log_probabilities.shape):
+        some, true = log_probabilities[rows], labels[rows, np.newaxis]
+        own = np.take_along_axis(some, true, axis=1)
+        is_before = (some > own) | ((some == own) & (places < true))
+        ranks[rows] = is_before.sum(axis=1)
+    return ranks
 
 
 def class_scores(
@@ -136,9 +141,7 @@ def count_p_values(counts: IntArray, probabilities: FloatArray) -> FloatArray:
       float64 [classes], two-sided.
     """
     mean = probabilities.sum(axis=0)
-    variances = probabilities * (1 - probabilities)
-    variance = variances.sum(axis=0)
-    third = (variances * (1 - 2 * probabilities)).sum(axis=0)
+    variance, third = _spreads(probabilities)
     with np.errstate(divide="ignore", invalid="ignore"):
         skewness = third / variance**1.5
         at_most, below = (
@@ -155,6 +158,18 @@ def count_p_values(counts: IntArray, probabilities: FloatArray) -> FloatArray:
     return np.asarray(np.clip(2 * np.minimum(at_most, at_least), 0.0, 1.0))
 
 
+def _spreads(probabilities: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Variance and third moment of each class's count, float64 [classes]."""
+    num_classes = probabilities.shape[1]
+    variance, third = np.zeros(num_classes), np.zeros(num_classes)
+    for rows in large_sets.blocks(*probabilities.shape):
+        some = probabilities[rows]
+        variances = some * (1 - some)
+        variance += variances.sum(axis=0)
+        third += (variances * (1 - 2 * some)).sum(axis=0)
+    return variance, third
+
+
 def _refined_normal(deviates: FloatArray, skewness: FloatArray) -> FloatArray:
     density = np.exp(-(deviates**2) / 2) / np.sqrt(2 * np.pi)
     refined = scipy.special.ndtr(deviates) + skewness * (1 - deviates**2) * density / 6
@@ -164,8 +179,10 @@ def _refined_normal(deviates: FloatArray, skewness: FloatArray) -> FloatArray:
 def _calibration_errors(labels: IntArray, probabilities: FloatArray) -> list[float]:
     """That of each class, a block of columns at a time: they lie apart in memory."""
     errors: list[float] = []
-    for start in range(0, probabilities.shape[1], _COLUMNS_AT_A_TIME):
-        columns = probabilities[:, start : start + _COLUMNS_AT_A_TIME]
+    num_examples, num_classes = probabilities.shape
+    at_once = min(_COLUMNS_AT_A_TIME, max(1, _MAX_NUMBERS // num_examples))
+    for start in range(0, num_classes, at_once):
+        columns = probabilities[:, start : start + at_once]
         for index, chance in enumerate(np.ascontiguousarray(columns.T), start=start):
             errors.append(_calibration_error(labels == index, chance))
     return errors

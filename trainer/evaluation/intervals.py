@@ -39,7 +39,7 @@ def _wilson(value: float, count: float, *, quantile: float) -> tuple[float, floa
 
 
 def mean_interval(
-    values: Sequence[float],
+    values: Sequence[float] | npt.NDArray[Any],
 ) -> tuple[float | None, tuple[float, float] | None]:
     """The mean and its 95% interval (Student 1908); None of none, and of fewer than two."""
     count = len(values)
@@ -147,10 +147,15 @@ def area_interval(area: Area) -> tuple[float, float]:
 def _share_below(values: FloatArray, limits: FloatArray) -> FloatArray:
     """Which share of the values is below each limit, ties counting half."""
     ranked = np.sort(values)
+    # In order, for a search that jumps about a million numbers waits for memory.
+    order = np.argsort(limits)
+    ordered = limits[order]
     first, last = (
-        np.searchsorted(ranked, limits, side=side) for side in ("left", "right")
+        np.searchsorted(ranked, ordered, side=side) for side in ("left", "right")
     )
-    return np.asarray((first + last) / (2 * len(values)))
+    shares = np.empty(len(limits))
+    shares[order] = (first + last) / (2 * len(values))
+    return shares
 
 
 def _hanley_mcneil(value: float, num_positive: int, num_negative: int) -> float:

@@ -16,17 +16,20 @@ scikit-learn. What is undefined is None, never NaN.
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from trainer.evaluation import intervals, metrics, schema
+from trainer.evaluation import intervals, large_sets, metrics, schema
+from trainer.evaluation.classwise import NUM_CALIBRATION_BINS
 from trainer.evaluation.metrics import ClassPredictions
 from trainer.messages import message
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+# Rows of texts → what a model says of them, see `label_set_metrics`.
+Decisions = Callable[[slice], ClassPredictions]
 
 _ENDS = (0.025, 0.975)
 # As in `metrics.py`: of fewer texts, and of labels with fewer, too little is known.
@@ -41,7 +44,7 @@ _AVERAGES = ("precision_macro", "recall_macro", "f1_macro")
 def label_set_metrics(
     labels: npt.ArrayLike,
     chosen: npt.ArrayLike,
-    decisions: ClassPredictions,
+    decisions: Decisions,
     log_odds: npt.ArrayLike,
     *,
     label_names: Sequence[str],
@@ -57,8 +60,8 @@ def label_set_metrics(
     Args:
       labels: number [n, labels], n at least 1: 1 where a text has the label.
       chosen: bool [n, labels], what the model gives.
-      decisions: of n * labels examples of two classes, text after text: 1, the text has
-        the label.
+      decisions: what the model says of some of the texts, as examples of two classes,
+        text after text and label after label: 1, the text has the label.
       log_odds: float [n, labels], what labels are ranked by.
       thresholds: of the labels' probabilities.
       num_resamples: bootstrap resamples behind each interval; 0: no intervals.
@@ -73,31 +76,35 @@ def label_set_metrics(
         np.asarray(log_odds),
     )
     _check(has, given, scores, label_names)
-    flat = has.ravel().astype(np.int64)
-    of_decisions = metrics.point_values(flat, decisions)
-    sums = _sums(np.ones((1, len(has))), has, given)
+    of_decisions = metrics.calibration_values(_parts(has, decisions))
+    sums = _counts(has, given)
     per_label = _per_label(has, given, scores, label_names, thresholds)
     is_right = (has == given).all(axis=1)
     common = has.mean(axis=0) > 0.5
     values = {name: float(value[0]) for name, value in _of_sums(*sums).items()}
     return {
         "num_examples": len(has),
-        **{
-            name: of_decisions[name]
-            for name in ("loss", "mcc", "brier_score", "expected_calibration_error")
-        },
+        **of_decisions,
+        "mcc": values["mcc"],
         "accuracy": float(is_right.mean()),
         **{name: values[name] for name in _AVERAGES},
         "roc_auc": _mean([each.roc_auc for each in per_label.values()]),
         "majority_class_accuracy": float((has == common).all(axis=1).mean()),
         "per_class": {name: _class_scores(row) for name, row in per_label.items()},
         "confusion_matrix": (),
-        "reliability": metrics.reliability_bins(flat, decisions),
         "confidence_intervals_95": _intervals(
             has, given, decisions, scores, num_resamples=num_resamples, seed=seed
         ),
         "label_sets": _label_sets(has, given, values, per_label),
     }
+
+
+def _parts(
+    has: BoolArray, decisions: Decisions
+) -> Iterator[tuple[npt.NDArray[np.int64], ClassPredictions]]:
+    """Labels of decisions and what the model says, of all texts, few at a time."""
+    for rows in large_sets.blocks(*has.shape):
+        yield has[rows].ravel().astype(np.int64), decisions(rows)
 
 
 def _class_scores(row: schema.LabelScores) -> schema.ClassScores:
@@ -191,9 +198,7 @@ def _together(
     has: BoolArray, given: BoolArray, label_names: Sequence[str]
 ) -> tuple[schema.LabelPair, ...]:
     """The pairs of labels that most texts have both of."""
-    # Whole numbers, which float32 would not count past 2^24.
-    true, chosen = (each.astype(np.int64) for each in (has, given))
-    counts, counts_given = true.T @ true, chosen.T @ chosen
+    counts, counts_given = _both_counts(has), _both_counts(given)
     found = [
         (int(counts[one, other]), one, other)
         for one, other in zip(*np.nonzero(np.triu(counts, 1)))
@@ -211,18 +216,99 @@ def _together(
     )
 
 
+def _both_counts(has: BoolArray) -> npt.NDArray[np.int64]:
+    """How many texts have both labels of each pair, int64 [labels, labels]."""
+    counts = np.zeros((has.shape[1], has.shape[1]))
+    for rows in large_sets.blocks(*has.shape):
+        # Float64, which BLAS multiplies; exact up to 2^53.
+        some = has[rows].astype(np.float64)
+        counts += some.T @ some
+    return counts.astype(np.int64)
+
+
 # Sums over texts, and what follows from them.
 
 
-def _sums(
-    weights: FloatArray, has: BoolArray, given: BoolArray
+def _counts(
+    has: BoolArray, given: BoolArray
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Weights of the texts, [resamples]; and of those that rightly get, have and get
-    each label, [resamples, labels]."""
+    """`_sums` of one resample, in which each text counts once."""
     right, true, chosen = (
-        weights @ each.astype(np.float64) for each in (has & given, has, given)
+        each.sum(axis=0, keepdims=True).astype(np.float64)
+        for each in (has & given, has, given)
     )
-    return weights.sum(axis=1), right, true, chosen
+    return np.array([float(len(has))]), right, true, chosen
+
+
+class _Drawn(NamedTuple):
+    """What is resampled: texts, or groups of them.
+
+    Attributes:
+      sizes: texts of each, float64 [drawn]; None: one.
+      right, true, given: of them that rightly get, have and get each label, float64
+        [drawn, labels].
+      columns: sums of `metrics.example_columns`, each a mean over a text's labels,
+        float64 [drawn, means + bins].
+    """
+
+    sizes: FloatArray | None
+    right: FloatArray
+    true: FloatArray
+    given: FloatArray
+    columns: FloatArray
+
+    def sums(
+        self, weights: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Weights of the texts, [resamples]; and of those that rightly get, have and
+        get each label, [resamples, labels]."""
+        right, true, given = (
+            weights @ each for each in (self.right, self.true, self.given)
+        )
+        return self.total(weights), right, true, given
+
+    def total(self, weights: FloatArray) -> FloatArray:
+        """Weights of the texts, [resamples]."""
+        return weights.sum(axis=1) if self.sizes is None else weights @ self.sizes
+
+
+def _drawn(has: BoolArray, given: BoolArray, decisions: Decisions) -> _Drawn:
+    """Each text by itself."""
+    right, true, chosen = (
+        each.astype(np.float64) for each in (has & given, has, given)
+    )
+    columns = _columns(has, decisions(slice(None)))
+    return _Drawn(None, right, true, chosen, columns)
+
+
+def _drawn_of_many(
+    has: BoolArray, given: BoolArray, decisions: Decisions, seed: int
+) -> _Drawn:
+    """Groups of texts, see `large_sets.py`."""
+    groups = large_sets.deal(len(has), seed=seed)
+    columns: FloatArray = np.zeros(())
+    num_columns = len(metrics.MEANS) + NUM_CALIBRATION_BINS
+    for rows in large_sets.blocks(len(has), has.shape[1] * num_columns):
+        some = _columns(has[rows], decisions(rows))
+        numbers = groups.numbers[rows]
+        columns = columns + np.stack(
+            [
+                np.bincount(numbers, column, minlength=large_sets.NUM_GROUPS)
+                for column in some.T
+            ],
+            axis=1,
+        )
+    right, true, chosen = (
+        np.stack([groups.counts(column) for column in each.T], axis=1)
+        for each in (has & given, has, given)
+    )
+    return _Drawn(groups.sizes, right, true, chosen, columns)
+
+
+def _columns(has: BoolArray, decisions: ClassPredictions) -> FloatArray:
+    """Of each text, float64 [n, means + bins], see `_Drawn.columns`."""
+    columns = metrics.example_columns(has.ravel().astype(np.int64), decisions)
+    return np.asarray(columns.reshape(*has.shape, -1).mean(axis=1))
 
 
 def _of_sums(
@@ -250,7 +336,7 @@ def _of_sums(
 def _intervals(
     has: BoolArray,
     given: BoolArray,
-    decisions: ClassPredictions,
+    decisions: Decisions,
     scores: FloatArray,
     *,
     num_resamples: int,
@@ -303,16 +389,21 @@ def _intervals(
 def _resampled_intervals(
     has: BoolArray,
     given: BoolArray,
-    decisions: ClassPredictions,
+    decisions: Decisions,
     num_resamples: int,
     seed: int,
 ) -> dict[str, tuple[float, float]]:
-    num_texts, num_labels = has.shape
+    num_labels = has.shape[1]
+    if large_sets.is_large(len(has)):
+        drawn = _drawn_of_many(has, given, decisions, seed)
+    else:
+        drawn = _drawn(has, given, decisions)
     generator = np.random.default_rng(seed)
+    num_drawn = len(drawn.columns)
     weights = generator.gamma(
-        metrics.weight_shape(num_texts), size=(num_resamples, num_texts)
+        metrics.weight_shape(num_drawn), size=(num_resamples, num_drawn)
     )
-    sums = _sums(weights, has, given)
+    sums = drawn.sums(weights)
     # Of two kinds of decisions, as of two classes there: one right and one wrong of each.
     more_right, more_wrong = generator.gamma(0.5, size=(2, num_resamples, num_labels))
     total, right, true, chosen = sums
@@ -327,17 +418,18 @@ def _resampled_intervals(
         name: _outer_ends(plain[name], smoothed[name])
         for name in (*_AVERAGES, "f1_micro", "hamming_loss", "mcc")
     }
-    columns = metrics.example_columns(has.ravel().astype(np.int64), decisions)
-    by_text = columns.reshape(num_texts, num_labels, -1).mean(axis=1)
-    shares = weights / weights.sum(axis=1, keepdims=True)
-    means = shares @ by_text
+    shares = weights / drawn.total(weights)[:, np.newaxis]
+    means = shares @ drawn.columns
     for column, name in enumerate(metrics.MEANS):
         found[name] = _outer_ends(means[:, column])
-    gaps = by_text[:, len(metrics.MEANS) :]
-    observed = float(np.abs(gaps.mean(axis=0)).sum())
+    gaps = drawn.columns[:, len(metrics.MEANS) :]
+    sizes = np.ones(num_drawn) if drawn.sizes is None else drawn.sizes
+    mean_gaps = gaps.sum(axis=0) / len(has)
+    observed = float(np.abs(mean_gaps).sum())
     of_resamples = np.abs(shares @ gaps).sum(axis=1)
     # A mean of absolute values grows with noise: what noise alone gives is taken off.
-    noise = np.abs(shares @ (gaps - gaps.mean(axis=0))).sum(axis=1)
+    about_mean = gaps - sizes[:, np.newaxis] * mean_gaps
+    noise = np.abs(shares @ about_mean).sum(axis=1)
     high = float(np.quantile(of_resamples, _ENDS[1])) - max(
         0.0, float(of_resamples.mean()) - observed
     )

@@ -22,13 +22,13 @@ pictures in `figures.py`.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Collection, Mapping, NamedTuple, Protocol, Sequence
+from typing import Any, Collection, Iterable, Mapping, NamedTuple, Protocol, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import scipy.special
 
-from trainer.evaluation import classwise, intervals
+from trainer.evaluation import classwise, intervals, large_sets
 from trainer.evaluation.classwise import NUM_CALIBRATION_BINS
 from trainer.messages import message
 
@@ -148,16 +148,17 @@ def classification_metrics(
     """
     label_array = _checked(labels, predictions, label_names)
     num_examples = len(label_array)
+    area = _area(label_array, predictions)
     return {
         "num_examples": num_examples,
-        **point_values(label_array, predictions),
+        **_point_values(label_array, predictions, area),
         "majority_class_accuracy": float(np.bincount(label_array).max() / num_examples),
         "per_class": _per_class(label_array, predictions, label_names),
         "top_k": _top_k(label_array, predictions),
         "confusion_matrix": _confusion_matrix(label_array, predictions).tolist(),
         "reliability": reliability_bins(label_array, predictions),
-        "confidence_intervals_95": bootstrap_intervals(
-            label_array, predictions, num_resamples=num_resamples, seed=seed
+        "confidence_intervals_95": _intervals(
+            label_array, predictions, area, num_resamples=num_resamples, seed=seed
         ),
     }
 
@@ -171,23 +172,55 @@ def point_values(
       labels: int [n].
       predictions: of the same n examples.
     """
+    return _point_values(labels, predictions, _area(labels, predictions))
+
+
+def _point_values(
+    labels: IntArray, predictions: ClassPredictions, area: intervals.Area | None
+) -> dict[str, float | None]:
     predicted = predictions.predicted
     precision, recall, f1, _ = _scikit_learn().precision_recall_fscore_support(
         labels, predicted, average="macro", zero_division=0
     )
-    area = _area(labels, predictions)
+    calibration = calibration_values([(labels, predictions)])
     return {
-        "loss": float(_losses(labels, predictions).mean()),
+        "loss": calibration["loss"],
         "accuracy": float(_scikit_learn().accuracy_score(labels, predicted)),
         "precision_macro": float(precision),
         "recall_macro": float(recall),
         "f1_macro": float(f1),
         "mcc": _mcc(labels, predicted),
         "roc_auc": area.value if area else None,
-        "brier_score": float(_squared_errors(labels, predictions).mean()),
-        "expected_calibration_error": _expected_calibration_error(
-            reliability_bins(labels, predictions)
-        ),
+        "brier_score": calibration["brier_score"],
+        "expected_calibration_error": calibration["expected_calibration_error"],
+    }
+
+
+def calibration_values(
+    parts: Iterable[tuple[IntArray, ClassPredictions]],
+) -> dict[str, Any]:
+    """What probabilities alone decide; values as of `classification_metrics`.
+
+    Args:
+      parts: labels int [n] and predictions of the same n examples; of some examples
+        after the other, so that few are held at a time. At least one in all.
+
+    Returns:
+      loss, brier_score, expected_calibration_error; and reliability, the bins.
+    """
+    num_examples, loss, squares = 0, 0.0, 0.0
+    bins = np.zeros((3, NUM_CALIBRATION_BINS))
+    for labels, predictions in parts:
+        num_examples += len(labels)
+        loss += float(_losses(labels, predictions).sum())
+        squares += float(_squared_errors(labels, predictions).sum())
+        bins += _sums_of_bins(labels, predictions)
+    reliability = _reliability(bins)
+    return {
+        "loss": loss / num_examples,
+        "brier_score": squares / num_examples,
+        "expected_calibration_error": _expected_calibration_error(reliability),
+        "reliability": reliability,
     }
 
 
@@ -204,7 +237,7 @@ def weighted_metrics(
     Returns:
       Metric name → float64 [resamples].
     """
-    return _values_of_sums(_sums(weights, labels, predictions))
+    return _values_of_sums(_Examples(labels, predictions).weighted(weights))
 
 
 class _Sums(NamedTuple):
@@ -212,30 +245,122 @@ class _Sums(NamedTuple):
 
     Attributes:
       columns: of `example_columns`.
+      drawn_total: weights of all examples, where the columns are drawn by others than
+        the classes, [resamples].
       correct, true, given: weights of the examples that are right, have, and are given
         each class, [resamples, classes].
     """
 
     columns: FloatArray
+    drawn_total: FloatArray | None
     correct: FloatArray
     true: FloatArray
     given: FloatArray
 
+    @property
+    def total(self) -> FloatArray:
+        """Weights of all examples, of which the columns are, [resamples]."""
+        if self.drawn_total is None:
+            return np.asarray(self.true.sum(axis=1))
+        return self.drawn_total
 
-def _sums(
-    weights: npt.NDArray[Any], labels: IntArray, predictions: ClassPredictions
-) -> _Sums:
-    num_classes = predictions.probabilities.shape[1]
-    of_classes = _class_columns(labels, predictions.predicted, num_classes=num_classes)
-    return _Sums(
-        weights @ example_columns(labels, predictions),
-        *(weights @ columns for columns in of_classes),
-    )
+
+class _Examples:
+    """What is resampled: each example. Weights are drawn as of `draw`."""
+
+    def __init__(self, labels: IntArray, predictions: ClassPredictions) -> None:
+        self.num_drawn = len(labels)
+        self._columns = example_columns(labels, predictions)
+        self._of_classes = _class_columns(
+            labels,
+            predictions.predicted,
+            num_classes=predictions.probabilities.shape[1],
+        )
+
+    def draw(self, size: int, generator: np.random.Generator) -> _Sums:
+        """Sums of resamples, in Rubin's way."""
+        weights = generator.gamma(
+            weight_shape(self.num_drawn), size=(size, self.num_drawn)
+        )
+        return self.weighted(weights)
+
+    def weighted(self, weights: npt.NDArray[Any]) -> _Sums:
+        """Sums of weightings, number [resamples, n]."""
+        of_classes = [weights @ columns for columns in self._of_classes]
+        return _Sums(weights @ self._columns, None, *of_classes)
+
+    def observed(self) -> _Sums:
+        """Sums of the examples as they are, of one resample."""
+        return self.weighted(np.ones((1, self.num_drawn)))
+
+
+class _ManyExamples:
+    """The same of more examples than are drawn one by one.
+
+    The weights of examples of one label and answer add up to a weight that has a gamma
+    distribution as well, so that the table of labels and answers is drawn as it would
+    be from single examples. What is a mean over examples is drawn by groups of them
+    (`large_sets.py`).
+    """
+
+    def __init__(
+        self, labels: IntArray, predictions: ClassPredictions, *, seed: int
+    ) -> None:
+        num_classes = predictions.probabilities.shape[1]
+        cells, self._counts = np.unique(
+            labels * num_classes + predictions.predicted, return_counts=True
+        )
+        self._of_classes = _class_columns(
+            cells // num_classes, cells % num_classes, num_classes=num_classes
+        )
+        self._num_examples = len(labels)
+        self._groups = large_sets.deal(len(labels), seed=seed)
+        self._columns = self._of_groups(labels, predictions)
+        self.num_drawn = max(large_sets.NUM_GROUPS, len(cells))
+
+    def _of_groups(self, labels: IntArray, predictions: ClassPredictions) -> FloatArray:
+        """What the examples of each group add to the columns, [groups, means + bins]."""
+        confidence, is_correct, bin_of_example = _binned(labels, predictions)
+        cells = self._groups.numbers * NUM_CALIBRATION_BINS + bin_of_example
+        gaps = np.bincount(
+            cells,
+            is_correct - confidence,
+            minlength=large_sets.NUM_GROUPS * NUM_CALIBRATION_BINS,
+        )
+        means = [
+            self._groups.sums(values(labels, predictions))
+            for values in (_losses, _squared_errors)
+        ]
+        return np.column_stack([*means, gaps.reshape(large_sets.NUM_GROUPS, -1)])
+
+    def draw(self, size: int, generator: np.random.Generator) -> _Sums:
+        """Sums of resamples, in Rubin's way."""
+        shape = weight_shape(self._num_examples)
+        # Row by row, for parts of any size to get the same.
+        drawn = [
+            (
+                generator.gamma(shape, size=large_sets.NUM_GROUPS),
+                generator.gamma(shape * self._counts),
+            )
+            for _ in range(size)
+        ]
+        weights, of_cells = (np.stack(each) for each in zip(*drawn))
+        return self._sums(weights, of_cells)
+
+    def observed(self) -> _Sums:
+        """Sums of the examples as they are, of one resample."""
+        return self._sums(np.ones((1, large_sets.NUM_GROUPS)), self._counts[np.newaxis])
+
+    def _sums(self, weights: FloatArray, of_cells: npt.NDArray[Any]) -> _Sums:
+        return _Sums(
+            weights @ self._columns,
+            weights @ self._groups.sizes,
+            *(of_cells @ columns for columns in self._of_classes),
+        )
 
 
 def _values_of_sums(sums: _Sums) -> dict[str, FloatArray]:
-    total = sums.true.sum(axis=1)
-    num_means = len(MEANS)
+    num_means, total = len(MEANS), sums.total
     means = sums.columns[:, :num_means] / total[:, np.newaxis]
     gaps = np.abs(sums.columns[:, num_means:])
     return {
@@ -258,6 +383,20 @@ def example_columns(labels: IntArray, predictions: ClassPredictions) -> FloatArr
             _gaps_by_bin(labels, predictions),
         ]
     )
+
+
+def _mean_columns(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
+    """The means of `example_columns`, float64 [means + bins]."""
+    if not large_sets.is_large(len(labels)):
+        return np.asarray(example_columns(labels, predictions).mean(axis=0))
+    confidence, is_correct, bin_of_example = _binned(labels, predictions)
+    gaps = np.bincount(
+        bin_of_example, is_correct - confidence, minlength=NUM_CALIBRATION_BINS
+    )
+    means = [
+        values(labels, predictions).mean() for values in (_losses, _squared_errors)
+    ]
+    return np.append(means, gaps / len(labels))
 
 
 def label_metrics(
@@ -325,6 +464,9 @@ def bootstrap_intervals(
       end is the value less what noise alone would give, for a mean of absolute values
       grows with noise.
 
+    Of more than 65,536 examples neither weights nor time grow any further: see
+    `_ManyExamples`.
+
     Absent, because the examples say too little: all but accuracy, for fewer than 10
     examples; the macro averages and roc_auc, if fewer than 5 examples have the class
     for more than a 20th of the classes.
@@ -348,6 +490,23 @@ def bootstrap_intervals(
     Returns:
       Metric name → [low, high]. Empty for 0 resamples.
     """
+    return _intervals(
+        labels,
+        predictions,
+        _area(labels, predictions) if num_resamples else None,
+        num_resamples=num_resamples,
+        seed=seed,
+    )
+
+
+def _intervals(
+    labels: IntArray,
+    predictions: ClassPredictions,
+    area: intervals.Area | None,
+    *,
+    num_resamples: int,
+    seed: int,
+) -> dict[str, list[float]]:
     if not num_resamples:
         return {}
     num_correct = int((predictions.predicted == labels).sum())
@@ -355,7 +514,6 @@ def bootstrap_intervals(
     unknown = _unknown(labels, num_classes=predictions.probabilities.shape[1])
     if "loss" not in unknown:
         found |= _resampled_intervals(labels, predictions, num_resamples, seed)
-    area = _area(labels, predictions)
     if area and "roc_auc" not in unknown:
         found["roc_auc"] = intervals.area_interval(area)
     return {name: list(ends) for name, ends in found.items() if name not in unknown}
@@ -376,8 +534,9 @@ def _resampled_intervals(
 ) -> dict[str, tuple[float, float]]:
     """Intervals of all metrics of `_values_of_sums` but accuracy."""
     generators = np.random.default_rng(seed).spawn(3)
-    plain, smoothed = _resampled(labels, predictions, num_resamples, generators)
-    sums = _sums(np.ones((1, len(labels))), labels, predictions)
+    examples = _examples(labels, predictions, seed=seed)
+    plain, smoothed = _resampled(examples, predictions, num_resamples, generators)
+    sums = examples.observed()
     observed = {name: float(value) for name, (value,) in _values_of_sums(sums).items()}
     noise = _calibration_noise(labels, predictions, num_resamples, generators[2])
     found = {
@@ -401,8 +560,17 @@ def _outer_ends(*resamples: FloatArray) -> tuple[float, float]:
     return float(ends[0].min()), float(ends[1].max())
 
 
+def _examples(
+    labels: IntArray, predictions: ClassPredictions, *, seed: int
+) -> _Examples | _ManyExamples:
+    """What is resampled of them."""
+    if large_sets.is_large(len(labels)):
+        return _ManyExamples(labels, predictions, seed=seed)
+    return _Examples(labels, predictions)
+
+
 def _resampled(
-    labels: IntArray,
+    examples: _Examples | _ManyExamples,
     predictions: ClassPredictions,
     num_resamples: int,
     generators: Sequence[np.random.Generator],
@@ -414,28 +582,27 @@ def _resampled(
     known of many. They are spread evenly over the classes, and are as sure as the mean
     of the examples is. A wrong one is given the next class: which, no metric tells.
     """
-    num_examples, num_classes = predictions.probabilities.shape
+    num_classes = predictions.probabilities.shape[1]
     right, wrong = (
-        example_columns(given, predictions).mean(axis=0)
+        _mean_columns(given, predictions)
         for given in (predictions.predicted, predictions.runner_up)
     )
-    num_at_once = max(1, _MAX_RESAMPLED_NUMBERS // max(num_examples, num_classes))
+    largest = max(examples.num_drawn, num_classes)
+    num_at_once = max(1, _MAX_RESAMPLED_NUMBERS // largest)
     parts: list[tuple[dict[str, FloatArray], dict[str, FloatArray]]] = []
     for start in range(0, num_resamples, num_at_once):
         size = min(num_at_once, num_resamples - start)
-        weights = generators[0].gamma(
-            weight_shape(num_examples), size=(size, num_examples)
-        )
+        sums = examples.draw(size, generators[0])
         # One draw for both, so that parts of any size get the same.
         more = generators[1].gamma(
             (2 * num_classes) ** -0.5, size=(size, 2, num_classes)
         )
-        sums = _sums(weights, labels, predictions)
-        more_right, more_wrong = more[:, 0], more[:, 1]
+        more_right, more_wrong, total = more[:, 0], more[:, 1], sums.drawn_total
         smoothed = _Sums(
             sums.columns
             + more_right.sum(axis=1, keepdims=True) * right
             + more_wrong.sum(axis=1, keepdims=True) * wrong,
+            total if total is None else total + more.sum(axis=(1, 2)),
             sums.correct + more_right,
             sums.true + more_right + more_wrong,
             sums.given + more_right + np.roll(more_wrong, 1, axis=1),
@@ -494,19 +661,35 @@ def reliability_bins(
     Returns:
       A dict a bin: lower, upper, count, mean_confidence, accuracy.
     """
+    return _reliability(_sums_of_bins(labels, predictions))
+
+
+def _sums_of_bins(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
+    """Of each bin the examples, their confidences, the right ones: [3, bins]."""
     confidence, is_correct, bin_of_example = _binned(labels, predictions)
-    edges = np.linspace(0.0, 1.0, NUM_CALIBRATION_BINS + 1)
-    bins = []
+    sums = np.zeros((3, NUM_CALIBRATION_BINS))
     for index in range(NUM_CALIBRATION_BINS):
         inside = bin_of_example == index
-        count = int(inside.sum())
+        sums[:, index] = (
+            inside.sum(),
+            confidence[inside].sum(),
+            is_correct[inside].sum(),
+        )
+    return sums
+
+
+def _reliability(sums: FloatArray) -> list[dict[str, Any]]:
+    """The bins, as `reliability_bins`, of sums as `_sums_of_bins` gives them."""
+    edges = np.linspace(0.0, 1.0, NUM_CALIBRATION_BINS + 1)
+    bins = []
+    for index, (count, confidence, num_correct) in enumerate(sums.T.tolist()):
         bins.append(
             {
                 "lower": float(edges[index]),
                 "upper": float(edges[index + 1]),
-                "count": count,
-                "mean_confidence": float(confidence[inside].mean()) if count else None,
-                "accuracy": float(is_correct[inside].mean()) if count else None,
+                "count": int(count),
+                "mean_confidence": confidence / count if count else None,
+                "accuracy": num_correct / count if count else None,
             }
         )
     return bins
@@ -580,9 +763,13 @@ def _losses(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
 
 def _squared_errors(labels: IntArray, predictions: ClassPredictions) -> FloatArray:
     """Brier's score of each example, [n], in 0 to 2."""
-    errors = predictions.probabilities.copy()
-    errors[np.arange(len(labels)), labels] -= 1.0
-    return np.asarray((errors**2).sum(axis=1))
+    probabilities = predictions.probabilities
+    result = np.empty(len(labels))
+    for rows in large_sets.blocks(*probabilities.shape):
+        errors = probabilities[rows].copy()
+        errors[np.arange(len(errors)), labels[rows]] -= 1.0
+        result[rows] = (errors**2).sum(axis=1)
+    return result
 
 
 def _scikit_learn() -> Any:

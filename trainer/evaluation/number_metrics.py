@@ -11,7 +11,11 @@ that are all the same, and correlations of values that are.
 Intervals are those of the percentile bootstrap over texts (Efron and Tibshirani 1993, "An
 Introduction to the Bootstrap", 13): a resample counts each text as often as it is drawn.
 Of fewer than 10 texts there are none, nor where more than one resample in 20 leaves the
-metric undefined.
+metric undefined. Of more than 65,536 texts, groups of them are drawn (`large_sets.py`): of
+sums over texts, as all metrics are but two. The median of a resample is drawn as the
+order statistic it is; Spearman's correlation is one of means of influences, to first
+order (von Mises 1947, "On the asymptotic distribution of differentiable statistical
+functions").
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.data.places import Places
+from trainer.evaluation import large_sets
 from trainer.evaluation.slices import length_groups, shorten_middle
 
 FloatArray = npt.NDArray[np.float64]
@@ -81,13 +86,13 @@ def number_metrics(
     found = {name: None if np.isnan(each) else each for name, each in plain.items()}
     if not num_resamples or measured.count < MIN_FOR_INTERVAL:
         return Found(found, {})
-    drawn: dict[str, list[FloatArray]] = {name: [] for name in NAMES}
-    for counts in _resamples(measured.count, num_resamples, seed):
-        for name, resampled in measured.of(counts).items():
-            drawn[name].append(resampled)
+    if large_sets.is_large(measured.count):
+        drawn = _Grouped(measured, seed=seed).resampled(num_resamples)
+    else:
+        drawn = _each_drawn(measured, num_resamples, seed)
     intervals = {
-        name: _percentiles(np.concatenate(blocks))
-        for name, blocks in drawn.items()
+        name: _percentiles(resampled)
+        for name, resampled in drawn.items()
         if found[name] is not None
     }
     return Found(found, {name: ends for name, ends in intervals.items() if ends})
@@ -117,9 +122,13 @@ def mae_difference(
     value = float(differences.mean())
     if not num_resamples or len(numbers) < MIN_FOR_INTERVAL:
         return Difference(value, None, "not_shown")
+    sizes = np.ones(len(numbers))
+    if large_sets.is_large(len(numbers)):
+        groups = large_sets.deal(len(numbers), seed=seed)
+        differences, sizes = groups.sums(differences), groups.sizes
     means = [
-        counts @ differences / len(numbers)
-        for counts in _resamples(len(numbers), num_resamples, seed)
+        counts @ differences / (counts @ sizes)
+        for counts in _resamples(len(sizes), num_resamples, seed)
     ]
     low, high = np.quantile(np.concatenate(means), (0.025, 0.975)).tolist()
     if high < 0:
@@ -166,6 +175,43 @@ class _Measured:
             "median_absolute_error": self._median(counts),
         }
 
+    def columns_of_sums(self) -> dict[str, FloatArray]:
+        """What each text adds to the sums that all metrics but the median follow from:
+        float64 [n], by name."""
+        columns = {
+            "errors": self._errors,
+            "squares": self._squares,
+            "centred": self._centred,
+            "label_squares": self._label_squares,
+            "labels": self._labels,
+            "values": self._values,
+            "labels_squared": self._labels**2,
+            "values_squared": self._values**2,
+            "products": self._labels * self._values,
+        }
+        return columns | _rank_influences(self._labels, self._values)
+
+    def drawn_medians(self, num_resamples: int, seed: int) -> FloatArray:
+        """Medians of the errors of resamples: float64 [resamples].
+
+        The k-th smallest of n draws is, in the order of the texts, at n times the k-th
+        smallest of n uniform numbers: a beta variate (David and Nagaraja 2003, "Order
+        Statistics", 2.3); the next is one of those that are left.
+        """
+        generator = np.random.default_rng(seed)
+        rank = (self.count - 1) // 2 + 1
+        places = [generator.beta(rank, self.count - rank + 1, num_resamples)]
+        if self.count % 2 == 0:
+            step = generator.beta(1, self.count - rank, num_resamples)
+            places.append(places[0] + (1 - places[0]) * step)
+        ranked = self._errors[self._by_error]
+        last = self.count - 1
+        drawn = [
+            ranked[np.minimum((place * self.count).astype(np.int64), last)]
+            for place in places
+        ]
+        return np.asarray(np.mean(drawn, axis=0))
+
     def _defined(self, values: FloatArray) -> FloatArray:
         is_enough = self.count >= _MIN_FOR_CORRELATION
         return values if is_enough else np.full_like(values, np.nan)
@@ -184,6 +230,72 @@ class _Measured:
         middles = [(self.count - 1) // 2, self.count // 2]
         places = [(reached <= middle).sum(axis=1) for middle in middles]
         return np.asarray(sum(ranked[place] for place in places) / 2)
+
+
+def _each_drawn(
+    measured: _Measured, num_resamples: int, seed: int
+) -> dict[str, FloatArray]:
+    """Each metric of resamples of single texts, float64 [resamples]."""
+    drawn: dict[str, list[FloatArray]] = {name: [] for name in NAMES}
+    for counts in _resamples(measured.count, num_resamples, seed):
+        for name, resampled in measured.of(counts).items():
+            drawn[name].append(resampled)
+    return {name: np.concatenate(blocks) for name, blocks in drawn.items()}
+
+
+class _Grouped:
+    """Many texts, of which groups are resampled: see the module.
+
+    Args:
+      measured: more texts than are drawn one by one.
+      seed: of the groups and of the resamples.
+    """
+
+    def __init__(self, measured: _Measured, *, seed: int) -> None:
+        self._seed, self._measured = seed, measured
+        groups = large_sets.deal(measured.count, seed=seed)
+        self._sizes = groups.sizes
+        self._sums = {
+            name: groups.sums(column)
+            for name, column in measured.columns_of_sums().items()
+        }
+
+    def resampled(self, num_resamples: int) -> dict[str, FloatArray]:
+        """Each metric of each resample, float64 [resamples]."""
+        parts = [
+            self._of(counts)
+            for counts in _resamples(len(self._sizes), num_resamples, self._seed)
+        ]
+        median = self._measured.drawn_medians(num_resamples, self._seed)
+        return {
+            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+        } | {"median_absolute_error": median}
+
+    def _of(self, counts: FloatArray) -> dict[str, FloatArray]:
+        total = counts @ self._sizes
+        mean = {name: counts @ sums / total for name, sums in self._sums.items()}
+        about = mean["label_squares"] - mean["centred"] ** 2
+        shared = mean["products"] - mean["labels"] * mean["values"]
+        spreads = [
+            mean[f"{name}_squared"] - mean[name] ** 2 for name in ("labels", "values")
+        ]
+        return {
+            "mae": mean["errors"],
+            "rmse": np.sqrt(mean["squares"]),
+            "r2": 1 - _divided(mean["squares"], np.maximum(about, 0.0)),
+            "spearman": _correlation_of(
+                mean["rank_products"], mean["rank_labels"], mean["rank_values"]
+            ),
+            "pearson": _correlation_of(shared, *spreads),
+        }
+
+
+def _correlation_of(
+    shared: FloatArray, first: FloatArray, second: FloatArray
+) -> FloatArray:
+    """Of a covariance and two variances; NaN where one is 0."""
+    bottom = np.sqrt(np.maximum(first, 0.0) * np.maximum(second, 0.0))
+    return np.clip(_divided(shared, bottom), -1.0, 1.0)
 
 
 def _about_zero(values: FloatArray) -> FloatArray:
@@ -207,6 +319,52 @@ def _ranker(values: FloatArray) -> Callable[[FloatArray], FloatArray]:
         return np.asarray(middle[:, groups] / counts.shape[1])
 
     return ranks
+
+
+def _rank_influences(labels: FloatArray, values: FloatArray) -> dict[str, FloatArray]:
+    """What each text does to covariance and variances of the ranks, to first order.
+
+    Ranks are shares of the texts below, ties counting half. Their mean is a half in every
+    resample, and the mean product of two texts' ranks is a mean over three texts, of
+    which each may be the one: its own product, and what it adds to others' ranks.
+
+    Returns:
+      float64 [n], whose means are covariance and variances, by name.
+    """
+    of_labels, of_values = _Ranked(labels), _Ranked(values)
+    one, other = of_labels.shares, of_values.shares
+    mean_product = float(np.mean(one * other))
+    found = {
+        "rank_products": one * other
+        + of_labels.above(other)
+        + of_values.above(one)
+        - 2 * mean_product
+    }
+    for name, ranked in (("rank_labels", of_labels), ("rank_values", of_values)):
+        squares = ranked.shares**2
+        found[name] = squares + 2 * ranked.above(ranked.shares) - 2 * squares.mean()
+    return {name: column - 0.25 for name, column in found.items()}
+
+
+class _Ranked:
+    """Numbers in their order.
+
+    Attributes:
+      shares: of the numbers below each, ties counting half: float64 [n].
+    """
+
+    def __init__(self, values: FloatArray) -> None:
+        distinct, self._groups = np.unique(values, return_inverse=True)
+        self._num_distinct = len(distinct)
+        self.shares = 1 - self.above(np.ones(len(values)))
+
+    def above(self, weights: FloatArray) -> FloatArray:
+        """The weights of the numbers above each, ties counting half, by n: float64 [n]."""
+        totals = np.bincount(self._groups, weights, minlength=self._num_distinct)
+        up_to = totals.cumsum()
+        return np.asarray(
+            (up_to[-1] - up_to + totals / 2)[self._groups] / len(self._groups)
+        )
 
 
 def _correlation(

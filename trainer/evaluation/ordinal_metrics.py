@@ -87,7 +87,7 @@ def ordinal_metrics(
     if len(labels) >= _MIN_EXAMPLES:
         found |= {
             "mae": _mae_interval(steps),
-            "rps": _not_negative(mean_interval(scores.tolist())[1]),
+            "rps": _not_negative(mean_interval(scores)[1]),
             "quadratic_kappa": _kappa_interval(table, num_resamples, seed),
             "spearman": _spearman_interval(values["spearman"], len(labels)),
         }
@@ -144,7 +144,7 @@ def _not_negative(ends: tuple[float, float] | None) -> tuple[float, float] | Non
 
 
 def _mae_interval(steps: IntArray) -> tuple[float, float] | None:
-    ends = _not_negative(mean_interval(steps.tolist())[1])
+    ends = _not_negative(mean_interval(steps)[1])
     # Each error is one step at least, and the share of errors is never known to be 0.
     most = wilson_interval(int((steps > 0).sum()), len(steps))[1]
     return ends and (ends[0], max(ends[1], most))

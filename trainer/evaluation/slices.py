@@ -10,7 +10,7 @@ are in `metrics.py`, pictures in `figures.py`.
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -168,8 +168,8 @@ def most_confident_errors(
         predictions.probabilities[np.arange(len(predicted)), predicted],
         length_array,
         places,
-        labels=[label_names[label] for label in label_array],
-        answers=[label_names[label] for label in predicted],
+        labels=lambda row: label_names[label_array[row]],
+        answers=lambda row: label_names[predicted[row]],
         limit=limit,
     )
 
@@ -181,8 +181,8 @@ def surest_errors(
     lengths: npt.NDArray[Any],
     places: Places,
     *,
-    labels: Sequence[str],
-    answers: Sequence[str],
+    labels: Callable[[int], str],
+    answers: Callable[[int], str],
     limit: int = 10,
 ) -> tuple[schema.ConfidentError, ...]:
     """The same of answers in words, whatever the task.
@@ -191,8 +191,8 @@ def surest_errors(
       is_wrong: bool [n].
       scores: float [n], how sure the classifier is of its answer.
       lengths: int [n], tokens of each text before truncation.
-      labels: n right answers.
-      answers: n answers of the classifier.
+      labels: row → the right answer.
+      answers: row → the classifier's.
     """
     errors = np.flatnonzero(is_wrong)
     # Stable, so that ties keep the order of the texts and a report can be repeated.
@@ -200,8 +200,8 @@ def surest_errors(
     return tuple(
         schema.ConfidentError(
             text=shorten_middle(str(texts[int(index)])),
-            label=labels[index],
-            predicted=answers[index],
+            label=labels(index),
+            predicted=answers(index),
             score=float(scores[index]),
             length=int(lengths[index]),
             file=file,

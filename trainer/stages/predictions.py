@@ -13,12 +13,13 @@ of `probabilities` are `low` and `high`, the ends of the interval, if there is o
 from __future__ import annotations
 
 import json
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 
 from trainer import storage
 from trainer.data import label_sets
+from trainer.data.places import Places
 from trainer.run_folder import RunFolder
 from trainer.stages.measure import After
 from trainer.stages.prepare import Material
@@ -33,27 +34,47 @@ def paths(folder: RunFolder, after: After) -> dict[str, str]:
 
 
 def write(folder: RunFolder, material: Material, after: After) -> None:
-    """Writes a file for each held-out split."""
-    for split in after.logits:
-        storage.write_parts(folder.predictions(split), _lines(split, material, after))
-
-
-def _lines(split: str, material: Material, after: After) -> Iterator[str]:
-    names, logits = material.label_names, after.logits[split]
-    places = material.texts.pool.places.take(material.splits[split].rows)
-    for start in range(0, len(logits), _ROWS_AT_ONCE):
-        probabilities = after.decision.probabilities(
-            logits[start : start + _ROWS_AT_ONCE]
+    """Writes a file for each held-out split, line by line."""
+    for split, logits in after.logits.items():
+        rows = material.splits[split].rows
+        storage.write_parts(
+            folder.predictions(split),
+            lines(
+                after.labels[split],
+                logits,
+                decision=after.decision,
+                label_names=material.label_names,
+                places=material.texts.pool.places.take(rows),
+            ),
         )
-        given = after.decision.choose(probabilities)
+
+
+def lines(
+    labels: np.ndarray,
+    logits: np.ndarray,
+    *,
+    decision: Decision,
+    label_names: Sequence[str],
+    places: Places,
+) -> Iterator[str]:
+    """The lines of a split's file, of which few are held at a time.
+
+    Args:
+      labels: of n texts, see `label_sets.pairs`.
+      logits: float [n, classes].
+      places: of the n texts.
+    """
+    for start in range(0, len(logits), _ROWS_AT_ONCE):
+        probabilities = decision.probabilities(logits[start : start + _ROWS_AT_ONCE])
+        given = decision.choose(probabilities)
         for row, (answer, values) in enumerate(zip(given, probabilities), start):
             file, line = places.of(row)
             content = {
                 "file": file,
                 "line": line,
-                "label": label_sets.as_json(after.labels[split][row], names),
-                "answer": label_sets.as_json(answer, names),
-                **_more(after.decision, values),
+                "label": label_sets.as_json(labels[row], label_names),
+                "answer": label_sets.as_json(answer, label_names),
+                **_more(decision, values),
             }
             yield json.dumps(content, ensure_ascii=False) + "\n"
 

@@ -10,12 +10,13 @@ of those that were evaluated before training, too.
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Callable, get_args
 
 import numpy as np
 
 from trainer.data import label_sets
 from trainer.evaluation import schema
+from trainer.evaluation.large_sets import by_row
 from trainer.evaluation.schema import Prediction, Sample, SampleChoice
 from trainer.evaluation.slices import shorten_middle
 from trainer.stages.context import Run
@@ -83,15 +84,17 @@ def draw(
     Returns:
       Row → why. A reason that no row is left for is not among them.
     """
-    probabilities = decision.probabilities(logits)
-    chosen = decision.choose(probabilities)
-    doubts = 1 - decision.scores(probabilities)
+
+    def each(of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        return by_row(lambda values: of(decision.probabilities(values)), logits)
+
+    chosen, doubts = each(decision.choose), 1 - each(decision.scores)
     is_right = label_sets.is_right(labels, chosen)
     _, *reasons = get_args(SampleChoice)
     rankings = (
         (doubts, is_right),
         (doubts, ~is_right),
-        (decision.margins(probabilities), np.full(len(chosen), True)),
+        (each(decision.margins), np.full(len(chosen), True)),
     )
     drawn: dict[int, SampleChoice] = {}
     for why, (values, is_meant) in zip(reasons, rankings, strict=True):

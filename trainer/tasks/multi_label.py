@@ -24,6 +24,7 @@ from trainer.data.batches import Batch
 from trainer.data.places import Places
 from trainer.evaluation import curves, metrics, schema, slices
 from trainer.evaluation.label_set_metrics import label_set_metrics
+from trainer.evaluation.large_sets import by_row
 from trainer.evaluation.schema import Prediction, SplitEvaluation
 from trainer.messages import message
 from trainer.tasks import multi_label_decision, task
@@ -200,7 +201,9 @@ class LabelSetScoring:
         counts as right if all of its labels are.
         """
         given, calibrated = decision.labels(logits), decision.calibrated(logits)
-        scores = decision.scores(decision.probabilities(logits))
+        scores = by_row(
+            lambda values: decision.scores(decision.probabilities(values)), logits
+        )
         is_right = label_sets.is_right(labels > 0, given)
         return schema.from_mapping(
             SplitEvaluation,
@@ -222,8 +225,8 @@ class LabelSetScoring:
                     scores,
                     lengths,
                     places,
-                    labels=[label_sets.name_of(each, label_names) for each in labels],
-                    answers=[label_sets.name_of(each, label_names) for each in given],
+                    labels=lambda row: label_sets.name_of(labels[row], label_names),
+                    answers=lambda row: label_sets.name_of(given[row], label_names),
                 ),
                 **curves.of_label_sets(
                     labels > 0, calibrated, ~is_right, scores, label_names=label_names
@@ -249,7 +252,7 @@ def _measured(
     return label_set_metrics(
         labels,
         given,
-        multi_label_decision.flat(calibrated, given),
+        lambda rows: multi_label_decision.flat(calibrated[rows], given[rows]),
         calibrated,
         label_names=label_names,
         thresholds=decision.facts()["thresholds"],

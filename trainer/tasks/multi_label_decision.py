@@ -25,8 +25,9 @@ from trainer.config import DecisionMetric
 from trainer.data import label_sets
 from trainer.evaluation import metrics
 from trainer.evaluation.intervals import wilson_interval
+from trainer.evaluation.large_sets import blocks, by_row, is_large
 from trainer.messages import message
-from trainer.tasks import temperature
+from trainer.tasks import temperature as temperatures
 from trainer.tasks.predictions import Predictions
 from trainer.tasks.task import Constants, Outputs
 
@@ -74,7 +75,9 @@ class Decision:
 
     def labels(self, logits: npt.ArrayLike) -> BoolArray:
         """Bool [n, labels], those that each text gets."""
-        return self.choose(self.probabilities(logits))
+        return by_row(
+            lambda values: self.choose(self.probabilities(values)), np.asarray(logits)
+        )
 
     def choose(self, probabilities: npt.ArrayLike) -> BoolArray:
         """Bool [n, labels], those that each text gets by probabilities [n, labels]."""
@@ -154,17 +157,18 @@ class Decision:
         Returns:
           The keys of `schema.DecisionQuality`; accuracy is of whole texts.
         """
-        true, values = np.asarray(labels) > 0, np.asarray(logits, np.float64)
+        true, values = np.asarray(labels) > 0, np.asarray(logits)
         given = self.labels(values)
+        plain_given = by_row(
+            lambda some: self.probabilities(some) >= PLAIN_THRESHOLD, values
+        )
         num_right = int(label_sets.is_right(true, given).sum())
         accuracy = num_right / len(true)
         return {
             "num_examples": len(true),
-            "before": _calibration_of(true, values),
-            "after": _calibration_of(true, values / self.temperature),
-            "equal_thresholds": _label_quality(
-                true, self.probabilities(values) >= PLAIN_THRESHOLD
-            ),
+            "before": _calibration_of(true, values, temperature=1.0),
+            "after": _calibration_of(true, values, temperature=self.temperature),
+            "equal_thresholds": _label_quality(true, plain_given),
             "thresholds": _label_quality(true, given),
             "accuracy": accuracy,
             "coverage": 1.0,
@@ -268,14 +272,19 @@ def fit_temperature(labels: npt.ArrayLike, logits: npt.ArrayLike) -> float:
     A text counts once, with the mean loss of its labels: they are not so many texts, for
     a model that is too sure of one is so of the others.
     """
-    signs = np.where(np.asarray(labels) > 0, 1.0, -1.0)
-    values = signs * np.asarray(logits, np.float64)
+    has = np.asarray(labels) > 0
+    values = np.where(has, logits, np.negative(logits))
 
     def loss(log_temperature: float) -> float:
-        scaled = values / math.exp(log_temperature)
-        return float(-scipy.special.log_expit(scaled).mean(axis=1).sum())
+        divisor = math.exp(log_temperature)
 
-    return temperature.fit(loss)
+        def of_texts(some: npt.NDArray[Any]) -> FloatArray:
+            scaled = np.asarray(some, np.float64) / divisor
+            return np.asarray(scipy.special.log_expit(scaled).mean(axis=1))
+
+        return float(-by_row(of_texts, values).sum())
+
+    return temperatures.fit(loss)
 
 
 def flat(logits: npt.ArrayLike, chosen: BoolArray | None = None) -> Predictions:
@@ -291,8 +300,16 @@ def flat(logits: npt.ArrayLike, chosen: BoolArray | None = None) -> Predictions:
     return Predictions(pairs, predicted=predicted.astype(np.int64))
 
 
-def _calibration_of(labels: BoolArray, logits: FloatArray) -> dict[str, Any]:
-    values = metrics.point_values(labels.reshape(-1).astype(np.int64), flat(logits))
+def _calibration_of(
+    labels: BoolArray, logits: npt.NDArray[Any], *, temperature: float
+) -> dict[str, Any]:
+    values = metrics.calibration_values(
+        (
+            labels[rows].reshape(-1).astype(np.int64),
+            flat(np.asarray(logits[rows], np.float64) / temperature),
+        )
+        for rows in blocks(*labels.shape)
+    )
     names = ("expected_calibration_error", "loss", "brier_score")
     return {name: values[name] for name in names}
 
@@ -302,11 +319,13 @@ def _label_quality(labels: BoolArray, given: BoolArray) -> dict[str, float]:
         each.sum(axis=0, keepdims=True).astype(np.float64)
         for each in (labels & given, labels, given)
     ]
-    binary = metrics.label_metrics(
-        np.ones((1, labels.size)),
-        labels.reshape(-1).astype(np.int64),
-        given.reshape(-1).astype(np.int64),
-        num_classes=2,
+    num_right, num_true, num_given = (each.sum() for each in counts)
+    # Lacking a label, and having it, are the two classes.
+    num_both_lack = labels.size - num_true - num_given + num_right
+    binary = metrics.metrics_of_counts(
+        np.array([[num_both_lack, num_right]]),
+        np.array([[labels.size - num_true, num_true]]),
+        np.array([[labels.size - num_given, num_given]]),
     )
     return {
         "accuracy": float(label_sets.is_right(labels, given).mean()),
@@ -418,17 +437,33 @@ def _threshold(
     gain = _value(metric, ones, labels, given) - _value(
         metric, ones, labels, plain_given
     )
-    weights = np.random.default_rng(0).exponential(size=(_NUM_RESAMPLES, len(labels)))
-    error = float(
-        np.std(
-            _value(metric, weights, labels, given)
-            - _value(metric, weights, labels, plain_given)
-        )
-    )
+    error = float(np.std(_resampled_gains(metric, labels, given, plain_given)))
     if gain[0] <= _LEAST_GAIN_IN_ERRORS * error:
         return None
     # What the parts found, averaged, changes less from split to split.
     return float(scipy.special.expit(np.mean(scipy.special.logit(found))))
+
+
+def _resampled_gains(
+    metric: DecisionMetric, labels: BoolArray, given: BoolArray, plain_given: BoolArray
+) -> FloatArray:
+    """What a threshold gains over another in resamples of the texts: float64 [resamples].
+
+    Of many texts the eight kinds of them are weighed: exponential weights of the texts of
+    one kind add up to a gamma variate.
+    """
+    generator = np.random.default_rng(0)
+    if is_large(len(labels)):
+        counts = np.bincount(labels + 2 * given + 4 * plain_given, minlength=8)
+        weights = generator.gamma(counts, size=(_NUM_RESAMPLES, 8))
+        kinds = np.arange(8)
+        labels, given, plain_given = (kinds & bit > 0 for bit in (1, 2, 4))
+    else:
+        weights = generator.exponential(size=(_NUM_RESAMPLES, len(labels)))
+    return np.asarray(
+        _value(metric, weights, labels, given)
+        - _value(metric, weights, labels, plain_given)
+    )
 
 
 def best_threshold(

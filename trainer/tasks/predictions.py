@@ -10,11 +10,13 @@ export gives, thresholds included, is in `single_label_decision.py`.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.special
 
+from trainer.evaluation.large_sets import blocks, by_row
 from trainer.messages import message
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,6 +27,11 @@ def softmax(logits: npt.ArrayLike) -> FloatArray:
     """Probabilities, float64 [..., classes], of logits [..., classes]."""
     values = np.asarray(logits, dtype=np.float64)
     return np.asarray(scipy.special.softmax(values, axis=-1))
+
+
+def _log_softmax(logits: npt.NDArray[Any]) -> FloatArray:
+    values = np.asarray(logits, np.float64)
+    return np.asarray(scipy.special.log_softmax(values, axis=1))
 
 
 class Predictions:
@@ -45,7 +52,8 @@ class Predictions:
     def __init__(
         self, logits: npt.ArrayLike, *, predicted: IntArray | None = None
     ) -> None:
-        self._logits = np.asarray(logits, np.float64)
+        # Of their own dtype: of a million texts float64 is made block by block.
+        self._logits = np.asarray(logits)
         is_finite = np.isfinite(self._logits).all(axis=-1)
         if not is_finite.all():
             first = int(np.flatnonzero(~is_finite)[0])
@@ -61,19 +69,22 @@ class Predictions:
     @functools.cached_property
     def probabilities(self) -> FloatArray:
         """float64 [n, classes]."""
-        return softmax(self._logits)
+        return by_row(softmax, self._logits)
 
     @functools.cached_property
     def log_probabilities(self) -> FloatArray:
         """float64 [n, classes]."""
-        return np.asarray(scipy.special.log_softmax(self._logits, axis=1))
+        return by_row(_log_softmax, self._logits)
 
     @functools.cached_property
     def runner_up(self) -> IntArray:
         """int64 [n], the most probable class besides the predicted one."""
-        others = self._logits.copy()
-        others[np.arange(len(others)), self.predicted] = -np.inf
-        return np.asarray(others.argmax(axis=-1))
+        result = np.empty(len(self._logits), np.int64)
+        for rows in blocks(*self._logits.shape):
+            others = self._logits[rows].astype(np.float64)
+            others[np.arange(len(others)), self.predicted[rows]] = -np.inf
+            result[rows] = others.argmax(axis=-1)
+        return result
 
     def log_odds(self, index: int) -> FloatArray:
         """log(p / (1 - p)) of class `index`, float64 [n]."""
@@ -93,6 +104,9 @@ class Predictions:
     @functools.cached_property
     def _log_others_of_top(self) -> FloatArray:
         """The logarithm of all probabilities but the highest, float64 [n]."""
-        others = self.log_probabilities.copy()
-        others[np.arange(len(others)), self._top] = -np.inf
-        return np.asarray(scipy.special.logsumexp(others, axis=1))
+        result = np.empty(len(self._logits))
+        for rows in blocks(*self._logits.shape):
+            others = self.log_probabilities[rows].copy()
+            others[np.arange(len(others)), self._top[rows]] = -np.inf
+            result[rows] = scipy.special.logsumexp(others, axis=1)
+        return result
