@@ -146,7 +146,8 @@ def read_model(model: bytes) -> SentenceModel:
     # Whoever has another kind of tokenizer does without.
     from sentencepiece import sentencepiece_model_pb2
 
-    read = sentencepiece_model_pb2.ModelProto.FromString(model)
+    protos: Any = sentencepiece_model_pb2
+    read = protos.ModelProto.FromString(model)
     scores = [piece.score for piece in read.pieces[len(_OWN_FIRST) :]]
     # Before them <s>, <pad>, </s> and <unk>; after them <mask>.
     before = [0.0] * (len(_OWN_FIRST) + _OFFSET)
