@@ -24,8 +24,8 @@ FOLDERS = pathlib.Path(__file__).parent / "reference" / "encoders"
 KINDS = ("distilbert", "roberta", "xlm-roberta")
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "distilbert": ("float32", "int8", "tokens", "huggingface"),
-    "roberta": ("float32", "tokens", "huggingface"),
-    "xlm-roberta": ("float32", "int8"),
+    "roberta": ("float32", "bfloat16", "tokens", "huggingface"),
+    "xlm-roberta": ("float32", "tokens", "huggingface", "litert"),
 }
 # What nobody has written with the tiny models in mind.
 HOSTILE = ("", " ", "\u0001", "caf\u00e9 \u4f60\u597d \U0001f600", "good " * 500)
@@ -81,9 +81,19 @@ def test_all_formats_are_published_and_answer_alike(finished: Finished) -> None:
     assert tuple(formats) == FORMATS[finished.kind]
     for name, measured in formats.items():
         assert measured["status"] == "published", name
-        if name != "int8":
+        if name not in ("bfloat16", "int8", "litert"):
             assert measured["max_difference"] < 1e-5, name
             assert not measured["num_other_labels"], name
+
+
+def test_an_app_is_told_of_its_own_tokenizer(finished: Finished) -> None:
+    if "litert" not in FORMATS[finished.kind]:
+        pytest.skip("litert is written of one kind, for it takes long")
+    readme = (finished.export / "litert" / "1" / "README.md").read_text()
+    assert "rows from <s> to </s>, padded at the end with 1 (<pad>)" in readme
+    assert "`sentencepiece.bpe.model` is what it is made of" in readme
+    assert "<s> first </s></s> second </s>" in readme
+    assert "[SEP]" not in readme and "segments" not in readme
 
 
 def test_tokens_of_an_encoder_without_segments(finished: Finished) -> None:

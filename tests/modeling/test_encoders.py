@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests import tiny
 from tests.test_encoders import FOLDERS, KINDS
+from trainer.config import EXPORT_FORMATS
 from trainer.data import pairs
 from trainer.data.tokens import TextEncoder
 from trainer.modeling import (
@@ -213,6 +214,8 @@ def test_what_is_new_and_what_stays(preset: Preset) -> None:
         *("logits/kernel", "logits/bias"),
         *("pooled_dense/kernel", "pooled_dense/bias"),
     )
+    # The checkpoint is a classifier's.
+    assert not model.has_new_pooler
     rates = layer_rates.factors(model, decay=0.5)
     tokens, positions, segments, norm = encoders.embeddings_of(model.backbone)
     assert segments is None
@@ -251,14 +254,12 @@ def test_first_weights_of_a_new_pooler_depend_on_the_seed_only(
     save_file(kept, folder / "model.safetensors")
     bare = load_preset(str(folder))
     assert bare.read_pooler() is None and preset.read_pooler() is not None
-    kernels = [
-        pooler_of(
-            build_classifier(
-                bare, num_classes=2, pooling="first", dropout=0.0, seed=seed
-            )
-        ).kernel.numpy()
+    models = [
+        build_classifier(bare, num_classes=2, pooling="first", dropout=0.0, seed=seed)
         for seed in (3, 3, 4)
     ]
+    assert all(model.has_new_pooler for model in models)
+    kernels = [pooler_of(model).kernel.numpy() for model in models]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert np.abs(kernels[0] - kernels[2]).max() > 0.01
     assert 0.01 < kernels[0].std() < 0.03
@@ -279,6 +280,7 @@ def test_keras_preset(preset: Preset, tmp_path: pathlib.Path) -> None:
     again = load_preset(str(tmp_path))
     assert again.kind is preset.kind and again.hugging_face is None
     assert again.vocabulary == preset.vocabulary
+    assert again.hidden_size == preset.hidden_size == 16
     for one, other in zip(backbone.weights, again.make_backbone().weights):
         np.testing.assert_array_equal(one, other)
     text = ["The caf\u00e9 was good, don't you think?"]
@@ -319,15 +321,24 @@ def test_missing_and_misshapen_weights_are_refused(
         load_preset(str(folder)).make_backbone()
 
 
-def test_formats_without_a_tokenizers_files_are_refused() -> None:
-    xlm_roberta = load_preset(str(FOLDERS / "xlm-roberta"))
-    with pytest.raises(ValueError, match="tokens,litert leaves.*a XLM-RoBERTa"):
-        formats.check_preset(["float32", "tokens", "litert"], xlm_roberta)
-    formats.check_preset(["float32", "int8", "bfloat16"], xlm_roberta)
-    roberta = load_preset(str(FOLDERS / "roberta"))
-    formats.check_preset(["tokens", "litert", "huggingface"], roberta)
-    with pytest.raises(ValueError, match="export_formats=peft needs a BERT.*a RoBERTa"):
-        formats.check_preset(["peft"], roberta)
+def test_an_adapter_alone_is_refused(preset: Preset) -> None:
+    with pytest.raises(ValueError, match=f"needs a BERT.*a {preset.kind.name}"):
+        formats.check_preset(["peft"], preset)
+    formats.check_preset([f for f in EXPORT_FORMATS if f != "peft"], preset)
+
+
+def test_a_pair_needs_room_for_a_token_of_each(preset: Preset) -> None:
+    """Between the texts of a RoBERTa's pair stand two ends."""
+    num_ends = 3 if preset.kind.pieces == "word" else 4
+    with pytest.raises(ValueError, match=f"at least {num_ends + 2} for pairs"):
+        preset.text_encoder(window_length=num_ends + 1, reads_pairs=True)
+    encoder = preset.text_encoder(window_length=num_ends + 2, reads_pairs=True)
+    (ids,) = ids_of(encoder, [f"good film{pairs.SEPARATOR}bad film"])
+    ends = set(encoder.end_ids)
+    assert [index in ends for index in ids] == [
+        *(True, False, *[True] * (num_ends - 2), False, True)
+    ]
+    preset.text_encoder(window_length=3)
 
 
 @pytest.mark.parametrize("model_type", ["albert", "electra", "deberta-v2", "gpt2"])

@@ -93,7 +93,9 @@ def make_source(
     return Exportable(
         make_classifiers=(lambda policy: make_classifier(preset, pooling, policy),),
         preset=load_preset(preset),
-        encoder=make_encoder(max_windows=max_windows),
+        encoder=load_preset(preset).text_encoder(
+            window_length=MAX_LENGTH, max_windows=max_windows, window_overlap=OVERLAP
+        ),
         label_names=LABELS,
         bucket_lengths=(
             *BUCKET_LENGTHS,

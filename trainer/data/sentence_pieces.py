@@ -12,7 +12,7 @@ last (Hugging Face, tokenization_xlm_roberta.py).
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_text as tf_text
@@ -27,6 +27,19 @@ _OFFSET = 1
 # Two bytes in UTF-8.
 _NEXT_LINE = r"\x{85}"
 _BLANKS = r"^[\t-\r\x{85}\p{Z}\x{2581}]+"
+
+
+class SentenceModel(NamedTuple):
+    """What other programs need of a SentencePiece model, by XLM-R's ids.
+
+    Attributes:
+      scores: of each piece of `vocabulary_of`, its log probability; of special tokens
+        0, as Hugging Face has it.
+      charsmap: the compiled table by which characters are normalized; may be empty.
+    """
+
+    scores: tuple[float, ...]
+    charsmap: bytes
 
 
 class SentencePieces:
@@ -122,3 +135,22 @@ def vocabulary_of(model: bytes) -> tuple[str, ...]:
     special = SPECIAL_TOKENS["sentence"]
     first = (special.start, special.pad, special.end, special.unknown)
     return (*first, *own[3:], special.mask)
+
+
+def read_model(model: bytes) -> SentenceModel:
+    """Reads what TensorFlow Text's operation computes with, but does not tell.
+
+    Args:
+      model: as of `SentencePieces`, which is made of it first.
+    """
+    # Whoever has another kind of tokenizer does without.
+    from sentencepiece import sentencepiece_model_pb2
+
+    protos: Any = sentencepiece_model_pb2
+    read = protos.ModelProto.FromString(model)
+    scores = [piece.score for piece in read.pieces[len(_OWN_FIRST) :]]
+    # Before them <s>, <pad>, </s> and <unk>; after them <mask>.
+    before = [0.0] * (len(_OWN_FIRST) + _OFFSET)
+    return SentenceModel(
+        (*before, *scores, 0.0), read.normalizer_spec.precompiled_charsmap
+    )

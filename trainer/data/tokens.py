@@ -126,7 +126,7 @@ class TextEncoder:
       vocabulary: as given.
 
     Raises:
-      ValueError: the vocabulary lacks a special token.
+      ValueError: the vocabulary lacks a special token, or a pair has no room.
     """
 
     def __init__(
@@ -144,6 +144,8 @@ class TextEncoder:
     ) -> None:
         special = (tokenizer or WordPieces).special
         ids = _ids_of(vocabulary, special)
+        if reads_pairs:
+            _refuse_no_room(window_length, special)
         if tokenizer is None:
             tokenizer = WordPieces(
                 vocabulary, lowercase=lowercase, strip_accents=strip_accents
@@ -317,6 +319,21 @@ def _ids_of(vocabulary: Sequence[str], special: SpecialTokens) -> dict[str, int]
             )
         )
     return ids
+
+
+def _refuse_no_room(window_length: int, special: SpecialTokens) -> None:
+    """Raises ValueError where a pair would be cut to less than a token of each text."""
+    between = [special.end] * special.num_between
+    shortest = [special.start, "a token", *between, "a token", special.end]
+    if window_length < len(shortest):
+        raise ValueError(
+            message(
+                f"--max_length must be at least {len(shortest)} for pairs with this "
+                f"preset: {', '.join(shortest)}",
+                received=f"max_length={window_length}",
+                mend="give a larger --max_length",
+            )
+        )
 
 
 def _add_ends(rows: tf.RaggedTensor, ends: tuple[int, int]) -> tf.RaggedTensor:

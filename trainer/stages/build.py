@@ -28,6 +28,7 @@ from trainer.messages import message
 from trainer.modeling import classifier as classifiers
 from trainer.modeling import adapters, freezing, layer_rates, lora, optimizers
 from trainer.modeling.forward import Forward, Fusion
+from trainer.modeling.presets import Preset
 from trainer.runtime import agreement
 from trainer.stages import parts as parts_lib
 from trainer.stages import resolve, start
@@ -237,6 +238,8 @@ def make_classifier(
         separator_id=material.encoder.separator_id,
     )
     begun = start.begin(run, material, classifier)
+    if classifier.has_new_pooler and begun is None:
+        _warn_of_new_pooler(material.preset)
     choose_trained(run.config.model, classifier, seed=run.config.training.seed)
     if material.adapter is not None:
         adapters.assign(material.adapter, classifier)
@@ -260,6 +263,17 @@ def make_classifier(
         )
     classifiers.compile_classifier(classifier, optimizer, loss=run.task.loss())
     return classifier, begun
+
+
+def _warn_of_new_pooler(preset: Preset) -> None:
+    _logger.warning(
+        "--pooling=first: --preset=%s, a %s, brings no layer between the first token and "
+        "the head, so a new one is trained with it. What reads the encoder untrained "
+        "(the frozen baseline, --head_start=frozen) says little through it; "
+        "--pooling=mean needs none",
+        preset.name,
+        preset.kind.name,
+    )
 
 
 def _refuse_other_start(run: Run, begun: StartFacts | None) -> None:

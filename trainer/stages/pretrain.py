@@ -263,15 +263,16 @@ def compile_steps(
 ) -> None:
     """Compiles the steps for all lengths there are, and leaves the weights alone."""
     evaluator = phase.evaluator
-    plans = [evaluator.plan] if evaluator else []
     num_replicas = run.runtime.num_local_replicas
     with run.runtime.watchdog.watching("all workers to compile"):
         compilation.compile_steps(
             phase.train_step,
             phase.measure_step,
             train_feed=phase.feeder.rehearsal(pretraining.plan),
-            # Which has the padded lengths of the task's texts.
-            predict_feed=built.feeder.rehearsal(*plans),
+            # Its own, not the task's: there targets are the numbers of the texts.
+            predict_feed=(
+                evaluator.rehearsal() if evaluator else phase.feeder.rehearsal()
+            ),
             variables=[
                 *phase.model.trainable_variables,
                 *phase.model.optimizer.variables,

@@ -21,7 +21,6 @@ from trainer.serving.formats import (
     litert,
     peft,
     saved_model,
-    tokenizer_files,
     tokens,
 )
 from trainer.serving.formats.exportable import Classify, Exportable
@@ -44,7 +43,6 @@ def check_installed(names: Sequence[str]) -> None:
 
 def check_preset(names: Sequence[str], preset: Preset) -> None:
     """Raises ValueError where a format cannot be of a preset, before all the work."""
-    tokenizer_files.check_preset(names, preset)
     if "peft" in names:
         peft.check_preset(preset)
 

@@ -119,6 +119,9 @@ def _config(
     }
     if kind.has_segments:
         config["type_vocab_size"] = backbone.num_segments
+    elif kind.first_position:
+        # The table of one row that `encoder_tensors` writes; else it would be of two.
+        config["type_vocab_size"] = 1
     return kind.in_own_words(config)
 
 

@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from trainer.config import LongText, Truncation
 from trainer.modeling.ensemble import ServedForward
+from trainer.modeling import tokenizer_reading
 from trainer.modeling.forward import Forward
 from trainer.modeling.presets import Preset
 from trainer.serving.formats import tokenizer_files
@@ -45,15 +46,15 @@ _README = string.Template("""\
 | input | `num_tokens` | int32 | [batch] |
 | output | `probabilities` | float32 | [batch, $num_classes] |
 
-- `token_ids`: rows from [CLS] to [SEP], padded at the end with $pad_id ([PAD]). The
+- `token_ids`: rows from $start to $end, padded at the end with $pad_id ($pad). The
   tokenizer is `tokenizer.json`, in the format of Hugging Face's `tokenizers`;
-  `vocab.txt` is its vocabulary.
+  $files what it is made of.
 - Texts of more than $window_length tokens: $longer_texts.
 - `num_tokens`: how many tokens of a row are not padding.
 - `probabilities`: calibrated, in the order of `labels.txt`. Weights are $weights. How a
   label follows from them is in the model card.
-- A model that was trained on pairs reads [CLS] first [SEP] second [SEP], which
-  `.encode(first, second)` gives; the segments follow from the first [SEP].
+- A model that was trained on pairs reads $start first $between second $end, which
+  `.encode(first, second)` gives$segments.
 
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
@@ -74,7 +75,7 @@ _LONGER_TEXTS = {
     ),
     "windows": (
         "`tokenizer.json` keeps their start; the model was trained on, and takes,"
-        " overlapping windows of {window_length} tokens, each from [CLS] to [SEP], back"
+        " overlapping windows of {window_length} tokens, each from {start} to {end}, back"
         " to back in one row"
     ),
 }
@@ -139,15 +140,37 @@ def write(
         "".join(f"{name}\n" for name in label_names), encoding="utf-8"
     )
     readme = _README.substitute(
+        _tokenizer_words(preset),
         num_classes=len(label_names),
-        pad_id=preset.vocabulary.index(preset.special.pad),
         window_length=window_length,
         longer_texts=_LONGER_TEXTS[
             "windows" if long_text == "windows" else truncation
-        ].format(window_length=window_length, num_head=window_length // 4),
+        ].format(
+            window_length=window_length,
+            num_head=window_length // 4,
+            start=preset.special.start,
+            end=preset.special.end,
+        ),
         weights=weights,
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
+
+
+def _tokenizer_words(preset: Preset) -> dict[str, str]:
+    """What the README says of a preset's tokenizer, by the names there."""
+    special, files = preset.special, tokenizer_reading.FILES[preset.kind.pieces]
+    named = [f"`{name}`" for name in files if name != tokenizer_reading.SETTINGS]
+    ends = {"start": special.start, "end": special.end, "pad": special.pad}
+    return ends | {
+        "pad_id": str(preset.vocabulary.index(special.pad)),
+        "between": special.end * special.num_between,
+        "files": f"{' and '.join(named)} {'are' if len(named) > 1 else 'is'}",
+        "segments": (
+            f"; the segments follow from the first {special.end}"
+            if preset.kind.has_segments
+            else ""
+        ),
+    }
 
 
 class Model:

@@ -11,21 +11,20 @@ programs; and truncation to `head_tail` is something they do not have.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import pathlib
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple
 
 from trainer.config import Truncation
+from trainer.data import sentence_pieces
 from trainer.data.special_tokens import Pieces
-from trainer.messages import message
 from trainer.modeling.presets import Preset
 
 _logger = logging.getLogger(__name__)
 
 _MAX_CHARACTERS_PER_WORD = 100
-# Formats that read token ids.
-_NEEDED_BY = ("tokens", "litert", "huggingface")
 
 
 class _Kind(NamedTuple):
@@ -73,6 +72,9 @@ def write(
     write_json(
         folder / "tokenizer_config.json",
         {
+            # By the class transformers knows what its model takes: of a BERT's
+            # segments DistilBERT's knows nothing.
+            "tokenizer_class": preset.kind.tokenizer,
             **of_kind.settings(preset),
             "model_max_length": window_length,
             "truncation_side": side,
@@ -87,20 +89,6 @@ def write(
             **of_kind.parts(preset),
         },
     )
-
-
-def check_preset(names: Sequence[str], preset: Preset) -> None:
-    """Raises ValueError for formats whose tokenizer cannot be written of a preset."""
-    refused = [name for name in names if name in _NEEDED_BY]
-    if refused and preset.kind.pieces not in _KINDS:
-        raise ValueError(
-            message(
-                f"--export_formats={','.join(refused)} leaves the tokenizer's files "
-                "beside the model, which are not written of a SentencePiece model",
-                received=f"--preset={preset.name}, a {preset.kind.name}",
-                mend="export float32, bfloat16 or int8, which hold their tokenizer",
-            )
-        )
 
 
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
@@ -148,12 +136,14 @@ def _template(preset: Preset) -> dict[str, Any]:
     first, last = (
         {"SpecialToken": {"id": t, "type_id": 0}} for t in (special.start, special.end)
     )
-    text, second = ({"Sequence": {"id": i, "type_id": n}} for n, i in enumerate("AB"))
-    between = [last] * special.num_between
+    text, second = ({"Sequence": {"id": i, "type_id": 0}} for i in "AB")
+    between, rest = [last] * special.num_between, [second, last]
+    if preset.kind.has_segments:
+        rest = [_of_second(each) for each in rest]
     return {
         "type": "TemplateProcessing",
         "single": [first, text, last],
-        "pair": [first, text, *between, second, _of_second(last)],
+        "pair": [first, text, *between, *rest],
         "special_tokens": {
             t: {"id": t, "ids": [ids[t]], "tokens": [t]}
             for t in (special.start, special.end)
@@ -174,7 +164,6 @@ def _write_words(folder: pathlib.Path, preset: Preset) -> None:
 
 def _word_settings(preset: Preset) -> dict[str, Any]:
     return {
-        "tokenizer_class": "BertTokenizer",
         "do_lower_case": preset.lowercase,
         "strip_accents": preset.strip_accents,
         "tokenize_chinese_chars": True,
@@ -212,7 +201,7 @@ def _write_bytes(folder: pathlib.Path, preset: Preset) -> None:
 
 
 def _byte_settings(preset: Preset) -> dict[str, Any]:
-    return {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": False}
+    return {"add_prefix_space": False}
 
 
 def _byte_parts(preset: Preset) -> dict[str, Any]:
@@ -242,6 +231,45 @@ def _byte_parts(preset: Preset) -> dict[str, Any]:
     }
 
 
+def _write_sentences(folder: pathlib.Path, preset: Preset) -> None:
+    (folder / "sentencepiece.bpe.model").write_bytes(preset.sentence_model)
+
+
+def _sentence_settings(_: Preset) -> dict[str, Any]:
+    return {}
+
+
+def _sentence_parts(preset: Preset) -> dict[str, Any]:
+    """As transformers makes an XLM-R's of its SentencePiece model."""
+    model = sentence_pieces.read_model(preset.sentence_model)
+    charsmap = base64.b64encode(model.charsmap).decode()
+    blanks = {
+        "type": "Metaspace",
+        "replacement": "\u2581",
+        "prepend_scheme": "always",
+        "split": True,
+    }
+    return {
+        "normalizer": (
+            {"type": "Precompiled", "precompiled_charsmap": charsmap}
+            if charsmap
+            else None
+        ),
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "WhitespaceSplit"}, blanks],
+        },
+        "post_processor": _template(preset),
+        "decoder": blanks,
+        "model": {
+            "type": "Unigram",
+            "unk_id": preset.vocabulary.index(preset.special.unknown),
+            "vocab": [list(each) for each in zip(preset.vocabulary, model.scores)],
+            "byte_fallback": False,
+        },
+    }
+
+
 _BERTS = {
     "unk_token": "unknown",
     "sep_token": "end",
@@ -249,12 +277,9 @@ _BERTS = {
     "cls_token": "start",
     "mask_token": "mask",
 }
+_FAIRSEQS = {**_BERTS, "bos_token": "start", "eos_token": "end"}
 _KINDS: Mapping[Pieces, _Kind] = {
     "word": _Kind(_BERTS, _write_words, _word_settings, _word_parts),
-    "byte": _Kind(
-        {**_BERTS, "bos_token": "start", "eos_token": "end"},
-        _write_bytes,
-        _byte_settings,
-        _byte_parts,
-    ),
+    "byte": _Kind(_FAIRSEQS, _write_bytes, _byte_settings, _byte_parts),
+    "sentence": _Kind(_FAIRSEQS, _write_sentences, _sentence_settings, _sentence_parts),
 }
