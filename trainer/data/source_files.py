@@ -4,6 +4,9 @@
     ...                                     # read them
     refuse_changed(before)                  # raises where one was written to meanwhile
 
+    names = ["part-1.csv", "part-2.csv"]    # what a glob stood for at first
+    refuse_new(names, now)                  # raises where it stands for more by now
+
 Rows of a file that changes while it is read are of two data sets. And what is kept of a
 file (`kept_sources.py`) is not to be taken for what is in another of its name.
 """
@@ -57,6 +60,24 @@ def refuse_changed(before: Iterable[FileState]) -> None:
                 rule="expected a file that stays as it is while it is read",
                 received=received,
                 mend="start again when nothing writes to it any more",
+            )
+
+
+def refuse_new(before: Iterable[str], now: Iterable[str]) -> None:
+    """Raises BadFileError for the first file that was not there to be read.
+
+    Args:
+      before: the names of the files when reading began.
+      now: of those for which the same paths and globs stand at its end.
+    """
+    known = set(before)
+    for name in now:
+        if name not in known:
+            raise BadFileError(
+                name,
+                rule="expected the same files from the beginning of reading to its end",
+                received="one that came meanwhile and was not read",
+                mend="start again when nothing writes to the folder any more",
             )
 
 
