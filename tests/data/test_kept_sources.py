@@ -279,6 +279,22 @@ def test_states_of_files_alone(tmp_path: pathlib.Path) -> None:
     source_files.refuse_changed([state])
 
 
+def test_files_of_two_readings_are_told_apart() -> None:
+    def facts(**files: int) -> dict[str, Any]:
+        listed = [{"name": name, "num_rows": n} for name, n in files.items()]
+        return {"splits": {"train": {"files": listed}, "test": {"files": listed[:1]}}}
+
+    before = source_files.row_counts(facts(a=1, b=2, c=3))
+    assert before == {"a": 2, "b": 2, "c": 3}
+    now = source_files.row_counts(facts(a=1, b=4, d=5))
+    assert source_files.differences(before, now) == [
+        "d is new",
+        "c is gone",
+        "b has 4 rows and had 2",
+    ]
+    assert source_files.differences(now, now) == []
+
+
 def test_every_setting_either_changes_what_is_read_or_not() -> None:
     names = {field.name for field in dataclasses.fields(DataConfig)}
     assert kept_sources.OTHER_SETTINGS < names

@@ -14,7 +14,8 @@ file (`kept_sources.py`) is not to be taken for what is in another of its name.
 from __future__ import annotations
 
 import os
-from typing import Iterable, NamedTuple
+from collections import Counter
+from typing import Any, Iterable, Mapping, NamedTuple
 
 from trainer.data.readers.rows import BadFileError
 
@@ -79,6 +80,26 @@ def refuse_new(before: Iterable[str], now: Iterable[str]) -> None:
                 received="one that came meanwhile and was not read",
                 mend="start again when nothing writes to the folder any more",
             )
+
+
+def row_counts(source_facts: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows were read of each file, by its name; see `Sources.facts`."""
+    counts: Counter[str] = Counter()
+    for split in source_facts["splits"].values():
+        for file in split["files"]:
+            counts[file["name"]] += file["num_rows"]
+    return dict(counts)
+
+
+def differences(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    """How the files of two readings differ, in words; both as of `row_counts`."""
+    words = [f"{name} is new" for name in now if name not in before]
+    words += [f"{name} is gone" for name in before if name not in now]
+    return words + [
+        f"{name} has {now[name]} rows and had {number}"
+        for name, number in before.items()
+        if now.get(name, number) != number
+    ]
 
 
 def _state(path: str) -> FileState:
