@@ -97,7 +97,8 @@ def load(config: DataConfig) -> Sources:
     """
     listed = _listed(config)
     unread, notes = _opened_splits(config)
-    names = [file.name for split in unread.values() for file in split.files]
+    files = [file for split in unread.values() for file in split.files]
+    names = [path for file in files for path in file.paths or (file.name,)]
     states = source_files.states(names)
     read = None
     if states is not None and kept_sources.are_large(states):
