@@ -385,9 +385,17 @@ def test_finished_on_data_that_were_mended_is_refused_and_the_way_on_works(
     reviews = tmp_path / "reviews.csv"
     before = reviews.read_text()
     reviews.write_text(before.replace("bad\n", "good\n", 1))
-    with pytest.raises(ValueError, match="other data; .* split changed since") as error:
+    with pytest.raises(
+        ValueError, match="other data; .* split changed since;"
+    ) as error:
         experiment.run(config)
     assert "another --model_dir" in str(error.value)
+    reviews.write_text(before + "One row more.,good\n")
+    with pytest.raises(
+        ValueError, match=r"reviews.csv has \d+ rows and had \d+; train"
+    ):
+        experiment.run(config)
+    reviews.write_text(before.replace("bad\n", "good\n", 1))
     # Both ways that the message names.
     other = dataclasses.replace(config, model_dir=str(tmp_path / "other"))
     assert experiment.run(other).report["data"] != first.report["data"]
@@ -509,11 +517,20 @@ def test_a_refused_export_leaves_a_report(
 def test_other_data_in_the_same_run_is_refused(
     tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
-    config = make_config(tmp_path, tiny_preset, training={"num_train_epochs": 1})
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        training={"num_train_epochs": 1},
+        data={"dataset": f"files:{tmp_path}/reviews*.csv"},
+    )
     experiment.run(config)
     (tmp_path / "run" / "report.json").unlink()
     tiny.write_reviews(tmp_path / "reviews.csv", count=NUM_REVIEWS, seed=1)
-    with pytest.raises(ValueError, match="train, .*test.* split changed since"):
+    with pytest.raises(ValueError, match="train, .*test.* split changed since; train"):
+        experiment.run(config)
+    # A glob that stands for more than when the run was started.
+    tiny.write_reviews(tmp_path / "reviews_2.csv", count=8, seed=2)
+    with pytest.raises(ValueError, match="since, .*/reviews_2.csv is new; train on"):
         experiment.run(config)
 
 

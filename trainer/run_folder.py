@@ -39,8 +39,12 @@ import tensorflow as tf
 
 from trainer import folder_lock, json_text, storage
 from trainer.config import ExperimentConfig, differences
+from trainer.data import source_files
 from trainer.messages import message
 from trainer.training.progress import read_json_lines
+
+# Of files that are not what they were.
+_MOST_NAMED = 5
 
 # In a file that can be made again: the SHA-256 of the rest.
 _DIGEST = "sha256"
@@ -184,13 +188,20 @@ class RunFolder:
         return result
 
     def refuse_other_data(
-        self, fingerprint: Mapping[str, str], recorded: Mapping[str, str]
+        self,
+        fingerprint: Mapping[str, str],
+        recorded: Mapping[str, str],
+        *,
+        files: Mapping[str, int],
+        recorded_files: Mapping[str, int],
     ) -> None:
         """Raises ValueError where data differ from those the run was started with.
 
         Args:
           fingerprint: of each split now.
           recorded: the same of the run.
+          files: how many rows each file has now; for the message alone.
+          recorded_files: the same of the run; empty where it is not known.
         """
         names = [
             name
@@ -198,11 +209,18 @@ class RunFolder:
             if recorded.get(name) != fingerprint.get(name)
         ]
         if names:
+            changes = source_files.differences(recorded_files or files, files)
+            more = len(changes) - _MOST_NAMED
+            words = [
+                f"the {', '.join(names)} split changed since",
+                *changes[:_MOST_NAMED],
+                *([f"and {more} more"] if more > 0 else []),
+            ]
             raise ValueError(
                 message(
                     f"--model_dir={self} holds a run on other data; it must find the "
                     "same texts and labels",
-                    received=f"the {', '.join(names)} split changed since",
+                    received=", ".join(words),
                     mend=(
                         "train on the new data with another --model_dir, or bring the "
                         "old data back"

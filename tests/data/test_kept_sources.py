@@ -237,6 +237,33 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     assert not is_large or entries(config) == []
 
 
+@pytest.mark.parametrize("scheme", ["files", "folder"])
+def test_a_file_that_comes_while_others_are_read_is_named(
+    scheme: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever reads a moment later has other rows."""
+    for label, text in (("a", "Good."), ("b", "Bad.")):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.txt").write_text(text, encoding="utf-8")
+        row = f"text,label\n{text},{label}\n"
+        (tmp_path / f"{label}.csv").write_text(row, encoding="utf-8")
+    name = {"files": "files:{}/*.csv", "folder": "folder:{}"}[scheme].format(tmp_path)
+    new = tmp_path / {"files": "c.csv", "folder": "b/2.txt"}[scheme]
+    read_split = split_reading.read_split
+
+    def with_another(*args: Any, **kwargs: Any) -> Any:
+        new.write_text("text,label\nNew.,a\n", encoding="utf-8")
+        return read_split(*args, **kwargs)
+
+    config = DataConfig(dataset=name)
+    assert len(sources.load(config).splits["train"]) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "read_split", with_another)
+        with pytest.raises(ValueError, match=f"{new}: expected the same files .*start"):
+            sources.load(config)
+    assert len(sources.load(config).splits["train"]) == 3
+
+
 def test_a_full_disk_is_told_by_its_number_and_name() -> None:
     texts = texts_on_disk.Spilled(pathlib.Path("/dev/full"))
     with pytest.raises(OSError) as error:
@@ -250,6 +277,22 @@ def test_states_of_files_alone(tmp_path: pathlib.Path) -> None:
     (state,) = source_files.states([f"{tmp_path}/a"]) or ()
     assert state.num_bytes == 1
     source_files.refuse_changed([state])
+
+
+def test_files_of_two_readings_are_told_apart() -> None:
+    def facts(**files: int) -> dict[str, Any]:
+        listed = [{"name": name, "num_rows": n} for name, n in files.items()]
+        return {"splits": {"train": {"files": listed}, "test": {"files": listed[:1]}}}
+
+    before = source_files.row_counts(facts(a=1, b=2, c=3))
+    assert before == {"a": 2, "b": 2, "c": 3}
+    now = source_files.row_counts(facts(a=1, b=4, d=5))
+    assert source_files.differences(before, now) == [
+        "d is new",
+        "c is gone",
+        "b has 4 rows and had 2",
+    ]
+    assert source_files.differences(now, now) == []
 
 
 def test_every_setting_either_changes_what_is_read_or_not() -> None:

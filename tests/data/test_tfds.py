@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import pathlib
+import shutil
 import tarfile
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tests.data.datasets import classes, labelled, load, written
+from trainer.data import kept_sources
+from trainer.data import tfds as tfds_reading
 
 
 def write_tfds(
@@ -133,6 +136,44 @@ def test_damaged_tfds_is_named(tmp_path: pathlib.Path) -> None:
     record_file.write_bytes(record_file.read_bytes()[:-9])
     with pytest.raises(ValueError, match="plain_text/1.0.0 train: expected files that"):
         load(**spec)
+
+
+def test_large_tfds_is_kept_on_disk_and_found_again(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its shards: written anew, it is another one."""
+    settings = write_tfds(tmp_path, train=[("bad", 0), ("good", 1)])
+    settings["cache_dir"] = str(tmp_path / "cache")
+    in_memory = load(**settings)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(kept_sources, "LEAST_BYTES", 1)
+    on_disk = load(**settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(tfds_reading, "_examples", None)
+        found_again = load(**settings)
+    for read in (on_disk, found_again):
+        assert read.facts == in_memory.facts
+        assert read.splits["train"].texts.to_pylist() == ["bad", "good"]
+        assert classes(read.splits["train"]) == ["neg", "pos"]
+    shutil.rmtree(tmp_path / "imdb_reviews")
+    write_tfds(tmp_path, train=[("worse", 0), ("better", 1)])
+    assert load(**settings).splits["train"].texts.to_pylist() == ["worse", "better"]
+
+
+def test_shard_of_tfds_that_changes_while_it_is_read_is_named(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = write_tfds(tmp_path, train=[("bad", 0), ("good", 1)])
+    (shard,) = tmp_path.glob("imdb_reviews/**/*.tfrecord*")
+    examples = tfds_reading._examples
+
+    def changing(*args: Any) -> Any:
+        yield from examples(*args)
+        shard.write_bytes(shard.read_bytes())
+
+    monkeypatch.setattr(tfds_reading, "_examples", changing)
+    with pytest.raises(ValueError, match=f"{shard}: expected a file that stays"):
+        load(**settings)
 
 
 def test_tfds_as_validation_and_test_set(tmp_path: pathlib.Path) -> None:

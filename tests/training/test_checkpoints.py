@@ -34,6 +34,7 @@ STATE: dict[str, Any] = {
     "pending": [[0.7, 1 / 3], [2 / 3, 1e-9]],
     "train_secs": 12.345678901234567,
     "data_fingerprint": {"train": "ab", "test": "cd"},
+    "data_files": {"a.csv": 3},
     "phase": "pretraining",
     "start_digest": "ef",
 }

@@ -4,6 +4,9 @@
     ...                                     # read them
     refuse_changed(before)                  # raises where one was written to meanwhile
 
+    names = ["part-1.csv", "part-2.csv"]    # what a glob stood for at first
+    refuse_new(names, now)                  # raises where it stands for more by now
+
 Rows of a file that changes while it is read are of two data sets. And what is kept of a
 file (`kept_sources.py`) is not to be taken for what is in another of its name.
 """
@@ -11,7 +14,8 @@ file (`kept_sources.py`) is not to be taken for what is in another of its name.
 from __future__ import annotations
 
 import os
-from typing import Iterable, NamedTuple
+from collections import Counter
+from typing import Any, Iterable, Mapping, NamedTuple
 
 from trainer.data.readers.rows import BadFileError
 
@@ -58,6 +62,44 @@ def refuse_changed(before: Iterable[FileState]) -> None:
                 received=received,
                 mend="start again when nothing writes to it any more",
             )
+
+
+def refuse_new(before: Iterable[str], now: Iterable[str]) -> None:
+    """Raises BadFileError for the first file that was not there to be read.
+
+    Args:
+      before: the names of the files when reading began.
+      now: of those for which the same paths and globs stand at its end.
+    """
+    known = set(before)
+    for name in now:
+        if name not in known:
+            raise BadFileError(
+                name,
+                rule="expected the same files from the beginning of reading to its end",
+                received="one that came meanwhile and was not read",
+                mend="start again when nothing writes to the folder any more",
+            )
+
+
+def row_counts(source_facts: Mapping[str, Any]) -> dict[str, int]:
+    """How many rows were read of each file, by its name; see `Sources.facts`."""
+    counts: Counter[str] = Counter()
+    for split in source_facts["splits"].values():
+        for file in split["files"]:
+            counts[file["name"]] += file["num_rows"]
+    return dict(counts)
+
+
+def differences(before: Mapping[str, int], now: Mapping[str, int]) -> list[str]:
+    """How the files of two readings differ, in words; both as of `row_counts`."""
+    words = [f"{name} is new" for name in now if name not in before]
+    words += [f"{name} is gone" for name in before if name not in now]
+    return words + [
+        f"{name} has {now[name]} rows and had {number}"
+        for name, number in before.items()
+        if now.get(name, number) != number
+    ]
 
 
 def _state(path: str) -> FileState:

@@ -41,6 +41,7 @@ from trainer.data.labels import (
     named_labels,
 )
 from trainer.data.readers.encodings import AUTOMATIC
+from trainer.data.readers.opening import matches
 from trainer.data.kept_sources import Kept, NewTexts
 from trainer.data.source_files import FileState
 from trainer.data.strings import Strings
@@ -94,8 +95,10 @@ def load(config: DataConfig) -> Sources:
       ValueError: the data set or its columns are not there; rows are bad (unless
         they are to be skipped); labels make no sense; a split has no rows.
     """
+    listed = _listed(config)
     unread, notes = _opened_splits(config)
-    names = [file.name for split in unread.values() for file in split.files]
+    files = [file for split in unread.values() for file in split.files]
+    names = [path for file in files for path in file.paths or (file.name,)]
     states = source_files.states(names)
     read = None
     if states is not None and kept_sources.are_large(states):
@@ -104,6 +107,7 @@ def load(config: DataConfig) -> Sources:
     if read is None:
         read = _read_all(unread, notes, config, lambda _: Strings())
     source_files.refuse_changed(states or ())
+    source_files.refuse_new(listed, _listed(config))
     return _corrected(read, config)
 
 
@@ -253,6 +257,18 @@ def _specs(config: DataConfig) -> tuple[str, ...]:
         config.test_dataset,
         config.replay_dataset,
     )
+
+
+def _listed(config: DataConfig) -> list[str]:
+    """The files that the config's paths, globs and folders stand for at the moment."""
+    found: list[str] = []
+    for scheme, _, name in (spec.partition(":") for spec in _specs(config)):
+        if name and scheme in ("files", "tfrecord"):
+            found += matches(name)
+        elif name and scheme == "folder":
+            splits = folders.open_dataset(name, config).splits.values()
+            found += [file.name for split in splits for file in split.files]
+    return found
 
 
 def _refuse_unused(config: DataConfig) -> None:

@@ -59,10 +59,18 @@ def open_dataset(name: str, config: DataConfig) -> UnreadDataset:
             notes.append(f"{title}: not used, it has no labels ({_HIDDEN_LABEL})")
             continue
         rows = functools.partial(_rows, builder, split, title, label_names, config)
+        file = UnreadFile(title, rows, paths=_paths(builder, split))
         splits[split] = UnreadSplit(
-            f"{title} in {builder.data_path}", (UnreadFile(title, rows),), label_names
+            f"{title} in {builder.data_path}", (file,), label_names
         )
     return UnreadDataset(splits, tuple(notes))
+
+
+def _paths(builder: Any, split: str) -> tuple[str, ...]:
+    """What is read of a split: its shards, and what says how they are to be read."""
+    folder = pathlib.Path(builder.data_path)
+    shards = (str(path) for path in builder.info.splits[split].filepaths)
+    return (*shards, *sorted(str(path) for path in folder.glob("*.json")))
 
 
 def _refuse_several_labels(name: str, config: DataConfig) -> None:

@@ -38,11 +38,13 @@ class UnreadFile:
         its second, in a sentence and before the first row, how the rows are read.
       listed_as: a name under which the report lists it together with the files after
         it that have the same; empty: its own.
+      paths: of the files that it stands for; empty: it is a file itself.
     """
 
     name: str
     read: Callable[[OnBlankLine, OnSettled], Iterator[Row | BadRow | Rows]]
     listed_as: str = ""
+    paths: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

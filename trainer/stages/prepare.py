@@ -24,7 +24,7 @@ from trainer.config import (
     TrainingConfig,
     settings,
 )
-from trainer.data import label_sets, plans, sources, splits, unlabelled
+from trainer.data import label_sets, plans, source_files, sources, splits, unlabelled
 from trainer.data.audit.findings import Findings
 from trainer.data.replay import MayReplay
 from trainer.data.sources import Load, Sources
@@ -129,6 +129,11 @@ class Material:
     def fingerprint(self) -> Mapping[str, str]:
         """A hash of each split's texts and labels."""
         return self.data_facts.fingerprint
+
+    @property
+    def files(self) -> dict[str, int]:
+        """How many rows were read of each file, by its name."""
+        return source_files.row_counts(self.texts.source_facts)
 
     @property
     def label_names(self) -> tuple[str, ...]:

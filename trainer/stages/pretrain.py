@@ -130,7 +130,11 @@ def _run(
     # Of the weights as they came: nothing is restored yet.
     before = kept.get("before") or _masked_loss(run, phase)
     _keep(run, material, before=before)
-    state = RunState(data_fingerprint=dict(material.fingerprint), phase=PHASE)
+    state = RunState(
+        data_fingerprint=dict(material.fingerprint),
+        data_files=material.files,
+        phase=PHASE,
+    )
     checkpoints = Checkpoints(
         run.folder.pretraining_checkpoints,
         phase.model,

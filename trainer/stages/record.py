@@ -34,6 +34,7 @@ from trainer.config import (
     ServingConfig,
     settings,
 )
+from trainer.data import source_files
 from trainer.data.sources import Load
 from trainer.evaluation import report as pages
 from trainer.evaluation import doubts, number_report, schema, to_label
@@ -300,7 +301,13 @@ def finished(
         may_replay=start.may_replay(folder, config.data, config.model),
         groups=Remedies(config.groups, config.checks.group_terms),
     )
-    folder.refuse_other_data(texts.fingerprint(), result.report["data"]["fingerprint"])
+    recorded = result.report["data"]
+    folder.refuse_other_data(
+        texts.fingerprint(),
+        recorded["fingerprint"],
+        files=source_files.row_counts(texts.source_facts),
+        recorded_files=source_files.row_counts(recorded["source"]),
+    )
     if config.checks.audit == "strict":
         prepare.look_at(texts, config.data, config.checks)
     changed = _unpublished(result.report["config"], config.serving)

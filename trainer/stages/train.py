@@ -71,7 +71,9 @@ def run(
     optimizer = built.classifier.optimizer
     start_digest = built.start.sha256 if built.start else ""
     state = RunState(
-        data_fingerprint=dict(material.fingerprint), start_digest=start_digest
+        data_fingerprint=dict(material.fingerprint),
+        data_files=material.files,
+        start_digest=start_digest,
     )
     checkpoints = Checkpoints(
         run.folder.checkpoints,
@@ -107,7 +109,12 @@ def resume(
     if checkpoints.restore_latest():
         phase = "" if state.phase == "train" else f"the {state.phase} "
         _logger.info("resuming %sfrom step %d of %s", phase, state.step, run.folder)
-        run.folder.refuse_other_data(material.fingerprint, state.data_fingerprint)
+        run.folder.refuse_other_data(
+            material.fingerprint,
+            state.data_fingerprint,
+            files=material.files,
+            recorded_files=state.data_files,
+        )
     if run.runtime.cluster is not None:
         step = {"the step in --model_dir": str(state.step)}
         with run.runtime.watchdog.watching("all workers to read the checkpoint"):

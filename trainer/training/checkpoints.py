@@ -49,6 +49,7 @@ class RunState(tf.train.experimental.PythonState):
       pending: (loss, gradient norm) of each step since the last log line.
       train_secs: time spent in training steps, in all the run's processes.
       data_fingerprint: of the texts and labels the run was started with.
+      data_files: how many rows were read of each file, by its name.
       phase: "pretraining", or "train", the fine-tuning: by what name its numbers go.
       start_digest: of the weights that it began from; "" without --init_from.
     """
@@ -64,6 +65,7 @@ class RunState(tf.train.experimental.PythonState):
     pending: list[list[float]] = dataclasses.field(default_factory=list)
     train_secs: float = 0.0
     data_fingerprint: dict[str, str] = dataclasses.field(default_factory=dict)
+    data_files: dict[str, int] = dataclasses.field(default_factory=dict)
     phase: str = "train"
     start_digest: str = ""
 

@@ -231,6 +231,22 @@ def test_expand(tmp_path: pathlib.Path) -> None:
     assert names("**/*.csv") == ["a.csv", "b.csv", "d[1].csv", "deep/e.csv"]
 
 
+def test_expand_sorts_plainly(tmp_path: pathlib.Path) -> None:
+    """By characters alone, not as a language or a person would: the same everywhere."""
+    in_order = ["Part-1.csv", "part-1.csv", "part-10.csv", "part-2.csv", "pärt.csv"]
+    for name in reversed(in_order):
+        written(tmp_path, name, b"")
+    found = expand(str(tmp_path / "*.csv"))
+    assert [pathlib.Path(path).name for path in found] == in_order
+
+
+def test_expand_names_what_is_elsewhere() -> None:
+    with pytest.raises(BadFileError) as error:
+        expand("gs://bucket/part-*.csv")
+    assert "gs://bucket/part-*.csv: expected files of this machine" in str(error.value)
+    assert "Received: an address, gs://; copy them here" in str(error.value)
+
+
 def test_expand_takes_a_folder_that_is_there_by_its_name(
     tmp_path: pathlib.Path,
 ) -> None:

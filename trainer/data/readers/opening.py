@@ -52,6 +52,7 @@ BINARY_FORMATS = ("parquet", "tfrecord")
 HEAD_BYTES = 128
 
 _PARQUET_MAGIC = b"PAR1"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://")
 
 PathOrStream = str | os.PathLike[str] | BinaryIO
 
@@ -59,8 +60,9 @@ PathOrStream = str | os.PathLike[str] | BinaryIO
 def expand(pattern: str) -> list[str]:
     """The files a path or glob stands for, or several, separated by commas.
 
-    They are in the order of the patterns, those of one glob sorted. The name of a file
-    or folder may hold a comma, or the characters of a glob (reviews[1]/*.csv).
+    They are in the order of the patterns, those of one glob in the plain order of their
+    characters, whatever the machine's language (part-10 before part-2). The name of a
+    file or folder may hold a comma, or the characters of a glob (reviews[1]/*.csv).
 
     Raises:
       BadFileError: there is none of a pattern, or one twice. The message names it.
@@ -260,6 +262,13 @@ def _opened_raw(path: PathOrStream) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def _missing(path: str) -> BadFileError:
+    if scheme := _SCHEME.match(path):
+        return BadFileError(
+            path,
+            rule="expected files of this machine, or of a file system that is mounted",
+            received=f"an address, {scheme[0]}",
+            mend="copy them here, or mount the bucket as a folder and name that",
+        )
     folder, name = os.path.split(path)
     folder = folder or os.curdir
     if os.path.isdir(folder):
