@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -51,6 +51,39 @@ def test_those_used_longest_ago_go_first(tmp_path: pathlib.Path) -> None:
     gc.collect()
     entry(tmp_path, "e", size=1000, limit=3500)
     assert names(tmp_path) == ["a", "d", "e"], "a was used after b and c were"
+
+
+def test_what_was_just_written_is_read_for_its_checksums_once(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+    checksums_of = caches._content
+
+    def noting(folder: pathlib.Path) -> Mapping[str, Any]:
+        checked.append(folder.name)
+        return checksums_of(folder)
+
+    monkeypatch.setattr(caches, "_content", noting)
+    entry(tmp_path, "a")
+    assert len(checked) == 1
+    # What lay there for a while is looked at before it is used.
+    entry(tmp_path, "a")
+    assert checked[1:] == ["a"]
+
+
+def test_an_entry_that_another_process_has_made_meanwhile_is_checked(
+    tmp_path: pathlib.Path,
+) -> None:
+    def make(folder: pathlib.Path) -> None:
+        # The other one was quicker, and its entry is damaged.
+        entry(tmp_path, "a")
+        (tmp_path / "a" / "a.txt").write_text("b" * 100)
+        (folder / "a.txt").write_text("c" * 100)
+
+    with pytest.raises(OSError, match="is not what was just written there"):
+        caches.entry(
+            tmp_path, "a", make=make, read=text_of, max_bytes=0, falls_back=False
+        )
 
 
 def test_no_limit(tmp_path: pathlib.Path) -> None:

@@ -143,22 +143,33 @@ def _entry(
         return value
     with storage.new_directory(folder, keep_existing=True) as unfinished:
         make(unfinished)
-        content = json.dumps(_content(unfinished), indent=2)
+        written = _content(unfinished)
+        content = json.dumps(written, indent=2)
         (unfinished / _SEAL).write_text(f"{content}\n", encoding="utf-8")
-    value = _read(folder, read)
+    value = _read(folder, read, just_written=written)
     if value is None:
         raise OSError(f"{folder} is not what was just written there")
     _limit(root, max_bytes)
     return value
 
 
-def _read(folder: pathlib.Path, read: Callable[[pathlib.Path], Value]) -> Value | None:
-    """What an entry holds, in use from now on; None: there is none, or no more."""
+def _read(
+    folder: pathlib.Path,
+    read: Callable[[pathlib.Path], Value],
+    *,
+    just_written: Mapping[str, Any] | None = None,
+) -> Value | None:
+    """What an entry holds, in use from now on; None: there is none, or no more.
+
+    Args:
+      just_written: checksums as of `_content` that this process has just computed, of an
+        entry that may be another's.
+    """
     handle = locks.use(folder)
     if handle is None:
         return None
     try:
-        _refuse_damaged(folder)
+        _refuse_damaged(folder, just_written)
         value = read(folder)
     except (OSError, ValueError) as error:
         os.close(handle)
@@ -172,11 +183,21 @@ def _read(folder: pathlib.Path, read: Callable[[pathlib.Path], Value]) -> Value 
     return value
 
 
-def _refuse_damaged(folder: pathlib.Path) -> None:
-    """Raises OSError or ValueError unless the files are what was written."""
+def _refuse_damaged(
+    folder: pathlib.Path, just_written: Mapping[str, Any] | None = None
+) -> None:
+    """Raises OSError or ValueError unless the files are what was written.
+
+    What was just read to be sealed is not read once more.
+    """
     # An entry of an earlier version has no such file, and cannot be told from one that
     # is damaged.
     written = json_text.parse((folder / _SEAL).read_text(encoding="utf-8"))
+    is_new = just_written is not None and written == just_written
+    if is_new and _sizes(folder) == {
+        name: facts["bytes"] for name, facts in written.items()
+    }:
+        return
     content = _content(folder)
     if not isinstance(written, dict):
         raise ValueError(f"{_SEAL} holds no object")
@@ -199,6 +220,12 @@ def _content(folder: pathlib.Path) -> Mapping[str, Any]:
         size = file.stat().st_size
         content[file.name] = {"bytes": size, "sha256": digest.hexdigest()}
     return content
+
+
+def _sizes(folder: pathlib.Path) -> Mapping[str, int]:
+    """The size in bytes of each file that is sealed, by name."""
+    files = (file for file in folder.iterdir() if file.name != _SEAL)
+    return {file.name: file.stat().st_size for file in files}
 
 
 def _limit(root: pathlib.Path, max_bytes: int) -> None:

@@ -8,7 +8,8 @@
 Labels and logits are drawn, for what they are costs nothing here: no model and no text
 is read. Each function runs in a process of its own: seconds, seconds of the processor,
 and by how much the process's resident memory rises at most, arguments included. Prints
-a table in Markdown; --document puts it between `<!-- table: evaluation -->` and
+a table in Markdown, of seconds of the processor; with --before, what was measured earlier
+stands after a semicolon. --document puts it between `<!-- table: evaluation -->` and
 `<!-- end -->`.
 """
 
@@ -311,34 +312,38 @@ def _in_own_process(key: Mapping[str, Any], time_limit: float) -> _Result:
 
 
 def table(measured: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
-    """The table in Markdown."""
+    """The table in Markdown: a line a part and size, a column a case."""
     from scripts.benchmarks import scaling
 
-    earlier = {_key(each): each for each in before["results"]} if before else {}
+    results = measured["results"]
+    found, earlier = (
+        {_key(each): each for each in those["results"]} if those else {}
+        for those in (measured, before)
+    )
+    cases = [case for case in CASES if any(each["case"] == case for each in results)]
     lines = []
-    for each in measured["results"]:
-        shown = [_shown(each, name) for name in _COLUMNS]
-        old = earlier.get(_key(each), {})
-        if before:
-            shown += [_shown(old, name) for name in ("processor_secs", "peak_rise_mb")]
-        lines.append([each["case"], each["part"], f"{each['num_texts']:,}", *shown])
-    header = "case|part|texts|seconds|of the processor|memory at most, MB"
-    header += "|before: processor seconds|before: MB" if before else ""
-    return str(scaling.table(header, lines))
-
-
-_COLUMNS = ("secs", "processor_secs", "peak_rise_mb")
+    for num_texts, part in dict.fromkeys(
+        (each["num_texts"], each["part"]) for each in results
+    ):
+        line = [part, f"{num_texts:,}"]
+        for case in cases:
+            key = num_texts, case, part
+            cell = _shown(found.get(key))
+            line.append(f"{cell}; {_shown(earlier[key])}" if key in earlier else cell)
+        lines.append(line)
+    return scaling.table("|".join(["part", "texts", *cases]), lines)
 
 
 def _key(result: _Result) -> tuple[Any, ...]:
     return result["num_texts"], result["case"], result["part"]
 
 
-def _shown(result: _Result, name: str) -> str:
-    value = result.get(name)
-    if value is None:
-        return str(result.get("why", "–"))
-    return f"{value:,.0f}" if name.endswith("_mb") else f"{value:,.1f}"
+def _shown(result: _Result | None) -> str:
+    if result is None:
+        return "–"
+    if result["secs"] is None:
+        return str(result["why"])
+    return f"{result['processor_secs']:.1f} s, {result['peak_rise_mb']:,.0f} MB"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

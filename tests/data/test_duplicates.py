@@ -51,6 +51,39 @@ def test_unlike(one: str, other: str) -> None:
     assert normalized(one) != normalized(other)
 
 
+def _normalized_character_by_character(text: str) -> str:
+    """The rule as it is told, of a text that is no pair."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    seen = (c for c in folded if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFKC", " ".join("".join(seen).split()))
+
+
+def test_quick_ways_give_what_the_rule_gives() -> None:
+    generator = np.random.default_rng(0)
+    signs = (
+        "aB   \t\n\r\x0b\x0c\x1c\x1f\x7f\0.é\u200b\u00ad\ufeff\u3000\u0085\ufb01"
+        "İ\u0345ΑΣς\U000e0001\u2028x"
+    )
+    for size in generator.integers(0, 9, 20_000).tolist():
+        text = "".join(signs[i] for i in generator.integers(0, len(signs), size))
+        assert normalized(text) == _normalized_character_by_character(text), repr(text)
+        ascii_text = "".join(
+            signs[i] for i in generator.integers(0, signs.index("é"), size)
+        )
+        expected = _normalized_character_by_character(ascii_text)
+        assert normalized(ascii_text) == expected, repr(ascii_text)
+
+
+def test_both_digests_are_written_in_one_reading() -> None:
+    texts = pa.chunked_array([["A  b", "é\u200b"], ["c"]], pa.large_string())
+    contents, normal_forms = np.empty((2, 3, 32), np.uint8)
+    duplicates.write_digests(texts, contents=contents, normal_forms=normal_forms)
+    assert np.array_equal(contents, duplicates.content_digests(texts))
+    assert np.array_equal(normal_forms, duplicates.normalized_digests(texts))
+    assert contents[2].tobytes() == hashlib.sha256(b"c").digest()
+    assert normal_forms[0].tobytes() == hashlib.sha256(b"a b").digest()
+
+
 def test_the_quick_way_is_the_other_one() -> None:
     """ASCII has its own; a letter more makes the text take the other."""
     ascii_text = "".join(map(chr, range(1, 128))) + "  A\x0bB\x1cC "

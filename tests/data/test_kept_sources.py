@@ -130,6 +130,18 @@ def test_a_second_start_reads_no_file_again(
         sources.load(dataclasses.replace(config, label_field="author"))
 
 
+def test_where_rows_come_from_is_mapped(config: DataConfig) -> None:
+    places = (
+        sources.load(dataclasses.replace(config, bad_rows="skip", group_field="author"))
+        .splits["train"]
+        .places
+    )
+    assert isinstance(places.lines, np.memmap)
+    assert isinstance(places.file_numbers, np.memmap)
+    # The header and a row without a text are before the last one.
+    assert places.of(NUM_ROWS - 1)[1] == NUM_ROWS + 2
+
+
 def test_two_data_sets_under_one_name_are_told_apart(config: DataConfig) -> None:
     config = dataclasses.replace(config, bad_rows="skip")
     path = pathlib.Path(config.dataset.removeprefix("files:"))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.evaluation import large_sets
 from trainer.evaluation.intervals import wilson_interval
 from trainer.evaluation.schema import GroupSlices, SliceGap
 from trainer.groups.rates import Grouping, LookedAt, slices
@@ -157,3 +158,32 @@ def test_of_several_labels_a_text_each_has_its_rates() -> None:
             assert values["tpr", name] == pytest.approx(given[has].mean())
             assert values["fpr", name] == pytest.approx(given[~has].mean())
             assert values["share_chosen", name] == pytest.approx(given.mean())
+
+
+def test_of_many_texts_no_more_than_what_can_vary_is_dealt_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    labels = (generator.random((3_000, 6)) < 0.4).astype(np.float32)
+    predicted = labels > 0
+    is_in = generator.random(3_000) < 0.5
+    members = np.stack([is_in, ~is_in], axis=1)
+    # Errors gather in a group, and only in sets of labels that hold the first one.
+    chance = np.where(is_in, 0.5, 0.1) * labels[:, 0]
+    predicted[:, 5] ^= generator.random(3_000) < chance
+    names = tuple("abcdef")
+    found = []
+    for most in (3_000, 2_999):
+        monkeypatch.setattr(large_sets, "MAX_DRAWN", most)
+        found.append(
+            measured(members, labels, predicted, label_names=names, positive=None)
+        )
+    few, many = found
+    values = [
+        [(rate.value, rate.difference) for group in each.groups for rate in group.rates]
+        for each in found
+    ]
+    assert values[0] == values[1]
+    of_few, of_many = few.gaps[0], many.gaps[0]
+    assert of_few.measure == "accuracy" and of_few.is_shown and of_many.is_shown
+    assert of_many.by_chance_95 == pytest.approx(of_few.by_chance_95, rel=0.15)

@@ -27,7 +27,7 @@ import numpy as np
 from trainer import caches, json_text
 from trainer.config import DataConfig
 from trainer.data import texts_on_disk
-from trainer.data.duplicates import content_digests, normalized_digests
+from trainer.data.duplicates import write_digests
 from trainer.data.places import Places
 from trainer.data.source_files import FileState
 from trainer.data.strings import Strings
@@ -173,13 +173,11 @@ def _write_arrays(folder: pathlib.Path, name: str, data: TextDataset) -> None:
         ("file_numbers", data.places.file_numbers),
     ):
         np.save(folder / f"{name}.{array}.npy", values)
-    for array, digests in (
-        ("contents", content_digests),
-        ("normal_forms", normalized_digests),
-    ):
-        place = folder / f"{name}.{array}.npy"
-        made = texts_on_disk.array(place, (len(data), 32), np.uint8)
-        digests(data.texts, into=made)
+    contents, normal_forms = (
+        texts_on_disk.array(folder / f"{name}.{array}.npy", (len(data), 32), np.uint8)
+        for array in ("contents", "normal_forms")
+    )
+    write_digests(data.texts, contents=contents, normal_forms=normal_forms)
 
 
 class _Held:
@@ -218,13 +216,13 @@ def _read_split(
     groups = folder / f"{name}.groups"
     return TextDataset(
         texts,
-        # Small, and asked for in any order.
+        # Small, and asked for in any order again and again.
         np.array(arrays["labels"]),
         tuple(about["label_names"][name]),
         Places(
             tuple(about["files"][name]),
-            np.array(arrays["file_numbers"]),
-            np.array(arrays["lines"]),
+            arrays["file_numbers"],
+            arrays["lines"],
         ),
         texts_on_disk.mapped(groups, owner=owner) if groups.exists() else None,
         Digests(arrays["contents"], arrays["normal_forms"]),

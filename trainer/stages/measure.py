@@ -177,19 +177,39 @@ def _over_the_split(
 
 
 def packed(logits: np.ndarray | None) -> dict[str, Any] | None:
-    """Float32 numbers as JSON can hold them, to the last bit and in few bytes."""
+    """Float32 numbers as JSON can hold them, to the last bit and in few bytes.
+
+    Where most rows are NaN throughout, as of a split of which a sample was evaluated,
+    the others alone are held, with their positions.
+    """
     if logits is None:
         return None
-    content = base64.b64encode(logits.astype("<f4").tobytes())
-    return {"shape": list(logits.shape), "base64": content.decode("ascii")}
+    shape = list(logits.shape)
+    if logits.ndim == 2:
+        known = np.flatnonzero(~np.isnan(logits).all(axis=1))
+        if 2 * len(known) < len(logits):
+            rows, some = known.astype("<i8"), logits[known]
+            return {"shape": shape, "rows": _text(rows), "base64": _text(some)}
+    return {"shape": shape, "base64": _text(logits)}
+
+
+def _text(numbers: np.ndarray) -> str:
+    if numbers.dtype.kind == "f":
+        numbers = numbers.astype("<f4")
+    return base64.b64encode(numbers.tobytes()).decode("ascii")
 
 
 def unpacked(packed: Mapping[str, Any] | None) -> np.ndarray | None:
-    """What `_packed` packed."""
+    """What `packed` packed."""
     if packed is None:
         return None
     content = np.frombuffer(base64.b64decode(packed["base64"]), "<f4")
-    return content.reshape(packed["shape"])
+    if "rows" not in packed:
+        return content.reshape(packed["shape"])
+    result = np.full(packed["shape"], np.nan, np.float32)
+    rows = np.frombuffer(base64.b64decode(packed["rows"]), "<i8")
+    result[rows] = content.reshape(len(rows), *packed["shape"][1:])
+    return result
 
 
 def _evaluated_after(run: Run, material: Material, built: Built) -> After:

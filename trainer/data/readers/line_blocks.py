@@ -164,7 +164,7 @@ class _Looked:
         self._ends = np.flatnonzero(signs == _NEWLINE) + 1
         self._starts = np.concatenate([[0], self._ends])[: len(self._ends)]
         # A pair's separator in a text is rare, and read with care.
-        is_dirty = np.full(len(self._ends), _PAIR_SEPARATOR in buffer)
+        is_dirty = np.full(len(self._ends), _holds(buffer, _PAIR_SEPARATOR))
         if len(is_dirty):
             self._mark(is_dirty, buffer, signs)
             if is_quoted or (is_quoted is None and b'"' in buffer):
@@ -194,7 +194,7 @@ class _Looked:
             is_dirty |= (lengths == 2) & (signs[self._starts] == _RETURN)
         if b"\0" in buffer:
             self._mark_lines(is_dirty, np.flatnonzero(signs == 0))
-        if codecs.BOM_UTF8 in buffer:
+        if _holds(buffer, codecs.BOM_UTF8):
             starts = self._starts[signs[self._starts] == codecs.BOM_UTF8[0]]
             self._mark_lines(is_dirty, starts)
         if not buffer.isascii() and not _is_utf8(buffer):
@@ -233,6 +233,11 @@ class _Looked:
         """Marks the lines that hold these positions."""
         numbers = np.searchsorted(self._ends, positions, side="right")
         is_dirty[numbers[numbers < len(is_dirty)]] = True
+
+
+def _holds(buffer: bytes, signs: bytes) -> bool:
+    """Whether the signs are in the buffer; rare as the first one is, it is looked for."""
+    return signs[:1] in buffer and signs in buffer
 
 
 def _is_utf8(content: bytes) -> bool:
