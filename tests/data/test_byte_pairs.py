@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.data import byte_pairs
 from trainer.data.byte_pairs import BytePairs, byte_letters
 from trainer.data.words import words
 
@@ -65,6 +66,28 @@ def test_pairs_of_twice_the_same_piece_do_not_overlap() -> None:
     )
     rows = tokenizer(tf.constant(["a" * n for n in range(1, 8)])).to_list()
     assert rows == [[4], [5], [5, 4], [6], [6, 4], [6, 5], [6, 5, 4]]
+
+
+def test_a_word_is_no_piece_that_its_merges_do_not_lead_to() -> None:
+    tokenizer = BytePairs(
+        ["<s>", "<pad>", "</s>", "<unk>", "a", "b", "ab", "abb", "\u0120"], [("a", "b")]
+    )
+    rows = tokenizer(tf.constant(["ab", "abb", "a", "<s>", "\u0120"])).to_list()
+    # What stands for a byte in the vocabulary is no letter of a text.
+    assert rows == [[6], [6, 5], [4], [3] * 3, [3] * 2]
+
+
+def test_words_of_one_hash_are_told_apart(
+    roberta: BytePairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strings = ["good bad film.", "goodly  unfilm", "", "the the"]
+    expected = roberta(tf.constant(strings)).to_list()
+    assert len(roberta._whole.ids) > 300
+    monkeypatch.setattr(byte_pairs, "_NUM_HASHES", 1)
+    merges = [tuple(pair.split(" ")) for pair in roberta.settings[1]]
+    again = BytePairs(roberta.vocabulary, [(one, other) for one, other in merges])
+    assert set(again._whole.hashes) == {0}
+    assert again(tf.constant(strings)).to_list() == expected
 
 
 def test_pieces_name_the_bytes_that_they_are(roberta: BytePairs) -> None:

@@ -289,13 +289,16 @@ def test_keras_preset(preset: Preset, tmp_path: pathlib.Path) -> None:
     )
 
 
-def write_keras_tokenizer(preset: Preset, folder: pathlib.Path) -> None:
+def write_keras_tokenizer(
+    preset: Preset, folder: pathlib.Path, **settings: Any
+) -> None:
     if preset.kind.pieces == "sentence":
         made = keras_nlp.models.XLMRobertaTokenizer(proto=preset.sentence_model)
     elif preset.kind.pieces == "byte":
         made = keras_nlp.models.RobertaTokenizer(
             vocabulary={piece: i for i, piece in enumerate(preset.vocabulary)},
             merges=[" ".join(pair) for pair in preset.merges],
+            **settings,
         )
     else:
         made = keras_nlp.models.DistilBertTokenizer(
@@ -339,6 +342,58 @@ def test_a_pair_needs_room_for_a_token_of_each(preset: Preset) -> None:
         *(True, False, *[True] * (num_ends - 2), False, True)
     ]
     preset.text_encoder(window_length=3)
+
+
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "rule"),
+    [
+        ("tokenizer_config.json", {"add_prefix_space": True}, "add_prefix_space to be"),
+        (
+            "tokenizer.json",
+            {"pre_tokenizer": BYTE_LEVEL | {"add_prefix_space": True}},
+            "add_prefix_space to be",
+        ),
+        (
+            "tokenizer.json",
+            {"pre_tokenizer": BYTE_LEVEL | {"use_regex": False}},
+            "ByteLevel with its own pattern",
+        ),
+        (
+            "tokenizer.json",
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [BYTE_LEVEL]}},
+            "ByteLevel with its own pattern",
+        ),
+        (
+            "tokenizer.json",
+            {"pre_tokenizer": BYTE_LEVEL, "normalizer": {"type": "NFC"}},
+            "no normalizer",
+        ),
+    ],
+)
+def test_byte_pairs_of_other_words_are_refused(
+    file: str, content: dict[str, Any], rule: str, tmp_path: pathlib.Path
+) -> None:
+    """Also where vocab.json and merges.txt lie beside what says so."""
+    folder = tmp_path / "roberta"
+    shutil.copytree(FOLDERS / "roberta", folder)
+    (folder / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": BYTE_LEVEL}))
+    load_preset(str(folder))
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"{file}: expected .*{rule}.*RoBERTa"):
+        load_preset(str(folder))
+
+
+def test_a_keras_tokenizer_with_a_blank_before_texts_is_refused(
+    tmp_path: pathlib.Path,
+) -> None:
+    preset = load_preset(str(FOLDERS / "roberta"))
+    preset.make_backbone().save_to_preset(str(tmp_path))
+    write_keras_tokenizer(preset, tmp_path, add_prefix_space=True)
+    with pytest.raises(ValueError, match="its tokenizer: expected add_prefix_space"):
+        load_preset(str(tmp_path))
 
 
 @pytest.mark.parametrize("model_type", ["albert", "electra", "deberta-v2", "gpt2"])
