@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.util import tensor_util
 
 from tests import tiny
 from tests.equalities import assert_same_when_killed_and_on_two_replicas
-from tests.studies.tiny_runs import make_study
 from tests.test_experiment import make_config
 from trainer import compare, experiment
 from trainer.champion import comparing
@@ -165,6 +166,8 @@ def test_the_page_the_card_and_the_last_lines_say_it(
     assert held in " ".join(result.summary.split())
     card = (result.saved_model / "MODEL_CARD.md").read_text()
     assert held in card and 'type: "mae"' in card
+    assert 'type: "text-regression"' in card
+    assert "text-classification" not in card and "pipeline_tag" not in card
     assert number_worth.number(report.after["test"].mae) in card
 
 
@@ -276,6 +279,36 @@ def test_too_few_validation_texts_give_values_alone(
     assert "without an interval" in result.summary
 
 
+def test_the_head_begins_as_the_ridge_and_trackers_are_told_distances(
+    tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """A training that moves nothing leaves the model of the frozen encoder."""
+    config = of_prices(
+        tmp_path,
+        tiny_preset,
+        write_prices(tmp_path / "a.csv", count=60),
+        model={"pooling": "mean", "dropout": 0.0, "head_start": "frozen"},
+        optimizer={"learning_rate": 1e-12},
+        training={"num_train_epochs": 1},
+        baselines=("frozen",),
+        trackers=("tensorboard",),
+    )
+    report = NumbersReport.from_json(json.dumps(experiment.run(config).report))
+    ridge = report.baselines["frozen"].test
+    assert ridge is not None and ridge.mae < STEP
+    test = report.after["test"]
+    assert test.mae == pytest.approx(ridge.mae, rel=1e-3)
+    assert report.before["test"].mae > STEP
+    events = event_accumulator.EventAccumulator(
+        str(pathlib.Path(config.model_dir) / "logs" / "hparams")
+    )
+    events.Reload()
+    told = {"test_mae": test.mae, "test_r2": test.r2, "test_mae_frozen": ridge.mae}
+    for name, value in told.items():
+        (found,) = events.Tensors(name)
+        assert tensor_util.make_ndarray(found.tensor_proto) == pytest.approx(value)
+
+
 @pytest.mark.slow
 def test_killed_and_on_two_replicas(tmp_path: pathlib.Path, tiny_preset: str) -> None:
     dataset = write_prices(tmp_path / "a.csv", count=120)
@@ -295,7 +328,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "label_smoothing": ({"label_smoothing": 0.1}, "over all labels"),
     "focal_gamma": ({"focal_gamma": 2.0}, "probability of what is right"),
     "best_metric": ({"best_metric": "f1_macro"}, "root mean squared error"),
-    "head_start": ({"head_start": "frozen"}, "logistic regression"),
     "init_from": ({"init_from": "runs/a"}, "unit of its own numbers"),
     "replay_dataset": (
         {"replay_dataset": "files:a.csv"},
@@ -308,10 +340,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "decision_metric": ({"decision_metric": "mcc"}, "a number has none"),
     "abstain_accuracy": ({"abstain_accuracy": 0.9}, "its interval says"),
-    "given_decision": (
-        {"given_decision": ("1", "0", "0.5", "0.5")},
-        "temperature and thresholds",
-    ),
     "export_formats": ({"export_formats": ("float32", "int8")}, "by its accuracy"),
     "export_explain": ({"export_explain": True}, "speak for a label"),
     "promote": ({"promote": "better"}, "trainer.compare compares distances"),
@@ -334,7 +362,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"export_to_label": "a.csv", "unlabelled": "files:b.txt"},
         "probabilities of their labels",
     ),
-    "trackers": ({"trackers": ("tensorboard",)}, "told accuracies"),
 }
 
 
@@ -410,13 +437,24 @@ def test_intervals_are_of_numbers_alone(plain: ExperimentConfig) -> None:
             ServingConfig(interval_coverage=share)
 
 
-@pytest.mark.parametrize("study", ["seeds", "folds", "learning_curve", "ladder"])
-def test_studies_are_refused(
-    tmp_path: pathlib.Path, tiny_preset: str, study: str
+@pytest.mark.parametrize(
+    ("task", "given", "rule"),
+    [
+        ("regression", ("1", "0", "0.5", "0.5"), "half the width of the interval"),
+        ("single_label", ("12.5",), "a temperature, a score and thresholds"),
+    ],
+)
+def test_a_decision_of_another_task_is_refused(
+    plain: ExperimentConfig, task: str, given: tuple[str, ...], rule: str
 ) -> None:
-    data = {"dataset": "files:a.csv", "task": "regression"}
-    with pytest.raises(ValueError, match=f"study={study}, task=regression.*--fold"):
-        make_study(tmp_path, tiny_preset, study=study, data=data)
+    with pytest.raises(ValueError, match=f"--given_decision must be {rule}"):
+        with_settings(plain, task=task, given_decision=given)
+
+
+@pytest.mark.parametrize("given", ["-1", "inf", "wide"])
+def test_a_width_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(ValueError, match="of numbers half the width"):
+        ServingConfig(given_decision=(given,))
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,9 @@ class StudyConfig(ExperimentConfig):
         "none",
         "What a study of folds exports besides each fold's own model: `none`, nothing; "
         "`final`, a model of one more run, trained on all texts for as many epochs as "
-        "were best in the median fold, its temperature, thresholds and abstaining fitted "
-        "on the answers to the texts of all folds together; `ensemble`, one model in "
+        "were best in the median fold, its temperature, thresholds and abstaining (of "
+        "numbers its interval) fitted on the answers to the texts of all folds together; "
+        "`ensemble`, one model in "
         "STUDY_DIR/export that answers by the mean probability of the folds' models, "
         "with the same temperature, thresholds and abstaining, and is as many times "
         "larger and slower. With --export=false the folds' own models are not exported; "
@@ -192,7 +193,6 @@ class StudyConfig(ExperimentConfig):
     def _check_kind(self) -> None:
         """Raises ValueError for settings that the kind of study cannot use, or lacks."""
         refused = {"multi_label": _OF_ONE_LABEL, "ordinal": _OF_NO_ORDER}
-        self._refuse_numbers()
         if self.study in refused.get(self.data.task, ()):
             raise ValueError(
                 message(
@@ -237,6 +237,7 @@ class StudyConfig(ExperimentConfig):
         if self.export_folds != "none":
             self._check_gates_of_folds()
         if self.export_folds == "ensemble":
+            self._refuse_ensemble_of_numbers()
             self._check_formats_of_ensemble()
             self._check_weights_of_ensemble()
         if self.study == "seeds" and len(self.seeds) < 2:
@@ -248,16 +249,15 @@ class StudyConfig(ExperimentConfig):
                 )
             )
 
-    def _refuse_numbers(self) -> None:
-        """Raises ValueError where texts have numbers instead of labels."""
+    def _refuse_ensemble_of_numbers(self) -> None:
+        """Raises ValueError where texts have numbers: each fold has its own unit."""
         if self.data.task == "regression":
             raise ValueError(
                 message(
-                    "a study joins the accuracies of its runs, and a number is never "
-                    "just right",
-                    received=f"study={self.study}, task=regression",
-                    mend="give single runs of trainer.main; --num_folds and --fold make "
-                    "folds of them",
+                    "--export_folds=ensemble averages probabilities, and the models of "
+                    "--task=regression each answer in the spread of their own fold",
+                    received="export_folds=ensemble, task=regression",
+                    mend="give --export_folds=final, which is one model of all texts",
                 )
             )
 

@@ -29,7 +29,7 @@ def test_what_the_next_labels_buy() -> None:
     assert found is not None, first
     accuracy, low, high, gain, *_ = map(float, found.groups())
     forecast = fit.forecasts[0]
-    assert accuracy == pytest.approx(100 * forecast.accuracy, abs=0.051)
+    assert accuracy == pytest.approx(100 * forecast.value, abs=0.051)
     assert gain == pytest.approx(100 * forecast.gain, abs=0.051)
     assert low < accuracy < high
     assert second.startswith("TF-IDF with logistic regression would come to 80.0%")

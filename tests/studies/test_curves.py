@@ -20,17 +20,18 @@ def test_a_curve_has_points_a_fit_and_forecasts() -> None:
     assert all(p.std is None and p.num_runs == 1 for p in curve.points)
     assert curve.fit is not None and curve.no_fit is None
     assert curve.fit.smallest_size == 100
-    assert curve.fit.accuracy_at_largest == pytest.approx(0.89, abs=0.01)
+    assert curve.fit.value_at_largest == pytest.approx(0.89, abs=0.01)
     near, far = curve.fit.forecasts
     assert (near.num_more, near.num_train_examples) == (1000, 4000)
     assert (far.num_more, far.num_train_examples) == (3000, 6000)
-    assert curve.fit.accuracy_at_largest < near.accuracy < far.accuracy < 1
-    assert near.gain == pytest.approx(near.accuracy - curve.fit.accuracy_at_largest)
+    assert curve.fit.value_at_largest < near.value < far.value < 1
+    assert near.gain == pytest.approx(near.value - curve.fit.value_at_largest)
     for forecast in (near, far):
         assert forecast.interval_95 is not None
         assert forecast.gain_interval_95 is not None
         low, high = forecast.interval_95
-        assert low < forecast.accuracy < high
+        assert low < forecast.value < high
+        assert forecast.accuracy == forecast.value
         low, high = forecast.gain_interval_95
         assert 0 <= low < forecast.gain < high
 
@@ -89,9 +90,9 @@ def test_without_resamples_there_are_no_intervals_of_forecasts() -> None:
 
 
 def test_texts_are_drawn_anew_for_all_runs_together() -> None:
-    one = {("a.csv", line): line % 3 > 0 for line in range(300)}
-    opposite = {text: not is_right for text, is_right in one.items()}
-    other = {("b.csv", line): line % 3 > 0 for line in range(300)}
+    one = {("a.csv", line): float(line % 3 == 0) for line in range(300)}
+    opposite = {text: 1 - error for text, error in one.items()}
+    other = {("b.csv", line): float(line % 3 == 0) for line in range(300)}
     errors = curves.resampled([one, one, opposite, other], num_resamples=500)
     assert errors.shape == (500, 4)
     np.testing.assert_array_equal(errors[:, 0], errors[:, 1])
@@ -117,4 +118,4 @@ def test_answers_are_read(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "test.jsonl"
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8")
-    assert curves.read_answers(path) == {("a.csv", 2): True, ("a.csv", 5): False}
+    assert curves.read_errors(path) == {("a.csv", 2): 0.0, ("a.csv", 5): 1.0}

@@ -207,10 +207,10 @@ def test_optuna_learns_from_the_metric_of_which_less_may_be_better(
     *_, (by_accuracy, finished) = all_steps(config)
     of_loss = []
     for run in finished:
-        validation = run.report.after["validation"]
+        validation = run.of_labels.after["validation"]
         validation = dataclasses.replace(validation, loss=1 - validation.accuracy)
-        after = {**run.report.after, "validation": validation}
-        report = dataclasses.replace(run.report, after=after)
+        after = {**run.of_labels.after, "validation": validation}
+        report = dataclasses.replace(run.of_labels, after=after)
         of_loss.append(dataclasses.replace(run, report=report))
     config = dataclasses.replace(config, training=TrainingConfig(best_metric="loss"))
     for reports, are_same in ((of_loss, True), (finished, False)):

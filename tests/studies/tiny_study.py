@@ -18,6 +18,7 @@ TITLES = {
     "fine_tuned": "fine-tuning",
     "tfidf": "TF-IDF with logistic regression",
     "frozen": "the frozen encoder with logistic regression",
+    "median": "the training median",
     "commonest": "the commonest label",
 }
 RISING = ((100, 0.7), (300, 0.8), (1000, 0.86), (3000, 0.89))
@@ -29,7 +30,7 @@ def measured(accuracies: Accuracies) -> list[Measured]:
     return [
         Measured(
             size=size,
-            accuracy=accuracy,
+            value=accuracy,
             interval_95=wilson_interval(round(accuracy * NUM_TEXTS), NUM_TEXTS),
             num_examples=NUM_TEXTS,
             guessing=0.5,
@@ -79,6 +80,7 @@ def tiny_study(**accuracies: Accuracies) -> Study:
             num_train_examples=size,
             seed=0,
             accuracy=accuracy,
+            value=accuracy,
             secs=60.0,
             comparisons={
                 name: comparison(accuracy - values[number][1])
@@ -94,6 +96,7 @@ def tiny_study(**accuracies: Accuracies) -> Study:
         answers=answers.sentences(all_curves, runs),
         split="test",
         num_examples=NUM_TEXTS,
+        metric="accuracy",
         curves=all_curves,
         runs=runs,
         config={"study_dir": "studies/a", "seeds": ["0", "1"], "training": {"seed": 3}},

@@ -35,7 +35,7 @@ def answers(
     else:
         mean, factor = _scale(vectors)
         if examples.are_numbers:
-            return _of_numbers(examples, vectors)
+            return _of_numbers(examples, vectors, mean=mean, factor=factor)
         several = examples.may_have_several
         chosen = (one_vs_rest if several else logistic_regression).fit(
             vectors,
@@ -46,26 +46,40 @@ def answers(
         )
         logits = {name: chosen.logits(vectors[name]) for name in examples.held_out}
         settings = chosen.settings
-        kernel, bias = chosen.linear()
-        # Of vectors as they come.
-        kernel = kernel / factor
-        head = Head(
-            kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32)
-        )
+        head = _head(chosen.linear(), mean=mean, factor=factor)
     return Answers(
         title=TITLE, logits=logits, num_features=width, settings=settings, head=head
     )
 
 
-def _of_numbers(examples: Examples, vectors: Mapping[str, np.ndarray]) -> Answers:
-    """Of vectors that are scaled already."""
+def _of_numbers(
+    examples: Examples,
+    vectors: Mapping[str, np.ndarray],
+    *,
+    mean: np.ndarray,
+    factor: float,
+) -> Answers:
+    """Of vectors that are scaled already, by `mean` and `factor`."""
     chosen = ridge.fit(vectors, examples, description="frozen encoder")
     return Answers(
         title=RIDGE_TITLE,
         logits={name: chosen.logits(vectors[name]) for name in examples.held_out},
         num_features=vectors["train"].shape[1],
         settings=chosen.settings,
+        head=_head(chosen.linear(), mean=mean, factor=factor),
     )
+
+
+def _head(
+    linear: tuple[np.ndarray, np.ndarray], *, mean: np.ndarray, factor: float
+) -> Head:
+    """The model of scaled vectors as a head of vectors as they come.
+
+    linear: kernel and bias.
+    """
+    kernel, bias = linear
+    kernel = kernel / factor
+    return Head(kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32))
 
 
 _ONE_LABEL: Mapping[str, float | int | str] = {

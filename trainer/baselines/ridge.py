@@ -22,7 +22,7 @@ from typing import Any, Callable, Iterator, Mapping
 
 import numpy as np
 
-from trainer.baselines.examples import Answers, Examples, Head
+from trainer.baselines.examples import Answers, Examples
 
 _logger = logging.getLogger(__name__)
 
@@ -122,12 +122,6 @@ def fit(features: Mapping[str, Any], examples: Examples, *, description: str) ->
         "alpha_chosen_on": chosen_on,
     }
     return Chosen(coefficients, intercept, settings)
-
-
-def head_of(chosen: Chosen) -> Head:
-    """The model as a head of the encoder's vectors."""
-    kernel, bias = chosen.linear()
-    return Head(kernel.astype(np.float32), bias.astype(np.float32))
 
 
 def _ways(train: Any) -> tuple[tuple[float, ...], Callable[[Any, np.ndarray], _Solver]]:

@@ -162,14 +162,7 @@ class ExperimentConfig:
         if self.data.task == "regression":
             given, rule = "task=regression", "is for labels"
             self._refuse(regression.refused(settings(self)), rule=rule, given=given)
-        require(
-            self.data.task == "regression"
-            or self.serving.interval_coverage == INTERVAL_COVERAGE,
-            "--interval_coverage is of the intervals that numbers have",
-            received=f"interval_coverage={self.serving.interval_coverage}, "
-            f"task={self.data.task}",
-            mend="leave it out, or give --task=regression",
-        )
+        self._require_decision()
         if self.data.second_text_field:
             self._require_pairs()
 
@@ -255,6 +248,31 @@ class ExperimentConfig:
                 received=f"{name}={shown}, {given}",
                 mend="leave it out",
             )
+
+    def _require_decision(self) -> None:
+        """Raises ValueError where the answers' settings are those of another task."""
+        require(
+            self.data.task == "regression"
+            or self.serving.interval_coverage == INTERVAL_COVERAGE,
+            "--interval_coverage is of the intervals that numbers have",
+            received=f"interval_coverage={self.serving.interval_coverage}, "
+            f"task={self.data.task}",
+            mend="leave it out, or give --task=regression",
+        )
+        numbers = self.serving.decision_numbers
+        of_numbers = self.data.task == "regression"
+        require(
+            not numbers or (len(numbers) == 1) == of_numbers,
+            "--given_decision must be "
+            + (
+                "half the width of the interval with --task=regression"
+                if of_numbers
+                else "a temperature, a score and thresholds"
+            ),
+            received=f"given_decision={','.join(self.serving.given_decision)}, "
+            f"task={self.data.task}",
+            mend="leave it out, and it is fitted on validation",
+        )
 
     def _require_multi_label(self) -> None:
         """Raises ValueError for what needs exactly one label a text."""

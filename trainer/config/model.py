@@ -36,8 +36,8 @@ class ModelConfig:
         "random",
         "What the head's weights are before training: `random` numbers, or `frozen`, "
         "the logistic regression on the pretrained encoder's vectors of the training "
-        "texts (Kumar et al. 2022), for a pass over them; it is the baseline of this "
-        "name. What helps where, docs/recipes.md says.",
+        "texts (Kumar et al. 2022; of numbers the ridge regression), for a pass over "
+        "them; it is the baseline of this name. What helps where, docs/recipes.md says.",
     )
     init_from: str = setting(
         "",

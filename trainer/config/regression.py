@@ -40,10 +40,6 @@ def _of_training(values: Mapping[str, Any]) -> Whys:
             values["best_metric"] not in ("accuracy", "loss"),
             "the best weights are those of the least root mean squared error",
         ),
-        "head_start": (
-            values["head_start"] != "random",
-            "the head of the frozen encoder is a logistic regression",
-        ),
         "init_from": (
             bool(values["init_from"]),
             "the head of another model is in the unit of its own numbers",
@@ -72,10 +68,6 @@ def _of_serving(values: Mapping[str, Any]) -> Whys:
         "abstain_accuracy": (
             values["abstain_accuracy"] > 0,
             "a number is never just right; its interval says how sure it is",
-        ),
-        "given_decision": (
-            bool(values["given_decision"]),
-            "it is a temperature and thresholds",
         ),
         "export_formats": (
             values["export_formats"] != ("float32",),
@@ -135,5 +127,4 @@ def _of_looking(values: Mapping[str, Any]) -> Whys:
             bool(values["export_to_label"]),
             "texts are chosen by the probabilities of their labels",
         ),
-        "trackers": (bool(values["trackers"]), "they are told accuracies"),
     }

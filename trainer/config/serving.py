@@ -112,8 +112,9 @@ class ServingConfig:
         (),
         "Choose labels by this decision instead of fitting one: the temperature, the "
         "score below which to abstain, and each class's threshold (which sum to 1), "
-        "separated by commas. A study of folds fits it on texts that were held out, and "
-        "writes it into the flagfile of its final run. Empty: fit it on validation.",
+        "separated by commas. With --task=regression half the width of the interval. A "
+        "study of folds fits it on texts that were held out, and writes it into the "
+        "flagfile of its final run. Empty: fit it on validation.",
         may_change=True,
     )
     interval_coverage: float = setting(
@@ -203,7 +204,8 @@ class ServingConfig:
         require(
             not self.given_decision or bool(self.decision_numbers),
             "--given_decision must be a temperature above 0, a score in [0, 1], and "
-            "thresholds above 0, which sum to 1, of two classes or more",
+            "thresholds above 0, which sum to 1, of two classes or more; of numbers half "
+            "the width of their interval",
             received=",".join(self.given_decision),
         )
         require(
@@ -223,6 +225,8 @@ class ServingConfig:
             numbers = tuple(map(float, self.given_decision))
         except ValueError:
             return ()
+        if len(numbers) == 1:
+            return numbers if 0 <= numbers[0] < math.inf else ()
         temperature, score, *thresholds = (*numbers, 0.0, 0.0)[: max(2, len(numbers))]
         is_fit = (
             len(thresholds) >= 2

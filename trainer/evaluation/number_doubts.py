@@ -39,6 +39,9 @@ def of_intervals(decision: NumberDecision) -> Iterator[Doubt]:
     quality = decision.quality.get("test")
     if quality is None or quality.num_held is None or quality.coverage is None:
         return
+    if not decision.num_texts:
+        # Of an interval that was given, nobody knows here how well it was fitted.
+        return
     chance = chance_of_so_few(
         quality.num_held,
         quality.num_examples,

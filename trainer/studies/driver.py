@@ -234,8 +234,11 @@ class _Work:
             self._keep(planned, result.report)
 
     def _keep(self, planned: PlannedRun, report: Mapping[str, object]) -> None:
+        kind: type[schema.Report] | type[schema.NumbersReport] = schema.Report
+        if report.get("task") == "regression":
+            kind = schema.NumbersReport
         self._finished[planned.number] = FinishedRun(
-            planned, schema.from_mapping(schema.Report, report)
+            planned, schema.from_mapping(kind, report)
         )
 
     def _say_which(self, run: PlannedRun, to_do: Sequence[PlannedRun]) -> None:

@@ -6,7 +6,8 @@
 Run NNN holds out fold NNN (`data/folds.py`), and stops by a share of the other folds. It
 is what `trainer.main --num_folds=5 --fold=3` makes alone. With --export_folds=final one
 more run learns from all texts, for as long as was best in the median fold: it has the
-decision that was fitted out of fold, and nothing held out to be measured on. With
+decision that was fitted out of fold (of numbers the interval), and nothing held out to
+be measured on. With
 --export_folds=ensemble the folds' models are exported as one (`ensemble.py`), by the
 same decision.
 """
@@ -22,9 +23,23 @@ from trainer import storage
 from trainer.config import ExperimentConfig
 from trainer.data import splits
 from trainer.data.sources import Load, Sources
-from trainer.studies import answers, ensemble, estimates, out_of_fold, repeated
+from trainer.studies import (
+    answers,
+    ensemble,
+    estimates,
+    number_answers,
+    number_out_of_fold,
+    out_of_fold,
+    repeated,
+)
 from trainer.studies.plan import FinishedRun, Kind, PlannedRun
-from trainer.studies.schema import Estimate, FinalFacts, RepeatedStudy
+from trainer.studies.schema import (
+    Estimate,
+    FinalFacts,
+    OutOfFold,
+    PairedFacts,
+    RepeatedStudy,
+)
 from trainer.studies.study_folder import StudyFolder
 from trainer.study_config import StudyConfig
 
@@ -85,9 +100,12 @@ def _on_all_texts(
     config: StudyConfig, of_folds: Sequence[FinishedRun], **changes: Any
 ) -> ExperimentConfig:
     """With nothing held out, and the decision that was fitted out of fold."""
-    decision = out_of_fold.gather(of_folds).decision(config.serving)
-    facts = decision.facts()
-    numbers = (facts["temperature"], facts["abstain_below"], *facts["thresholds"])
+    facts = _gather(config, of_folds).decision(config.serving).facts()
+    if config.data.task == "regression":
+        reach = facts["half_width"]
+        numbers: tuple[float, ...] = () if reach is None else (reach,)
+    else:
+        numbers = (facts["temperature"], facts["abstain_below"], *facts["thresholds"])
     settings: dict[str, Any] = {
         "num_folds": 0,
         "fold": -1,
@@ -105,6 +123,15 @@ def _on_all_texts(
         "export": True,
     }
     return config.run(config.data.num_folds, **settings | changes)
+
+
+def _gather(
+    config: StudyConfig, of_folds: Sequence[FinishedRun]
+) -> out_of_fold.Answers | number_out_of_fold.NumberAnswers:
+    """The answers to the texts of all folds."""
+    if config.data.task == "regression":
+        return number_out_of_fold.gather(of_folds)
+    return out_of_fold.gather(of_folds)
 
 
 def _epochs(count: int) -> str:
@@ -143,7 +170,7 @@ def record(
 ) -> str:
     """Writes the results of all runs, and returns the closing table."""
     of_folds = _of_folds(config, finished)
-    gathered = out_of_fold.gather(of_folds)
+    gathered = _gather(config, of_folds)
     storage.write_bytes(folder.out_of_fold, gathered.to_parquet())
     study = repeated.results(
         config,
@@ -194,7 +221,15 @@ def _answers(study: RepeatedStudy) -> Iterator[str]:
     pooled = study.out_of_fold
     if pooled is None:
         raise TypeError("a study of folds has answers out of fold")
-    estimate = study.models[repeated.FINE_TUNED].metrics[repeated.METRIC]
+    if study.metric == "accuracy":
+        yield from _of_labels(study, pooled)
+    else:
+        yield from number_answers.of_folds(study, pooled)
+    yield from _of_exports(study)
+
+
+def _of_labels(study: RepeatedStudy, pooled: OutOfFold) -> Iterator[str]:
+    estimate = study.models[repeated.FINE_TUNED].metrics[study.metric]
     yield (
         f"Each of {pooled.num_examples:,} texts was held out once: over "
         f"{len(estimate.values)} folds fine-tuning answers "
@@ -203,7 +238,7 @@ def _answers(study: RepeatedStudy) -> Iterator[str]:
         f"{answers.percent(max(estimate.values))} in the best."
     )
     for name, paired in pooled.comparisons.items():
-        if name in answers.NO_RIVALS:
+        if name in answers.NO_RIVALS or not isinstance(paired, PairedFacts):
             continue
         title = study.models[name].title
         low, high = paired.interval_95
@@ -217,6 +252,9 @@ def _answers(study: RepeatedStudy) -> Iterator[str]:
             f"It answers {answers.points(abs(paired.difference), ends)} {more} of them "
             f"right than {title}{_SHOWN[paired.verdict]}."
         )
+
+
+def _of_exports(study: RepeatedStudy) -> Iterator[str]:
     if study.final is not None:
         yield (
             f"The model in {study.final.folder} has learned from all "

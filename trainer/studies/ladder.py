@@ -18,11 +18,18 @@ import numpy as np
 
 from trainer import run_folder, storage
 from trainer.data.sources import Sources
-from trainer.evaluation.schema import Interval, Report
+from trainer.evaluation.schema import Interval, NumbersReport, Report
 from trainer.modeling import presets
 from trainer.run_folder import RunFolder
 from trainer.stages import measure
-from trainer.studies import choice, ladder_page, sweep_answers, sweep_plan
+from trainer.studies import (
+    choice,
+    ladder_page,
+    number_files,
+    scores,
+    sweep_answers,
+    sweep_plan,
+)
 from trainer.studies.choice import Answered, Candidate, Standing
 from trainer.studies.plan import FinishedRun, Kind, PlannedRun
 from trainer.studies.study_folder import StudyFolder
@@ -32,7 +39,7 @@ from trainer.study_config import StudyConfig
 from trainer.tasks.single_label import SingleLabel
 
 # Of the same encoder the simpler use first.
-_KINDS = ("commonest", "tfidf", "frozen", "fine_tuned")
+_KINDS = ("commonest", "median", "tfidf", "frozen", "fine_tuned")
 # What a run of the ladder does not do; it exports, for size and latency.
 _RUN_SETTINGS: Mapping[str, Any] = {
     name: value
@@ -127,6 +134,11 @@ def _answered_by(kind: str, run: FinishedRun, own: Answered) -> Answered | None:
 
     own: what the run's own model answered, in the same order.
     """
+    if isinstance(run.report, NumbersReport):
+        values = number_files.of_baseline(run, kind, "validation")
+        if values is None or len(values) != len(own.labels):
+            return None
+        return choice.of_numbers(own.texts, np.asarray(own.labels, np.float64), values)
     folder = RunFolder(storage.path(run.planned.config.model_dir))
     recorded = run_folder.read_kept(folder.baseline(kind))
     if recorded is None:
@@ -135,7 +147,8 @@ def _answered_by(kind: str, run: FinishedRun, own: Answered) -> Answered | None:
     if logits is None or len(logits) != len(own.labels):
         return None
     decision = SingleLabel().plain_decision(logits.shape[1])
-    right = decision.probabilities(logits)[np.arange(len(logits)), own.labels]
+    labels = own.labels.astype(np.int64)
+    right = decision.probabilities(logits)[np.arange(len(logits)), labels]
     return dataclasses.replace(
         own,
         predicted=decision.labels(logits),
@@ -152,7 +165,7 @@ def _chosen(
     def rank(some: Sequence[_Contestant]) -> tuple[Standing, ...]:
         return choice.rank(
             [each.candidate for each in some],
-            metric=config.training.best_metric,
+            metric=scores.chosen_by(config).name,
             num_classes=num_classes,
         )
 
@@ -187,7 +200,7 @@ def record(
 
 def results(config: StudyConfig, finished: Sequence[FinishedRun]) -> LadderStudy:
     """What the runs came to."""
-    metric = config.training.best_metric
+    metric = scores.chosen_by(config).name
     contestants = _contestants(config, finished)
     smallest, winner, standings = _chosen(config, contestants)
     models = tuple(
@@ -249,14 +262,16 @@ def _model(
     )
 
 
-def _name(contestant: _Contestant, report: Report) -> str:
+def _name(contestant: _Contestant, report: Report | NumbersReport) -> str:
     if contestant.kind == "fine_tuned":
         return contestant.preset or ""
     title = report.baselines[contestant.kind].title
     return f"{title}: {contestant.preset}" if contestant.preset else title
 
 
-def _interval(contestant: _Contestant, report: Report, metric: str) -> Interval | None:
+def _interval(
+    contestant: _Contestant, report: Report | NumbersReport, metric: str
+) -> Interval | None:
     if contestant.kind == "fine_tuned":
         return report.after["validation"].confidence_intervals_95.get(metric)
     scores = report.baselines[contestant.kind].validation
@@ -264,25 +279,23 @@ def _interval(contestant: _Contestant, report: Report, metric: str) -> Interval 
 
 
 def _sentences(
-    study: LadderStudy, smallest: Model, winner: Model, report: Report
+    study: LadderStudy, smallest: Model, winner: Model, report: Report | NumbersReport
 ) -> Iterator[str]:
     best = min(study.models, key=lambda model: model.behind)
-    metric = sweep_answers.METRICS[study.metric]
-    value = sweep_answers.shown(best.value, study.metric)
+    metric = scores.METRICS[study.metric]
+    value = metric.shown(best.value)
     texts = f"{study.num_validation_examples or 0:,} validation texts"
     if smallest is best:
         yield (
-            f"The best model, {best.name} ({metric} {value} on {texts}), is also the "
+            f"The best model, {best.name} ({metric.title} {value} on {texts}), is also the "
             "smallest that is not shown to be worse: every smaller one is."
         )
     else:
-        behind = sweep_answers.difference(
-            smallest.behind, smallest.behind_interval_95, study.metric
-        )
+        behind = metric.difference(smallest.behind, smallest.behind_interval_95)
         yield (
             f"The smallest model that is not shown to be worse than the best is "
             f"{smallest.name}: on {texts} it is {behind} behind {best.name}, whose "
-            f"{metric} is {value}."
+            f"{metric.title} is {value}."
         )
     if smallest.kind != "fine_tuned":
         yield (

@@ -15,8 +15,9 @@ from trainer import console
 from trainer.evaluation import figures
 from trainer.evaluation.figures import Picture
 from trainer.messages import filled
-from trainer.studies import page_parts, sweep_answers, sweep_page
+from trainer.studies import page_parts, sweep_page
 from trainer.evaluation.figures import BLUE, GREY, ORANGE
+from trainer.studies.scores import METRICS
 from trainer.studies.sweep_page import STATUS_WORDS
 from trainer.studies.sweep_schema import LadderStudy, Model
 
@@ -33,7 +34,7 @@ def render_html(study: LadderStudy) -> str:
         .get_template("ladder.html.jinja")
         .render(
             study=study,
-            metric=sweep_answers.METRICS[study.metric],
+            metric=METRICS[study.metric].title,
             picture=_picture(study),
             status_words={**STATUS_WORDS, "winner": "the smallest not shown worse"},
             flagfile=page_parts.flagfile(study.config),
@@ -43,11 +44,11 @@ def render_html(study: LadderStudy) -> str:
 
 def summary(study: LadderStudy) -> str:
     """The closing table: the models, the smallest first, and the answers."""
-    metric = sweep_answers.METRICS[study.metric]
+    metric = METRICS[study.metric]
     lines = [
-        f"{metric[:1].upper()}{metric[1:]} on {study.num_validation_examples:,} "
+        f"{page_parts.capitalized(metric.title)} on {study.num_validation_examples:,} "
         "validation texts",
-        f"{'Model':<{_NAME_COLUMNS}}{metric:>9}{'training':>12}{'export':>10}"
+        f"{'Model':<{_NAME_COLUMNS}}{metric.short:>9}{'training':>12}{'export':>10}"
         f"{'a text':>9}",
         *(_line(model, study.metric) for model in study.models),
         "",
@@ -64,21 +65,20 @@ def _line(model: Model, metric: str) -> str:
     size = f"{model.export_bytes / 1e6:.1f} MB" if model.export_bytes else ""
     latency = f"{model.latency_ms:.1f} ms" if model.latency_ms is not None else ""
     return (
-        f"{name:<{_NAME_COLUMNS}}{sweep_answers.shown(model.value, metric):>9}"
+        f"{name:<{_NAME_COLUMNS}}{METRICS[metric].shown(model.value):>9}"
         f"{console.duration(model.train_secs):>12}{size:>10}{latency:>9}"
         f"  {STATUS_WORDS[model.status] if model.status != 'winner' else 'smallest good'}"
     )
 
 
 def _picture(study: LadderStudy) -> Picture:
-    metric = sweep_answers.METRICS[study.metric]
+    metric = METRICS[study.metric]
     ends = ", ".join(
-        f"{model.name} {sweep_answers.shown(model.value, study.metric)} after "
-        f"{model.train_secs:.3g} s"
+        f"{model.name} {metric.shown(model.value)} after " f"{model.train_secs:.3g} s"
         for model in study.models
     )
     return figures.picture(
-        f"{metric[:1].upper()}{metric[1:]} on validation by seconds of training",
+        f"{page_parts.capitalized(metric.title)} on validation by seconds of training",
         f"{ends}.",
         lambda figure: _draw(figure, study),
         height=3.6,
@@ -113,4 +113,4 @@ def _draw(figure: MatplotlibFigure, study: LadderStudy) -> None:
             fontsize=9,
         )
     axes.set_xscale("log")
-    axes.set(xlabel="training, seconds", ylabel=sweep_answers.METRICS[study.metric])
+    axes.set(xlabel="training, seconds", ylabel=METRICS[study.metric].title)

@@ -145,7 +145,7 @@ def gather(finished: Sequence[FinishedRun]) -> Answers:
     Args:
       finished: all folds, by number.
     """
-    names = finished[0].report.data.label_names
+    names = finished[0].of_labels.data.label_names
     number_of = {name: number for number, name in enumerate(names)}
     rows: dict[str, list[Any]] = {
         column: [] for column in ("file", "line", "label", "fold", "answer")
@@ -158,7 +158,9 @@ def gather(finished: Sequence[FinishedRun]) -> Answers:
             rows[column] += [row[column] for row in of_fold]
         rows["fold"] += [run.planned.number] * len(of_fold)
         probabilities.append(np.array([row["probabilities"] for row in of_fold]))
-        logits.append(_logarithms(probabilities[-1]) * run.report.decision.temperature)
+        logits.append(
+            _logarithms(probabilities[-1]) * run.of_labels.decision.temperature
+        )
     return Answers(
         label_names=names,
         rows=rows,

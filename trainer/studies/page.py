@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.evaluation import figures
 from trainer.messages import filled
-from trainer.studies import answers, page_parts, power_law
-from trainer.studies.page_parts import STYLES
+from trainer.studies import page_parts, power_law, scores
+from trainer.studies.answers import NO_RIVALS
+from trainer.studies.page_parts import STYLES, capitalized, short_title
 from trainer.studies.schema import Curve, Point, Study
+from trainer.studies.scores import Metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,17 +30,21 @@ _POINTS_OF_DASHES = 40
 def render_html(study: Study) -> str:
     """The page of a study, one HTML file that needs no other."""
     template = page_parts.templates_of_studies().get_template("study.html.jinja")
+    metric = scores.METRICS[study.metric]
     return template.render(
         study=study,
+        metric=metric,
+        constants=NO_RIVALS,
         curves=study.curves,
         picture=figures.picture(
-            f"Accuracy on {study.num_examples:,} held-out texts, by training texts",
+            f"{capitalized(metric.title)} on {study.num_examples:,} held-out texts, by "
+            "training texts",
             _alternative(study),
             lambda figure: _draw(figure, study),
             height=3.6,
         ),
         rows=_rows(study),
-        names=[STYLES[name][0] for name in study.curves],
+        names=[short_title(name, study.metric) for name in study.curves],
         has_seeds=any(point.std is not None for point in _points_of(study)),
         flagfile=page_parts.flagfile(study.config),
         most_extrapolation=power_law.MOST_EXTRAPOLATION,
@@ -52,15 +58,16 @@ def png(study: Study) -> bytes:
 
 def summary(study: Study) -> str:
     """The closing table: accuracy by size and model, and the answers."""
-    titles = [STYLES[name][0] for name in study.curves]
+    titles = [short_title(name, study.metric) for name in study.curves]
+    metric = scores.METRICS[study.metric]
     lines = [
-        f"Accuracy on {study.num_examples:,} {study.split} texts (95% interval)",
+        f"{capitalized(metric.title)} on {study.num_examples:,} {study.split} texts (95% interval)",
         _table_row("Texts", titles),
     ]
     for size, cells in _rows(study):
         shown = [
-            answers.with_interval(point.mean, point.interval_95)
-            + (f" ±{100 * point.std:.1f}" if point.std is not None else "")
+            metric.with_interval(point.mean, point.interval_95)
+            + (f" ±{metric.spread(point.std)}" if point.std is not None else "")
             for point in cells
         ]
         lines.append(_table_row(f"{size:,}", shown))
@@ -83,19 +90,25 @@ def _points_of(study: Study) -> list[Point]:
 
 
 def _alternative(study: Study) -> str:
+    metric = scores.METRICS[study.metric]
     ends = [
-        f"{curve.title} from {answers.percent(curve.points[0].mean)} to "
-        f"{answers.percent(curve.points[-1].mean)}"
+        f"{curve.title} from {metric.shown(curve.points[0].mean)} to "
+        f"{metric.shown(curve.points[-1].mean)}"
         for curve in study.curves.values()
     ]
     sizes = [point.num_train_examples for point in study.curves["fine_tuned"].points]
-    return f"Accuracy with {sizes[0]:,} to {sizes[-1]:,} training texts: {'; '.join(ends)}."
+    return (
+        f"{capitalized(metric.title)} with {sizes[0]:,} to {sizes[-1]:,} training texts: "
+        f"{'; '.join(ends)}."
+    )
 
 
 def _draw(figure: MatplotlibFigure, study: Study) -> None:
     axes = figure.add_subplot()
+    metric = scores.METRICS[study.metric]
     for name, curve in study.curves.items():
-        _draw_curve(axes, curve, *STYLES[name])
+        _, *style = STYLES[name]
+        _draw_curve(axes, curve, metric, short_title(name, study.metric), *style)
     axes.set_xscale("log")
     sizes = [size for size, _ in _rows(study)]
     furthest = _furthest(study)
@@ -104,15 +117,17 @@ def _draw(figure: MatplotlibFigure, study: Study) -> None:
         [_short(size) for size in sizes] + [_short(furthest)] * (furthest > sizes[-1]),
     )
     axes.minorticks_off()
-    axes.set(xlabel="training texts", ylabel="accuracy, %")
+    axes.set(xlabel="training texts", ylabel=metric.on_axis)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
 
 
-def _draw_curve(axes: Axes, curve: Curve, name: str, color: str, marker: str) -> None:
+def _draw_curve(
+    axes: Axes, curve: Curve, metric: Metric, name: str, color: str, marker: str
+) -> None:
     sizes: Any = [point.num_train_examples for point in curve.points]
     axes.plot(
         sizes,
-        [100 * point.mean for point in curve.points],
+        [metric.factor * point.mean for point in curve.points],
         color=color,
         marker=marker,
         label=name,
@@ -120,8 +135,8 @@ def _draw_curve(axes: Axes, curve: Curve, name: str, color: str, marker: str) ->
     low, high = zip(*(point.interval_95 for point in curve.points))
     axes.fill_between(
         sizes,
-        [100 * end for end in low],
-        [100 * end for end in high],
+        [metric.factor * end for end in low],
+        [metric.factor * end for end in high],
         color=color,
         alpha=0.15,
         linewidth=0,
@@ -133,8 +148,11 @@ def _draw_curve(axes: Axes, curve: Curve, name: str, color: str, marker: str) ->
     ratio = (end / curve.fit.smallest_size) ** (1 / _POINTS_OF_DASHES)
     along = [curve.fit.smallest_size * ratio**n for n in range(_POINTS_OF_DASHES + 1)]
     parameters = power_law.as_parameters(*law)
-    accuracies = [100 * (1 - float(power_law.forecast(parameters, n))) for n in along]
-    axes.plot(along, accuracies, color=color, linestyle="--", linewidth=1)
+    errors = [
+        float(power_law.forecast(parameters, n, most=metric.most_error)) for n in along
+    ]
+    values = [metric.factor * metric.of_error(error) for error in errors]
+    axes.plot(along, values, color=color, linestyle="--", linewidth=1)
 
 
 def _furthest(study: Study) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Mapping
 import jinja2
 
 from trainer import console, templates, wording
-from trainer.studies import answers
+from trainer.studies import answers, scores
 from trainer.study_config import StudyConfig
 
 # By the name of the model: its name where there is little room, colour and marker. The
@@ -21,8 +21,21 @@ STYLES: Mapping[str, tuple[str, str, str]] = {
     "fine_tuned": ("fine-tuning", "#0072B2", "o"),
     "tfidf": ("TF-IDF", "#D55E00", "s"),
     "frozen": ("frozen encoder", "#009E73", "^"),
+    "median": ("median", "#CC79A7", "D"),
     "commonest": ("commonest label", "#767676", "v"),
 }
+
+
+def short_title(name: str, metric: str) -> str:
+    """A model's name where there is little room; of numbers "commonest" is the mean.
+
+    Args:
+      name: of `STYLES`.
+      metric: of the study.
+    """
+    if name == "commonest" and scores.METRICS[metric].has_unit:
+        return "mean"
+    return STYLES[name][0]
 
 
 def templates_of_studies() -> jinja2.Environment:

@@ -17,7 +17,7 @@ from typing import Callable, Sequence
 
 from trainer.config import ExperimentConfig
 from trainer.data.sources import Load, Sources
-from trainer.evaluation.schema import Report
+from trainer.evaluation.schema import NumbersReport, Report
 from trainer.studies.study_folder import StudyFolder
 from trainer.study_config import StudyConfig
 
@@ -47,7 +47,29 @@ class FinishedRun:
     """A run with its results."""
 
     planned: PlannedRun
-    report: Report
+    report: Report | NumbersReport
+
+    @property
+    def of_labels(self) -> Report:
+        """The report of a run whose texts have labels.
+
+        Raises:
+          TypeError: they have numbers.
+        """
+        if not isinstance(self.report, Report):
+            raise TypeError("the run is of numbers")
+        return self.report
+
+    @property
+    def of_numbers(self) -> NumbersReport:
+        """The report of a run whose texts have numbers.
+
+        Raises:
+          TypeError: they have labels.
+        """
+        if not isinstance(self.report, NumbersReport):
+            raise TypeError("the run is of labels")
+        return self.report
 
     @property
     def num_train_examples(self) -> int:

@@ -49,19 +49,24 @@ class PowerLaw:
 
 
 def fit(
-    sizes: FloatArray, errors: FloatArray, variances: FloatArray
+    sizes: FloatArray,
+    errors: FloatArray,
+    variances: FloatArray,
+    *,
+    most: float = 1.0,
 ) -> PowerLaw | None:
     """The law of some errors; None with fewer than three different sizes.
 
     Args:
       sizes: float64 [n], training texts; a size may occur several times.
-      errors: float64 [n], in [0, 1].
+      errors: float64 [n], in [0, most].
       variances: float64 [n], above 0, of the errors.
+      most: see `forecast`.
     """
     if len(np.unique(sizes)) < MIN_SIZES:
         return None
     (parameters,) = fit_all(sizes, errors[np.newaxis], variances)
-    squares = (errors - forecast(parameters, sizes)) ** 2 / variances
+    squares = (errors - forecast(parameters, sizes, most=most)) ** 2 / variances
     freedom = len(sizes) - len(parameters)
     dispersion = np.sqrt(squares.sum() / freedom) if freedom else 1.0
     return PowerLaw(parameters, max(1.0, float(dispersion)))
@@ -103,16 +108,19 @@ def _linear(
     return np.where(is_below, 0.0, asymptotes), np.where(is_below, without, scales)
 
 
-def forecast(parameters: FloatArray, size: float | FloatArray) -> FloatArray:
-    """The errors at a size, in [0, 1].
+def forecast(
+    parameters: FloatArray, size: float | FloatArray, *, most: float = 1.0
+) -> FloatArray:
+    """The errors at a size, in [0, most].
 
     Args:
       parameters: float64 [..., 3].
       size: one number, or for parameters of one law float64 [n].
+      most: the largest error there is: 1 of shares, infinity of distances.
     """
     asymptote, scale, exponent = np.moveaxis(parameters, -1, 0)
     errors: FloatArray = np.clip(
-        asymptote + scale * np.asarray(size) ** -exponent, 0.0, 1.0
+        asymptote + scale * np.asarray(size) ** -exponent, 0.0, most
     )
     return errors
 

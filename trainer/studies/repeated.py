@@ -9,13 +9,11 @@ The page and the table are made in `repeated_page.py`.
 from __future__ import annotations
 
 import dataclasses
-import math
 import statistics
-from typing import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 from trainer import storage
-from trainer.evaluation.schema import BaselineScores, SplitEvaluation
-from trainer.studies import repeated_page
+from trainer.studies import repeated_page, scores
 from trainer.studies.plan import FinishedRun
 from trainer.studies.schema import (
     EnsembleFacts,
@@ -26,20 +24,13 @@ from trainer.studies.schema import (
     RepeatedStudy,
     RunFacts,
 )
+from trainer.studies.scores import Metric
 from trainer.studies.study_folder import StudyFolder
 from trainer.study_config import StudyConfig
 
 FINE_TUNED = "fine_tuned"
-METRIC = "accuracy"
-# With their ranges, which an interval of few runs may leave.
-_METRICS: Mapping[str, tuple[float, float]] = {
-    METRIC: (0.0, 1.0),
-    "f1_macro": (0.0, 1.0),
-    "mcc": (-1.0, 1.0),
-    "loss": (0.0, math.inf),
-}
-# In the order in which they are shown.
-_BASELINES = ("tfidf", "frozen", "commonest")
+# In the order in which they are shown; "median" is of numbers.
+BASELINES = ("tfidf", "frozen", "median", "commonest")
 
 Estimator = Callable[[Sequence[float]], Estimate]
 
@@ -64,8 +55,9 @@ def results(
     """
     last = finished[-1].report
     split = "test" if "test" in last.after else "validation"
-    models = dict(_models(finished, split, estimate))
-    quoted = models[FINE_TUNED].metrics[METRIC]
+    metric = scores.headline(config.data.task)
+    models = dict(_models(config, finished, split, estimate))
+    quoted = models[FINE_TUNED].metrics[metric.name]
     study = RepeatedStudy(
         study=config.study,
         title=f"{title}: {last.title}",
@@ -74,7 +66,7 @@ def results(
         num_examples=(
             out_of_fold.num_examples if out_of_fold else last.after[split].num_examples
         ),
-        metric=METRIC,
+        metric=metric.name,
         mean=quoted.mean,
         std=quoted.std,
         interval_95=quoted.interval_95,
@@ -99,57 +91,73 @@ def write(folder: StudyFolder, study: RepeatedStudy) -> str:
 
 
 def run_facts(run: FinishedRun, split: str) -> RunFacts:
-    """What study.json has of a run."""
+    """What study.json has of a run, but for those that chose one of several."""
+    metric = scores.headline(run.planned.config.data.task)
+    value = scores.value_of(run.report, metric, split)
     return RunFacts(
         number=run.planned.number,
         name=run.planned.name,
         folder=f"runs/{run.planned.number:03}",
         num_train_examples=run.num_train_examples,
         seed=run.planned.config.training.seed,
-        accuracy=run.report.after[split].accuracy,
+        accuracy=value if metric is scores.ACCURACY else None,
+        value=value,
         secs=run.secs,
         comparisons=run.report.comparisons,
     )
 
 
 def _models(
-    finished: Sequence[FinishedRun], split: str, estimate: Estimator
+    config: StudyConfig,
+    finished: Sequence[FinishedRun],
+    split: str,
+    estimate: Estimator,
 ) -> Iterator[tuple[str, ModelEstimates]]:
+    metrics = scores.shown_of(config.data.task)
     yield FINE_TUNED, ModelEstimates(
         title="fine-tuning",
-        metrics=_estimates([run.report.after[split] for run in finished], estimate),
+        metrics=_estimates(
+            metrics, [run.report.after[split] for run in finished], estimate
+        ),
     )
-    for name in _BASELINES:
-        found = [run.report.baselines.get(name) for run in finished]
-        facts = [each for each in found if each is not None]
-        scores = [each.test if split == "test" else each.validation for each in facts]
-        measured = [each for each in scores if each is not None]
+    for name in BASELINES:
+        known = [run.report.baselines.get(name) for run in finished]
+        facts = [each for each in known if each is not None]
+        found = [each.test if split == "test" else each.validation for each in facts]
+        measured = [each for each in found if each is not None]
         # A study may be continued with other --baselines.
         if len(measured) == len(finished):
             yield name, ModelEstimates(
-                title=facts[-1].title, metrics=_estimates(measured, estimate)
+                title=facts[-1].title,
+                metrics=_estimates(metrics, measured, estimate),
             )
 
 
 def _estimates(
-    scores: Sequence[SplitEvaluation | BaselineScores], estimate: Estimator
+    metrics: Sequence[Metric], found: Sequence[Any], estimate: Estimator
 ) -> dict[str, Estimate]:
+    """By metric; without those that are None of a run. found: as reports have them."""
+    by_name = {
+        metric: [getattr(each, metric.name) for each in found] for metric in metrics
+    }
     return {
-        name: _within(estimate([getattr(each, name) for each in scores]), *ends)
-        for name, ends in _METRICS.items()
+        metric.name: _within(estimate(values), metric)
+        for metric, values in by_name.items()
+        if None not in values
     }
 
 
-def _within(estimate: Estimate, least: float, most: float) -> Estimate:
+def _within(estimate: Estimate, metric: Metric) -> Estimate:
     if estimate.interval_95 is None:
         return estimate
-    low, high = estimate.interval_95
-    return dataclasses.replace(estimate, interval_95=(max(low, least), min(high, most)))
+    return dataclasses.replace(
+        estimate, interval_95=metric.within(*estimate.interval_95)
+    )
 
 
 def mean_difference(study: RepeatedStudy, baseline: str) -> tuple[float, float, float]:
-    """Of accuracies, fine-tuning minus a baseline: the mean, the least, the greatest."""
-    ours = study.models[FINE_TUNED].metrics[METRIC].values
-    theirs = study.models[baseline].metrics[METRIC].values
+    """Fine-tuning minus a baseline, of the study's metric: mean, least, greatest."""
+    ours = study.models[FINE_TUNED].metrics[study.metric].values
+    theirs = study.models[baseline].metrics[study.metric].values
     differences = [one - other for one, other in zip(ours, theirs, strict=True)]
     return statistics.fmean(differences), min(differences), max(differences)

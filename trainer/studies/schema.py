@@ -13,7 +13,12 @@ import dataclasses
 import json
 from typing import Any, Mapping
 
-from trainer.evaluation.schema import Comparison, ExportFacts, Interval
+from trainer.evaluation.schema import (
+    Comparison,
+    ExportFacts,
+    Interval,
+    NumberComparison,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,8 @@ class RunFacts:
       name: what sets it apart, "1,000 texts, seed 0".
       folder: within the study's, "runs/002".
       num_train_examples: that it was trained on.
-      accuracy: of the fine-tuned model, on the split of the study.
+      accuracy: of the fine-tuned model, on the split of the study; None of numbers.
+      value: of the study's metric, likewise: the accuracy, or the mean absolute error.
       secs: wall time of the process that finished it.
       comparisons: by baseline, those of its report.
     """
@@ -35,9 +41,10 @@ class RunFacts:
     folder: str
     num_train_examples: int
     seed: int
-    accuracy: float
+    accuracy: float | None
+    value: float
     secs: float
-    comparisons: Mapping[str, Comparison]
+    comparisons: Mapping[str, Comparison | NumberComparison]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +69,9 @@ class ModelEstimates:
 
     Attributes:
       title: within a sentence.
-      metrics: by name: "accuracy", "f1_macro", "mcc", "loss".
+      metrics: by name: "accuracy", "f1_macro", "mcc", "loss"; of numbers "mae", "rmse",
+        "r2", "spearman". One that a run does not have is left out, as the correlation of
+        values that are all the same.
     """
 
     title: str
@@ -89,14 +98,35 @@ class PairedFacts:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PairedNumbers:
+    """The same of numbers.
+
+    Attributes:
+      mae_difference: of mean absolute errors, the fine-tuned model's minus the other's:
+        below 0 it is nearer.
+      interval_95, verdict: as of `PairedFacts`; None of fewer than 10 texts, and without
+        resamples.
+      num_nearer: texts on which the fine-tuned model is nearer.
+    """
+
+    num_examples: int
+    mae_difference: float
+    interval_95: Interval | None
+    num_nearer: int
+    verdict: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OutOfFold:
     """The answers to the texts of all folds, each by the model that held it out.
 
     Attributes:
       path: the file that has them, within the study's folder.
-      metrics: by model, as `metrics.classification_metrics` gives them.
+      metrics: by model, as `metrics.classification_metrics` gives them; of numbers those
+        of `number_metrics`, with `confidence_intervals_95`.
       comparisons: by baseline.
-      decision: temperature, thresholds and abstaining, fitted on all of them.
+      decision: temperature, thresholds and abstaining, fitted on all of them; of numbers
+        the half width of the interval.
       quality: what that decision gives, on the texts that it was fitted on; as a
         report's `decision` has it for a split.
     """
@@ -104,7 +134,7 @@ class OutOfFold:
     path: str
     num_examples: int
     metrics: Mapping[str, Mapping[str, Any]]
-    comparisons: Mapping[str, PairedFacts]
+    comparisons: Mapping[str, PairedFacts | PairedNumbers]
     decision: Mapping[str, Any]
     quality: Mapping[str, Any]
 
@@ -147,7 +177,7 @@ class RepeatedStudy:
       answers: sentences, the most important one first.
       split: what the runs were measured on.
       num_examples: held-out texts, those of all folds together.
-      metric: what `mean`, `std` and `interval_95` are of: "accuracy".
+      metric: what `mean`, `std` and `interval_95` are of: "accuracy", of numbers "mae".
       models: "fine_tuned" always, and the baselines of the runs by name.
       out_of_fold: None but for folds.
       final: None where there is no such run.
@@ -184,7 +214,7 @@ class RepeatedStudy:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Point:
-    """The accuracy of a model at one size.
+    """The accuracy of a model at one size; of numbers its mean absolute error.
 
     Attributes:
       num_runs: how many seeds are behind it.
@@ -206,14 +236,18 @@ class Forecast:
 
     Attributes:
       num_more: texts more than in the largest runs.
-      interval_95: of the accuracy; None without --num_bootstrap_resamples.
-      gain: of accuracy along the curve, from the largest size run.
+      accuracy: None of numbers.
+      value: of the study's metric.
+      interval_95: of the value; None without --num_bootstrap_resamples.
+      gain: along the curve, from the largest size run; of accuracy what is more, of
+        errors what is less.
       gain_interval_95: likewise.
     """
 
     num_train_examples: int
     num_more: int
-    accuracy: float
+    accuracy: float | None
+    value: float
     interval_95: Interval | None
     gain: float
     gain_interval_95: Interval | None
@@ -225,7 +259,8 @@ class Fit:
 
     Attributes:
       smallest_size: texts; smaller sizes were left out, as no better than guessing.
-      accuracy_at_largest: on the curve, at the largest size run.
+      accuracy_at_largest: on the curve, at the largest size run; None of numbers.
+      value_at_largest: likewise, of the study's metric.
       forecasts: the next labels first, then twice the largest size.
     """
 
@@ -234,13 +269,14 @@ class Fit:
     exponent: float
     dispersion: float
     smallest_size: int
-    accuracy_at_largest: float
+    accuracy_at_largest: float | None
+    value_at_largest: float
     forecasts: tuple[Forecast, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A model's accuracy by the number of training texts.
+    """A model's accuracy, or mean absolute error, by the number of training texts.
 
     Attributes:
       title: of the model, within a sentence.
@@ -266,6 +302,7 @@ class Study:
       split: what all was measured on: "test", or "validation" where there is no test
         split.
       num_examples: texts of it.
+      metric: what the points are of: "accuracy", of numbers "mae".
       curves: "fine_tuned" always, and the baselines of the runs by name.
       config: the settings of the study.
       environment: versions and machine, as in a report.
@@ -276,6 +313,7 @@ class Study:
     answers: tuple[str, ...]
     split: str
     num_examples: int
+    metric: str
     curves: Mapping[str, Curve]
     runs: tuple[RunFacts, ...]
     config: Mapping[str, Any]

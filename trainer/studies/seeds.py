@@ -11,7 +11,7 @@ from typing import Iterator, Sequence
 from trainer.data.sources import Sources
 from trainer.data import splits
 from trainer.messages import message
-from trainer.studies import answers, estimates, repeated
+from trainer.studies import answers, estimates, number_answers, repeated
 from trainer.studies.plan import FinishedRun, Kind, PlannedRun
 from trainer.studies.schema import RepeatedStudy
 from trainer.studies.study_folder import StudyFolder
@@ -61,7 +61,13 @@ def record(
 
 
 def _answers(config: StudyConfig, study: RepeatedStudy) -> Iterator[str]:
-    estimate = study.models[repeated.FINE_TUNED].metrics[repeated.METRIC]
+    of_numbers = config.data.task == "regression"
+    yield from number_answers.of_seeds(study) if of_numbers else _of_labels(study)
+    yield what_a_seed_is(config)
+
+
+def _of_labels(study: RepeatedStudy) -> Iterator[str]:
+    estimate = study.models[repeated.FINE_TUNED].metrics[study.metric]
     yield (
         f"Over {len(estimate.values)} seeds fine-tuning answers "
         f"{answers.with_interval(estimate.mean, estimate.interval_95)} of "
@@ -80,7 +86,6 @@ def _answers(config: StudyConfig, study: RepeatedStudy) -> Iterator[str]:
             f"It answers {answers.points(abs(mean), ends)} {more} of the texts right than "
             f"{model.title}, in brackets the least and the most of a seed."
         )
-    yield what_a_seed_is(config)
 
 
 def what_a_seed_is(config: StudyConfig) -> str:

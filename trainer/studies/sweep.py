@@ -16,17 +16,18 @@ from typing import Any, Mapping, Sequence
 
 from trainer import environment, json_text, storage
 from trainer.data import sources
-from trainer.evaluation.metrics import SCORE_SIGNS
 from trainer.evaluation import schema as reports
 from trainer.stages import range_test
 from trainer.studies import (
     range_curve,
+    scores,
     sweep_answers,
     sweep_effects,
     sweep_page,
     sweep_plan,
 )
 from trainer.studies.plan import FinishedRun, Kind
+from trainer.studies.scores import Metric
 from trainer.studies.study_folder import StudyFolder
 from trainer.studies.sweep_plan import Sweep
 from trainer.studies.sweep_schema import (
@@ -92,7 +93,7 @@ def results(
             "every trial of the last rung diverged: sweep lower learning rates, with "
             "another --study_dir"
         )
-    metric = config.training.best_metric
+    metric = scores.chosen_by(config)
     chosen = sweep.runs[sweep.winner_run]
     trials = tuple(_trial(sweep, trial, metric) for trial in range(len(sweep.trials)))
     effects, no_effects = _effects(config, sweep, trials)
@@ -117,7 +118,7 @@ def _range_alone(config: StudyConfig, ranged: RangeTest | None) -> SweepStudy:
         study=config.study,
         title=f"Range test: {config.model.preset} on {config.data.dataset}",
         answers=ranged.sentences if ranged else (),
-        metric=config.training.best_metric,
+        metric=scores.chosen_by(config).name,
         split=None,
         num_examples=None,
         num_validation_examples=None,
@@ -145,19 +146,19 @@ def chosen_facts(
     Returns:
       The fields of `Chosen` but for the title; the answers are still to come.
     """
-    metric = config.training.best_metric
+    metric = scores.chosen_by(config)
     split = "test" if "test" in chosen.report.after else "validation"
     after = chosen.report.after[split]
     return {
         "study": config.study,
         "answers": (),
-        "metric": metric,
+        "metric": metric.name,
         "split": split,
         "num_examples": after.num_examples,
         "num_validation_examples": chosen.report.after["validation"].num_examples,
-        "mean": sweep_plan.value(chosen.report, metric, split),
+        "mean": scores.value_of(chosen.report, metric, split),
         "std": None,
-        "interval_95": after.confidence_intervals_95.get(metric),
+        "interval_95": after.confidence_intervals_95.get(metric.name),
         "chosen_run": chosen.planned.number,
         "flagfile": WINNER_FLAGS,
         "runs": tuple(_choice_run(run, metric) for run in finished),
@@ -166,7 +167,7 @@ def chosen_facts(
     }
 
 
-def _choice_run(run: FinishedRun, metric: str) -> ChoiceRun:
+def _choice_run(run: FinishedRun, metric: Metric) -> ChoiceRun:
     """What study.json says of a run."""
     return ChoiceRun(
         number=run.planned.number,
@@ -174,12 +175,12 @@ def _choice_run(run: FinishedRun, metric: str) -> ChoiceRun:
         folder=f"runs/{run.planned.number:03}",
         num_train_examples=run.report.training.num_train_examples,
         seed=run.planned.config.training.seed,
-        value=sweep_plan.value(run.report, metric),
+        value=scores.value_of(run.report, metric, "validation"),
         secs=run.secs,
     )
 
 
-def _trial(sweep: Sweep, trial: int, metric: str) -> Trial:
+def _trial(sweep: Sweep, trial: int, metric: Metric) -> Trial:
     rungs = tuple(
         _rung_facts(sweep, rung, trial, metric)
         for rung, entrants in enumerate(sweep.entrants)
@@ -214,9 +215,9 @@ def _status(sweep: Sweep, trial: int, *, diverged: bool) -> Status:
     return "as_good" if standing.is_as_good else "behind"
 
 
-def _rung_facts(sweep: Sweep, rung: int, trial: int, metric: str) -> RungFacts:
+def _rung_facts(sweep: Sweep, rung: int, trial: int, metric: Metric) -> RungFacts:
     made = sweep.finished(rung, trial)
-    values = [sweep_plan.value(run.report, metric) for run in made or ()]
+    values = [scores.value_of(run.report, metric, "validation") for run in made or ()]
     return RungFacts(
         share=sweep.rungs[rung].share,
         num_train_examples=sweep.rungs[rung].size,
@@ -229,7 +230,7 @@ def _rung_facts(sweep: Sweep, rung: int, trial: int, metric: str) -> RungFacts:
 def _effects(
     config: StudyConfig, sweep: Sweep, trials: Sequence[Trial]
 ) -> tuple[tuple[Effect, ...], str | None]:
-    sign = SCORE_SIGNS[config.training.best_metric]
+    sign = scores.chosen_by(config).sign
     known = [trial for trial in trials if trial.rungs[0].value is not None]
     return sweep_effects.effects_of(
         config.axes,

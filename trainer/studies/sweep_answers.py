@@ -8,20 +8,12 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from trainer.evaluation.schema import Interval
+from trainer.studies.scores import METRICS
 from trainer.studies.sweep_schema import Chosen, SweepStudy, Trial
 from trainer.sweep_space import flag_value
 
-METRICS = {
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
-    "mcc": "MCC",
-    "loss": "loss",
-}
 # Of these an interval of a difference is wider than 5 points, if a tenth is discordant.
 _FEW_TEXTS = 150
-# Those that are told in percent.
-_FRACTIONS = ("accuracy", "f1_macro")
 
 
 def sentences(study: SweepStudy, *, is_same: bool) -> tuple[str, ...]:
@@ -45,38 +37,22 @@ def in_words(trial: Trial) -> str:
     return ", ".join(f"{name}={flag_value(value)}" for name, value in settings)
 
 
-def shown(value: float, metric: str) -> str:
-    """A value of a metric: "87.9%", or "0.345"."""
-    return f"{value:.1%}" if metric in _FRACTIONS else f"{value:.3f}"
-
-
-def difference(value: float, interval: Interval | None, metric: str) -> str:
-    """How far something is behind: "1.4 points (0.9 to 2.0)"."""
-    factor, digits = (100, 1) if metric in _FRACTIONS else (1, 3)
-    unit = " points" if metric in _FRACTIONS else ""
-    ends = ""
-    if interval is not None:
-        low, high = (f"{factor * end:.{digits}f}" for end in interval)
-        ends = f" ({low} to {high})".replace("-", "−")
-    return f"{factor * value:.{digits}f}{unit}{ends}"
-
-
 def measured(study: Chosen, *, is_same: bool) -> Iterator[str]:
     """What the chosen model came to on test, which was asked for it alone."""
     mean, metric = study.mean or 0.0, METRICS[study.metric]
     interval = ""
     if study.interval_95 is not None:
-        low, high = (shown(end, study.metric) for end in study.interval_95)
+        low, high = map(metric.shown, study.interval_95)
         interval = f" ({low} to {high})"
-    value = f"{shown(mean, study.metric)}{interval}"
+    value = f"{metric.shown(mean)}{interval}"
     if study.split == "test":
         yield (
             f"On the {study.num_examples or 0:,} test texts, which nothing else of the "
-            f"study was asked, its {metric} is {value}."
+            f"study was asked, its {metric.title} is {value}."
         )
     else:
         yield (
-            f"There is no test split: its {metric} of {value} is on the validation texts "
+            f"There is no test split: its {metric.title} of {value} is on the validation texts "
             "that it was chosen on, and flatters it."
         )
     if not is_same:
@@ -93,8 +69,8 @@ def _why(study: SweepStudy, winner: Trial) -> Iterator[str]:
     best = min(finalists, key=lambda trial: (trial.behind or 0.0, trial.number))
     good = [trial for trial in finalists if trial.status in ("winner", "as_good")]
     texts = f"{study.num_validation_examples or 0:,} validation texts"
-    best_value = shown(best.rungs[-1].value or 0.0, study.metric)
     metric = METRICS[study.metric]
+    best_value = f"{metric.title} {metric.shown(best.rungs[-1].value or 0.0)}"
     if last > 1:
         shares = ", ".join(f"{rung.share:.0%}" for rung in winner.rungs)
         yield (
@@ -103,13 +79,13 @@ def _why(study: SweepStudy, winner: Trial) -> Iterator[str]:
         )
     if len(good) == 1:
         yield (
-            f"It is the best on the {texts} ({metric} {best_value}), and every other of "
+            f"It is the best on the {texts} ({best_value}), and every other of "
             f"the {len(finalists)} trials on all texts is shown to be worse."
         )
         return
     yield (
         f"On the {texts}, {len(good)} of {len(finalists)} trials are not shown to be "
-        f"worse than the best one, trial {best.number} ({metric} {best_value})."
+        f"worse than the best one, trial {best.number} ({best_value})."
     )
     costs = [trial.cost or 0.0 for trial in good]
     if winner.number == best.number:
@@ -120,7 +96,7 @@ def _why(study: SweepStudy, winner: Trial) -> Iterator[str]:
         )
         yield f"It is taken because {cheaper}."
         return
-    behind = difference(winner.behind or 0.0, winner.behind_interval_95, study.metric)
+    behind = metric.difference(winner.behind or 0.0, winner.behind_interval_95)
     yield (
         f"Trial {winner.number} is the cheapest of these: it takes "
         f"{(winner.cost or 0.0) / max(best.cost or 0.0, 1.0):.0%} of the arithmetic of "
@@ -146,5 +122,5 @@ def _doubts(study: SweepStudy) -> Iterator[str]:
         )
     yield (
         "The best of many is the best by luck, too: what the trials came to on validation "
-        "is more than they would on new texts."
+        f"is {METRICS[study.metric].better} than they would on new texts."
     )

@@ -19,6 +19,7 @@ from trainer.evaluation.figures import BLUE, GREY, ORANGE
 from trainer.evaluation.figures import Picture
 from trainer.messages import filled
 from trainer.studies import page_parts, sweep_answers
+from trainer.studies.scores import METRICS
 from trainer.studies.sweep_schema import Chosen, RangeTest, RungFacts, SweepStudy, Trial
 from trainer.sweep_space import flag_value, parse
 
@@ -48,7 +49,7 @@ def render_html(study: SweepStudy) -> str:
         .get_template("sweep.html.jinja")
         .render(
             study=study,
-            metric=sweep_answers.METRICS[study.metric],
+            metric=METRICS[study.metric].title,
             rows=_in_order(study),
             names=[axis.name for axis in parse(study.config["sweep"])],
             shares=[rung.share for rung in _deepest(study)],
@@ -66,11 +67,11 @@ def render_html(study: SweepStudy) -> str:
 def environment(study: Chosen) -> jinja2.Environment:
     """Templates of the page, with the filters that both kinds of page have."""
     made = page_parts.templates_of_studies()
+    metric = METRICS[study.metric]
     made.filters.update(
-        value=lambda number: sweep_answers.shown(number, study.metric),
-        behind=lambda each: sweep_answers.difference(
-            each.behind, each.behind_interval_95, study.metric
-        ),
+        value=metric.shown,
+        spread=lambda std: f"{metric.factor * std:.3g}",
+        behind=lambda each: metric.difference(each.behind, each.behind_interval_95),
         flag=flag_value,
     )
     return made
@@ -80,11 +81,11 @@ def summary(study: SweepStudy) -> str:
     """The closing table: the trials, the best first, and the answers."""
     lines = []
     if study.trials:
-        metric = sweep_answers.METRICS[study.metric]
+        metric = METRICS[study.metric]
         lines = [
-            f"{len(study.trials)} trials by {metric} on "
+            f"{len(study.trials)} trials by {metric.title} on "
             f"{study.num_validation_examples:,} validation texts",
-            f"{'Trial':>5}  {metric:>9}  {'texts':>7}  {'':<22}settings",
+            f"{'Trial':>5}  {metric.short:>9}  {'texts':>7}  {'':<22}settings",
         ]
         lines += [_line(trial, study.metric) for trial in _in_order(study)] + [""]
     wrapped = [filled(answer) for answer in study.answers]
@@ -95,7 +96,7 @@ def summary(study: SweepStudy) -> str:
 
 def _line(trial: Trial, metric: str) -> str:
     last = trial.rungs[-1]
-    value = "–" if last.value is None else sweep_answers.shown(last.value, metric)
+    value = METRICS[metric].shown(last.value)
     status = STATUS_WORDS[trial.status]
     return (
         f"{trial.number:>5}  {value:>9}  {last.num_train_examples:>7,}  {status:<22}"
@@ -109,8 +110,8 @@ def _in_order(study: SweepStudy) -> list[Trial]:
 
     def key(trial: Trial) -> tuple[Any, ...]:
         last = trial.rungs[-1]
-        sign = 1.0 if study.metric == "loss" else -1.0
-        value = math.inf if last.value is None else sign * last.value
+        sign = METRICS[study.metric].sign
+        value = math.inf if last.value is None else -sign * last.value
         return (ranks.index(trial.status), -len(trial.rungs), value, trial.number)
 
     return sorted(study.trials, key=key)
@@ -128,14 +129,14 @@ def _settings_picture(study: SweepStudy) -> Picture:
     """For each setting the trials of the first rung: its value and what it came to."""
     axes = parse(study.config["sweep"])
     num_rows = math.ceil(len(axes) / _PER_ROW)
-    metric = sweep_answers.METRICS[study.metric]
+    metric = METRICS[study.metric]
     known = [trial for trial in study.trials if trial.rungs[0].value is not None]
     values = [trial.rungs[0].value or 0.0 for trial in known]
     return figures.picture(
-        f"{metric[:1].upper()}{metric[1:]} on validation by setting, first rung",
-        f"For each of {', '.join(axis.name for axis in axes)} the {metric} of "
-        f"{len(known)} trials, from {sweep_answers.shown(min(values), study.metric)} to "
-        f"{sweep_answers.shown(max(values), study.metric)}.",
+        f"{page_parts.capitalized(metric.title)} on validation by setting, first rung",
+        f"For each of {', '.join(axis.name for axis in axes)} the {metric.title} of "
+        f"{len(known)} trials, from {metric.shown(min(values))} to "
+        f"{metric.shown(max(values))}.",
         lambda figure: _draw_settings(figure, study, known),
         height=2.4 * num_rows,
     )
@@ -174,7 +175,7 @@ def _draw_settings(
             plot.set_xscale("log")
     for plot in plots[len(swept) :]:
         plot.set_visible(False)
-    figure.supylabel(sweep_answers.METRICS[study.metric], fontsize=10)
+    figure.supylabel(METRICS[study.metric].title, fontsize=10)
 
 
 def _range_picture(curve: RangeTest) -> Picture:
@@ -196,5 +197,5 @@ def _draw_range(axes: Axes, curve: RangeTest) -> None:
     if curve.low is not None and curve.high is not None:
         axes.axvspan(curve.low, curve.high, color=ORANGE, alpha=0.15, label="to sweep")
     axes.set_xscale("log")
-    axes.set(xlabel="learning rate", ylabel="loss, nats")
+    axes.set(xlabel="learning rate", ylabel="loss")
     axes.legend(fontsize=9)

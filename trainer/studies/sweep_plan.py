@@ -21,11 +21,17 @@ from trainer import storage, wording
 from trainer.config import ExperimentConfig
 from trainer.data import splits
 from trainer.data.sources import Sources
-from trainer.evaluation.metrics import SCORE_SIGNS
-from trainer.evaluation.schema import Report
+from trainer.evaluation.schema import NumbersReport, Report
 from trainer.messages import message
 from trainer.run_folder import RunFolder
-from trainer.studies import choice, study_folder, sweep_draws, sweep_rungs
+from trainer.studies import (
+    choice,
+    number_files,
+    scores,
+    study_folder,
+    sweep_draws,
+    sweep_rungs,
+)
 from trainer.studies.choice import Candidate, Standing
 from trainer.studies.plan import FinishedRun, PlannedRun
 from trainer.studies.study_folder import StudyFolder
@@ -160,12 +166,12 @@ def follow(
         }
         if index == len(rungs) - 1:
             return _decided(config, sweep, through)
-        scores = {
+        found = {
             trial: statistics.fmean(_score(config, run.report) for run in made)
             for trial, made in through.items()
         }
         keep = rungs[index + 1].num_trials
-        entrants.append(sweep_rungs.survivors(scores, keep=keep))
+        entrants.append(sweep_rungs.survivors(found, keep=keep))
     return sweep
 
 
@@ -202,17 +208,17 @@ def _scores(
     distant folder takes time.
     """
     folder = study_folder.at(config.study_dir)
-    scores: dict[int, float | None] = {}
+    found: dict[int, float | None] = {}
     for trial in range(rung.num_trials):
         numbers = [rung.run_number(trial, seed) for seed in rung.seeds]
         if not _is_over(folder, numbers, runs):
             break
-        scores[trial] = (
+        found[trial] = (
             statistics.fmean(_score(config, runs[number].report) for number in numbers)
             if all(number in runs for number in numbers)
             else None
         )
-    return scores
+    return found
 
 
 def _decided(
@@ -229,7 +235,7 @@ def _decided(
     }
     standings = choice.rank(
         list(candidates.values()),
-        metric=config.training.best_metric,
+        metric=scores.chosen_by(config).name,
         num_classes=len(next(iter(through.values()))[0].report.data.label_names),
     )
     place = choice.cheapest(list(candidates.values()), standings)
@@ -243,16 +249,19 @@ def _decided(
 
 def answered(run: FinishedRun) -> choice.Answered:
     """What a run answered of the validation texts."""
+    if isinstance(run.report, NumbersReport):
+        given = number_files.read(run, "validation")
+        return choice.of_numbers(given.places, given.numbers, given.values)
     folder = RunFolder(storage.path(run.planned.config.model_dir))
     return choice.read(folder.predictions("validation"), run.report.data.label_names)
 
 
-def _costs(report: Report) -> tuple[float, ...]:
+def _costs(report: Report | NumbersReport) -> tuple[float, ...]:
     """What makes one trial cheaper than another: see `cost`. Then the smaller model."""
     return cost(report), float(report.training.num_parameters)
 
 
-def cost(report: Report) -> float:
+def cost(report: Report | NumbersReport) -> float:
     """A measure of a training's arithmetic, the same whenever it is made.
 
     Seconds would be another number at each start, and with them the winner.
@@ -265,14 +274,10 @@ def cost(report: Report) -> float:
     return float(seen * share * training.num_parameters * longest)
 
 
-def _score(config: StudyConfig, report: Report) -> float:
-    metric = config.training.best_metric
-    return SCORE_SIGNS[metric] * value(report, metric)
-
-
-def value(report: Report, metric: str, split: str = "validation") -> float:
-    """A metric of a run, on a held-out split."""
-    return float(getattr(report.after[split], metric))
+def _score(config: StudyConfig, report: Report | NumbersReport) -> float:
+    """Higher is better."""
+    metric = scores.chosen_by(config)
+    return metric.sign * scores.value_of(report, metric, "validation")
 
 
 def _trial_run(

@@ -105,7 +105,8 @@ class RangeTest:
 
     Attributes:
       learning_rates: of each step.
-      losses: of each step's batch, in nats, before its update.
+      losses: of each step's batch, in nats (of numbers in squared spreads), before its
+        update.
       smoothed: the same, smoothed.
       low, high: the range to sweep; None where the curve suggests none.
       sentences: how they were found, and their doubt.
@@ -127,7 +128,8 @@ class Chosen:
       study: "sweep" or "ladder".
       title: of the page.
       answers: sentences: what was chosen, and why.
-      metric: by which was chosen, --best_metric.
+      metric: by which was chosen: --best_metric; of numbers "mae", with
+        --best_metric=loss "rmse".
       split: what the chosen model was measured on at the end: "test", or "validation"
         where there is no test split. None: nothing was trained.
       num_examples: texts of it.
@@ -191,7 +193,8 @@ class Model:
 
     Attributes:
       name: the preset; of a simple model its title.
-      kind: "fine_tuned", "frozen", "tfidf" or "commonest".
+      kind: "fine_tuned", "frozen", "tfidf" or "commonest"; of numbers "commonest" is the
+        mean, and there is "median".
       preset: whose encoder it reads texts with; None of those that have none.
       status: as of a trial; "winner" is the smallest that is not shown to be worse.
       value: the metric on validation, the mean over the seeds.

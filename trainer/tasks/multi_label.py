@@ -79,12 +79,19 @@ class MultiLabel:
         """Each label that is rather so than not."""
         return multi_label_decision.plain(num_classes)
 
-    def given_decision(self, numbers: Sequence[float], *, num_classes: int) -> Decision:
+    def given_decision(
+        self,
+        numbers: Sequence[float],
+        *,
+        num_classes: int,
+        interval_coverage: float = INTERVAL_COVERAGE,
+    ) -> Decision:
         """None: such numbers are of labels that exclude each other.
 
         Raises:
           ValueError: always; the config says it first.
         """
+        del interval_coverage
         raise ValueError(
             message(
                 "--given_decision is for one label a text",

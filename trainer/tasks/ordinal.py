@@ -40,9 +40,14 @@ class Ordinal(SingleLabel):
         return ordinal_decision.plain(num_classes)
 
     def given_decision(
-        self, numbers: Sequence[float], *, num_classes: int
+        self,
+        numbers: Sequence[float],
+        *,
+        num_classes: int,
+        interval_coverage: float = INTERVAL_COVERAGE,
     ) -> OrdinalDecision:
         """See `ordinal_decision.given`."""
+        del interval_coverage
         return ordinal_decision.given(numbers, num_classes=num_classes)
 
     def fit_decision(

@@ -24,9 +24,9 @@ from trainer.data.batches import Batch
 from trainer.data.places import Places
 from trainer.evaluation import number_metrics, schema
 from trainer.evaluation.schema import NumberEvaluation, NumberPrediction
-from trainer.messages import message
 from trainer.tasks import regression_decision, task
 from trainer.tasks.regression_decision import RegressionDecision
+from trainer.tasks.single_label_decision import GIVEN
 from trainer.tasks.task import Scale, Scoring
 
 
@@ -82,20 +82,20 @@ class Regression:
         return RegressionDecision(scale=self._scale)
 
     def given_decision(
-        self, numbers: Sequence[float], *, num_classes: int
+        self,
+        numbers: Sequence[float],
+        *,
+        num_classes: int,
+        interval_coverage: float = INTERVAL_COVERAGE,
     ) -> RegressionDecision:
-        """None: such numbers are of labels.
-
-        Raises:
-          ValueError: always; the config says it first.
-        """
+        """An interval that was fitted elsewhere: half its width, in the user's unit."""
         del num_classes
-        raise ValueError(
-            message(
-                "--given_decision is for labels",
-                received=f"{len(numbers)} numbers and --task=regression",
-                mend="leave it out",
-            )
+        (half_width,) = numbers
+        return RegressionDecision(
+            scale=self._scale,
+            half_width=half_width,
+            coverage=interval_coverage,
+            split=GIVEN,
         )
 
     def fit_decision(

@@ -64,8 +64,8 @@ class RegressionDecision:
       scale: of the training texts' numbers.
       half_width: of the interval, in the user's unit; None: there is no interval.
       coverage: share of new texts whose number it is to hold.
-      num_texts: that it was fitted on.
-      split: of these; None: it was not fitted.
+      num_texts: that it was fitted on; 0: here on none.
+      split: of these; "given": by --given_decision; None: it was not fitted.
       warnings: sentences on what was asked for and cannot be given.
     """
 

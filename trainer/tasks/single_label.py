@@ -77,8 +77,15 @@ class SingleLabel:
         """The most probable class, never abstaining."""
         return single_label_decision.plain(num_classes)
 
-    def given_decision(self, numbers: Sequence[float], *, num_classes: int) -> Decision:
+    def given_decision(
+        self,
+        numbers: Sequence[float],
+        *,
+        num_classes: int,
+        interval_coverage: float = INTERVAL_COVERAGE,
+    ) -> Decision:
         """See `single_label_decision.given`."""
+        del interval_coverage
         return single_label_decision.given(numbers, num_classes=num_classes)
 
     def fit_decision(

@@ -270,8 +270,17 @@ class Task(Protocol):
     def plain_decision(self, num_classes: int) -> Decision:
         """The decision that needs no fit."""
 
-    def given_decision(self, numbers: Sequence[float], *, num_classes: int) -> Decision:
+    def given_decision(
+        self,
+        numbers: Sequence[float],
+        *,
+        num_classes: int,
+        interval_coverage: float = INTERVAL_COVERAGE,
+    ) -> Decision:
         """The decision that the numbers of --given_decision are.
+
+        Args:
+          interval_coverage: of numbers: what the interval was fitted to hold.
 
         Raises:
           ValueError: they are for another number of classes.

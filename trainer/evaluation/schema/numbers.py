@@ -163,8 +163,8 @@ class NumberDecision:
       spread: what an output of 1 adds.
       half_width: of the interval; None: there is none.
       coverage: the share of new texts whose number it is to hold.
-      num_texts: that it was fitted on.
-      split: of these; None: it was not fitted.
+      num_texts: that it was fitted on; 0: on none of this run.
+      split: of these; "given": by --given_decision; None: it was not fitted.
       warnings: sentences on what was asked for and cannot be given.
       quality: by held-out split; empty if no texts were held out.
     """

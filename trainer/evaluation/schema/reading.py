@@ -112,13 +112,20 @@ def _tuple(value: Any, arguments: tuple[Any, ...], place: str) -> tuple[Any, ...
 
 
 def _union(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
-    """Unions are of one type and None, or of plain types."""
+    """Unions are of types and None, plain ones or dataclasses that differ in keys."""
     kinds = [kind for kind in arguments if kind is not types.NoneType]
     if value is None and len(kinds) < len(arguments):
         return None
     # A whole number is a float too, so the type that it has goes first.
-    exact = [kind for kind in kinds if type(value) is kind]
+    exact = [kind for kind in kinds if type(value) is kind or _has_keys(value, kind)]
     return _convert(value, (exact or kinds)[0], place)
+
+
+def _has_keys(value: Any, kind: Any) -> bool:
+    """Whether an object has the keys of a dataclass and no others."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(value, Mapping):
+        return False
+    return set(value) == {field.name for field in dataclasses.fields(kind)}
 
 
 def _literal(value: Any, arguments: tuple[Any, ...], place: str) -> Any:
