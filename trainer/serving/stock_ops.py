@@ -64,7 +64,8 @@ _CORE = {
     "strings": (
         """ParseExampleV2 RegexFullMatch RegexReplace StaticRegexFullMatch
         StaticRegexReplace StringJoin StringLength StringLower StringSplitV2
-        StringToHashBucketFast Substr UnicodeDecode UnicodeDecodeWithOffsets UnicodeEncode UnicodeTranscode"""
+        StringToHashBucketFast Substr UnicodeDecode UnicodeDecodeWithOffsets
+        UnicodeEncode UnicodeTranscode"""
     ),
     "rows of different lengths": (
         """Cumsum DenseBincount RaggedGather RaggedRange
