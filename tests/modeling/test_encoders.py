@@ -302,6 +302,9 @@ def test_keras_preset(preset: Preset, tmp_path: pathlib.Path) -> None:
     assert again.kind is preset.kind and again.hugging_face is None
     assert again.vocabulary == preset.vocabulary
     assert again.hidden_size == preset.hidden_size == 16
+    # Of which an export writes the tokenizer's files.
+    assert again.merges == preset.merges
+    assert again.sentence_model == preset.sentence_model
     for one, other in zip(backbone.weights, again.make_backbone().weights):
         np.testing.assert_array_equal(one, other)
     text = ["The caf\u00e9 was good, don't you think?"]
