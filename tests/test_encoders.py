@@ -24,8 +24,8 @@ FOLDERS = pathlib.Path(__file__).parent / "reference" / "encoders"
 KINDS = ("distilbert", "roberta", "xlm-roberta")
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "distilbert": ("float32", "int8", "tokens", "huggingface"),
-    "roberta": ("float32", "bfloat16", "tokens", "huggingface"),
-    "xlm-roberta": ("float32", "tokens", "huggingface", "litert"),
+    "roberta": ("float32", "tokens", "huggingface"),
+    "xlm-roberta": ("float32", "tokens", "litert", "huggingface"),
 }
 # What nobody has written with the tiny models in mind.
 HOSTILE = ("", " ", "\u0001", "caf\u00e9 \u4f60\u597d \U0001f600", "good " * 500)
@@ -81,7 +81,7 @@ def test_all_formats_are_published_and_answer_alike(finished: Finished) -> None:
     assert tuple(formats) == FORMATS[finished.kind]
     for name, measured in formats.items():
         assert measured["status"] == "published", name
-        if name not in ("bfloat16", "int8", "litert"):
+        if name not in ("int8", "litert"):
             assert measured["max_difference"] < 1e-5, name
             assert not measured["num_other_labels"], name
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import pytest
+import sentencepiece
 import tensorflow as tf
 
-from trainer.data.sentence_pieces import SentencePieces
+from trainer.data.sentence_pieces import SentencePieces, read_model
 from trainer.data.words import words
 
 FOLDER = pathlib.Path(__file__).parent.parent / "reference" / "encoders" / "xlm-roberta"
@@ -48,6 +50,18 @@ def test_words_of_pieces(xlm_roberta: SentencePieces) -> None:
     found = words(text, tokens, begin, end, [1.0] * len(tokens))
     assert [word.text for word in found] == ["good", "film", ",", "unwonderful", "."]
     assert sum(word.attribution for word in found) == len(tokens)
+
+
+def test_scores_are_those_of_the_model(xlm_roberta: SentencePieces) -> None:
+    """By the library that trained it, whose ids are one less than XLM-R's."""
+    content = (FOLDER / "sentencepiece.bpe.model").read_bytes()
+    library: Any = sentencepiece.SentencePieceProcessor(model_proto=content)
+    found = read_model(content)
+    assert len(found.scores) == len(xlm_roberta.vocabulary) and found.charsmap
+    for own in range(3, library.get_piece_size()):
+        assert xlm_roberta.vocabulary[own + 1] == library.id_to_piece(own)
+        assert found.scores[own + 1] == library.get_score(own)
+    assert (*found.scores[:4], found.scores[-1]) == (0.0,) * 5
 
 
 def test_what_is_no_model_is_refused() -> None:

@@ -148,6 +148,27 @@ def test_masked_lm_of_a_checkpoint(preset: Preset, stored: dict[str, Any]) -> No
     np.testing.assert_allclose(logits, stored["masked_lm"], atol=2e-5)
 
 
+def test_the_heads_activation_is_not_always_the_encoders(
+    preset: Preset, stored: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    """A RoBERTa's guesses by GELU, whatever its layers compute; DistilBERT's by theirs."""
+    folder = tmp_path / "relu"
+    shutil.copytree(preset.handle, folder)
+    name = preset.kind.config_names.get("hidden_act", "hidden_act")
+    config = json.loads((folder / "config.json").read_text())
+    assert name in config
+    (folder / "config.json").write_text(json.dumps(config | {name: "relu"}))
+    other = load_preset(str(folder))
+    head = masked_lm.read_head(other)
+    assert head is not None
+    model = masked_lm.build_masked_lm(other.make_backbone(), head)
+    logits = masked_lm.token_logits(
+        model.get_layer("masked_lm_head"), tf.constant(stored["hidden"][:, 1])
+    )
+    difference = np.abs(logits.numpy() - stored["masked_lm"]).max()
+    assert (difference < 2e-5) == (preset.kind.pieces != "word")
+
+
 @pytest.mark.parametrize("fusion", ["none", "pieces"])
 def test_forward_is_kerashubs(
     fusion: Fusion, classifier: keras.Model, stored: dict[str, Any]
@@ -281,6 +302,9 @@ def test_keras_preset(preset: Preset, tmp_path: pathlib.Path) -> None:
     assert again.kind is preset.kind and again.hugging_face is None
     assert again.vocabulary == preset.vocabulary
     assert again.hidden_size == preset.hidden_size == 16
+    # Of which an export writes the tokenizer's files.
+    assert again.merges == preset.merges
+    assert again.sentence_model == preset.sentence_model
     for one, other in zip(backbone.weights, again.make_backbone().weights):
         np.testing.assert_array_equal(one, other)
     text = ["The caf\u00e9 was good, don't you think?"]

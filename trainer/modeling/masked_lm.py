@@ -36,24 +36,26 @@ from trainer.modeling import encoders, layers
 from trainer.modeling.forward import Forward
 from trainer.modeling.masking import Masking
 from trainer.modeling.pieces import Pieces, fold_in, shape_of
-from trainer.modeling.presets import Preset
+from trainer.modeling.presets import ACTIVATIONS, Preset
 
 _logger = logging.getLogger(__name__)
 
 
 class _Names(NamedTuple):
-    """How the checkpoints of a kind call a head's weights.
+    """How the checkpoints of a kind call a head's weights, and what it computes.
 
     Attributes:
       prefix: of all of them, and of nothing else.
       weights: of each of `HeadWeights`, the names behind the prefix: new ones, and the
         original BERT's.
       own_embeddings: of the table that the product is with, behind the prefix.
+      activation: of the head, whatever the encoder's is; None: the encoder's.
     """
 
     prefix: str
     weights: Mapping[str, tuple[str, ...]]
     own_embeddings: str
+    activation: str | None = None
 
 
 _ROBERTAS = _Names(
@@ -66,6 +68,8 @@ _ROBERTAS = _Names(
         "output_bias": ("bias", "decoder.bias"),
     },
     "decoder.weight",
+    # transformers, modeling_roberta.py, RobertaLMHead.
+    activation="gelu",
 )
 # By Hugging Face's model_type.
 _NAMES: Mapping[str, _Names] = {
@@ -129,7 +133,7 @@ def read_head(preset: Preset) -> HeadWeights | None:
     if preset.hugging_face is None:
         return None
     path = pathlib.Path(preset.handle) / "model.safetensors"
-    prefix, weights, _ = _NAMES[preset.kind.model_type]
+    prefix, weights, *_ = _NAMES[preset.kind.model_type]
     with safetensors.safe_open(path, framework="tf") as file:
         names = {name for name in file.keys() if name.startswith(prefix)}
         if not names:
@@ -249,9 +253,12 @@ def build_masked_lm(backbone: keras.Model, head: HeadWeights) -> keras.Model:
       A Keras model: its last layer is a KerasHub MaskedLMHead.
     """
     parts = layers.parts_of(backbone.transformer_layers[-1])
+    own = _NAMES[encoders.of_backbone(backbone).model_type].activation
     layer = keras_nlp.layers.MaskedLMHead(
         token_embedding=backbone.token_embedding,
-        intermediate_activation=parts.intermediate.activation,
+        intermediate_activation=(
+            ACTIVATIONS[own] if own else parts.intermediate.activation
+        ),
         layer_norm_epsilon=parts.output_norm.epsilon,
         name="masked_lm_head",
     )

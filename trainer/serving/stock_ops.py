@@ -63,8 +63,9 @@ _CORE = {
     ),
     "strings": (
         """ParseExampleV2 RegexFullMatch RegexReplace StaticRegexFullMatch
-        StaticRegexReplace StringJoin StringLength StringLower StringSplitV2 Substr
-        UnicodeDecode UnicodeDecodeWithOffsets UnicodeEncode UnicodeTranscode"""
+        StaticRegexReplace StringJoin StringLength StringLower StringSplitV2
+        StringToHashBucketFast Substr UnicodeDecode UnicodeDecodeWithOffsets
+        UnicodeEncode UnicodeTranscode"""
     ),
     "rows of different lengths": (
         """Cumsum DenseBincount RaggedGather RaggedRange
