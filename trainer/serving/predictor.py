@@ -122,7 +122,7 @@ def predict_file(
         try:
             num_bad = _answer(predict, batches, writer, output)
         except ValueError as error:
-            raise ValueError(f"{error}{output.keep()}") from error
+            raise ValueError(f"{error}{_kept(output, part)}") from error
         if part and isinstance(output, resumable.ResumableOutput):
             part.finish(
                 output,
@@ -134,6 +134,13 @@ def predict_file(
     secs = time.monotonic() - started
     _say_how_many(output.num_texts, num_before, num_bad, secs=secs)
     return output.num_texts
+
+
+def _kept(output: _Output, part: shards.Part | None) -> str:
+    """What becomes of the answers before a row that cannot be used, for a message."""
+    if part and isinstance(output, resumable.ResumableOutput):
+        return part.keep(output)
+    return output.keep()
 
 
 def _read_batches(

@@ -112,6 +112,15 @@ class Part:
             "num_rows": self.num_rows,
         }
 
+    def keep(self, output: resumable.ResumableOutput) -> str:
+        """Makes sure of the answers so far, and says for a message what becomes of them.
+
+        A row may not be mended in between, as where one machine answers all: the parts
+        that are finished are of the input as it was.
+        """
+        says = "\nOf a mended input all parts are answered anew, each by its command"
+        return f"{says}; here, first {output.mend()}" if output.keep() else says
+
     def finish(
         self,
         output: resumable.ResumableOutput,
