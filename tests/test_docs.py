@@ -135,7 +135,6 @@ OUR_FLAGS = {
     "num_at_once": "scripts/launchers/launch_local.py",
     "num_rows": "scripts/benchmarks/measure_rows.py",
     "num_texts": "scripts/benchmarks/measure_evaluation.py",
-    "parts": "scripts/benchmarks/measure_evaluation.py",
     "formats": "scripts/benchmarks/measure_rows.py",
     "before": "scripts/benchmarks/measure_rows.py",
     "rounds": "tests/soak.py",

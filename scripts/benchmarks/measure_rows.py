@@ -513,8 +513,10 @@ def draw(measured: Mapping[str, Any], path: pathlib.Path) -> None:
         name = phase if file_format == first else f"{phase} ({file_format})"
         cost = 1e6 * _median(found, "processor_secs") / _num_done(found)
         lines.setdefault(name, {})[num_rows] = cost
-    for name, costs in lines.items():
-        axes.plot(list(costs), list(costs.values()), marker="o", label=name)
+    # There are ten colours.
+    for number, (name, costs) in enumerate(lines.items()):
+        marker = "os^"[number // 10 % 3]
+        axes.plot(list(costs), list(costs.values()), marker=marker, label=name)
     axes.set(
         xscale="log", yscale="log", xlabel="rows", ylabel="processor microseconds a row"
     )
