@@ -78,6 +78,8 @@ RUN_BY = {
     "test_a_stopped_study_continues_where_it_was",
     "--study=folds": "tests/studies/test_folds.py::"
     "test_jobs_that_are_killed_leave_the_same_study",
+    "--study_dir=runs/prices": "tests/studies/test_numbers.py::"
+    "test_a_killed_study_is_an_undisturbed_one_and_a_fold_is_the_run_alone",
     "--range_test": "tests/studies/test_sweep.py::"
     "test_a_range_test_leaves_a_curve_and_no_checkpoint",
     "--sweep=": "tests/studies/test_sweep.py::test_a_killed_sweep_ends_with_the_same_table",

@@ -309,6 +309,43 @@ def test_the_head_begins_as_the_ridge_and_trackers_are_told_distances(
         assert tensor_util.make_ndarray(found.tensor_proto) == pytest.approx(value)
 
 
+def test_a_model_of_numbers_begins_where_another_ended(
+    finished: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    """Its head gives the same values, whatever the spread of the new numbers is."""
+    source = finished[1].saved_model
+    config = dataclasses.replace(
+        with_settings(
+            finished[0],
+            dataset=write_prices(tmp_path / "fresh.csv", count=60, seed=9, noise=900.0),
+            init_from=str(source),
+            learning_rate=1e-12,
+            num_train_epochs=1,
+            export=False,
+        ),
+        model_dir=str(tmp_path / "run"),
+        baselines=("frozen",),
+    )
+    report = NumbersReport.from_json(json.dumps(experiment.run(config).report))
+    assert report.start is not None and report.start.source == str(source)
+    assert "Began from the weights of" in (tmp_path / "run/report.html").read_text()
+    there = NumbersReport.from_json(json.dumps(finished[1].report))
+    assert report.decision.spread > 1.2 * there.decision.spread
+    assert report.baselines["frozen"].title == (
+        "the encoder of --init_from, frozen, with ridge regression"
+    )
+    place = pathlib.Path(report.paths.predictions["test"])
+    lines = [json.loads(line) for line in place.read_text().splitlines()]
+    with (tmp_path / "fresh.csv").open(newline="") as file:
+        texts = [row[0] for row in csv.reader(file)]
+    answers = predictor.load(str(source))([texts[line["line"] - 1] for line in lines])
+    np.testing.assert_allclose(
+        [line["answer"] for line in lines],
+        [answer["value"] for answer in answers],
+        rtol=1e-4,
+    )
+
+
 @pytest.mark.slow
 def test_killed_and_on_two_replicas(tmp_path: pathlib.Path, tiny_preset: str) -> None:
     dataset = write_prices(tmp_path / "a.csv", count=120)
@@ -328,7 +365,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "label_smoothing": ({"label_smoothing": 0.1}, "over all labels"),
     "focal_gamma": ({"focal_gamma": 2.0}, "probability of what is right"),
     "best_metric": ({"best_metric": "f1_macro"}, "root mean squared error"),
-    "init_from": ({"init_from": "runs/a"}, "unit of its own numbers"),
     "replay_dataset": (
         {"replay_dataset": "files:a.csv"},
         "proportions of their labels",

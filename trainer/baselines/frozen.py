@@ -16,7 +16,7 @@ from trainer.baselines.examples import Answers, Examples, Head
 TITLE = "the frozen encoder with logistic regression"
 RIDGE_TITLE = "the frozen encoder with ridge regression"
 # With --init_from its encoder is not the pretrained one.
-STARTED_TITLE = "the encoder of --init_from, frozen, with logistic regression"
+_STARTED = "the encoder of --init_from, frozen,"
 _ROWS_AT_ONCE = 4096
 
 
@@ -50,6 +50,11 @@ def answers(
     return Answers(
         title=TITLE, logits=logits, num_features=width, settings=settings, head=head
     )
+
+
+def started(title: str) -> str:
+    """The title where the encoder is that of --init_from: "the encoder of …, frozen, with …"."""
+    return title.replace("the frozen encoder", _STARTED)
 
 
 def _of_numbers(

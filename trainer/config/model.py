@@ -44,7 +44,8 @@ class ModelConfig:
         "Begin from the weights of another run, head included: its --model_dir (its best "
         "weights), the folder of an export, or a checkpoint of this program (the names "
         "of its files without .index). Preset, pooling and labels must be the same; new "
-        "labels may come on. Empty: the preset's weights, and a new head.",
+        "labels may come on; a head of numbers is put into the spread of the new ones. "
+        "Empty: the preset's weights, and a new head.",
     )
     dropout: float = setting(
         -1.0, "Dropout rate in [0, 1) of encoder and head. -1: the preset's own."

@@ -40,10 +40,6 @@ def _of_training(values: Mapping[str, Any]) -> Whys:
             values["best_metric"] not in ("accuracy", "loss"),
             "the best weights are those of the least root mean squared error",
         ),
-        "init_from": (
-            bool(values["init_from"]),
-            "the head of another model is in the unit of its own numbers",
-        ),
         "replay_dataset": (
             bool(values["replay_dataset"]),
             "old texts are drawn in the proportions of their labels",

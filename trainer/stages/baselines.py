@@ -307,7 +307,7 @@ def _frozen(
             return None
         made = frozen.answers(_examples(run, material, *vectors), vectors)
         if built.start is not None:
-            made = dataclasses.replace(made, title=frozen.STARTED_TITLE)
+            made = dataclasses.replace(made, title=frozen.started(made.title))
         # Before the folder goes.
         vectors.clear()
     return Baseline(made, spent.secs, spent.peak_memory_bytes)

@@ -115,7 +115,7 @@ def unpublished(
     if after.decision.gives_numbers:
         found = (run, material, before, after)
         of_numbers = number_record.report(
-            *found, history=history, doubts=all_doubts, **common
+            *found, history=history, doubts=all_doubts, start=built.start, **common
         )
         return _with_pages(run, material, after, of_numbers)
     report = schema.Report(

@@ -40,6 +40,7 @@ from trainer.modeling import lora
 from trainer.modeling import weights as weights_lib
 from trainer.run_folder import RunFolder
 from trainer.serving import manifest, seen_texts, versions
+from trainer.tasks.task import Scale
 from trainer.training import checkpoints
 
 if TYPE_CHECKING:  # They import this module.
@@ -92,6 +93,7 @@ def model_facts(run: Run, material: Material) -> dict[str, Any]:
     vocabulary = "\n".join(preset.vocabulary).encode()
     strips = preset.lowercase if preset.strip_accents is None else preset.strip_accents
     config = preset.hugging_face or {}
+    scale = run.task.scale
     return {
         "preset": preset.name,
         "vocabulary_sha256": hashlib.sha256(vocabulary).hexdigest(),
@@ -102,6 +104,8 @@ def model_facts(run: Run, material: Material) -> dict[str, Any]:
         "pooling": run.config.model.pooling,
         "label_names": list(material.label_names),
         "task": run.task.name,
+        # Of numbers: what an output of 0 and of 1 stands for.
+        "scale": scale and {"mean": scale.mean, "spread": scale.spread},
     }
 
 
@@ -131,7 +135,10 @@ def begin(run: Run, material: Material, classifier: keras.Model) -> StartFacts |
     digest = weights_lib.digest(values)
     theirs, ours = tuple(source.model["label_names"]), material.label_names
     _refuse_vanished(source, ours, run.config.data.label_names)
-    weights_lib.assign(_with_head(values, classifier, theirs, ours), classifier)
+    values = _with_head(values, classifier, theirs, ours)
+    if run.task.scale is not None:
+        values = _rescaled(values, source, run.task.scale)
+    weights_lib.assign(values, classifier)
     facts = StartFacts(
         source=source.given,
         path=str(source.path),
@@ -467,6 +474,34 @@ def _with_head(
         head[..., here] = values[path][..., old]
         result[path] = head
     return result
+
+
+def _rescaled(
+    values: Mapping[str, np.ndarray], source: _Source, ours: Scale
+) -> dict[str, np.ndarray]:
+    """The weights, the head's such that it gives the same numbers in our scale.
+
+    Raises:
+      ValueError: the source does not say what its outputs stand for.
+    """
+    theirs = source.model.get("scale")
+    if not theirs:
+        raise ValueError(
+            message(
+                f"--init_from={source.given} must say what an output of its head stands "
+                "for, in model.json or manifest.json",
+                received="a model of numbers without it, of an older version",
+                mend="train it again by this version, or begin from the preset",
+            )
+        )
+    ratio = theirs["spread"] / ours.spread
+    shift = (theirs["mean"] - ours.mean) / ours.spread
+    kernel, bias = _HEAD
+    return {
+        **values,
+        kernel: values[kernel] * ratio,
+        bias: values[bias] * ratio + shift,
+    }
 
 
 def _notes(source: _Source, run: Run, ours: Sequence[str]) -> Iterator[str]:

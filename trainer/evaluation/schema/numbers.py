@@ -18,6 +18,7 @@ from trainer.evaluation.schema.reading import from_mapping
 from trainer.evaluation.schema.report import Commands, Doubt, Paths
 from trainer.evaluation.schema.training import (
     PretrainingFacts,
+    StartFacts,
     Timing,
     TrainingFacts,
     TrainRecord,
@@ -264,6 +265,7 @@ class NumbersReport:
     )
     worth: str | None = None
     pretraining: PretrainingFacts | None = None
+    start: StartFacts | None = None
     task: Literal["regression"] = "regression"
 
     def to_json(self) -> str:
