@@ -376,7 +376,7 @@ ANSWERED: list[tuple[str, Change, list[str], list[str]]] = [
         lambda _, settings: answer(settings, "0/2"),
         [
             "the parts of one set beside it. Received: sets of 2, 3 parts; remove",
-            "answers-*-of-00002.csv or answers-*-of-00003.csv",
+            "answers-*-of-00002.csv* or answers-*-of-00003.csv*",
         ],
         [],
     ),

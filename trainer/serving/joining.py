@@ -88,16 +88,14 @@ def _count_of(target: pathlib.Path) -> int:
             )
         )
     if len(counts) > 1:
-        patterns = [
-            shards.place_of(target, Shard(0, count)).name.replace("-00000-", "-*-")
-            for count in counts
-        ]
+        names = [shards.place_of(target, Shard(0, count)).name for count in counts]
+        # With what lies beside each part.
+        patterns = [name.replace("-00000-", "-*-") + "*" for name in names]
         raise ValueError(
             message(
                 f"{target.name} must have the parts of one set beside it",
                 received=f"sets of {', '.join(map(str, counts))} parts",
-                mend=f"remove those of all but one: {' or '.join(patterns)}, each with "
-                "an asterisk at its end",
+                mend=f"remove those of all but one: {' or '.join(patterns)}",
             )
         )
     return counts[0]

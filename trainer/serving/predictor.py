@@ -392,13 +392,6 @@ def _explanation(explained: Prediction, text: str) -> Prediction:
         "completeness_gap": explained["completeness_gap"],
     }
 
-    def _labels(self, chosen: Any, texts: list[str]) -> list[list[str]]:
-        """The names of those that each text gets."""
-        return [
-            [name for name, is_chosen in zip(self._label_names, row) if is_chosen]
-            for row in _column(_CHOSEN, chosen, texts)
-        ]
-
 
 def load(
     saved_model: str,
