@@ -164,6 +164,17 @@ def test_long_strings_and_deep_lists_are_strings() -> None:
         assert label_of(string).name == string
 
 
+def test_lists_of_one_are_opened_however_deep() -> None:
+    deep: object = "good"
+    for _ in range(5000):
+        deep = [deep]
+    assert label_of(deep).name == "good"
+    # As a string only so far that each version of Python does the same.
+    for depth, is_list in ((100, True), (101, False)):
+        string = "[" * depth + '"good"' + "]" * depth
+        assert (label_of(string).name == "good") == is_list
+
+
 @pytest.mark.parametrize("word", ["nan", "NaN", "NULL", "None", "N/A", "-", "?", "\\N"])
 def test_missing_words(word: str) -> None:
     assert is_missing_word(label_of(word).name)

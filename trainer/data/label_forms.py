@@ -57,6 +57,8 @@ _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»",
 _SCORE_KEYS = ("score", "confidence", "probability")
 # A longer string is no label; parsing it would only cost time.
 _MAX_PARSED_CHARACTERS = 10_000
+# Nor one of lists in lists so deep, whatever a version of Python can parse.
+_MAX_PARSED_DEPTH = 100
 # As NumPy prints arrays: [0 1 0], ['a' 'b'].
 _NUMPY_LIST = re.compile(
     r"""\[\s*[-+.\deE]+(\s+[-+.\deE]+)+\s*\]|\[.*['"]\s+['"].*\]"""
@@ -88,8 +90,7 @@ def label_of(value: object) -> Label:
     Raises:
       BadValue: it is missing, blank, several labels, of another type, or no Unicode.
     """
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
+    value = _unpacked(value)
     if isinstance(value, Mapping):
         return _highest(value)
     if isinstance(value, (list, tuple, set)):
@@ -102,6 +103,16 @@ def label_of(value: object) -> Label:
         value, rule="expected a label (a word or a number)", flag="label_field"
     )
     return _of_string(string)
+
+
+def _unpacked(value: object) -> object:
+    """What lists of one hold, however deep; without recursion, which has an end."""
+    while True:
+        if isinstance(value, (np.generic, np.ndarray)):
+            value = value.tolist()
+        if not isinstance(value, (list, tuple, set)) or len(value) != 1:
+            return value
+        (value,) = value
 
 
 def is_missing_word(name: str) -> bool:
@@ -149,7 +160,7 @@ def _number_name(number: decimal.Decimal) -> str:
 
 def parsed(string: str) -> Mapping[Any, Any] | Collection[Any] | None:
     """The list or object that a string spells, in JSON, Python or NumPy's way."""
-    if len(string) > _MAX_PARSED_CHARACTERS:
+    if len(string) > _MAX_PARSED_CHARACTERS or _depth(string) > _MAX_PARSED_DEPTH:
         return None
     # To Python, ['a' 'b'] is a list of the one string "ab".
     is_printed_array = _NUMPY_LIST.fullmatch(string)
@@ -164,6 +175,15 @@ def parsed(string: str) -> Mapping[Any, Any] | Collection[Any] | None:
     return None
 
 
+def _depth(string: str) -> int:
+    """How many brackets are open at once, at most; those in quotes count as well."""
+    depth = deepest = 0
+    for bracket in re.findall(r"[][{}()]", string):
+        depth += 1 if bracket in "[{(" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def _only(values: Sequence[object]) -> Label:
     """The label of a list of one, or of a list of scored labels."""
     if not values:
@@ -172,8 +192,6 @@ def _only(values: Sequence[object]) -> Label:
             received="an empty list",
             mend="fill it in or remove the row",
         )
-    if len(values) == 1:
-        return label_of(values[0])
     scored = [label_and_score(value) for value in values if isinstance(value, Mapping)]
     if len(scored) < len(values) or None in scored:
         raise BadValue(
