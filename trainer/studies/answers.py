@@ -9,10 +9,10 @@ First what the next labels would buy, then what fine-tuning gives over each base
 from __future__ import annotations
 
 import statistics
-from typing import Iterator, Mapping, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 from trainer.evaluation.schema import Comparison, Interval
-from trainer.studies.schema import Curve, Fit, RunFacts
+from trainer.studies.schema import Curve, Fit, Point, RunFacts
 
 # Always answering the commonest label learns nothing from more texts; of numbers the
 # mean and the median, which are "commonest" and "median".
@@ -26,7 +26,8 @@ def sentences(curves: Mapping[str, Curve], runs: Sequence[RunFacts]) -> tuple[st
       curves: by model; "fine_tuned" is among them.
       runs: of the study, with their comparisons.
     """
-    return (*_next_labels(curves), *_rivals(curves, runs))
+    of_next = next_texts(curves, what="labels", so_far=_so_far, forecast=_forecast)
+    return (*of_next, *_rivals(curves, runs))
 
 
 def percent(value: float) -> str:
@@ -51,23 +52,40 @@ def _ends(interval: Interval | None) -> str:
     return f" ({low} to {high})"
 
 
-def _next_labels(curves: Mapping[str, Curve]) -> Iterator[str]:
+def next_texts(
+    curves: Mapping[str, Curve],
+    *,
+    what: str,
+    so_far: Callable[[Point], str],
+    forecast: Callable[[Fit, str, bool], str],
+) -> Iterator[str]:
+    """What more texts would buy: of fine-tuning first, then of each baseline.
+
+    Args:
+      what: is bought, in the plural.
+      so_far: what is said of the largest size, where no curve can be drawn.
+      forecast: what is said of a fit: (fit, title, whether it is the first).
+    """
     fine_tuned = curves["fine_tuned"]
-    largest = fine_tuned.points[-1]
     if fine_tuned.fit is None:
-        yield (
-            f"Trained on {largest.num_train_examples:,} texts, fine-tuning answers "
-            f"{with_interval(largest.mean, largest.interval_95)} right."
-        )
-        yield f"What more labels would buy is not known: {fine_tuned.no_fit}."
+        yield so_far(fine_tuned.points[-1])
+        yield f"What more {what} would buy is not known: {fine_tuned.no_fit}."
         return
-    yield _forecast(fine_tuned.fit, "fine-tuning", is_first=True)
+    yield forecast(fine_tuned.fit, "fine-tuning", True)
     for name, curve in curves.items():
         if name not in NO_RIVALS and curve.fit:
-            yield _forecast(curve.fit, curve.title, is_first=False)
+            yield forecast(curve.fit, curve.title, False)
 
 
-def _forecast(fit: Fit, title: str, *, is_first: bool) -> str:
+def _so_far(largest: Point) -> str:
+    accuracy = with_interval(largest.mean, largest.interval_95)
+    return (
+        f"Trained on {largest.num_train_examples:,} texts, fine-tuning answers "
+        f"{accuracy} right."
+    )
+
+
+def _forecast(fit: Fit, title: str, is_first: bool) -> str:
     forecast = fit.forecasts[0]
     accuracy = with_interval(forecast.value, forecast.interval_95)
     gain = points(forecast.gain, forecast.gain_interval_95)

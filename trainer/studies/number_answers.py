@@ -15,12 +15,13 @@ from typing import Iterator, Mapping, Sequence
 from trainer.evaluation.number_worth import number, signed
 from trainer.evaluation.schema import Interval, NumberComparison
 from trainer.studies import repeated
-from trainer.studies.answers import NO_RIVALS, standing
+from trainer.studies.answers import NO_RIVALS, next_texts, standing
 from trainer.studies.schema import (
     Curve,
     Fit,
     OutOfFold,
     PairedNumbers,
+    Point,
     RepeatedStudy,
     RunFacts,
 )
@@ -34,26 +35,19 @@ def sentences(curves: Mapping[str, Curve], runs: Sequence[RunFacts]) -> tuple[st
       curves: by model; "fine_tuned" is among them.
       runs: of the study, with their comparisons.
     """
-    return (*_next_texts(curves), *_rivals(curves, runs))
+    of_next = next_texts(curves, what="texts", so_far=_so_far, forecast=_forecast)
+    return (*of_next, *_rivals(curves, runs))
 
 
-def _next_texts(curves: Mapping[str, Curve]) -> Iterator[str]:
-    fine_tuned = curves["fine_tuned"]
-    largest = fine_tuned.points[-1]
-    if fine_tuned.fit is None:
-        yield (
-            f"Trained on {largest.num_train_examples:,} texts, fine-tuning is off by "
-            f"{MAE.with_interval(largest.mean, largest.interval_95)} on the mean."
-        )
-        yield f"What more texts would buy is not known: {fine_tuned.no_fit}."
-        return
-    yield _forecast(fine_tuned.fit, "fine-tuning", is_first=True)
-    for name, curve in curves.items():
-        if name not in NO_RIVALS and curve.fit:
-            yield _forecast(curve.fit, curve.title, is_first=False)
+def _so_far(largest: Point) -> str:
+    error = MAE.with_interval(largest.mean, largest.interval_95)
+    return (
+        f"Trained on {largest.num_train_examples:,} texts, fine-tuning is off by "
+        f"{error} on the mean."
+    )
 
 
-def _forecast(fit: Fit, title: str, *, is_first: bool) -> str:
+def _forecast(fit: Fit, title: str, is_first: bool) -> str:
     forecast = fit.forecasts[0]
     value = MAE.with_interval(forecast.value, forecast.interval_95)
     gain = MAE.with_interval(forecast.gain, forecast.gain_interval_95)
