@@ -15,6 +15,7 @@ Every message of this program that a user may see has this one form.
 from __future__ import annotations
 
 import difflib
+import reprlib
 import textwrap
 from typing import Iterable
 
@@ -42,7 +43,11 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 def shown(value: object, *, limit: int = 60) -> str:
     """A value as a message shows it: quoted, and cut where it is long."""
     cut = value[:limit] if isinstance(value, (str, bytes)) else value
-    text = repr(cut)
+    try:
+        text = repr(cut)
+    except RecursionError:
+        # Lists in lists: the outer ones, which are more than a message shows.
+        text = reprlib.repr(cut)
     is_cut = len(text) > limit + 2 or cut != value
     return text[: limit + 2] + "..." if is_cut else text
 

@@ -175,6 +175,14 @@ def test_lists_of_one_are_opened_however_deep() -> None:
         assert (label_of(string).name == "good") == is_list
 
 
+def test_scored_objects_in_one_another_are_no_label() -> None:
+    deep: object = "good"
+    for _ in range(5000):
+        deep = {"label": deep, "score": 1}
+    with pytest.raises(BadValue):
+        label_of(deep)
+
+
 @pytest.mark.parametrize("word", ["nan", "NaN", "NULL", "None", "N/A", "-", "?", "\\N"])
 def test_missing_words(word: str) -> None:
     assert is_missing_word(label_of(word).name)

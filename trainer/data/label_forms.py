@@ -207,7 +207,10 @@ def label_and_score(value: Mapping[Any, object]) -> tuple[str, object] | None:
     """Label and score of {"label": ..., "score": ...}, or None for another object."""
     for key in _SCORE_KEYS:
         if value.keys() == {"label", key}:
-            return label_of(value["label"]).name, value[key]
+            label = _unpacked(value["label"])
+            # An object is none, and one in another would have no end.
+            if not isinstance(label, Mapping):
+                return label_of(label).name, value[key]
     return None
 
 
