@@ -121,6 +121,10 @@ def add(
             layer.add_factors(f"layer_{number}.{name}", parts[name], seed)
     layer.built = True
     setattr(classifier, _LAYER, layer)
+    # Keras 3.12, the newest for Python 3.10, keeps a functional model's layers in a list
+    # of its own, which an attribute does not join: the factors would not be trained.
+    if not any(each is layer for each in classifier._layers):
+        classifier._layers.append(layer)
 
 
 def factors_of(classifier: keras.Model) -> dict[str, Factors]:

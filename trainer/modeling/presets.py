@@ -29,6 +29,7 @@ import safetensors
 import safetensors.numpy
 
 from trainer import storage
+from trainer.data.sentence_pieces import vocabulary_of
 from trainer.data.special_tokens import SPECIAL_TOKENS, SpecialTokens
 from trainer.data.tokens import TextEncoder
 from trainer.messages import message
@@ -447,16 +448,18 @@ def _keras_preset(name: str, handle: str) -> Preset:
     tokenizer_reading.refuse_prefix(
         f"--preset={name}, its tokenizer", getattr(tokenizer, "add_prefix_space", False)
     )
+    model = getattr(tokenizer, "proto", None) or b""
     return Preset(
         name=name,
         handle=handle,
-        vocabulary=tuple(tokenizer.get_vocabulary()),
+        # KerasHub 0.25, the newest for Python 3.10, cannot list XLM-R's.
+        vocabulary=vocabulary_of(model) if model else tuple(tokenizer.get_vocabulary()),
         lowercase=getattr(tokenizer, "lowercase", False),
         strip_accents=None,
         hugging_face=None,
         kind=kind,
         merges=tuple(_merges_of(tokenizer)),
-        sentence_model=getattr(tokenizer, "proto", None) or b"",
+        sentence_model=model,
     )
 
 
