@@ -348,10 +348,8 @@ def test_missing_and_misshapen_weights_are_refused(
         load_preset(str(folder)).make_backbone()
 
 
-def test_an_adapter_alone_is_refused(preset: Preset) -> None:
-    with pytest.raises(ValueError, match=f"needs a BERT.*a {preset.kind.name}"):
-        formats.check_preset(["peft"], preset)
-    formats.check_preset([f for f in EXPORT_FORMATS if f != "peft"], preset)
+def test_all_formats_can_be_exported(preset: Preset) -> None:
+    formats.check_preset(EXPORT_FORMATS, preset)
 
 
 def test_a_pair_needs_room_for_a_token_of_each(preset: Preset) -> None:

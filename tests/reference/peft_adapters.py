@@ -6,13 +6,13 @@ Run as `make_reference.py` is, in the environment it describes, with peft in it:
     .venv/bin/python -m tests.serving.tiny_adapter FOLDER
     hf/bin/python tests/reference/peft_adapters.py FOLDER
 
-FOLDER holds what `tests/serving/tiny_adapter.py` says. It gets
+FOLDER holds what `tests/serving/tiny_adapter.py` says. Each kind's folder in it gets
 
 theirs: an adapter of all kernels that LoRA can adapt, with head and pooler, all of them
   random numbers, as PEFT's `save_pretrained` writes it.
 found.npz
-  ours/NAME: float32 [3, classes], the logits of base and FOLDER/ours/NAME.
-  theirs: the same of base and FOLDER/theirs.
+  ours/NAME: float32 [3, classes], the logits of base and ours/NAME.
+  theirs: the same of base and theirs.
   versions: a JSON string.
 
 tests/reference/peft holds ours, theirs and found.npz as they were made with the versions
@@ -48,11 +48,7 @@ def write_theirs(folder: pathlib.Path) -> None:
         r=2,
         lora_alpha=5,
         lora_dropout=0.1,
-        target_modules=[
-            *("query", "key", "value", "attention.output.dense"),
-            *("intermediate.dense", "output.dense"),
-        ],
-        modules_to_save=["classifier", "pooler"],
+        **json.loads((folder / "peft.json").read_text()),
         # The second factor is no zeros then.
         init_lora_weights=False,
     )
@@ -82,7 +78,8 @@ def logits(folder: pathlib.Path, adapter: pathlib.Path) -> np.ndarray:
     return result
 
 
-def main(folder: pathlib.Path) -> None:
+def write(folder: pathlib.Path) -> None:
+    """Of one kind."""
     write_theirs(folder)
     ours = {f"ours/{place.name}": place for place in (folder / "ours").iterdir()}
     versions = {
@@ -99,4 +96,5 @@ def main(folder: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    for each in pathlib.Path(sys.argv[1]).iterdir():
+        write(each)

@@ -5,14 +5,16 @@
     folder/adapter_config.json
     folder/adapter_model.safetensors
 
-    adapter = adapters.read("runs/a/export/peft/1")
+    adapter = adapters.read("runs/a/export/peft/1", preset.kind)
     adapters.refuse_other_settings(adapter, config.model)
     adapters.assign(adapter, classifier)        # into factors that are there
 
-PEFT (github.com/huggingface/peft) keeps what it trained of a BertForSequenceClassification
-by the names of its parts. Its linear layers multiply with the transpose of what Keras's
-do: lora_A.weight [rank, in] is our A [in, rank], lora_B.weight [out, rank] our B. What is
-"saved whole" (modules_to_save) is the classifier and, if it was trained, BERT's pooler.
+PEFT (github.com/huggingface/peft) keeps what it trained of a classifier of transformers
+by the names of its parts, which are those of `encoders.KINDS`. Its linear layers multiply
+with the transpose of what Keras's do: lora_A.weight [rank, in] is our A [in, rank],
+lora_B.weight [out, rank] our B. What is "saved whole" (modules_to_save) is the head and
+the pooler: BERT's only if it was trained; that of the other kinds, which comes with no
+checkpoint of an encoder, always.
 """
 
 from __future__ import annotations
@@ -38,22 +40,15 @@ from trainer.config import LORA_TARGETS, ModelConfig
 from trainer.messages import message
 from trainer.modeling import encoders, lora
 from trainer.modeling import weights as weights_lib
-from trainer.modeling.layers import HUGGING_FACE_DENSE, parts_of
-from trainer.modeling.presets import Preset
+from trainer.modeling.classifier import pooler_of
+from trainer.modeling.encoders import EncoderKind
+from trainer.modeling.layers import parts_of
 
 _logger = logging.getLogger(__name__)
 
 CONFIG_FILE, TENSORS_FILE = "adapter_config.json", "adapter_model.safetensors"
 
 _PREFIX = "base_model.model"
-_LAYERS = f"{_PREFIX}.bert.encoder.layer"
-_POOLER = f"{_PREFIX}.bert.pooler.dense"
-HEAD = f"{_PREFIX}.classifier"
-_FACTOR = re.compile(
-    re.escape(_LAYERS)
-    + rf"\.[0-9]+\.({'|'.join(map(re.escape, HUGGING_FACE_DENSE.values()))})"
-    + r"\.lora_[AB]\.weight"
-)
 # As safetensors calls them; its own NumPy reader has no bfloat16.
 _DTYPES = {
     "F64": np.float64,
@@ -85,6 +80,7 @@ class Adapter:
     """What LoRA learned, and the head.
 
     Attributes:
+      kind: of the encoder.
       rank: of the factors.
       alpha: their product is scaled by alpha / rank.
       targets: as `LayerParts.DENSE` names them, in its order.
@@ -93,6 +89,7 @@ class Adapter:
       files: name → content, where it was read; empty of a classifier's own.
     """
 
+    kind: EncoderKind
     rank: int
     alpha: float
     targets: tuple[str, ...]
@@ -105,16 +102,28 @@ class Adapter:
         """Of the file of tensors that was read, in hexadecimal."""
         return hashlib.sha256(self.files[TENSORS_FILE]).hexdigest()
 
+    def divide_head(self, temperature: float) -> Adapter:
+        """The same, but its logits are divided by a temperature."""
+        head = {
+            name: tensor / temperature
+            for name, tensor in self.tensors.items()
+            if name.startswith(f"{_head(self.kind)}.")
+        }
+        return dataclasses.replace(self, tensors={**self.tensors, **head})
+
 
 def of(classifier: keras.Model) -> Adapter:
     """What a classifier with factors has learned, copied."""
     layer = lora.layer_of(classifier)
-    variables = _variables(classifier, with_pooler=layer.has_own_pooler)
+    kind = encoders.of_backbone(classifier.backbone)
+    with_pooler = layer.has_own_pooler or not kind.has_pooler
+    variables = _variables(classifier, with_pooler=with_pooler)
     tensors = {
         name: np.ascontiguousarray(variable.numpy().T, np.float32)
         for name, variable in variables.items()
     }
-    return Adapter(layer.rank, float(layer.alpha), _targets(tensors), tensors)
+    targets = _targets(kind, tensors)
+    return Adapter(kind, layer.rank, float(layer.alpha), targets, tensors)
 
 
 def write(folder: pathlib.Path, adapter: Adapter, *, base: str) -> None:
@@ -123,11 +132,10 @@ def write(folder: pathlib.Path, adapter: Adapter, *, base: str) -> None:
     Args:
       base: what PEFT shall take for the name of the model it is put on.
     """
-    saved = [
-        "classifier",
-        *(["pooler"] if f"{_POOLER}.weight" in adapter.tensors else []),
-    ]
-    alpha = adapter.alpha
+    alpha, kind = adapter.alpha, adapter.kind
+    saved = [kind.head]
+    if f"{_pooler(kind)}.weight" in adapter.tensors:
+        saved.append(kind.pooler)
     config = {
         "peft_type": "LORA",
         "task_type": "SEQ_CLS",
@@ -136,8 +144,9 @@ def write(folder: pathlib.Path, adapter: Adapter, *, base: str) -> None:
         "r": adapter.rank,
         "lora_alpha": int(alpha) if alpha.is_integer() else alpha,
         "lora_dropout": 0.0,
-        "target_modules": _target_modules(adapter.targets),
-        "modules_to_save": saved,
+        "target_modules": _target_modules(kind, adapter.targets),
+        # The modules that those layers are in; RoBERTa's two are in one.
+        "modules_to_save": list(dict.fromkeys(n.partition(".")[0] for n in saved)),
         "bias": "none",
         "fan_in_fan_out": False,
         "init_lora_weights": True,
@@ -153,21 +162,26 @@ def write(folder: pathlib.Path, adapter: Adapter, *, base: str) -> None:
     shutil.copymode(folder / CONFIG_FILE, folder / TENSORS_FILE)
 
 
-def _target_modules(targets: tuple[str, ...]) -> list[str] | str:
+def _target_modules(kind: EncoderKind, targets: tuple[str, ...]) -> list[str] | str:
     """What PEFT looks for: a list of endings of names, or one pattern of a whole name."""
-    names = [HUGGING_FACE_DENSE[target] for target in targets]
-    # Attention's ends like it, and would be adapted with numbers that nobody has.
-    if "output" in targets and "attention_output" not in targets:
+    names = [kind.dense[target] for target in targets]
+    others = [kind.dense[each] for each in LORA_TARGETS if each not in targets]
+    # BERT's attention.output.dense ends like output.dense, and would be adapted with
+    # numbers that nobody has.
+    if any(other.endswith(f".{name}") for other in others for name in names):
         return rf".*\.layer\.\d+\.({'|'.join(map(re.escape, names))})"
     return [name.removeprefix("attention.self.") for name in names]
 
 
-def read(folder: str) -> Adapter:
+def read(folder: str, kind: EncoderKind) -> Adapter:
     """Reads what `write` or PEFT's `save_pretrained` wrote.
 
+    Args:
+      kind: of the encoder that it is for.
+
     Raises:
-      ValueError: it is not there, damaged, or no LoRA of a BERT's text classifier; or
-        it has settings that cannot be followed here, which are named.
+      ValueError: it is not there, damaged, or no LoRA of a text classifier; or it has
+        settings that cannot be followed here, which are named.
     """
     place = storage.path(folder)
     for name in (CONFIG_FILE, TENSORS_FILE):
@@ -191,9 +205,10 @@ def read(folder: str) -> Adapter:
             config["lora_dropout"],
         )
     return Adapter(
+        kind=kind,
         rank=config["r"],
         alpha=float(config["lora_alpha"]),
-        targets=_targets(tensors),
+        targets=_targets(kind, tensors),
         tensors=tensors,
         base=str(config.get("base_model_name_or_path") or ""),
         files=files,
@@ -290,11 +305,26 @@ def _tensors(content: bytes, place: storage.Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _targets(tensors: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+def _layers(kind: EncoderKind) -> str:
+    return f"{_PREFIX}.{kind.tensors_prefix}.{kind.layers}"
+
+
+def _pooler(kind: EncoderKind) -> str:
+    return f"{_PREFIX}.{kind.pooler_name}"
+
+
+def _head(kind: EncoderKind) -> str:
+    return f"{_PREFIX}.{kind.head}"
+
+
+def _targets(kind: EncoderKind, tensors: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """What factors are there for, in the order of `LORA_TARGETS`."""
-    matches = map(_FACTOR.fullmatch, tensors)
-    names = {match[1] for match in matches if match}
-    return tuple(each for each in LORA_TARGETS if HUGGING_FACE_DENSE[each] in names)
+    dense = "|".join(map(re.escape, kind.dense.values()))
+    factor = re.compile(
+        rf"{re.escape(_layers(kind))}\.[0-9]+\.({dense})\.lora_[AB]\.weight"
+    )
+    names = {match[1] for match in map(factor.fullmatch, tensors) if match}
+    return tuple(each for each in LORA_TARGETS if kind.dense[each] in names)
 
 
 def refuse_other_settings(adapter: Adapter, config: ModelConfig) -> None:
@@ -303,7 +333,7 @@ def refuse_other_settings(adapter: Adapter, config: ModelConfig) -> None:
     They are not taken from the adapter without a word: what a run is stands in its
     settings, by which its memory is planned and its checkpoints are read.
     """
-    _refuse_no_bert(adapter, config.lora_init_from)
+    _refuse_other_model(adapter, config.lora_init_from)
     own = (adapter.rank, adapter.alpha, set(adapter.targets))
     if own != (config.lora_rank, config.lora_alpha, set(config.lora_targets)):
         raise ValueError(
@@ -326,33 +356,17 @@ def refuse_other_settings(adapter: Adapter, config: ModelConfig) -> None:
         )
 
 
-def refuse_other_kinds(flag: str, preset: Preset) -> None:
-    """Raises ValueError where an adapter's names, which are a BERT's, have no meaning.
-
-    Args:
-      flag: what asks for an adapter.
-    """
-    if preset.kind is not encoders.BERT:
-        raise ValueError(
-            message(
-                f"{flag} needs a BERT as --preset: other kinds of encoders have heads "
-                "of more than one layer, which adapters are not read and written for",
-                received=f"--preset={preset.name}, a {preset.kind.name}",
-                mend="leave it out; --lora_rank trains a "
-                f"{preset.kind.name}, and all other exports hold what it learned",
-            )
-        )
-
-
-def _refuse_no_bert(adapter: Adapter, folder: str) -> None:
+def _refuse_other_model(adapter: Adapter, folder: str) -> None:
     if not adapter.targets:
+        kind = adapter.kind
         raise ValueError(
             message(
-                f"--lora_init_from={folder} must be of a BertForSequenceClassification, "
-                f"whose factors are called {_LAYERS}.0.attention.self.query"
-                ".lora_A.weight and the like",
+                f"--lora_init_from={folder} must be of a {kind.architecture}, as "
+                f"--preset is, whose factors are called {_layers(kind)}.0."
+                f"{kind.dense['query']}.lora_A.weight and the like",
                 received=_shown(sorted(adapter.tensors)) or "no tensors",
-                mend="other models are not supported",
+                mend="give the preset that it was made on "
+                f"(it says {adapter.base!r}); models of other kinds are not supported",
             )
         )
 
@@ -372,7 +386,8 @@ def assign(adapter: Adapter, classifier: keras.Model) -> None:
     Raises:
       ValueError: the adapter is of another model: its tensors are named.
     """
-    with_pooler = f"{_POOLER}.weight" in adapter.tensors
+    kind = adapter.kind
+    with_pooler = f"{_pooler(kind)}.weight" in adapter.tensors or not kind.has_pooler
     variables = _variables(classifier, with_pooler=with_pooler)
     expected = {
         name: tuple(reversed(variable.numpy().shape))
@@ -408,17 +423,18 @@ def _variables(
     classifier: keras.Model, *, with_pooler: bool
 ) -> dict[str, keras.Variable]:
     """What an adapter holds, by PEFT's names."""
+    kind = encoders.of_backbone(classifier.backbone)
     factors = lora.factors_of(classifier)
     result = {}
     for number, layer in enumerate(classifier.backbone.transformer_layers):
         for target, dense in parts_of(layer).dense().items():
             if pair := factors.get(dense.kernel.path):
-                name = f"{_LAYERS}.{number}.{HUGGING_FACE_DENSE[target]}"
+                name = f"{_layers(kind)}.{number}.{kind.dense[target]}"
                 result[f"{name}.lora_A.weight"] = pair.a
                 result[f"{name}.lora_B.weight"] = pair.b
-    whole = {HEAD: classifier.get_layer("logits")}
+    whole = {_head(kind): classifier.get_layer("logits")}
     if with_pooler:
-        whole[_POOLER] = classifier.backbone.pooled_dense
+        whole[_pooler(kind)] = pooler_of(classifier)
     for name, dense in whole.items():
         result[f"{name}.weight"], result[f"{name}.bias"] = dense.kernel, dense.bias
     return result

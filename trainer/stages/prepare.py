@@ -185,9 +185,7 @@ def run(run: Run) -> Material:
     with run.runtime.watchdog.working("reading and tokenizing the texts"):
         preset = presets.load_preset(run.config.model.preset)
         formats.check_preset(run.config.serving.export_formats, preset)
-        adapter = _adapter(run)
-        if adapter is not None:
-            adapters.refuse_other_kinds("--lora_init_from", preset)
+        adapter = _adapter(run, preset)
         material = make_material(
             run.config.data,
             run.config.training,
@@ -215,14 +213,14 @@ def run(run: Run) -> Material:
     return material
 
 
-def _adapter(run: Run) -> Adapter | None:
+def _adapter(run: Run, preset: Preset) -> Adapter | None:
     """What LoRA begins with: the run's own copy, where it has been started before."""
     config, kept = run.config.model, run.folder.adapter
     if not config.lora_init_from:
         return None
     folder = str(kept) if kept.is_dir() else config.lora_init_from
     _logger.info("LoRA begins with the adapter in %s", folder)
-    adapter = adapters.read(folder)
+    adapter = adapters.read(folder, preset.kind)
     adapters.refuse_other_settings(adapter, config)
     return adapter
 

@@ -22,6 +22,7 @@ from tests.serving import tiny_adapter, tiny_export
 from trainer.config import LORA_TARGETS, ModelConfig
 from trainer.modeling import adapters, lora, weights
 from trainer.modeling.classifier import build_classifier
+from trainer.modeling.encoders import BERT, DISTIL_BERT
 from trainer.modeling.presets import load_preset
 from trainer.serving import formats
 from trainer.serving.formats import peft
@@ -30,7 +31,7 @@ from trainer.serving.formats.exportable import Exportable
 REFERENCE = pathlib.Path(__file__).parents[2] / "reference"
 REFERENCE_PYTHON = "BERT_TRAINER_REFERENCE_PYTHON"
 RECORDED = REFERENCE / "peft"
-THEIRS = RECORDED / "theirs"
+THEIRS = RECORDED / "bert" / "theirs"
 TOLERANCE = 1e-5
 QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"
 
@@ -56,13 +57,14 @@ QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"
 def folder(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
-    """`base`, and adapters of both sides with what PEFT answers."""
+    """A folder a kind: `base`, and adapters of both sides with what PEFT answers."""
     place = tmp_path_factory.mktemp(request.param) / "adapters"
-    tiny_adapter.write(place)
-    if request.param == "recorded":
-        shutil.copytree(RECORDED / "theirs", place / "theirs")
-        shutil.copy(RECORDED / "found.npz", place)
-    else:
+    for name, kind in tiny_adapter.KINDS.items():
+        tiny_adapter.write(place / name, kind)
+        if request.param == "recorded":
+            shutil.copytree(RECORDED / name / "theirs", place / name / "theirs")
+            shutil.copy(RECORDED / name / "found.npz", place / name)
+    if request.param == "anew":
         subprocess.run(
             [
                 os.environ[REFERENCE_PYTHON],
@@ -73,6 +75,13 @@ def folder(
             timeout=500,
             env={"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"},
         )
+    return place
+
+
+@pytest.fixture(scope="module", params=tiny_adapter.KINDS)
+def of_kind(request: pytest.FixtureRequest, folder: pathlib.Path) -> pathlib.Path:
+    """That of one of them."""
+    place: pathlib.Path = folder / request.param
     return place
 
 
@@ -104,37 +113,40 @@ def begun(base: str, adapter: adapters.Adapter) -> keras.Model:
 
 
 @pytest.mark.parametrize("name", tiny_adapter.TARGETS)
-def test_peft_reads_ours(name: str, folder: pathlib.Path) -> None:
-    targets = tiny_adapter.TARGETS[name]
-    classifier = tiny_adapter.make_classifier(str(folder / "base"), targets)
-    expected = tiny_adapter.logits(classifier)
+def test_peft_reads_ours(name: str, of_kind: pathlib.Path) -> None:
+    base, targets = str(of_kind / "base"), tiny_adapter.TARGETS[name]
+    classifier = tiny_adapter.make_classifier(base, targets)
+    expected = tiny_adapter.logits(classifier, base)
     np.testing.assert_allclose(
-        found(folder, f"ours/{name}"), expected, rtol=0, atol=TOLERANCE
+        found(of_kind, f"ours/{name}"), expected, rtol=0, atol=TOLERANCE
     )
     # All that was learned counts: without the factors the answers are others.
     for pair in lora.factors_of(classifier).values():
         pair.b.assign(tf.zeros(pair.b.shape))
-    assert np.abs(tiny_adapter.logits(classifier) - expected).max() > 0.1
+    assert np.abs(tiny_adapter.logits(classifier, base) - expected).max() > 0.1
 
 
 @pytest.mark.parametrize("name", tiny_adapter.TARGETS)
-def test_what_peft_read_is_what_is_written(name: str, folder: pathlib.Path) -> None:
+def test_what_peft_read_is_what_is_written(name: str, of_kind: pathlib.Path) -> None:
     """Else the recorded logits would be of other files."""
-    recorded, written = RECORDED / "ours" / name, folder / "ours" / name
+    recorded = RECORDED / of_kind.name / "ours" / name
+    written = of_kind / "ours" / name
     for file in (adapters.CONFIG_FILE, adapters.TENSORS_FILE):
         assert (recorded / file).read_bytes() == (written / file).read_bytes()
         assert stat.S_IMODE((written / file).stat().st_mode) & 0o044
 
 
-def test_theirs_is_read(folder: pathlib.Path) -> None:
+def test_theirs_is_read(of_kind: pathlib.Path) -> None:
     """All kernels, and a pooler of its own, which is then written as well."""
-    adapter = adapters.read(str(folder / "theirs"))
+    base = str(of_kind / "base")
+    kind = load_preset(base).kind
+    adapter = adapters.read(str(of_kind / "theirs"), kind)
     assert (adapter.rank, adapter.alpha) == (2, 5.0)
     assert adapter.targets == LORA_TARGETS and adapter.base == "a/base"
-    classifier = begun(str(folder / "base"), adapter)
+    classifier = begun(base, adapter)
     np.testing.assert_allclose(
-        tiny_adapter.logits(classifier),
-        found(folder, "theirs"),
+        tiny_adapter.logits(classifier, base),
+        found(of_kind, "theirs"),
         rtol=0,
         atol=TOLERANCE,
     )
@@ -142,14 +154,20 @@ def test_theirs_is_read(folder: pathlib.Path) -> None:
     assert again.tensors.keys() == adapter.tensors.keys()
     for each, tensor in adapter.tensors.items():
         np.testing.assert_array_equal(again.tensors[each], tensor)
-    pooler = load_preset(str(folder / "base")).make_backbone().pooled_dense
+
+
+def test_a_pooler_is_taken_over(folder: pathlib.Path) -> None:
+    """Where the preset has one that is another."""
+    pooler = load_preset(str(folder / "bert" / "base")).make_backbone().pooled_dense
+    adapter = adapters.read(str(folder / "bert" / "theirs"), BERT)
     moved = adapter.tensors["base_model.model.bert.pooler.dense.weight"].T
     assert np.abs(moved - pooler.kernel).max() > 0.1
 
 
-def test_ours_read_again_is_the_same(folder: pathlib.Path) -> None:
-    adapter = adapters.read(str(folder / "ours" / "pattern"))
-    again = adapters.of(begun(str(folder / "base"), adapter))
+def test_ours_read_again_is_the_same(of_kind: pathlib.Path) -> None:
+    kind = load_preset(str(of_kind / "base")).kind
+    adapter = adapters.read(str(of_kind / "ours" / "pattern"), kind)
+    again = adapters.of(begun(str(of_kind / "base"), adapter))
     assert (again.rank, again.alpha, again.targets) == (
         tiny_adapter.RANK,
         tiny_adapter.ALPHA,
@@ -160,10 +178,26 @@ def test_ours_read_again_is_the_same(folder: pathlib.Path) -> None:
         np.testing.assert_array_equal(again.tensors[name], tensor)
 
 
+def test_a_new_pooler_must_be_there(of_kind: pathlib.Path) -> None:
+    """What comes with no encoder's checkpoint; BERT's does."""
+    base = str(of_kind / "base")
+    kind = load_preset(base).kind
+    adapter = adapters.read(str(of_kind / "theirs"), kind)
+    name = f"base_model.model.{kind.pooler_name}"
+    kept = {k: v for k, v in adapter.tensors.items() if not k.startswith(f"{name}.")}
+    assert len(kept) == len(adapter.tensors) - 2
+    without = dataclasses.replace(adapter, tensors=kept)
+    if kind.has_pooler:
+        assert adapters.of(begun(base, without)).tensors.keys() == kept.keys()
+        return
+    with pytest.raises(ValueError, match=rf"missing {name}\.(bias|weight)"):
+        begun(base, without)
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_hugging_face: str) -> keras.Model:
     """One that has the numbers of PEFT's adapter."""
-    return begun(tiny_hugging_face, adapters.read(str(THEIRS)))
+    return begun(tiny_hugging_face, adapters.read(str(THEIRS), BERT))
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +290,7 @@ def test_settings_that_compute_something_else(
     settings: dict[str, Any], said: str, tmp_path: pathlib.Path
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        adapters.read(changed(tmp_path / "a", **settings))
+        adapters.read(changed(tmp_path / "a", **settings), BERT)
 
 
 def test_settings_without_effect(
@@ -264,7 +298,7 @@ def test_settings_without_effect(
 ) -> None:
     folder = changed(tmp_path / "a", lora_alpha=7, megatron_core="x", use_next_lora={})
     with caplog.at_level(logging.INFO):
-        assert adapters.read(folder).alpha == 7.0
+        assert adapters.read(folder, BERT).alpha == 7.0
     assert "lora_dropout 0.1" in caplog.text
 
 
@@ -282,7 +316,7 @@ def test_half_precision_is_read(tmp_path: pathlib.Path) -> None:
     text = json.dumps(header).encode()
     content = len(text).to_bytes(8, "little") + text + data
     (folder / adapters.TENSORS_FILE).write_bytes(content)
-    for name, value in adapters.read(str(folder)).tensors.items():
+    for name, value in adapters.read(str(folder), BERT).tensors.items():
         assert value.dtype == np.float32
         np.testing.assert_allclose(value, expected[name], rtol=2**-7)
 
@@ -291,19 +325,19 @@ def test_files_that_are_not_there(tmp_path: pathlib.Path) -> None:
     with pytest.raises(
         ValueError, match="without adapter_config.json; give the folder"
     ):
-        adapters.read(str(tmp_path))
+        adapters.read(str(tmp_path), BERT)
     folder = pathlib.Path(changed(tmp_path / "a"))
     tensors = folder / adapters.TENSORS_FILE
     tensors.write_bytes(tensors.read_bytes()[:500])
     with pytest.raises(ValueError, match="expected tensors.*SafetensorError"):
-        adapters.read(str(folder))
+        adapters.read(str(folder), BERT)
     tensors.unlink()
     with pytest.raises(ValueError, match="without adapter_model.safetensors"):
-        adapters.read(str(folder))
+        adapters.read(str(folder), BERT)
     (folder / adapters.CONFIG_FILE).write_text("[]")
     tensors.write_bytes(b"")
     with pytest.raises(ValueError, match="settings of a PEFT adapter"):
-        adapters.read(str(folder))
+        adapters.read(str(folder), BERT)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +363,7 @@ def test_another_model_is_named_by_its_tensors(
     tensors: dict[str, Any], said: str, trained: keras.Model, tmp_path: pathlib.Path
 ) -> None:
     """And nothing of it is taken over."""
-    adapter = adapters.read(changed(tmp_path / "a", tensors))
+    adapter = adapters.read(changed(tmp_path / "a", tensors), BERT)
     key = f"{QUERY.replace('query', 'key')}.lora_A.weight"
     other = {**adapter.tensors, key: adapter.tensors[key] + 1}
     with pytest.raises(ValueError, match=said):
@@ -349,7 +383,7 @@ def settings(**changes: Any) -> ModelConfig:
 
 
 def test_flags_must_be_the_adapters(caplog: pytest.LogCaptureFixture) -> None:
-    adapter = adapters.read(str(THEIRS))
+    adapter = adapters.read(str(THEIRS), BERT)
     with caplog.at_level(logging.WARNING):
         # In any order.
         adapters.refuse_other_settings(
@@ -368,14 +402,21 @@ def test_flags_must_be_the_adapters(caplog: pytest.LogCaptureFixture) -> None:
             adapters.refuse_other_settings(adapter, settings(**change))
 
 
-def test_no_bert_is_named(tmp_path: pathlib.Path) -> None:
+def test_another_model_is_named(tmp_path: pathlib.Path) -> None:
     names = safetensors.numpy.load_file(THEIRS / adapters.TENSORS_FILE)
     other = np.zeros((2, 16), np.float32)
     adapter = adapters.read(
         changed(
             tmp_path / "a",
             {**dict.fromkeys(names), "base_model.model.gpt.lora_A.weight": other},
-        )
+        ),
+        BERT,
     )
     with pytest.raises(ValueError, match="BertForSequenceClassification.*gpt.lora_A"):
+        adapters.refuse_other_settings(adapter, settings())
+
+
+def test_another_kind_is_named() -> None:
+    adapter = adapters.read(str(THEIRS), DISTIL_BERT)
+    with pytest.raises(ValueError, match="of a DistilBert.*layer.0.attention.q_lin"):
         adapters.refuse_other_settings(adapter, settings())

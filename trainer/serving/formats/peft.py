@@ -14,7 +14,6 @@ what `hugging_face.py` lists, and how long a text may be.
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 
 from trainer.messages import message
@@ -26,8 +25,7 @@ from trainer.serving.formats.exportable import Classify, Exportable
 
 
 def check_preset(preset: Preset) -> None:
-    """Raises ValueError where PEFT has nothing to put an adapter on, or another head."""
-    adapters.refuse_other_kinds("--export_formats=peft", preset)
+    """Raises ValueError where PEFT has nothing to put an adapter on."""
     if preset.hugging_face is None:
         raise ValueError(
             message(
@@ -55,12 +53,7 @@ def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
                 mend="train with --lora_rank",
             )
         )
-    head = {
-        name: tensor / exportable.decision.temperature
-        for name, tensor in adapter.tensors.items()
-        if name.startswith(f"{adapters.HEAD}.")
-    }
-    tempered = dataclasses.replace(adapter, tensors={**adapter.tensors, **head})
+    tempered = adapter.divide_head(exportable.decision.temperature)
     adapters.write(folder, tempered, base=exportable.preset.name)
 
 
@@ -77,7 +70,7 @@ def reader(folder: pathlib.Path, exportable: Exportable) -> Classify:
         seed=0,
         separator_id=exportable.encoder.separator_id,
     )
-    adapter = adapters.read(str(folder))
+    adapter = adapters.read(str(folder), exportable.preset.kind)
     lora.add(
         classifier,
         rank=adapter.rank,
