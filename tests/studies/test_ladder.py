@@ -15,6 +15,7 @@ from tests.studies.tiny_runs import make_study
 from trainer.studies import driver, ladder, ladder_page
 from trainer.studies.choice import Candidate, Standing
 from trainer.studies.plan import FinishedRun, PlannedRun
+from trainer.studies.sweep_schema import Model
 from trainer.study_config import StudyConfig
 
 
@@ -107,3 +108,14 @@ def test_size_and_latency_are_those_of_the_export() -> None:
     assert model.train_secs == report.timing.train_steps_secs
     line = ladder_page._line(model, "accuracy")
     assert f"{first.bytes / 1e6:.1f} MB" in line
+
+
+def test_a_line_says_which_is_frozen_where_its_path_is_cut() -> None:
+    made = {"preset": "/a/long/way/to/the/folder/of/a/preset", "value": 0.5}
+    facts: dict[str, Any] = {field.name: None for field in dataclasses.fields(Model)}
+    facts |= {**made, "train_secs": 1.0, "status": "winner", "name": "a name"}
+    tuned = ladder_page._line(Model(**facts | {"kind": "fine_tuned"}), "accuracy")
+    frozen = ladder_page._line(Model(**facts | {"kind": "frozen"}), "accuracy")
+    assert tuned.startswith("/a/long/way/to/the/folder/of/a/preset ")
+    assert frozen.startswith("frozen: …way/to/the/folder/of/a/preset ")
+    assert len(tuned) == len(frozen)

@@ -58,10 +58,14 @@ def summary(study: LadderStudy) -> str:
 
 
 def _line(model: Model, metric: str) -> str:
-    name = model.name
-    if len(name) > _NAME_COLUMNS - 2:
+    # What is not fine-tuned keeps its word before a path that is cut.
+    word = "frozen: " if model.kind == "frozen" and model.preset else ""
+    name = model.preset or model.name
+    num_columns = _NAME_COLUMNS - 2 - len(word)
+    if len(name) > num_columns:
         # Of a path the end tells more.
-        name = f"…{name[-_NAME_COLUMNS + 3 :]}"
+        name = f"…{name[-num_columns + 1 :]}"
+    name = word + name
     size = f"{model.export_bytes / 1e6:.1f} MB" if model.export_bytes else ""
     latency = f"{model.latency_ms:.1f} ms" if model.latency_ms is not None else ""
     return (
