@@ -251,6 +251,13 @@ def test_trials_that_diverged_are_left_behind(tmp_path: pathlib.Path) -> None:
     assert "diverged" in sweep_page.render_html(study)
 
 
+def test_a_finalist_alone_is_not_compared_with_others(tmp_path: pathlib.Path) -> None:
+    study = results_of(make_study(tmp_path, num_trials=2))
+    assert [len(trial.rungs) for trial in study.trials].count(2) == 1
+    (said,) = (each for each in study.answers if "trained on all" in each)
+    assert said.startswith("It alone was trained on all training texts: accuracy ")
+
+
 def test_a_process_sees_what_follows_from_a_run_that_diverged_elsewhere(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -77,6 +77,9 @@ def _why(study: SweepStudy, winner: Trial) -> Iterator[str]:
             f"{len(study.trials)} trials began on {winner.rungs[0].share:.0%} of the "
             f"training texts; {len(finalists)} came through to all of them ({shares})."
         )
+    if len(finalists) == 1:
+        yield f"It alone was trained on all training texts: {best_value} on the {texts}."
+        return
     if len(good) == 1:
         yield (
             f"It is the best on the {texts} ({best_value}), and every other of "
