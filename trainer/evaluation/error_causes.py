@@ -174,9 +174,10 @@ def _members(vectors: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
     # Heavy, and the report's alone.
     from sklearn.cluster import KMeans
 
-    fitted = KMeans(count, n_init=_NUM_STARTS, random_state=seed).fit(
-        vectors[evenly(np.arange(len(vectors)), _MAX_FITTED)]
-    )
+    sample = vectors[evenly(np.arange(len(vectors)), _MAX_FITTED)]
+    # Of texts that are all alike there are not so many.
+    count = min(count, len(np.unique(sample, axis=0)))
+    fitted = KMeans(count, n_init=_NUM_STARTS, random_state=seed).fit(sample)
     numbers = fitted.predict(vectors)
     reach = np.linalg.norm(vectors - fitted.cluster_centers_[numbers], axis=1)
     order = np.argsort(reach, kind="stable")
