@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.data import pairs, texts_on_disk
+from trainer.data.text_rows import TextRows
 
 _ROWS_AT_ONCE = 4096
 _BytesOf = Callable[[pa.Array], Iterable[bytes | memoryview]]
@@ -62,14 +63,14 @@ def _normalized_ascii(text: str) -> str:
     return lower
 
 
-def content_digests(texts: pa.ChunkedArray) -> np.ndarray:
+def content_digests(texts: pa.ChunkedArray | TextRows) -> np.ndarray:
     """SHA-256 of each text in UTF-8: uint8 [n, 32]."""
     result = np.empty([len(texts), 32], np.uint8)
     _write_digests(texts, [(_contents, result)])
     return result
 
 
-def normalized_digests(texts: pa.ChunkedArray) -> np.ndarray:
+def normalized_digests(texts: pa.ChunkedArray | TextRows) -> np.ndarray:
     """SHA-256 of each text's normal form in UTF-8: uint8 [n, 32]."""
     result = np.empty([len(texts), 32], np.uint8)
     _write_digests(texts, [(_normal_forms, result)])
@@ -84,11 +85,11 @@ def write_digests(
 
 
 def _write_digests(
-    texts: pa.ChunkedArray,
+    texts: pa.ChunkedArray | TextRows,
     kinds: Sequence[tuple[_BytesOf, np.ndarray]],
 ) -> None:
     start = num_bytes = 0
-    for chunk in texts.chunks:
+    for chunk in _chunks(texts):
         # Some at a time: no list of millions of Python's strings.
         for first in range(0, len(chunk), _ROWS_AT_ONCE):
             part = chunk.slice(first, _ROWS_AT_ONCE)
@@ -101,6 +102,13 @@ def _write_digests(
         if num_bytes >= _BYTES_BETWEEN_RELEASES:
             texts_on_disk.release()
             num_bytes = 0
+
+
+def _chunks(texts: pa.ChunkedArray | TextRows) -> Iterable[pa.Array]:
+    if isinstance(texts, TextRows):
+        return (chunk for block in texts.arrow_blocks() for chunk in block.chunks)
+    chunks: list[pa.Array] = texts.chunks
+    return chunks
 
 
 def _contents(texts: pa.Array) -> Iterable[memoryview]:

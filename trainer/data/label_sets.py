@@ -316,6 +316,8 @@ def as_json(label: Any, label_names: Sequence[str]) -> str | list[str] | float:
 
 def kinds(labels: np.ndarray) -> np.ndarray:
     """Int64 [n], equal where labels, sets of them or numbers are; see `pairs`."""
+    if labels.ndim == 1 and not are_numbers(labels):
+        return labels.astype(np.int64)
     inverse = np.unique(labels, axis=0, return_inverse=True)[1]
     return np.asarray(inverse, np.int64).reshape(-1)
 

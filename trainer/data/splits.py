@@ -584,7 +584,9 @@ def _split_facts(
     pool: Pool, split: Split, label_names: tuple[str, ...]
 ) -> dict[str, Any]:
     counts = label_sets.counts(pool.labels[split.rows], len(label_names)).tolist()
-    num_texts = len(np.unique(pool.text_numbers[split.rows]))
+    is_there = np.zeros(int(pool.text_numbers.max(initial=-1)) + 1, bool)
+    is_there[pool.text_numbers[split.rows]] = True
+    num_texts = int(is_there.sum())
     result = {
         "num_examples": len(split),
         "num_available": split.num_available,
@@ -618,5 +620,7 @@ def _as_hashed(labels: np.ndarray) -> np.ndarray:
 
 def _num_contradicting(texts: np.ndarray, labels: np.ndarray) -> int:
     """How many distinct texts stand in the data with more than one label."""
-    pairs = np.unique(np.stack([texts, labels]), axis=1)
-    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    num_labels = int(labels.max(initial=0)) + 1
+    # One number a pair is sorted in a fraction of the memory that two take.
+    of_pairs = np.unique(texts * num_labels + labels) // num_labels
+    return len(np.unique(of_pairs[1:][of_pairs[1:] == of_pairs[:-1]]))
