@@ -131,27 +131,35 @@ def numbered(digests: np.ndarray) -> np.ndarray:
     Args:
       digests: uint8 [n, 32]; the first 16 bytes tell them apart.
     """
-    # As two numbers each: they are sorted many times as quickly as 16 bytes are.
-    first, second = (
-        np.ascontiguousarray(digests[:, start : start + 8]).view(">u8").ravel()
-        for start in (0, 8)
-    )
-    first, second = first.astype(np.uint64), second.astype(np.uint64)
+    # As numbers they are sorted many times as quickly as 16 bytes are. The second eight
+    # bytes are looked at where the first tell no difference: of copies, and of others
+    # hardly ever.
+    first = _eight_bytes(digests, 0)
     order = np.argsort(first)
     first = first[order]
-    is_same = first[1:] == first[:-1]
-    # Copies, and others hardly ever: the second number decides among them.
-    is_tied = np.zeros(len(first), bool)
-    is_tied[:-1] |= is_same
-    is_tied[1:] |= is_same
-    tied = order[is_tied]
-    order[is_tied] = tied[np.lexsort((second[tied], first[is_tied]))]
-    second = second[order]
-    is_new = ~(is_same & (second[1:] == second[:-1]))
-    numbers = np.empty(len(digests), np.int64)
-    numbers[order[:1]] = 0
-    numbers[order[1:]] = np.cumsum(is_new)
+    is_new = np.ones(len(first), bool)
+    is_new[1:] = first[1:] != first[:-1]
+    is_tied = ~is_new
+    is_tied[:-1] |= is_tied[1:]
+    tied, first = order[is_tied], first[is_tied]
+    second = _eight_bytes(digests[tied], 8)
+    by_both = np.lexsort((second, first))
+    order[is_tied] = tied[by_both]
+    first, second = first[by_both], second[by_both]
+    is_other = np.ones(len(tied), bool)
+    is_other[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    is_new[is_tied] = is_other
+    ranks = np.cumsum(is_new)
+    ranks -= 1
+    numbers = np.empty_like(ranks)
+    numbers[order] = ranks
     return numbers
+
+
+def _eight_bytes(digests: np.ndarray, start: int) -> np.ndarray:
+    """Some bytes of each digest as a number that sorts as they do: uint64 [n]."""
+    some = np.ascontiguousarray(digests[:, start : start + 8])
+    return some.view(">u8").ravel().astype(np.uint64)
 
 
 def first_32_bits(digests: np.ndarray, salt: bytes = b"") -> np.ndarray:

@@ -262,6 +262,13 @@ def pairs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
+def num_labels(labels: np.ndarray) -> int:
+    """How many labels there are at least. labels: as of `pairs`."""
+    if labels.ndim > 1:
+        return int(labels.shape[1])
+    return 1 if are_numbers(labels) else int(labels.max(initial=0)) + 1
+
+
 def counts(labels: np.ndarray, num_labels: int) -> np.ndarray:
     """How many texts have each label, int64 [labels]. labels: as of `pairs`."""
     return np.bincount(pairs(labels)[1], minlength=num_labels)

@@ -62,9 +62,10 @@ class TextRows:
             rows = self._rows[start : start + ROWS_AT_ONCE]
             first, last = int(rows.min()), int(rows.max())
             # Of the chunks around them alone: a large table has thousands.
-            block = taken(self._texts.slice(first, last - first + 1), rows - first)
-            yield block
-            num_bytes += block.nbytes
+            near = self._texts.slice(first, last - first + 1)
+            yield taken(near, rows - first)
+            # With a page the kernel maps those around it.
+            num_bytes += near.nbytes
             if num_bytes >= _BYTES_BETWEEN_RELEASES:
                 texts_on_disk.release()
                 num_bytes = 0

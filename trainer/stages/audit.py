@@ -32,7 +32,6 @@ from trainer.data.revealing import (
     sampled,
     words_of_one_label,
 )
-from trainer.data.strings import taken
 from trainer.data.text_rows import TextRows
 from trainer.evaluation import doubts, schema
 from trainer.evaluation.schema import Doubt
@@ -123,7 +122,7 @@ def _words(
 ) -> tuple[list[RevealingWord], list[RevealingWord]]:
     """The words of the training texts to doubt, and those to show."""
     rows = rows[sampled(len(rows))]
-    texts, labels = taken(pool.texts, rows), pool.labels[rows]
+    texts, labels = TextRows(pool.texts, rows), pool.labels[rows]
     if label_sets.are_numbers(labels):
         return [], []
     return (
