@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from hashlib import sha256
-from typing import Callable, Iterable, Sequence
+from typing import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,10 @@ from trainer.data import pairs, texts_on_disk
 from trainer.data.text_rows import TextRows
 
 _ROWS_AT_ONCE = 4096
+# As many as the processor's cache holds.
+_PLAIN_AT_ONCE = 256
+# Where more bytes than this share are odd ones, hardly a text is plain.
+_MAX_ODD = 1 / 16
 _BytesOf = Callable[[pa.Array], Iterable[bytes | memoryview]]
 # Of texts on disk, which are read once from the first to the last.
 _BYTES_BETWEEN_RELEASES = 2**26
@@ -121,8 +125,45 @@ def _contents(texts: pa.Array) -> Iterable[memoryview]:
     return (content[start:end] for start, end in zip(ends, ends[1:]))
 
 
-def _normal_forms(texts: pa.Array) -> Iterable[bytes]:
-    return (normalized(text).encode() for text in texts.to_pylist())
+def _normal_forms(texts: pa.Array) -> Iterator[bytes | memoryview]:
+    """The normal forms of large_string [n], those of plain texts made together."""
+    for first in range(0, len(texts), _PLAIN_AT_ONCE):
+        part = texts.slice(first, _PLAIN_AT_ONCE)
+        _, offsets, data = part.buffers()
+        ends = np.frombuffer(offsets, np.int64)[part.offset :][: len(part) + 1]
+        content = bytes(memoryview(data or b"")[ends[0] : ends[-1]])
+        ends = ends - ends[0]
+        is_plain = _are_plain(np.frombuffer(content, np.uint8), ends).tolist()
+        lower, bounds = memoryview(content.lower()), ends.tolist()
+        for row, (start, end) in enumerate(zip(bounds, bounds[1:])):
+            if is_plain[row]:
+                yield lower[start:end]
+            else:
+                yield normalized(content[start:end].decode()).encode()
+
+
+def _are_plain(signs: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Whether the normal form of a text is but itself in lower case: bool [n].
+
+    So it is of ASCII that is seen and of single blanks between. Of texts beyond ASCII
+    among others some may count as not plain, which costs time alone.
+
+    Args:
+      signs: uint8, the bytes of all texts, back to back.
+      ends: int64 [n + 1], where each begins, and the last ends.
+    """
+    is_blank = signs == ord(" ")
+    is_odd = (signs < ord(" ")) | (signs > ord("~"))
+    is_odd[1:] |= is_blank[1:] & is_blank[:-1]
+    has_any = np.diff(ends) > 0
+    for edge in (ends[:-1][has_any], ends[1:][has_any] - 1):
+        is_odd[edge] |= is_blank[edge]
+    odd = np.flatnonzero(is_odd)
+    if len(odd) > len(signs) * _MAX_ODD:
+        return np.zeros(len(ends) - 1, bool)
+    is_plain = np.ones(len(ends) - 1, bool)
+    is_plain[np.searchsorted(ends, odd, side="right") - 1] = False
+    return is_plain
 
 
 def numbered(digests: np.ndarray) -> np.ndarray:
