@@ -59,7 +59,15 @@ def read(
         columns = _columns_of(request, schema)
         names = list(dict.fromkeys(columns.values()))
         classes = _numbered_classes(schema, request.label_field)
-        for batch in table.iter_batches(_rows_at_once(table, request), columns=names):
+        groups, row_number = _groups_from(table.metadata, request.first_row)
+        num_before = request.first_row - row_number
+        batches = table.iter_batches(
+            _rows_at_once(table, request), columns=names, row_groups=groups
+        )
+        for batch in batches:
+            left_out = min(num_before, batch.num_rows)
+            batch, row_number = batch.slice(left_out), row_number + left_out
+            num_before -= left_out
             block = _block(batch, columns, classes, request, first=row_number + 1)
             if block is not None:
                 row_number += batch.num_rows
@@ -93,6 +101,17 @@ def num_rows(path: str) -> int | None:
         return int(pq.read_metadata(path).num_rows)
     except (pa.ArrowException, OSError):
         return None
+
+
+def _groups_from(metadata: Any, first_row: int) -> tuple[list[int], int]:
+    """The row groups from the one with this row on, and the rows before them."""
+    num_before = 0
+    for index in range(metadata.num_row_groups):
+        num_rows = metadata.row_group(index).num_rows
+        if num_before + num_rows > first_row:
+            return list(range(index, metadata.num_row_groups)), num_before
+        num_before += num_rows
+    return [], num_before
 
 
 def _rows_at_once(table: Any, request: Request) -> int:
