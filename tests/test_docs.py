@@ -139,8 +139,6 @@ OUR_FLAGS = {
     "num_at_once": "scripts/launchers/launch_local.py",
     "num_rows": "scripts/benchmarks/measure_rows.py",
     "num_samples": "scripts/benchmarks/measure_coverage.py",
-    "time_limit": "scripts/benchmarks/measure_coverage.py",
-    "cases": "scripts/benchmarks/measure_coverage.py",
     "until": "scripts/benchmarks/measure_memory.py",
     "num_texts": "scripts/benchmarks/measure_evaluation.py",
     "formats": "scripts/benchmarks/measure_rows.py",
