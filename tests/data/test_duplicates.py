@@ -74,6 +74,25 @@ def test_quick_ways_give_what_the_rule_gives() -> None:
         assert normalized(ascii_text) == expected, repr(ascii_text)
 
 
+@pytest.mark.parametrize("share_of_odd", [0.0, 0.01, 0.5])
+def test_plain_texts_made_together_are_what_each_is_alone(share_of_odd: float) -> None:
+    """Whatever stands beside them, at either end of a text, and in a slice."""
+    generator = np.random.default_rng(1)
+    odd = "\t\n\x1f\x7f\0é\u200b\u3000İ\U000e0001"
+    texts = []
+    for size in generator.integers(0, 40, 3_000).tolist():
+        plain = "aBcZ9~! " if generator.random() < 0.8 else "aB  "
+        signs = [
+            odd if is_odd else plain for is_odd in generator.random(size) < share_of_odd
+        ]
+        texts.append("".join(each[generator.integers(len(each))] for each in signs))
+    array = pa.chunked_array([texts[:10], texts[10:]], pa.large_string())
+    found = duplicates.normalized_digests(array.slice(3))
+    for text, digest in zip(texts[3:], found, strict=True):
+        expected = hashlib.sha256(normalized(text).encode())
+        assert digest.tobytes() == expected.digest(), repr(text)
+
+
 def test_both_digests_are_written_in_one_reading() -> None:
     texts = pa.chunked_array([["A  b", "é\u200b"], ["c"]], pa.large_string())
     contents, normal_forms = np.empty((2, 3, 32), np.uint8)

@@ -340,6 +340,28 @@ def test_texts_are_taken_from_chunks_as_arrow_takes_them() -> None:
             taken(joined, np.array(bad))
 
 
+def test_some_rows_of_what_is_on_disk_stay_on_disk(
+    config: DataConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As --evaluate_test=false leaves them; the copy has no name that could stay."""
+    config = dataclasses.replace(config, bad_rows="skip", evaluate_test=False)
+    expected = splits.make_splits(in_memory(config, monkeypatch), config=config, seed=0)
+    read = sources.load(config)
+    assert len(expected[0]) < len(read.splits["train"])
+    before = entries(config)
+    held = pa.total_allocated_bytes()
+    pool, parts = splits.make_splits(read, config=config, seed=0)
+    assert pa.total_allocated_bytes() - held < pool.texts.nbytes / 4
+    assert isinstance(pool.digests, np.memmap)
+    assert entries(config) == before
+    texts_on_disk.release()
+    assert pool.texts.equals(expected[0].texts)
+    for name in ("labels", "digests", "text_numbers"):
+        assert np.array_equal(getattr(pool, name), getattr(expected[0], name)), name
+    assert np.array_equal(pool.places.lines, expected[0].places.lines)
+    assert splits.fingerprint(pool, parts) == splits.fingerprint(*expected)
+
+
 LIMITED = """
     import json, resource, sys
     from trainer.config import DataConfig

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 from concurrent import futures
 from typing import Any, Iterator, Sequence
 
@@ -420,6 +421,27 @@ def test_encode_texts(texts: list[str], cache_dir: pathlib.Path) -> None:
     assert tokens.lengths.dtype == tokens.full_lengths.dtype == np.int32
     assert max(tokens.lengths) == 9 < max(tokens.full_lengths), "nothing was cut"
     assert tokens.pad_id == ID_OF["[PAD]"]
+
+
+def test_tokens_are_counted_some_texts_at_a_time() -> None:
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(1, 60, 10 * token_module._TEXTS_PER_COUNT - 5)
+    row_splits = np.concatenate([[0], np.cumsum(lengths)])
+    ids = generator.integers(0, 9, row_splits[-1]).astype(np.uint16)
+    tokens = token_module.TokenizedTexts(ids, row_splits, lengths, pad_id=0)
+    tracemalloc.start()
+    found = tokens.count([2, 5])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    are_wanted = np.isin(ids, [2, 5])
+    peak_of_all = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    expected = [
+        int(are_wanted[start:end].sum())
+        for start, end in zip(row_splits, row_splits[1:])
+    ]
+    assert found.tolist() == expected and found.dtype == np.int64
+    assert peak < peak_of_all / 4
 
 
 def test_no_texts_to_encode(cache_dir: pathlib.Path) -> None:

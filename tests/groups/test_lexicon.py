@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from trainer.data.text_rows import TextRows
 from trainer.groups import lexicon, mentions
 from trainer.groups.lexicon import Kind
 
@@ -93,7 +94,8 @@ def test_a_malformed_file_is_named_by_path_and_key(
 
 def test_mentions_by_label_with_an_odds_ratio() -> None:
     texts = pa.chunked_array([["she is here", "She left", "he", "a film", "a plot"]])
-    found = mentions.groupings(texts, {"gender": OWN.kinds["gender"]})
+    rows = TextRows(texts, np.arange(5))
+    found = mentions.groupings(rows, {"gender": OWN.kinds["gender"]})
     assert found[0].members.tolist() == [
         *([[True, False]] * 2),
         [False, True],

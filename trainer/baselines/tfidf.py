@@ -13,11 +13,9 @@ import contextlib
 import dataclasses
 import pathlib
 import re
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Mapping
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from trainer import console, storage
 from trainer.baselines import commonest, logistic_regression, one_vs_rest, ridge
@@ -29,6 +27,7 @@ from trainer.baselines.logistic_regression import (
 )
 from trainer.baselines.one_vs_rest import ChosenEach
 from trainer.data import pairs
+from trainer.data.text_rows import ROWS_AT_ONCE, TextRows as TextRows
 
 TITLE = "TF-IDF with logistic regression"
 RIDGE_TITLE = "TF-IDF with ridge regression"
@@ -40,7 +39,6 @@ _MAX_HASHED_COEFFICIENTS = 1 << 24
 _MIN_HASH_BITS, _MAX_HASH_BITS = 16, 22
 # English has about one new word or pair for so many.
 _BYTES_PER_FEATURE = 16
-_ROWS_AT_ONCE = 1024
 # As scikit-learn's words, two letters or more; and with marks that belong to letters,
 # which `\w` leaves out, and which would cut Hindi words at their vowels.
 _MARKS = (
@@ -55,45 +53,6 @@ _WITHOUT_BLANKS = re.compile(
 )
 _MIN_SHARE_WITHOUT_BLANKS = 0.2
 _NUM_TEXTS_FOR_SCRIPT = 1000
-
-
-class TextRows:
-    """Some texts of a pool in their order, of which few at a time become strings.
-
-    Args:
-      texts: large_string [n].
-      rows: int64 [m], ascending.
-    """
-
-    def __init__(self, texts: pa.ChunkedArray, rows: np.ndarray) -> None:
-        self._texts, self._rows = texts, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def blocks(self) -> Iterator[list[str]]:
-        """The texts, about a thousand at a time."""
-        for block in self._arrow_blocks():
-            yield block.to_pylist()
-
-    def __iter__(self) -> Iterator[str]:
-        for block in self.blocks():
-            yield from block
-
-    @property
-    def num_bytes(self) -> int:
-        """UTF-8 bytes of all texts together."""
-        return sum(
-            pc.sum(pc.binary_length(block)).as_py() for block in self._arrow_blocks()
-        )
-
-    def _arrow_blocks(self) -> Iterator[pa.ChunkedArray]:
-        for start in range(0, len(self._rows), _ROWS_AT_ONCE):
-            rows = self._rows[start : start + _ROWS_AT_ONCE]
-            first, last = int(rows[0]), int(rows[-1])
-            # Arrow joins all chunks that it takes from.
-            near = self._texts.slice(first, last - first + 1)
-            yield near.take(rows - first)
 
 
 def answers(
@@ -198,7 +157,7 @@ def _logits(
         texts.blocks(),
         "TF-IDF: answering",
         unit="blocks",
-        total=-(-len(texts) // _ROWS_AT_ONCE),
+        total=-(-len(texts) // ROWS_AT_ONCE),
     )
     return np.concatenate([chosen.logits(transform(block)) for block in counted])
 
@@ -301,15 +260,15 @@ def _hashed(
     if not train.nnz:
         return None
     num_texts = np.zeros(num_features, np.int64)
-    for start in range(0, len(texts), _ROWS_AT_ONCE):
-        block = train[start : start + _ROWS_AT_ONCE]
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        block = train[start : start + ROWS_AT_ONCE]
         num_texts += np.bincount(block.indices, minlength=num_features)
     weights = TfidfTransformer(sublinear_tf=True)
     # As scikit-learn's; and none for what only one text has.
     inverse = np.log((1 + len(texts)) / (1 + num_texts)) + 1
     weights.idf_ = np.where(num_texts > 1, inverse, 0.0).astype(np.float32)
-    for start in range(0, len(texts), _ROWS_AT_ONCE):
-        block = train[start : start + _ROWS_AT_ONCE]
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        block = train[start : start + ROWS_AT_ONCE]
         first = train.indptr[start]
         train.data[first : first + block.nnz] = weights.transform(block).data
     settings: dict[str, float | int | str] = {

@@ -14,14 +14,19 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from hashlib import sha256
-from typing import Callable, Iterable, Sequence
+from typing import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from trainer.data import pairs, texts_on_disk
+from trainer.data.text_rows import TextRows
 
 _ROWS_AT_ONCE = 4096
+# As many as the processor's cache holds.
+_PLAIN_AT_ONCE = 256
+# Where more bytes than this share are odd ones, hardly a text is plain.
+_MAX_ODD = 1 / 16
 _BytesOf = Callable[[pa.Array], Iterable[bytes | memoryview]]
 # Of texts on disk, which are read once from the first to the last.
 _BYTES_BETWEEN_RELEASES = 2**26
@@ -62,14 +67,14 @@ def _normalized_ascii(text: str) -> str:
     return lower
 
 
-def content_digests(texts: pa.ChunkedArray) -> np.ndarray:
+def content_digests(texts: pa.ChunkedArray | TextRows) -> np.ndarray:
     """SHA-256 of each text in UTF-8: uint8 [n, 32]."""
     result = np.empty([len(texts), 32], np.uint8)
     _write_digests(texts, [(_contents, result)])
     return result
 
 
-def normalized_digests(texts: pa.ChunkedArray) -> np.ndarray:
+def normalized_digests(texts: pa.ChunkedArray | TextRows) -> np.ndarray:
     """SHA-256 of each text's normal form in UTF-8: uint8 [n, 32]."""
     result = np.empty([len(texts), 32], np.uint8)
     _write_digests(texts, [(_normal_forms, result)])
@@ -84,11 +89,11 @@ def write_digests(
 
 
 def _write_digests(
-    texts: pa.ChunkedArray,
+    texts: pa.ChunkedArray | TextRows,
     kinds: Sequence[tuple[_BytesOf, np.ndarray]],
 ) -> None:
     start = num_bytes = 0
-    for chunk in texts.chunks:
+    for chunk in _chunks(texts):
         # Some at a time: no list of millions of Python's strings.
         for first in range(0, len(chunk), _ROWS_AT_ONCE):
             part = chunk.slice(first, _ROWS_AT_ONCE)
@@ -103,6 +108,13 @@ def _write_digests(
             num_bytes = 0
 
 
+def _chunks(texts: pa.ChunkedArray | TextRows) -> Iterable[pa.Array]:
+    if isinstance(texts, TextRows):
+        return (chunk for block in texts.arrow_blocks() for chunk in block.chunks)
+    chunks: list[pa.Array] = texts.chunks
+    return chunks
+
+
 def _contents(texts: pa.Array) -> Iterable[memoryview]:
     """The bytes of each text of large_string [n], not copied."""
     if not len(texts):
@@ -113,8 +125,45 @@ def _contents(texts: pa.Array) -> Iterable[memoryview]:
     return (content[start:end] for start, end in zip(ends, ends[1:]))
 
 
-def _normal_forms(texts: pa.Array) -> Iterable[bytes]:
-    return (normalized(text).encode() for text in texts.to_pylist())
+def _normal_forms(texts: pa.Array) -> Iterator[bytes | memoryview]:
+    """The normal forms of large_string [n], those of plain texts made together."""
+    for first in range(0, len(texts), _PLAIN_AT_ONCE):
+        part = texts.slice(first, _PLAIN_AT_ONCE)
+        _, offsets, data = part.buffers()
+        ends = np.frombuffer(offsets, np.int64)[part.offset :][: len(part) + 1]
+        content = bytes(memoryview(data or b"")[ends[0] : ends[-1]])
+        ends = ends - ends[0]
+        is_plain = _are_plain(np.frombuffer(content, np.uint8), ends).tolist()
+        lower, bounds = memoryview(content.lower()), ends.tolist()
+        for row, (start, end) in enumerate(zip(bounds, bounds[1:])):
+            if is_plain[row]:
+                yield lower[start:end]
+            else:
+                yield normalized(content[start:end].decode()).encode()
+
+
+def _are_plain(signs: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Whether the normal form of a text is but itself in lower case: bool [n].
+
+    So it is of ASCII that is seen and of single blanks between. Of texts beyond ASCII
+    among others some may count as not plain, which costs time alone.
+
+    Args:
+      signs: uint8, the bytes of all texts, back to back.
+      ends: int64 [n + 1], where each begins, and the last ends.
+    """
+    is_blank = signs == ord(" ")
+    is_odd = (signs < ord(" ")) | (signs > ord("~"))
+    is_odd[1:] |= is_blank[1:] & is_blank[:-1]
+    has_any = np.diff(ends) > 0
+    for edge in (ends[:-1][has_any], ends[1:][has_any] - 1):
+        is_odd[edge] |= is_blank[edge]
+    odd = np.flatnonzero(is_odd)
+    if len(odd) > len(signs) * _MAX_ODD:
+        return np.zeros(len(ends) - 1, bool)
+    is_plain = np.ones(len(ends) - 1, bool)
+    is_plain[np.searchsorted(ends, odd, side="right") - 1] = False
+    return is_plain
 
 
 def numbered(digests: np.ndarray) -> np.ndarray:
@@ -123,27 +172,35 @@ def numbered(digests: np.ndarray) -> np.ndarray:
     Args:
       digests: uint8 [n, 32]; the first 16 bytes tell them apart.
     """
-    # As two numbers each: they are sorted many times as quickly as 16 bytes are.
-    first, second = (
-        np.ascontiguousarray(digests[:, start : start + 8]).view(">u8").ravel()
-        for start in (0, 8)
-    )
-    first, second = first.astype(np.uint64), second.astype(np.uint64)
+    # As numbers they are sorted many times as quickly as 16 bytes are. The second eight
+    # bytes are looked at where the first tell no difference: of copies, and of others
+    # hardly ever.
+    first = _eight_bytes(digests, 0)
     order = np.argsort(first)
     first = first[order]
-    is_same = first[1:] == first[:-1]
-    # Copies, and others hardly ever: the second number decides among them.
-    is_tied = np.zeros(len(first), bool)
-    is_tied[:-1] |= is_same
-    is_tied[1:] |= is_same
-    tied = order[is_tied]
-    order[is_tied] = tied[np.lexsort((second[tied], first[is_tied]))]
-    second = second[order]
-    is_new = ~(is_same & (second[1:] == second[:-1]))
-    numbers = np.empty(len(digests), np.int64)
-    numbers[order[:1]] = 0
-    numbers[order[1:]] = np.cumsum(is_new)
+    is_new = np.ones(len(first), bool)
+    is_new[1:] = first[1:] != first[:-1]
+    is_tied = ~is_new
+    is_tied[:-1] |= is_tied[1:]
+    tied, first = order[is_tied], first[is_tied]
+    second = _eight_bytes(digests[tied], 8)
+    by_both = np.lexsort((second, first))
+    order[is_tied] = tied[by_both]
+    first, second = first[by_both], second[by_both]
+    is_other = np.ones(len(tied), bool)
+    is_other[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    is_new[is_tied] = is_other
+    ranks = np.cumsum(is_new)
+    ranks -= 1
+    numbers = np.empty_like(ranks)
+    numbers[order] = ranks
     return numbers
+
+
+def _eight_bytes(digests: np.ndarray, start: int) -> np.ndarray:
+    """Some bytes of each digest as a number that sorts as they do: uint64 [n]."""
+    some = np.ascontiguousarray(digests[:, start : start + 8])
+    return some.view(">u8").ravel().astype(np.uint64)
 
 
 def first_32_bits(digests: np.ndarray, salt: bytes = b"") -> np.ndarray:

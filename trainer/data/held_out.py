@@ -28,6 +28,7 @@ MIN_TRAIN_TEXTS = 5
 _SALTS = {"test": b"", "validation": b"validation:"}
 _RETURN_SALT = b"train:"
 _LONE_TEXTS_IN_ERROR = 5
+_ROWS_AT_ONCE = 65_536
 
 
 def share(digests: np.ndarray, *, one_in: int, salt: bytes = b"") -> np.ndarray:
@@ -38,7 +39,10 @@ def share(digests: np.ndarray, *, one_in: int, salt: bytes = b"") -> np.ndarray:
     """
     if one_in == 0:
         return np.zeros(len(digests), bool)
-    chosen: np.ndarray = first_32_bits(digests, salt) % one_in == 0
+    chosen = np.empty(len(digests), bool)
+    for start in range(0, len(digests), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        chosen[rows] = first_32_bits(digests[rows], salt) % one_in == 0
     return chosen
 
 
@@ -112,24 +116,33 @@ def _returned(
     count what returns for others, so that no order among them matters.
 
     """
-    unit_numbers = numbered(units)
-    rows, codes = _row_of_each_text(texts, labels)
+    is_left = np.flatnonzero(~is_held_out[:_ROWS_AT_ONCE])
+    num_labels = label_sets.num_labels(labels)
+    is_scarce = _is_scarce(
+        texts[is_left], labels[is_left], MIN_TRAIN_TEXTS, num_labels=num_labels
+    )
+    rows, codes = _row_of_each_text(texts, labels, is_scarce)
     is_out = is_held_out[rows]
-    num_left = np.bincount(codes[~is_out], minlength=codes.max(initial=0) + 1)
+    num_left = np.bincount(codes[~is_out], minlength=num_labels)
     held_out, codes = rows[is_out], codes[is_out]
-    wanted = [np.empty(0, np.int64)]
+    wanted = []
     for label in np.unique(codes):
         num_needed = MIN_TRAIN_TEXTS - num_left[label]
         if num_needed > 0:
             of_label = held_out[codes == label]
-            found, first, sizes = np.unique(
-                unit_numbers[of_label], return_index=True, return_counts=True
+            _, first, sizes = np.unique(
+                numbered(units[of_label]), return_index=True, return_counts=True
             )
             hashes = first_32_bits(units[of_label[first]], _RETURN_SALT)
             order = np.argsort(hashes, kind="stable")
             num_before = np.cumsum(sizes[order]) - sizes[order]
-            wanted.append(found[order][num_before < num_needed])
-    return is_held_out & np.isin(unit_numbers, np.concatenate(wanted))
+            wanted.append(of_label[first][order][num_before < num_needed])
+    if not wanted:
+        return np.zeros(len(texts), bool)
+    unit_numbers = numbered(units)
+    returns = np.isin(unit_numbers, unit_numbers[np.concatenate(wanted)])
+    result: np.ndarray = is_held_out & returns
+    return result
 
 
 def refuse_lone_texts(
@@ -143,8 +156,12 @@ def refuse_lone_texts(
         labels that have been named may be positions among the names.
     """
     names = train.label_names
-    rows, codes = _row_of_each_text(texts, train.labels)
+    is_scarce = _is_scarce(
+        texts[:_ROWS_AT_ONCE], train.labels[:_ROWS_AT_ONCE], 2, num_labels=len(names)
+    )
+    rows, codes = _row_of_each_text(texts, train.labels, is_scarce)
     num_texts = np.bincount(codes, minlength=len(names))
+    num_texts[~is_scarce] = 2
     lone = sorted(zip(rows, codes))
     lone = [(row, code) for row, code in lone if num_texts[code] == 1]
     if not lone:
@@ -169,11 +186,43 @@ def refuse_lone_texts(
     )
 
 
+def _is_scarce(
+    texts: np.ndarray, labels: np.ndarray, num_texts: int, *, num_labels: int
+) -> np.ndarray:
+    """Which labels have fewer different texts than so many: bool [labels].
+
+    Where the first rows of a large data set show enough of a label, as of nearly all, the
+    others need not be sorted.
+    """
+    is_any = np.ones(num_labels, bool)
+    codes = _row_of_each_text(texts, labels, is_any)[1]
+    is_scarce: np.ndarray = np.bincount(codes, minlength=num_labels) < num_texts
+    return is_scarce
+
+
 def _row_of_each_text(
-    texts: np.ndarray, labels: np.ndarray
+    texts: np.ndarray, labels: np.ndarray, is_wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A row for each different text of each label, and the label: int64 [m] each."""
+    """A row for each different text of each wanted label, and the label: int64 [m] each.
+
+    Args:
+      is_wanted: bool [labels].
+    """
+    of_rows = np.arange(len(labels))
+    if not is_wanted.all():
+        of_rows = _rows_having(labels, is_wanted)
+        texts, labels = texts[of_rows], labels[of_rows]
     rows, codes = label_sets.pairs(labels)
-    copies = numbered(texts)[rows] * (int(codes.max(initial=0)) + 1) + codes
+    rows, codes = rows[is_wanted[codes]], codes[is_wanted[codes]]
+    copies = numbered(texts)[rows] * len(is_wanted) + codes
     first = np.unique(copies, return_index=True)[1]
-    return rows[first], codes[first]
+    return of_rows[rows[first]], codes[first]
+
+
+def _rows_having(labels: np.ndarray, is_wanted: np.ndarray) -> np.ndarray:
+    """The rows that have one of the wanted labels at least: int64 [m]."""
+    if label_sets.are_numbers(labels):
+        return np.arange(len(labels) if is_wanted.any() else 0)
+    if labels.ndim == 1:
+        return np.flatnonzero(is_wanted[labels])
+    return np.flatnonzero((labels[:, is_wanted] > 0).any(axis=1))

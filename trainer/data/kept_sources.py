@@ -23,8 +23,9 @@ import shutil
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 
-from trainer import caches, json_text
+from trainer import caches, json_text, storage
 from trainer.config import DataConfig
 from trainer.data import texts_on_disk
 from trainer.data.duplicates import write_digests
@@ -51,6 +52,9 @@ _BYTES_PER_ROW = 80
 _PACKED_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".parquet")
 _UNPACKED_TIMES = 4
 _ABOUT = "about.json"
+_ROWS_AT_ONCE = 65_536
+# Of some megabytes each.
+_CHUNKS_BETWEEN_RELEASES = 16
 _ARRAYS = ("labels", "lines", "file_numbers", "contents", "normal_forms")
 
 _logger = logging.getLogger(__name__)
@@ -97,7 +101,7 @@ def entry(
     root = caches.root(config.cache_dir, "texts")
     name = _fingerprint(states, config)
     if not (root / name).is_dir():
-        _require_room(root, states)
+        _require_room(root, _unpacked_bytes(states))
     held = caches.entry(
         root,
         name,
@@ -107,6 +111,61 @@ def entry(
         falls_back=False,
     )
     return held.handed_over()
+
+
+def some_of(
+    data: TextDataset, is_wanted: np.ndarray, config: DataConfig
+) -> TextDataset:
+    """Some rows in their order: of many texts that are on disk, a copy on disk.
+
+    The copy has no name, and goes with the process.
+
+    Args:
+      is_wanted: bool [n].
+      config: says where the cache is.
+    """
+    num_bytes = round(data.texts.nbytes * float(is_wanted.mean()))
+    if data.digests is not None and num_bytes >= LEAST_BYTES:
+        with telling_of_no_room():
+            root = caches.root(config.cache_dir, "texts")
+            _require_room(root, num_bytes)
+            with storage.scratch("some-rows", parent=root) as folder:
+                with storage.naming_place(folder):
+                    return _some_on_disk(folder, data, data.digests, is_wanted)
+    return data.filter(is_wanted)
+
+
+def _some_on_disk(
+    folder: pathlib.Path, data: TextDataset, digests: Digests, is_wanted: np.ndarray
+) -> TextDataset:
+    texts = texts_on_disk.Spilled(folder / "texts")
+    start = 0
+    for number, chunk in enumerate(data.texts.chunks, 1):
+        wanted = is_wanted[start : start + len(chunk)]
+        texts.extend(chunk.filter(pa.array(wanted)))
+        start += len(chunk)
+        if number % _CHUNKS_BETWEEN_RELEASES == 0:
+            texts_on_disk.release()
+    contents, normal_forms = (
+        _some_digests(folder / f"{name}.npy", getattr(digests, name), is_wanted)
+        for name in ("contents", "normal_forms")
+    )
+    made = Digests(contents, normal_forms)
+    return data.with_texts(texts.joined(), made, is_wanted=is_wanted)
+
+
+def _some_digests(
+    place: pathlib.Path, digests: np.ndarray, is_wanted: np.ndarray
+) -> np.ndarray:
+    """Some rows of an array, in a new file of this name."""
+    result = texts_on_disk.array(place, (int(is_wanted.sum()), 32), np.uint8)
+    num_done = 0
+    for start in range(0, len(digests), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        some = digests[rows][is_wanted[rows]]
+        result[num_done : num_done + len(some)] = some
+        num_done += len(some)
+    return result
 
 
 def _fingerprint(states: Sequence[FileState], config: DataConfig) -> str:
@@ -127,9 +186,8 @@ def _is_packed(path: str) -> bool:
     return path.casefold().endswith(_PACKED_ENDINGS)
 
 
-def _require_room(root: pathlib.Path, states: Sequence[FileState]) -> None:
+def _require_room(root: pathlib.Path, num_bytes: int) -> None:
     """Says how much room is needed; raises OSError where there is less."""
-    num_bytes = _unpacked_bytes(states)
     there = next(each for each in (root, *root.absolute().parents) if each.exists())
     free = shutil.disk_usage(there).free
     _logger.info(
@@ -216,8 +274,8 @@ def _read_split(
     groups = folder / f"{name}.groups"
     return TextDataset(
         texts,
-        # Small, and asked for in any order again and again.
-        np.array(arrays["labels"]),
+        # Asked for in any order again and again; a number a row is small.
+        arrays["labels"] if arrays["labels"].ndim > 1 else np.array(arrays["labels"]),
         tuple(about["label_names"][name]),
         Places(
             tuple(about["files"][name]),

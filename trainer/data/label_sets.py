@@ -262,6 +262,13 @@ def pairs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
+def num_labels(labels: np.ndarray) -> int:
+    """How many labels there are at least. labels: as of `pairs`."""
+    if labels.ndim > 1:
+        return int(labels.shape[1])
+    return 1 if are_numbers(labels) else int(labels.max(initial=0)) + 1
+
+
 def counts(labels: np.ndarray, num_labels: int) -> np.ndarray:
     """How many texts have each label, int64 [labels]. labels: as of `pairs`."""
     return np.bincount(pairs(labels)[1], minlength=num_labels)
@@ -316,6 +323,8 @@ def as_json(label: Any, label_names: Sequence[str]) -> str | list[str] | float:
 
 def kinds(labels: np.ndarray) -> np.ndarray:
     """Int64 [n], equal where labels, sets of them or numbers are; see `pairs`."""
+    if labels.ndim == 1 and not are_numbers(labels):
+        return labels.astype(np.int64)
     inverse = np.unique(labels, axis=0, return_inverse=True)[1]
     return np.asarray(inverse, np.int64).reshape(-1)
 

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from trainer.data import extras, pairs
 from trainer.data.duplicates import normalized, normalized_digests, numbered
+from trainer.data.text_rows import TextRows
 
 # Increased whenever the same texts would give other clusters than before.
 VERSION = 1
@@ -36,7 +37,6 @@ _NUM_PERMUTATIONS = 128
 # Of 4 numbers each: with 8, the usual, 39% of the pairs at 0.7 are missed.
 _NUM_BANDS = 32
 _SEED = 42
-_ROWS_AT_ONCE = 4096
 _PAIRS_AT_ONCE = 1 << 16
 # In a band that more texts share, of texts that hang together already no further pair
 # is looked at: a form of a thousand copies has half a million pairs, and one cluster.
@@ -78,7 +78,7 @@ def near_duplicates(texts: pa.ChunkedArray, *, similarity: float) -> NearDuplica
     _, first, numbers = np.unique(
         numbered(normalized_digests(texts)), return_index=True, return_inverse=True
     )
-    shingles = _shingles(texts.take(pa.array(first)))
+    shingles = _shingles(TextRows(texts, first))
     pairs, similarities = _verified_pairs(shingles, similarity)
     components = _components(pairs, len(first))
     rows = np.sort(first[pairs], axis=1)
@@ -132,13 +132,9 @@ class _Shingles:
         return len(self.starts) - 1
 
 
-def _shingles(texts: pa.ChunkedArray) -> _Shingles:
+def _shingles(texts: TextRows) -> _Shingles:
     words = _WordHashes()
-    parts = [
-        _hashed_runs(words, text)
-        for start in range(0, len(texts), _ROWS_AT_ONCE)
-        for text in texts.slice(start, _ROWS_AT_ONCE).to_pylist()
-    ]
+    parts = [_hashed_runs(words, text) for text in texts]
     starts = np.cumsum([0, *map(len, parts)])
     return _Shingles(np.concatenate([np.empty(0, np.uint64), *parts]), starts)
 

@@ -50,6 +50,9 @@ def unknown(num_rows: int) -> Places:
 
 def joined(parts: Sequence[Places]) -> Places:
     """The rows of all parts, one part after the other."""
+    if len(parts) == 1:
+        # Mapped from the disk, where they are: not copied.
+        return parts[0]
     starts = np.cumsum([0, *(len(part.files) for part in parts)])
     return Places(
         tuple(file for part in parts for file in part.files),

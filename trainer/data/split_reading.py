@@ -264,11 +264,12 @@ class _Rows:
         file_numbers = np.arange(len(self._files), dtype=np.int32)
         return ReadSplit(
             texts=self._texts.joined(),
-            codes=np.array(self._codes, np.int32),
+            # Not copied: of the numbers of ten million rows two would be kept.
+            codes=np.asarray(self._codes),
             places=Places(
                 tuple(self._files),
                 np.repeat(file_numbers, self._row_counts),
-                np.array(self._lines, np.int64),
+                np.asarray(self._lines),
             ),
             groups=self._groups.joined() if self._config.group_field else None,
             bad_rows=self.bad_rows,

@@ -32,6 +32,7 @@ from trainer.data import (
     folds,
     groups,
     held_out,
+    kept_sources,
     label_sets,
     near_duplicates,
     places,
@@ -184,7 +185,7 @@ def make_splits(
         drawn[REPLAY], replayed = _drawn_again(
             sources, hashed, shares[REPLAY], len(drawn["train"]), replayed, config, seed
         )
-    pool, rows = _pooled(sources, hashed, drawn)
+    pool, rows = _pooled(sources, hashed, drawn, config)
     parts = {
         name: Split(rows[name], int(shares[name].sum()), num_left_out.get(name, 0))
         for name in rows
@@ -457,7 +458,10 @@ def _drawn(
 
 
 def _pooled(
-    sources: Sources, hashed: Mapping[str, _Hashed], drawn: Mapping[str, np.ndarray]
+    sources: Sources,
+    hashed: Mapping[str, _Hashed],
+    drawn: Mapping[str, np.ndarray],
+    config: DataConfig,
 ) -> tuple[Pool, dict[str, np.ndarray]]:
     """One pool of the rows that were drawn, and where each split's rows are in it."""
     used: list[TextDataset] = []
@@ -472,20 +476,27 @@ def _pooled(
         is_used = np.zeros(len(data), bool)
         for name in names:
             is_used[drawn[name]] = True
-        position = start + np.cumsum(is_used) - 1
-        rows |= {name: position[drawn[name]] for name in names}
-        start += int(is_used.sum())
-        used.append(data if is_used.all() else data.filter(is_used))
         is_whole = bool(is_used.all())
+        # Of the whole source rows are where they were: nothing is counted.
+        position = None if is_whole else np.cumsum(is_used) - 1
+        for name in names:
+            at = drawn[name] if position is None else position[drawn[name]]
+            rows[name] = at + start if start else at
+        start += int(is_used.sum())
         of_source = hashed[source]
-        used_hashed.append(of_source if is_whole else _only(of_source, is_used))
+        if not is_whole:
+            data = kept_sources.some_of(data, is_used, config)
+            of_source = _only(of_source, is_used, data.digests)
+        used.append(data)
+        used_hashed.append(of_source)
     return _pool_of(used, used_hashed), rows
 
 
-def _only(hashed: _Hashed, is_used: np.ndarray) -> _Hashed:
+def _only(hashed: _Hashed, is_used: np.ndarray, digests: Digests | None) -> _Hashed:
+    """The digests of some rows; digests: of these, where they were taken already."""
     return _Hashed(
-        hashed.contents[is_used],
-        hashed.texts[is_used],
+        hashed.contents[is_used] if digests is None else digests.contents,
+        hashed.texts[is_used] if digests is None else digests.normal_forms,
         None if hashed.groups is None else hashed.groups[is_used],
     )
 
@@ -584,7 +595,9 @@ def _split_facts(
     pool: Pool, split: Split, label_names: tuple[str, ...]
 ) -> dict[str, Any]:
     counts = label_sets.counts(pool.labels[split.rows], len(label_names)).tolist()
-    num_texts = len(np.unique(pool.text_numbers[split.rows]))
+    is_there = np.zeros(int(pool.text_numbers.max(initial=-1)) + 1, bool)
+    is_there[pool.text_numbers[split.rows]] = True
+    num_texts = int(is_there.sum())
     result = {
         "num_examples": len(split),
         "num_available": split.num_available,
@@ -618,5 +631,7 @@ def _as_hashed(labels: np.ndarray) -> np.ndarray:
 
 def _num_contradicting(texts: np.ndarray, labels: np.ndarray) -> int:
     """How many distinct texts stand in the data with more than one label."""
-    pairs = np.unique(np.stack([texts, labels]), axis=1)
-    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    num_labels = int(labels.max(initial=0)) + 1
+    # One number a pair is sorted in a fraction of the memory that two take.
+    of_pairs = np.unique(texts * num_labels + labels) // num_labels
+    return len(np.unique(of_pairs[1:][of_pairs[1:] == of_pairs[:-1]]))

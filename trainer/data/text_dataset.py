@@ -54,14 +54,25 @@ class TextDataset:
 
     def filter(self, is_wanted: np.ndarray) -> TextDataset:
         """Some rows, in their order, copied chunk by chunk. is_wanted: bool [n]."""
+        digests = self.digests and Digests(
+            self.digests.contents[is_wanted], self.digests.normal_forms[is_wanted]
+        )
+        texts = self.texts.filter(pa.array(is_wanted))
+        return self.with_texts(texts, digests, is_wanted=is_wanted)
+
+    def with_texts(
+        self,
+        texts: pa.ChunkedArray,
+        digests: Digests | None,
+        *,
+        is_wanted: np.ndarray,
+    ) -> TextDataset:
+        """The same rows as of `filter`, whose texts, and their digests, are there."""
         return dataclasses.replace(
             self,
-            texts=self.texts.filter(pa.array(is_wanted)),
+            texts=texts,
             labels=self.labels[is_wanted],
             places=self.places.filter(is_wanted),
             groups=self.groups and self.groups.filter(pa.array(is_wanted)),
-            digests=self.digests
-            and Digests(
-                self.digests.contents[is_wanted], self.digests.normal_forms[is_wanted]
-            ),
+            digests=digests,
         )

@@ -48,6 +48,8 @@ _ENCODING_VERSION = 1
 _ROWS_PER_CALL = 128
 # Of texts on disk, which are read from the first to the last.
 _BLOCKS_BETWEEN_RELEASES = 32
+# Of which tokens are counted together.
+_TEXTS_PER_COUNT = 4096
 # How often it is looked whether another process is ready with what it has claimed; and
 # after how long without anything new its claim counts no more: it may be stopped.
 _POLL_SECS = 0.1
@@ -383,9 +385,17 @@ class TokenizedTexts:
 
     def count(self, token_ids: Sequence[int]) -> np.ndarray:
         """int64 [n], how many tokens of each text are among these ids."""
-        # No text is empty: it has its [CLS] and [SEP].
-        is_among = np.isin(self.token_ids, np.array(token_ids, self.token_ids.dtype))
-        return np.add.reduceat(is_among, self.row_splits[:-1], dtype=np.int64)
+        wanted = np.array(token_ids, self.token_ids.dtype)
+        result = np.empty(len(self), np.int64)
+        # Some at a time: of all tokens of millions of texts, a byte each is gigabytes.
+        for start in range(0, len(self), _TEXTS_PER_COUNT):
+            splits = self.row_splits[start : start + _TEXTS_PER_COUNT + 1]
+            is_among = np.isin(self.token_ids[splits[0] : splits[-1]], wanted)
+            # No text is empty: it has its [CLS] and [SEP].
+            result[start : start + _TEXTS_PER_COUNT] = np.add.reduceat(
+                is_among, splits[:-1] - splits[0], dtype=np.int64
+            )
+        return result
 
 
 def encode_few(texts: Sequence[str], encoder: TextEncoder) -> TokenizedTexts:

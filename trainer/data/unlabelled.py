@@ -32,6 +32,7 @@ from trainer.data.readers.reading import read_rows
 from trainer.data.readers.rows import BadRow, Row
 from trainer.data.splits import Pool
 from trainer.data.strings import Strings
+from trainer.data.text_rows import TextRows
 from trainer.messages import message
 
 _SCHEME = "files:"
@@ -87,7 +88,7 @@ def of_pool(pool: Pool, rows: np.ndarray, *, held_out: np.ndarray) -> Unlabelled
     Raises:
       ValueError: no text is left.
     """
-    digests = normalized_digests(pool.texts.take(rows))
+    digests = normalized_digests(TextRows(pool.texts, rows))
     is_left = ~are_among(digests, held_out)
     facts = UnlabelledFacts(
         source="the training texts",

@@ -11,10 +11,9 @@ group say nothing of the label. Whether it helps is for the report's groups to s
 from __future__ import annotations
 
 import dataclasses
-from typing import Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 
 from trainer.groups.lexicon import Kind, words_of
 from trainer.groups.swaps import drawn_pair, swapped
@@ -34,7 +33,7 @@ class Copies:
 
 
 def swapped_copies(
-    texts: pa.ChunkedArray,
+    texts: Iterable[str],
     digests: np.ndarray,
     kinds: Mapping[str, Kind],
     *,
@@ -46,24 +45,24 @@ def swapped_copies(
     that neither the order of the rows nor other texts change it.
 
     Args:
-      texts: large_string [n].
+      texts: n texts.
       digests: uint8 [n, 32], of the texts.
       kinds: by name.
     """
     copies: list[str] = []
     origins: list[int] = []
     for row, text in enumerate(texts):
-        words = words_of(text.as_py())
+        words = words_of(text)
         for name, kind in kinds.items():
             if not kind.first_words & words:
                 continue
             entropy = [seed, *name.encode(), *digests[row].tolist()]
-            mentioned = kind.members(text.as_py())
+            mentioned = kind.members(text)
             if not mentioned:
                 continue
             pair = drawn_pair(kind, mentioned, np.random.default_rng(entropy))
-            copy = swapped(text.as_py(), kind, pair).text
-            if copy != text.as_py():
+            copy = swapped(text, kind, pair).text
+            if copy != text:
                 copies.append(copy)
                 origins.append(row)
     return Copies(copies, np.array(origins, np.int64))

@@ -7,31 +7,25 @@ by_label(found, labels, label_names=("bad", "good"))[0].odds_ratio
 from __future__ import annotations
 
 import math
-from typing import Iterator, Mapping, Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 import scipy.special
 
 from trainer.data import label_sets
 from trainer.data.audit.findings import Mention
+from trainer.data.text_rows import TextRows
 from trainer.groups.lexicon import Kind, words_of
 from trainer.groups.rates import Grouping, LookedAt, labels_looked_at
 
-_ROWS_AT_A_TIME = 4096
 
-
-def groupings(texts: pa.ChunkedArray, kinds: Mapping[str, Kind]) -> list[Grouping]:
-    """Of each kind the groups that each text mentions.
-
-    Args:
-      texts: large_string [n].
-    """
+def groupings(texts: TextRows, kinds: Mapping[str, Kind]) -> list[Grouping]:
+    """Of each kind the groups that each text mentions."""
     members = {
         name: np.zeros((len(texts), len(kind.groups)), bool)
         for name, kind in kinds.items()
     }
-    for row, text in enumerate(_in_order(texts)):
+    for row, text in enumerate(texts):
         words = words_of(text)
         for name, kind in kinds.items():
             if kind.first_words & words:
@@ -123,9 +117,3 @@ def odds_ratio(*counts: int) -> tuple[float, tuple[float, float]]:
         math.exp(logarithm - reach),
         math.exp(logarithm + reach),
     )
-
-
-def _in_order(texts: pa.ChunkedArray) -> Iterator[str]:
-    """All texts, few of them as Python's strings at a time."""
-    for start in range(0, len(texts), _ROWS_AT_A_TIME):
-        yield from texts.slice(start, _ROWS_AT_A_TIME).to_pylist()

@@ -160,9 +160,10 @@ def _questions(
 ) -> Iterator[Question]:
     """Those of one file, from row `start` to before `stop`, from 0."""
     has_place = names_several(config.input)
-    rows = _rows(file, config, is_standard=config.input == STANDARD_STREAM)
+    is_standard = config.input == STANDARD_STREAM
     # Rows before are not looked at, and an error in them is not ours to say.
-    for row in itertools.islice(rows, start, stop):
+    rows = _rows(file, config, is_standard=is_standard, first_row=start)
+    for row in itertools.islice(rows, None if stop is None else stop - start):
         place = {"file": file, "line": row.line} if has_place else {}
         question = _question(row, file, place, config.keep_fields)
         # To leave a row out would shift every line after it.
@@ -174,7 +175,7 @@ def _questions(
 
 
 def _rows(
-    file: str, config: PredictConfig, *, is_standard: bool
+    file: str, config: PredictConfig, *, is_standard: bool, first_row: int = 0
 ) -> Iterator[Row | BadRow]:
     is_automatic = config.input_format == "auto"
     return read_rows(
@@ -188,6 +189,7 @@ def _rows(
         encoding=config.encoding,
         column_names=config.column_names,
         escape=config.escape,
+        first_row=first_row,
     )
 
 

@@ -19,7 +19,6 @@ import math
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainer import storage
@@ -33,7 +32,7 @@ from trainer.data.revealing import (
     sampled,
     words_of_one_label,
 )
-from trainer.data.strings import taken
+from trainer.data.text_rows import TextRows
 from trainer.evaluation import doubts, schema
 from trainer.evaluation.schema import Doubt
 from trainer.messages import filled, shown
@@ -95,7 +94,9 @@ def audit(config: AuditConfig) -> dict[str, Any]:
         "splits": {
             name: {
                 **{key: split[key] for key in ("num_examples", "class_counts")},
-                "character_percentiles": _lengths(taken(pool.texts, parts[name].rows)),
+                "character_percentiles": _lengths(
+                    TextRows(pool.texts, parts[name].rows)
+                ),
             }
             for name, split in facts["splits"].items()
         },
@@ -121,7 +122,7 @@ def _words(
 ) -> tuple[list[RevealingWord], list[RevealingWord]]:
     """The words of the training texts to doubt, and those to show."""
     rows = rows[sampled(len(rows))]
-    texts, labels = taken(pool.texts, rows), pool.labels[rows]
+    texts, labels = TextRows(pool.texts, rows), pool.labels[rows]
     if label_sets.are_numbers(labels):
         return [], []
     return (
@@ -137,11 +138,12 @@ def refuse(result: Mapping[str, Any]) -> None:
     look.refuse(schema.from_mapping(Findings, found))
 
 
-def _lengths(texts: pa.ChunkedArray) -> dict[str, int]:
+def _lengths(texts: TextRows) -> dict[str, int]:
     """Characters of a text, by percent: what a limit of tokens may cut."""
     if not len(texts):
         return {}
-    lengths = pc.utf8_length(texts).to_numpy()
+    blocks = texts.arrow_blocks()
+    lengths = np.concatenate([pc.utf8_length(block).to_numpy() for block in blocks])
     values = np.percentile(lengths, _PERCENTS, method="inverted_cdf")
     return {str(p): int(value) for p, value in zip(_PERCENTS, values)}
 

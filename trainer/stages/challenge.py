@@ -20,7 +20,7 @@ from trainer.champion import comparing
 from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.config import ServingConfig
-from trainer.data.strings import taken
+from trainer.data.text_rows import TextRows
 from trainer.data import label_sets
 from trainer.data.duplicates import normalized_digests
 from trainer.evaluation import schema
@@ -119,8 +119,8 @@ def run(
     split = material.held_out
     assert split is not None  # `find` has seen to it.
     rows = material.splits[split].rows
-    texts = taken(material.texts.pool.texts, rows)
-    is_fresh = comparing.unseen(normalized_digests(texts), [model])
+    texts = material.texts.pool.texts
+    is_fresh = comparing.unseen(normalized_digests(TextRows(texts, rows)), [model])
     if not is_fresh.any():
         raise ValueError(
             message(
@@ -130,7 +130,7 @@ def run(
                 mend="give --test_dataset, with texts that were held out of both",
             )
         )
-    fresh = texts.filter(is_fresh).to_pylist()
+    fresh = list(TextRows(texts, rows[is_fresh]))
     answered = model.answers(
         fresh, batch_size=run.resolved.eval_batch_size, description="champion"
     )

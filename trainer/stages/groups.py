@@ -20,7 +20,7 @@ import keras
 import numpy as np
 
 from trainer.config import DIRECTION, GroupsConfig
-from trainer.data.strings import taken
+from trainer.data.text_rows import TextRows
 from trainer.data import columns
 from trainer.evaluation import group_sentences
 from trainer.evaluation.schema import Changes, Counterfactual, Direction, Groups
@@ -104,7 +104,7 @@ def run(
         num_resamples=run.config.num_bootstrap_resamples,
         seed=run.config.training.seed,
     )
-    texts = taken(material.texts.pool.texts, material.splits[split].rows)
+    texts = TextRows(material.texts.pool.texts, material.splits[split].rows)
     found = mentions.groupings(texts, asked.words.kinds if asked.words else {})
     found += [mentions.of_column(*each) for each in asked.columns.items()]
     slices = rates.slices(
@@ -114,7 +114,7 @@ def run(
         return None
     swaps = _Swaps(run, material, built, after, asked)
     if config.counterfactuals:
-        swaps.ask_all(texts.to_pylist(), labels)
+        swaps.ask_all(list(texts), labels)
     measured = Groups(
         sentence=group_sentences.summary(slices, swaps.found, swaps.floor),
         split=split,

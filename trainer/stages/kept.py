@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from trainer.data import pairs
 from trainer.data.duplicates import normalized_digests
+from trainer.data.text_rows import TextRows
 from trainer.data.tokens import TokenizedTexts, encode_texts
 from trainer.evaluation import schema
 from trainer.evaluation.evaluator import Evaluator, make_evaluator
@@ -99,7 +100,10 @@ def read(run: Run, material: Material) -> Mapping[str, General]:
     with run.runtime.watchdog.working("reading the general texts"):
         pool = material.texts.pool
         rows = material.splits["train"].rows
-        trained = normalized_digests(_single_texts(pool.texts.take(rows)))
+        blocks = TextRows(pool.texts, rows).arrow_blocks()
+        trained = np.concatenate(
+            [normalized_digests(_single_texts(each)) for each in blocks]
+        )
         readers = {
             TEXTS: (config.general_texts, read_texts),
             PROBE: (config.general_probe, read_probe),

@@ -31,6 +31,7 @@ from trainer.data.audit.languages import languages
 from trainer.data.audit.near_pairs import near_pairs
 from trainer.data.audit.rows import Rows
 from trainer.data.splits import Pool, Split
+from trainer.data.text_rows import TextRows
 from trainer.groups import lexicon, mentions
 from trainer.messages import message
 from trainer.stages import suspects
@@ -111,7 +112,7 @@ def _mentions(texts: LookedAt, checks: ChecksConfig) -> tuple[Mention, ...]:
     if words is None or label_sets.are_numbers(texts.pool.labels):
         return ()
     train = texts.splits["train"].rows
-    found = mentions.groupings(texts.pool.texts.take(train), words.kinds)
+    found = mentions.groupings(TextRows(texts.pool.texts, train), words.kinds)
     return mentions.by_label(
         found, texts.pool.labels[train], label_names=texts.label_names
     )

@@ -33,7 +33,7 @@ from trainer.data.augmented import without_copies
 from trainer.data.splits import Pool, Split
 from trainer.data.tokens import TextEncoder, TokenizedTexts, encode_texts
 from trainer.data.revealing import RevealingWord, revealing_words, sampled
-from trainer.data.strings import taken
+from trainer.data.text_rows import TextRows
 from trainer.data.unlabelled import Unlabelled
 from trainer.evaluation import doubts, schema, slices
 from trainer.evaluation.schema import DataFacts, Doubt
@@ -579,7 +579,7 @@ def _revealing_words(texts: Texts) -> list[RevealingWord]:
     # Of millions of texts only those that are looked at are copied.
     rows = train.rows[sampled(len(train))]
     return revealing_words(
-        taken(pool.texts, rows),
+        TextRows(pool.texts, rows),
         pool.labels[rows],
         label_names=texts.label_names,
     )

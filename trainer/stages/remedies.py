@@ -18,6 +18,7 @@ from trainer.config import MIN_SLICE, OWN_TERMS, DataConfig, GroupsConfig
 from trainer.data import augmented, columns
 from trainer.data.sources import Load
 from trainer.data.splits import Pool, Split
+from trainer.data.text_rows import TextRows
 from trainer.groups import lexicon, mentions
 from trainer.groups.augmenting import swapped_copies
 from trainer.groups.lexicon import Kind
@@ -52,9 +53,8 @@ class Remedies:
         flag = "augment_counterfactuals"
         kinds = self._kinds(flag, self.config.augment_counterfactuals)
         rows = train.rows
-        copies = swapped_copies(
-            pool.texts.take(rows), pool.digests[rows], kinds, seed=seed
-        )
+        texts = TextRows(pool.texts, rows)
+        copies = swapped_copies(texts, pool.digests[rows], kinds, seed=seed)
         pool, longer = augmented.with_copies(
             pool,
             train,
@@ -88,7 +88,7 @@ class Remedies:
         name = config.reweigh_name
         if config.reweigh_source == "terms":
             kinds = self._kinds("reweigh_by", (name,))
-            (grouping,) = mentions.groupings(pool.texts.take(rows), kinds)
+            (grouping,) = mentions.groupings(TextRows(pool.texts, rows), kinds)
         else:
             values = columns.values_of(name, data, pool.places.take(rows), load=load)
             grouping = mentions.of_column(name, values)

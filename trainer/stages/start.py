@@ -29,7 +29,7 @@ import numpy as np
 
 from trainer import run_folder, storage
 from trainer.config import DataConfig, ModelConfig
-from trainer.data.strings import taken
+from trainer.data.text_rows import TextRows
 from trainer.data.duplicates import normalized_digests
 from trainer.data.label_faults import names_flag
 from trainer.data.replay import MayReplay
@@ -189,7 +189,7 @@ def seen(
     """
     names = material.splits if is_ensemble else ("train", "validation")
     rows = [material.splits[name].rows for name in names if name in material.splits]
-    texts = taken(material.texts.pool.texts, np.concatenate(rows))
+    texts = TextRows(material.texts.pool.texts, np.concatenate(rows))
     own = seen_texts.numbers(normalized_digests(texts))
     inherited = seen_texts.read(folder.start / seen_texts.FILE_NAME)
     return own if inherited is None else np.concatenate([own, inherited])
@@ -237,7 +237,7 @@ def doubts(run: Run, material: Material, facts: StartFacts | None) -> Iterator[D
         return
     name = material.held_out
     rows = material.splits[name].rows
-    is_seen = check(normalized_digests(taken(material.texts.pool.texts, rows)))
+    is_seen = check(normalized_digests(TextRows(material.texts.pool.texts, rows)))
     if is_seen.any():
         yield Doubt(
             kind="seen_by_start",

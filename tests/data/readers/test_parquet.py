@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pathlib
+import random
 import subprocess
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.data.readers.files import (
     written,
 )
 from trainer.data.readers import parquet
+from trainer.data.readers.reading import read_rows
 from trainer.data.readers.rows import BadFileError, BadRow, Row
 
 GOOD_FILES = {
@@ -191,3 +193,61 @@ def test_parquet_from_a_pipe_is_refused(tmp_path: pathlib.Path) -> None:
     with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:
         with pytest.raises(BadFileError, match="Received: a stream"):
             read(process.stdout, file_format="parquet")  # type: ignore[arg-type]
+
+
+class Counting(io.BytesIO):
+    """A file that knows how many bytes were read of it."""
+
+    num_read = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self.num_read += len(content)
+        return content
+
+
+def of_ten_groups(num_rows: int) -> bytes:
+    """Texts that do not pack well, in ten row groups, one row of which is bad."""
+    generator = random.Random(0)
+    texts: list[str | None] = [
+        generator.randbytes(2_000).hex() for _ in range(num_rows)
+    ]
+    texts[-2] = None
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"text": texts}), stream, row_group_size=num_rows // 10)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("first_row", [0, 1, 19, 20, 30, 199, 200, 250])
+def test_rows_from_one_on_are_those_of_all(first_row: int) -> None:
+    content = of_ten_groups(200)
+
+    def rows(first_row: int) -> list[Row | BadRow]:
+        found = read_rows(
+            io.BytesIO(content),
+            text_field="text",
+            label_field=None,
+            file_format="parquet",
+            first_row=first_row,
+        )
+        return list(found)
+
+    expected = rows(0)
+    assert len(expected) == 200 and isinstance(expected[-2], BadRow)
+    assert rows(first_row) == expected[first_row:]
+
+
+def test_row_groups_before_are_not_read() -> None:
+    def num_read(first_row: int) -> int:
+        stream = Counting(of_ten_groups(1_000))
+        rows = read_rows(
+            stream,
+            text_field="text",
+            label_field=None,
+            file_format="parquet",
+            first_row=first_row,
+        )
+        assert len(list(rows)) == 1_000 - first_row
+        return stream.num_read
+
+    assert num_read(900) < num_read(0) / 4

@@ -20,7 +20,7 @@ from tests.data.readers.files import (
     written,
 )
 from trainer.data.readers.reading import read_rows
-from trainer.data.readers.rows import Row
+from trainer.data.readers.rows import BadRow, Row
 
 
 def test_without_label_field_labels_are_not_looked_at(tmp_path: pathlib.Path) -> None:
@@ -97,3 +97,24 @@ def test_imports_neither_tensorflow_nor_pyarrow() -> None:
     ).stdout.split()
     assert "trainer.data.readers.reading" in modules
     assert not {"tensorflow", "keras", "pyarrow", "numpy"} & set(modules)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_rows_from_one_on_keep_their_lines(tmp_path: pathlib.Path, name: str) -> None:
+    lines = {
+        "a.csv": ["text,label", "one,1", "two,0", ",1", "four,0"],
+        "a.jsonl": ["", '{"text": "one"}', "", '{"text": "two"}', '{"text": 3}', "{"],
+    }
+    path = tmp_path / name
+    path.write_text("\n".join(lines[name]) + "\n", encoding="utf-8")
+
+    def rows(first_row: int) -> list[Row | BadRow]:
+        found = read_rows(
+            str(path), text_field="text", label_field=None, first_row=first_row
+        )
+        return list(found)
+
+    expected = rows(0)
+    assert len(expected) == 4
+    for first_row in range(6):
+        assert rows(first_row) == expected[first_row:]

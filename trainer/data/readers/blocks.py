@@ -21,9 +21,8 @@ from trainer.data.readers.rows import BadRow, BadValue, Rows, check_text
 
 _STRINGS = (pa.string(), pa.large_string())
 _PAIR_SEPARATOR = pairs.SEPARATOR.encode()
-_IS_LETTER_OR_DIGIT = np.array(
-    [byte < 128 and chr(byte).isalnum() for byte in range(256)]
-)
+# Of ASCII all but blanks and controls.
+_IS_SEEN = np.array([32 < byte < 127 for byte in range(256)])
 
 
 def checked(
@@ -137,7 +136,7 @@ def _equal(column: pa.Array, value: str) -> np.ndarray:
 
 
 def _begin_visibly(texts: pa.Array) -> np.ndarray:
-    """Whether the first byte of each text, large_string [n], is an ASCII letter or digit.
+    """Whether each text, large_string [n], begins with a character of ASCII that is seen.
 
     So do nearly all, and such a text is not blank: bool [n].
     """
@@ -147,5 +146,5 @@ def _begin_visibly(texts: pa.Array) -> np.ndarray:
     has_any = np.diff(offsets) > 0
     if has_any.any():
         signs = np.frombuffer(texts.buffers()[2], np.uint8)
-        result[has_any] = _IS_LETTER_OR_DIGIT[signs[offsets[:-1][has_any]]]
+        result[has_any] = _IS_SEEN[signs[offsets[:-1][has_any]]]
     return result

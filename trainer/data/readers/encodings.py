@@ -231,7 +231,7 @@ def _blocks(chunks: Iterator[bytes]) -> Iterator[bytes]:
         # Not after a \r at the end, whose \n may come next.
         end = 1 + (chunk.rfind(b"\n") if b"\n" in chunk else chunk.rfind(b"\r", 0, -1))
         if end:
-            yield b"".join([*pending, chunk[:end]])
+            yield b"".join([*pending, memoryview(chunk)[:end]])
             pending.clear()
         pending.append(chunk[end:])
     yield b"".join(pending)

@@ -138,7 +138,8 @@ def _buffers(chunks: Iterator[bytes]) -> Iterator[bytes]:
         parts.append(chunk)
         size += len(chunk)
         # A line of many chunks is joined once, when its end comes.
-        if size < _BUFFER_BYTES or not (b"\n" in chunk or b"\r" in chunk[:-1]):
+        # A chunk that ends with a line is taken as it is, not joined with the next.
+        if size < _BUFFER_BYTES // 2 or not (b"\n" in chunk or b"\r" in chunk[:-1]):
             continue
         whole = b"".join(parts)
         # Not after a \r at the end, whose \n may come next.

@@ -59,7 +59,7 @@ def read(
         columns = _columns_of(request, schema)
         names = list(dict.fromkeys(columns.values()))
         classes = _numbered_classes(schema, request.label_field)
-        for batch in table.iter_batches(_rows_at_once(table, request), columns=names):
+        for row_number, batch in _batches(table, names, request):
             block = _block(batch, columns, classes, request, first=row_number + 1)
             if block is not None:
                 row_number += batch.num_rows
@@ -93,6 +93,29 @@ def num_rows(path: str) -> int | None:
         return int(pq.read_metadata(path).num_rows)
     except (pa.ArrowException, OSError):
         return None
+
+
+def _batches(
+    table: Any, names: list[str], request: Request
+) -> Iterator[tuple[int, Any]]:
+    """The wanted rows, some at a time, each time after how many rows are before."""
+    groups, num_before = _groups_from(table.metadata, request.first_row)
+    num_at_once = _rows_at_once(table, request)
+    for batch in table.iter_batches(num_at_once, columns=names, row_groups=groups):
+        left_out = min(max(request.first_row - num_before, 0), batch.num_rows)
+        yield num_before + left_out, batch.slice(left_out)
+        num_before += batch.num_rows
+
+
+def _groups_from(metadata: Any, first_row: int) -> tuple[list[int], int]:
+    """The row groups from the one with this row on, and the rows before them."""
+    num_before = 0
+    for index in range(metadata.num_row_groups):
+        num_rows = metadata.row_group(index).num_rows
+        if num_before + num_rows > first_row:
+            return list(range(index, metadata.num_row_groups)), num_before
+        num_before += num_rows
+    return [], num_before
 
 
 def _rows_at_once(table: Any, request: Request) -> int:

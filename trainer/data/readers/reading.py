@@ -18,6 +18,7 @@ and what number each gets to `trainer.data.labels`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Iterator, Mapping
 
 from trainer.config import Escape
@@ -88,6 +89,7 @@ def read_rows(
     encoding: str = AUTOMATIC,
     column_names: tuple[str, ...] = (),
     escape: Escape = "auto",
+    first_row: int = 0,
     on_blank_line: OnBlankLine = ignore_blank_line,
     on_settled: OnSettled = ignore_settled,
 ) -> Iterator[Row | BadRow]:
@@ -102,6 +104,8 @@ def read_rows(
       where: column → value; only rows that have these values are read.
       keep: names of further columns, for `Row.kept`.
       encoding, column_names, escape: as the flags of these names say.
+      first_row: how many rows are left out at the beginning. Of Parquet whole row groups
+        of them are not read.
       on_blank_line: called with the number of each empty line that is no row.
       on_settled: called once, before the first row, with how the file is read:
         "reviews.csv: cp1252, separated by ';', columns id, text, label".
@@ -123,6 +127,7 @@ def read_rows(
         kept_fields=keep,
         column_names=column_names,
         escape=escape,
+        first_row=first_row,
         on_blank_line=on_blank_line,
         on_settled=on_settled,
     )
@@ -163,7 +168,10 @@ def _read(
         tell = _Telling(opening, request.on_settled)
         request = dataclasses.replace(request, file=opening.file, on_settled=tell)
         _refuse_what_has_no_effect(opening, request)
-        for record in _records(opening, request, tell):
+        records = _records(opening, request, tell)
+        if opening.file_format != "parquet":
+            records = itertools.islice(records, request.first_row, None)
+        for record in records:
             if isinstance(record, BadRow):
                 yield record
             elif isinstance(record, Block):
@@ -232,7 +240,7 @@ def _records(
         tell.at_last()
         yield record
     tell.at_last()
-    if is_empty:
+    if is_empty and not request.first_row:
         raise _empty(opening)
 
 

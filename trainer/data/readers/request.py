@@ -71,6 +71,8 @@ class Request:
       kept_fields: names of further columns, whose values a row keeps as they are.
       column_names: of a table without a header, in order; empty: it has one.
       escape: how a table writes a quote within quotes, as --escape says.
+      first_row: how many records are not wanted at the beginning; only of who reads row by
+        row, and wants all that follow.
       wants_blocks: whether a reader may hand out many rows at once, as a `Block`.
       on_blank_line: called with the number, from 1, of each empty line that is no row.
       on_settled: called by a reader, at most once, with what it settled of the file:
@@ -87,6 +89,7 @@ class Request:
     kept_fields: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
     escape: Escape = "auto"
+    first_row: int = 0
     wants_blocks: bool = False
     on_blank_line: OnBlankLine = ignore_blank_line
     on_settled: OnSettled = ignore_settled

@@ -15,13 +15,32 @@ CHUNK_BYTES = 2**20
 
 def chunks_of(stream: BinaryIO | io.BufferedIOBase) -> Iterator[bytes]:
     """The rest of a stream; none of the chunks is empty."""
+    if isinstance(stream, _ChunkStream):
+        yield from stream.rest()
+        return
     while chunk := stream.read(CHUNK_BYTES):
         yield chunk
 
 
 def stream_of(chunks: Iterator[bytes]) -> BinaryIO:
     """A stream that is read once, from its start; no chunk is made before its time."""
-    return io.BufferedReader(_Chunks(chunks))
+    return _ChunkStream(chunks)
+
+
+class _ChunkStream(io.BufferedReader):
+    """A stream of chunks, of which the rest can be had as it is, not copied."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._source = _Chunks(chunks)
+        super().__init__(self._source)
+
+    def rest(self) -> Iterator[bytes]:
+        """What is left; nothing else is to be read meanwhile."""
+        # What the buffer has read ahead comes first.
+        ahead = self.read(len(self.peek()))
+        if ahead:
+            yield ahead
+        yield from self._source.rest()
 
 
 class _Chunks(io.RawIOBase):
@@ -33,6 +52,13 @@ class _Chunks(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def rest(self) -> Iterator[bytes]:
+        """What no buffer has read."""
+        if self._rest:
+            rest, self._rest = bytes(self._rest), memoryview(b"")
+            yield rest
+        yield from filter(None, self._chunks)
 
     def readinto(self, buffer: object) -> int:
         room = memoryview(buffer)  # type: ignore[arg-type]
