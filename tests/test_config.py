@@ -233,8 +233,6 @@ NUMBERS: dict[str, Any] = INSTEAD | dict(
     given_decision=(),
     export_formats=("float32",),
     export_explain=False,
-    promote="never",
-    champion="",
     max_slice_gap=0.0,
     max_flips=0.0,
     explain=0,
@@ -308,7 +306,7 @@ UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "numbers": (
         NUMBERS,
         (_EXCLUDED | _NOT_PRETRAINED | set(NUMBERS) - set(INSTEAD) | _NOT_REPLAYED)
-        - {"task", "interval_coverage", "promote", "audit_model"}
+        - {"task", "interval_coverage", "audit_model"}
         | {"given_decision", "focal_gamma"},
     ),
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import html
 import json
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from tests import tiny
 from tests.equalities import assert_same_when_killed_and_on_two_replicas
 from tests.test_experiment import make_config
 from trainer import compare, experiment
-from trainer.champion import comparing
+from trainer.champion import comparing, pages
 from trainer.config import (
     AuditConfig,
     CompareConfig,
@@ -32,9 +34,10 @@ from trainer.config import (
 from trainer.config import regression
 from trainer.evaluation import number_metrics, number_worth
 from trainer.evaluation.schema import NumbersReport
-from trainer.serving import labelling, manifest, predictor
+from trainer.serving import labelling, manifest, predictor, versions
 from trainer.serving.local.model import Model
 from trainer.stages import audit
+from trainer.stages.record import RunResult
 
 BASE, STEP = 1000.0, 250.0
 
@@ -218,42 +221,113 @@ def test_a_server_answers_predict_and_regress(
     np.testing.assert_allclose(regressed, predicted["value"], rtol=1e-6)
 
 
-def test_two_models_are_compared_by_distance(
-    finished: tuple[ExperimentConfig, Any],
-    tmp_path: pathlib.Path,
+@pytest.fixture(scope="module")
+def poor(
+    tmp_path_factory: pytest.TempPathFactory,
     tiny_preset: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """One that learned against one that hardly did, on texts that neither knows."""
-    dataset = write_prices(tmp_path / "a.csv", count=60, seed=5)
-    poor = of_prices(
-        tmp_path,
+) -> pathlib.Path:
+    """A version that hardly learned anything, of other texts."""
+    folder = tmp_path_factory.mktemp("poor")
+    config = of_prices(
+        folder,
         tiny_preset,
-        dataset,
+        write_prices(folder / "a.csv", count=60, seed=5),
         training={"num_train_epochs": 1},
         optimizer={"learning_rate": 1e-7},
         serving=ServingConfig(),
     )
-    challenger = experiment.run(poor).saved_model
+    saved_model = experiment.run(config).saved_model
+    assert saved_model is not None
+    return pathlib.Path(saved_model)
+
+
+def test_two_models_are_compared_by_distance(
+    finished: tuple[ExperimentConfig, Any],
+    poor: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One that learned against one that hardly did, on texts that neither knows."""
     fresh = write_prices(tmp_path / "fresh.csv", count=80, seed=9)
-    output = tmp_path / "compared.json"
+    output, page = tmp_path / "compared.json", tmp_path / "compared.html"
     config = CompareConfig(
         champion=str(finished[1].saved_model),
-        challenger=str(challenger),
+        challenger=str(poor),
         output=str(output),
+        page=str(page),
+        promote_margin=0.1,
         data=DataConfig(dataset=fresh, task="regression"),
     )
     compare.main(config)
     said = capsys.readouterr().out
     found = json.loads(output.read_text())
     assert found["verdict"] == "worse" and "farther off" in said
-    assert found["interval_95"][0] > 0
+    assert found["interval_95"][0] > 0 and found["margin"] == 0.1
     sides = [found[name]["mae"] for name in ("challenger", "champion")]
     assert found["mae_difference"] == pytest.approx(sides[0] - sides[1])
+    assert {each["slice"] for each in found["slices"]} == {"number", "words"}
+    assert "number" in {each["slice"] for each in found["slices"] if each["is_worse"]}
+    shown = html.unescape(page.read_text())
+    assert "Where the champion is most nearer" in shown and "Accuracy" not in shown
+    # What is shown first is where most is lost: one text, with both answers.
+    lost = [each for each in found["differences"] if _gain(each) < 0]
+    gains = [_gain(each) for each in lost]
+    assert gains == sorted(gains) and lost[0]["text"] in shown
+    assert number_worth.number(lost[0]["challenger"]) in shown
     turned = dataclasses.replace(
         config, champion=config.challenger, challenger=config.champion
     )
-    assert comparing.compare_numbers(turned).verdict == "better"
+    assert comparing.compare_numbers(turned).contest.verdict == "better"
+
+
+def _gain(each: dict[str, float]) -> float:
+    """How much nearer the challenger is on a text."""
+    errors = [abs(each[name] - each["label"]) for name in ("champion", "challenger")]
+    return errors[0] - errors[1]
+
+
+def test_a_better_model_is_promoted_and_a_worse_one_held(
+    finished: tuple[ExperimentConfig, Any], poor: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The same run twice more, published beside a poor champion, then beside its own."""
+    config, result = finished
+    export = tmp_path / "export"
+    shutil.copytree(poor, export / "1")
+    versions.set_latest(export)
+    model_dir = tmp_path / "run"
+    shutil.copytree(
+        config.model_dir, model_dir, ignore=shutil.ignore_patterns("export")
+    )
+    again = dataclasses.replace(config, model_dir=str(model_dir))
+
+    def published(**values: Any) -> RunResult:
+        return experiment.run(
+            with_settings(again, export_dir=str(export), promote="better", **values)
+        )
+
+    first = published()
+    told = NumbersReport.from_json(json.dumps(first.report))
+    assert told.champion is not None and told.champion.verdict == "better"
+    assert told.champion.mae_difference < 0 and told.champion.split == "test"
+    assert told.champion.challenger == pytest.approx(told.after["test"].mae)
+    assert told.export is not None and told.export.status == "promoted"
+    assert versions.latest(export) == 2
+    assert "The challenger is nearer" in first.summary
+    assert told.champion.sentence in html.unescape(first.report_path.read_text())
+    card = (export / "2" / "MODEL_CARD.md").read_text()
+    assert "Against the model that served before" in card
+    # The same weights again are not called better, though rounding tells them apart.
+    second = published(keep_exports=7, promote_margin=0.0)
+    told = NumbersReport.from_json(json.dumps(second.report))
+    assert told.champion is not None and told.champion.verdict == "not_worse"
+    assert told.export is not None and told.export.status == "held"
+    assert "the verdict is not_worse" in told.export.status_reason
+    assert versions.latest(export) == 2
+    page = pages.history(export)
+    assert (
+        f"off by {number_worth.number(result.report['after']['test']['mae'])}" in page
+    )
+    assert "mean absolute error (" in page
 
 
 def test_too_few_validation_texts_give_values_alone(
@@ -378,8 +452,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "abstain_accuracy": ({"abstain_accuracy": 0.9}, "its interval says"),
     "export_formats": ({"export_formats": ("float32", "int8")}, "by its accuracy"),
     "export_explain": ({"export_explain": True}, "speak for a label"),
-    "promote": ({"promote": "better"}, "trainer.compare compares distances"),
-    "champion": ({"champion": "runs/a/export"}, "trainer.compare compares distances"),
     "max_slice_gap": ({"max_slice_gap": 0.1}, "rates of labels"),
     "max_flips": (
         {"max_flips": 0.1, "counterfactuals": ("gender",)},
@@ -491,17 +563,6 @@ def test_a_decision_of_another_task_is_refused(
 def test_a_width_that_is_none_is_refused(given: str) -> None:
     with pytest.raises(ValueError, match="of numbers half the width"):
         ServingConfig(given_decision=(given,))
-
-
-@pytest.mark.parametrize(
-    "values",
-    [{"page": "a.html"}, {"slice_fields": ("city",)}, {"promote_margin": 0.5}],
-)
-def test_what_compares_labels_is_refused(values: dict[str, Any]) -> None:
-    data = DataConfig(dataset="files:a.csv", task="regression")
-    (name,) = values
-    with pytest.raises(ValueError, match=f"--{name} is for labels"):
-        CompareConfig(champion="a", challenger="b", data=data, **values)
 
 
 def test_texts_to_label_are_not_chosen_by_numbers(

@@ -73,14 +73,6 @@ def _of_serving(values: Mapping[str, Any]) -> Whys:
             values["export_explain"],
             "words are told to speak for a label",
         ),
-        "promote": (
-            values["promote"] in ("better", "not_worse"),
-            "a run compares accuracies; trainer.compare compares distances",
-        ),
-        "champion": (
-            bool(values["champion"]),
-            "a run compares accuracies; trainer.compare compares distances",
-        ),
         "max_slice_gap": (
             values["max_slice_gap"] > 0,
             "it is of accuracies and of rates of labels",

@@ -79,6 +79,13 @@ def summary_table(report: NumbersReport) -> str:
         "Predict": report.commands.predict or _unpublished(report),
     }
     told = [filled(report.worth), ""] if report.worth else []
+    if report.champion is not None:
+        told += [filled(report.champion.sentence), ""]
+    if report.export is not None and report.export.status == "held":
+        held = (
+            f"Version {report.export.version} is held: {report.export.status_reason}."
+        )
+        told += [filled(held), ""]
     told += [filled(interval_sentence(report)), ""]
     if report.doubts:
         told += ["Doubts"]
