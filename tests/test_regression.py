@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors.numpy import load_file
 from tensorboard.backend.event_processing import event_accumulator
 from tensorboard.util import tensor_util
 
@@ -34,10 +35,12 @@ from trainer.config import (
 from trainer.config import regression
 from trainer.evaluation import number_metrics, number_worth
 from trainer.evaluation.schema import NumbersReport
-from trainer.serving import labelling, manifest, predictor, versions
+from trainer.modeling import classifier, presets
+from trainer.serving import export, labelling, manifest, predictor, versions
 from trainer.serving.local.model import Model
 from trainer.stages import audit
 from trainer.stages.record import RunResult
+from trainer.tasks.task import Scale
 
 BASE, STEP = 1000.0, 250.0
 
@@ -330,6 +333,140 @@ def test_a_better_model_is_promoted_and_a_worse_one_held(
     assert "mean absolute error (" in page
 
 
+@pytest.fixture(scope="module")
+def in_all_formats(
+    tmp_path_factory: pytest.TempPathFactory, tiny_preset: str
+) -> tuple[ExperimentConfig, Any]:
+    """A run whose checkpoint for transformers reads the first token, as these do."""
+    folder = tmp_path_factory.mktemp("formats")
+    config = of_prices(
+        folder,
+        tiny_preset,
+        write_prices(folder / "prices.csv"),
+        model={"pooling": "first", "dropout": 0.0},
+        training={"num_train_epochs": 8},
+        serving=ServingConfig(
+            export_formats=("float32", *FORMATS),
+            # What 8 bits cost a model of 16 dimensions says nothing of others.
+            max_value_shift=STEP / 2,
+            interval_coverage=0.6,
+        ),
+    )
+    return config, experiment.run(config)
+
+
+FORMATS = ("bfloat16", "int8", "tokens", "litert", "huggingface")
+
+
+def test_every_format_gives_the_values_of_the_model_as_trained(
+    in_all_formats: tuple[ExperimentConfig, Any],
+) -> None:
+    """By each one's own reader, on the held-out texts, in the unit of the prices."""
+    report = NumbersReport.from_json(json.dumps(in_all_formats[1].report))
+    assert report.export is not None
+    measured = {each.format: each for each in report.export.formats}
+    assert tuple(measured) == ("float32", *FORMATS)
+    first, spread = measured["float32"], report.decision.spread
+    assert first.mae == pytest.approx(report.after["test"].mae, rel=1e-4)
+    for name, each in measured.items():
+        assert (each.status, each.accuracy, each.num_other_labels) == (
+            "published",
+            None,
+            0,
+        )
+        assert each.mae is not None and first.mae and each.value_shift is not None
+        assert abs(each.mae - first.mae) <= each.value_shift + 1e-3
+        assert each.value_shift <= each.max_difference * spread + 1e-3
+        # The exact ones by rounding alone; of 8 and 16 bits it is seen that they are.
+        is_exact = name in ("float32", "tokens", "huggingface")
+        assert (each.value_shift < 1e-4 * spread) == is_exact, name
+        folder = pathlib.Path(each.path or "")
+        card = "README.md" if name == "huggingface" else "MODEL_CARD.md"
+        assert "values are" in (folder / card).read_text()
+    folder = pathlib.Path(measured["litert"].path or "")
+    assert (
+        "| output | `low` | float32 | [batch] |" in (folder / "README.md").read_text()
+    )
+    assert not (folder / "labels.txt").exists()
+
+
+def test_a_checkpoint_holds_the_unit_in_its_head(
+    in_all_formats: tuple[ExperimentConfig, Any],
+) -> None:
+    """As transformers computes it: the first token's pooled vector by the head."""
+    report = NumbersReport.from_json(json.dumps(in_all_formats[1].report))
+    assert report.export is not None
+    paths = {each.format: each.path or "" for each in report.export.formats}
+    folder = pathlib.Path(paths["huggingface"])
+    config = json.loads((folder / "config.json").read_text())
+    assert config["problem_type"] == "regression"
+    assert config["id2label"] == {"0": "value"}
+    tensors = load_file(folder / "model.safetensors")
+    assert tensors["classifier.weight"].shape == (1, 16)
+    preset = presets.load_preset(str(folder))
+    text = " ".join(tiny.GOOD[:6])
+    ids = preset.text_encoder(window_length=64)(tf.constant([text])).token_ids
+    inputs = classifier.model_inputs(ids.to_tensor(0), ids.row_lengths())
+    pooled = preset.make_backbone(dropout=0.0)(inputs)["pooled_output"].numpy()
+    values = pooled @ tensors["classifier.weight"].T + tensors["classifier.bias"]
+    (answer,) = predictor.load(paths["float32"])([text])
+    assert values[0, 0] == pytest.approx(answer["value"], rel=1e-5)
+    for name in ("int8", "bfloat16"):
+        (beside,) = predictor.load(paths[name])([text])
+        assert beside["value"] == pytest.approx(answer["value"], abs=STEP)
+        assert beside["high"] - beside["low"] == pytest.approx(
+            2 * (report.decision.half_width or 0.0), rel=1e-4
+        )
+
+
+def test_a_format_whose_values_are_too_far_off_is_not_published(
+    in_all_formats: tuple[ExperimentConfig, Any], tmp_path: pathlib.Path
+) -> None:
+    config = with_settings(
+        in_all_formats[0],
+        export_dir=str(tmp_path / "export"),
+        export_formats=("float32", "bfloat16"),
+        max_value_shift=1e-6,
+    )
+    model_dir = tmp_path / "run"
+    shutil.copytree(config.model_dir, model_dir)
+    result = experiment.run(dataclasses.replace(config, model_dir=str(model_dir)))
+    report = NumbersReport.from_json(json.dumps(result.report))
+    assert report.export is not None
+    _, measured = report.export.formats
+    assert (measured.status, measured.path) == ("refused", None)
+    assert not (tmp_path / "export" / "bfloat16" / "1").exists()
+    (doubt,) = [each for each in report.doubts if each.kind == "refused_format"]
+    assert "--max_value_shift=1e-06" in doubt.message
+    assert f"{measured.value_shift:.3g} from those of the" in doubt.message
+    assert "refused" in result.report_path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("shift", "limit", "is_refused"),
+    [
+        (12.0, 0.0, False),
+        (13.0, 0.0, True),
+        (13.0, 20.0, False),
+        (21.0, 20.0, True),
+        (float("nan"), 20.0, True),
+    ],
+)
+def test_a_twentieth_of_the_spread_may_be_lost_unless_another_limit_is_given(
+    shift: float, limit: float, is_refused: bool
+) -> None:
+    measured = {"num_texts": 50, "value_shift": shift, "mae": 40.0}
+    why = export.too_lossy(
+        measured,
+        {"mae": 38.0},
+        config=ServingConfig(max_value_shift=limit),
+        scale=Scale(mean=1000.0, spread=250.0),
+    )
+    assert bool(why) == is_refused
+    with pytest.raises(ValueError, match="--max_value_shift must be a distance"):
+        ServingConfig(max_value_shift=-1.0)
+
+
 def test_too_few_validation_texts_give_values_alone(
     tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
@@ -450,7 +587,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "decision_metric": ({"decision_metric": "mcc"}, "a number has none"),
     "abstain_accuracy": ({"abstain_accuracy": 0.9}, "its interval says"),
-    "export_formats": ({"export_formats": ("float32", "int8")}, "by its accuracy"),
+    "max_accuracy_drop": (
+        {"max_accuracy_drop": 0.5},
+        "--max_value_shift is of numbers",
+    ),
     "export_explain": ({"export_explain": True}, "speak for a label"),
     "max_slice_gap": ({"max_slice_gap": 0.1}, "rates of labels"),
     "max_flips": (
@@ -537,6 +677,8 @@ def test_data_of_labels_is_refused(make: Any, told: str) -> None:
 
 
 def test_intervals_are_of_numbers_alone(plain: ExperimentConfig) -> None:
+    with pytest.raises(ValueError, match="--max_value_shift is of numbers; of labels"):
+        with_settings(plain, task="single_label", max_value_shift=0.5)
     with pytest.raises(ValueError, match="--interval_coverage is of the intervals"):
         with_settings(plain, task="single_label", interval_coverage=0.5)
     assert with_settings(plain, interval_coverage=0.5).serving.interval_coverage == 0.5

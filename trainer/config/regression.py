@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from trainer.config.serving import MAX_ACCURACY_DROP
+
 Whys = Mapping[str, tuple[bool, str]]
 
 
@@ -65,9 +67,9 @@ def _of_serving(values: Mapping[str, Any]) -> Whys:
             values["abstain_accuracy"] > 0,
             "a number is never just right; its interval says how sure it is",
         ),
-        "export_formats": (
-            values["export_formats"] != ("float32",),
-            "what a format loses is told by its accuracy",
+        "max_accuracy_drop": (
+            values["max_accuracy_drop"] != MAX_ACCURACY_DROP,
+            "a number is never just right; --max_value_shift is of numbers",
         ),
         "export_explain": (
             values["export_explain"],

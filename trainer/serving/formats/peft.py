@@ -55,11 +55,15 @@ def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
                 mend="train with --lora_rank",
             )
         )
-    head = {
-        name: tensor / exportable.decision.temperature
-        for name, tensor in adapter.tensors.items()
-        if name.startswith(f"{adapters.HEAD}.")
-    }
+    head = hugging_face.folded(
+        {
+            name: tensor
+            for name, tensor in adapter.tensors.items()
+            if name.startswith(f"{adapters.HEAD}.")
+        },
+        temperature=exportable.decision.temperature,
+        scale=exportable.scale,
+    )
     tempered = dataclasses.replace(adapter, tensors={**adapter.tensors, **head})
     adapters.write(folder, tempered, base=exportable.preset.name)
 
