@@ -38,7 +38,8 @@ from trainer.evaluation.schema import NumbersReport
 from trainer.modeling import classifier, presets
 from trainer.serving import export, labelling, manifest, predictor, versions
 from trainer.serving.local.model import Model
-from trainer.stages import audit
+from trainer.data import sources
+from trainer.stages import audit, range_test
 from trainer.stages.record import RunResult
 from trainer.tasks.task import Scale
 
@@ -467,6 +468,17 @@ def test_a_twentieth_of_the_spread_may_be_lost_unless_another_limit_is_given(
         ServingConfig(max_value_shift=-1.0)
 
 
+def test_a_range_test_is_in_spreads(tmp_path: pathlib.Path, tiny_preset: str) -> None:
+    """Losses begin near those of the mean, 1 squared spread, whatever the prices are."""
+    dataset = write_prices(tmp_path / "a.csv", count=60)
+    config = of_prices(tmp_path, tiny_preset, dataset)
+    rates, losses = range_test.run(
+        config, low=1e-7, high=1e-4, num_steps=5, load=sources.load
+    )
+    assert len(rates) == len(losses) == 5 and rates == sorted(rates)
+    assert all(0.1 < loss < 10 for loss in losses)
+
+
 def test_too_few_validation_texts_give_values_alone(
     tmp_path: pathlib.Path, tiny_preset: str
 ) -> None:
@@ -603,8 +615,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "slice_fields": ({"slice_fields": ("city",)}, "rates of labels"),
     "positive_label": ({"positive_label": "good"}, "rates of labels"),
     "counterfactuals": ({"counterfactuals": ("gender",)}, "label that changes"),
-    "general_texts": ({"general_texts": "files:a.txt"}, "report of labels alone"),
-    "general_probe": ({"general_probe": "files:a.csv"}, "report of labels alone"),
     "error_causes": ({"error_causes": True}, "labels that are wrong"),
     "export_to_label": (
         {"export_to_label": "a.csv", "unlabelled": "files:b.txt"},

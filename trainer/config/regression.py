@@ -84,7 +84,6 @@ def _of_serving(values: Mapping[str, Any]) -> Whys:
 
 
 def _of_looking(values: Mapping[str, Any]) -> Whys:
-    of_kept = "what the encoder keeps is told in the report of labels alone"
     return {
         "explain": (bool(values["explain"]), "words are told to speak for a label"),
         "out_of_fold": (
@@ -107,8 +106,6 @@ def _of_looking(values: Mapping[str, Any]) -> Whys:
             bool(values["counterfactuals"]),
             "a swap is told by the label that changes",
         ),
-        "general_texts": (bool(values["general_texts"]), of_kept),
-        "general_probe": (bool(values["general_probe"]), of_kept),
         "error_causes": (
             values["error_causes"],
             "errors are labels that are wrong",

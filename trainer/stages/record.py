@@ -110,6 +110,7 @@ def unpublished(
         "commands": schema.Commands(predict=None),
         "settings_in_words": built.settings_in_words,
         "pretraining": pretrained.facts(),
+        "kept": kept,
         "champion": challenge,
         **compared.facts(),
     }
@@ -127,7 +128,6 @@ def unpublished(
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
         history=schema.from_mapping(schema.History, history),
-        kept=kept,
         start=built.start,
         explanations=explanations,
         groups=groups,
