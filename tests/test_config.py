@@ -231,10 +231,9 @@ NUMBERS: dict[str, Any] = INSTEAD | dict(
     reweigh_by="",
     augment_counterfactuals=(),
     given_decision=(),
-    export_formats=("float32",),
+    max_accuracy_drop=0.01,
+    max_value_shift=0.3,
     export_explain=False,
-    promote="never",
-    champion="",
     max_slice_gap=0.0,
     max_flips=0.0,
     explain=0,
@@ -243,10 +242,6 @@ NUMBERS: dict[str, Any] = INSTEAD | dict(
     slice_fields=(),
     positive_label="",
     counterfactuals=(),
-    general_texts="",
-    general_probe="",
-    watch_general_every=0,
-    max_general_drop=0.0,
     error_causes=False,
     export_to_label="",
     unlabelled="",
@@ -265,7 +260,7 @@ PAIRS: dict[str, Any] = INSTEAD | dict(
 )
 _NOT_PRETRAINED = {"pretrain_steps", "pretrain_dataset", "pretrain_on"}
 _NOT_PRETRAINED |= {"task", "label_separator", "second_text_field"}
-_NOT_PRETRAINED |= {"interval_coverage"}
+_NOT_PRETRAINED |= {"interval_coverage", "max_value_shift"}
 _EXCLUDED = {"warmup_fraction", "num_virtual_devices", "decision_metric"}
 _EXCLUDED |= {"abstain_accuracy", "lora_rank", "lora_init_from"}
 _EXCLUDED |= {"head_start", "split_near_duplicates", "label_smoothing"}
@@ -287,13 +282,13 @@ UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
         PRETRAINED,
         _EXCLUDED
         | {"freeze_layers", "pretrain_on", "task", "label_separator"}
-        | {"second_text_field", "interval_coverage"},
+        | {"second_text_field", "interval_coverage", "max_value_shift"},
     ),
     "on_train": (
         ON_TRAIN,
         _EXCLUDED
         | {"freeze_layers", "pretrain_dataset", "task", "label_separator"}
-        | {"second_text_field", "interval_coverage"},
+        | {"second_text_field", "interval_coverage", "max_value_shift"},
     ),
     "several": (
         SEVERAL,
@@ -308,7 +303,7 @@ UNCHANGED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "numbers": (
         NUMBERS,
         (_EXCLUDED | _NOT_PRETRAINED | set(NUMBERS) - set(INSTEAD) | _NOT_REPLAYED)
-        - {"task", "interval_coverage", "promote", "audit_model"}
+        - {"task", "interval_coverage", "max_value_shift", "audit_model"}
         | {"given_decision", "focal_gamma"},
     ),
 }
@@ -346,6 +341,7 @@ MAY_CHANGE = {
     "export_formats",
     "keep_exports",
     "max_accuracy_drop",
+    "max_value_shift",
     "num_export_examples",
     "drift_reference",
     "export_explain",
@@ -911,7 +907,7 @@ def test_sections() -> None:
         *(*OFF_DEFAULT, "num_warmup_steps", "tpu", "given_decision"),
         *("lora_init_from", "pretrain_steps", "pretrain_dataset", "focal_gamma"),
         *("init_from", "replay_dataset", "replay_fraction", "task", "label_separator"),
-        *("second_text_field", "interval_coverage"),
+        *("second_text_field", "interval_coverage", "max_value_shift"),
     ],
 )
 def test_differences(name: str) -> None:
@@ -921,6 +917,7 @@ def test_differences(name: str) -> None:
         "lora_init_from": {"lora_rank": 2},
         "fold": {"num_folds": 4, "fold": 1},
         "interval_coverage": {"task": "regression"},
+        "max_value_shift": {"task": "regression"},
         "label_separator": {"task": "multi_label"},
         "replay_fraction": {"replay_dataset": "files:g.csv"},
         "num_folds": {"num_folds": 3, "fold": 2},

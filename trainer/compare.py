@@ -15,7 +15,9 @@ a person who says why, and read back, like this:
 
 from __future__ import annotations
 
+import functools
 import sys
+from typing import Callable
 
 from trainer import exit_codes, flags, storage
 from trainer.champion import comparing, numbers, pages
@@ -45,18 +47,26 @@ def main(config: CompareConfig) -> None:
         canary.check(folder / str(config.promote))
         promotion.promote(folder, config.promote, reason=config.reason)
         print(f"version {config.promote} serves")
-    elif config.data.task == "regression":
+    else:
+        _compare(config)
+
+
+def _compare(config: CompareConfig) -> None:
+    """Has both models answer, and says how they stand to each other."""
+    content: Callable[[], str]
+    if config.data.task == "regression":
         of_numbers = comparing.compare_numbers(config)
-        if config.output:
-            storage.write_text(storage.path(config.output), of_numbers.to_json())
-        print(numbers.summary(of_numbers), end="")
+        text, said = of_numbers.to_json(), numbers.summary(of_numbers)
+        content = functools.partial(pages.number_comparison, of_numbers)
     else:
         result = comparing.compare(config)
-        if config.output:
-            storage.write_text(storage.path(config.output), result.to_json())
-        if config.page:
-            storage.write_text(storage.path(config.page), pages.comparison(result))
-        print(comparing.summary(result), end="")
+        text, said = result.to_json(), comparing.summary(result)
+        content = functools.partial(pages.comparison, result)
+    if config.output:
+        storage.write_text(storage.path(config.output), text)
+    if config.page:
+        storage.write_text(storage.path(config.page), content())
+    print(said, end="")
 
 
 def _drift(config: CompareConfig) -> None:

@@ -151,7 +151,7 @@ KEYS = {
     ),
     "export.formats[]": (
         "format bytes latency_ms texts_per_sec num_texts accuracy max_difference "
-        "num_other_labels num_ties accuracy_drop status path"
+        "num_other_labels num_ties accuracy_drop mae value_shift status path"
     ),
     "paths": "report saved_model predictions",
     "commands": "predict",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import pathlib
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests import tiny
 from tests.test_experiment import assert_equal_weights, make_config
+from tests.test_regression import write_prices
 from trainer import experiment
 from trainer.config import ServingConfig
 from trainer.kept import measures
@@ -67,6 +69,35 @@ def test_weights_that_do_not_move_keep_all(
     assert words["difference"] == 0 and words["interval_95"] == [0, 0]
     # Of texts of eight words, one or two; and no head came with the preset.
     assert 60 <= words["num_tokens"] <= 120 and words["head"] == "frequencies"
+
+
+def test_a_model_of_numbers_tells_what_its_encoder_kept(
+    general: dict[str, Any], tmp_path: pathlib.Path, tiny_preset: str
+) -> None:
+    """The general texts have words and labels whatever the task's own texts have."""
+    config = make_config(
+        tmp_path,
+        tiny_preset,
+        data={
+            "dataset": write_prices(tmp_path / "a.csv", count=80),
+            "task": "regression",
+        },
+        training=SHORT,
+        kept={**general, "watch_general_every": 4},
+        serving=ServingConfig(),
+    )
+    result = experiment.run(config)
+    found = result.report["kept"]
+    assert [each["layer"] for each in found["layers"]] == [0, 1, 2]
+    # It was trained, so what it makes of the texts has moved.
+    assert 0 < found["layers"][-1]["alikeness"] < 1
+    assert found["probe"]["num_labels"] == 2 and found["probe"]["before"] > 0.8
+    assert found["watched"] and found["masked_words"]["num_tokens"] >= 60
+    page = html.unescape(result.report_path.read_text())
+    assert "What it kept</h2>" in page and found["sentence"] in page
+    assert result.saved_model is not None
+    card = (pathlib.Path(result.saved_model) / "MODEL_CARD.md").read_text()
+    assert "What it kept of its general abilities" in card
 
 
 @pytest.mark.slow

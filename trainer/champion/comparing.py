@@ -18,42 +18,23 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.champion import model as models
-from trainer.champion import numbers
+from trainer.champion import number_contest, numbers
+from trainer.champion import side as sides_told
 from trainer.champion.contest import judge, word_slices
 from trainer.champion.model import Model
-from trainer.champion.numbers import NumbersCompared
+from trainer.champion.numbers import NumberDifference, NumbersCompared
+from trainer.champion.side import Side
 from trainer.config import CompareConfig, DataConfig
 from trainer.data import columns, draws, label_sets, pairs, places, sources
 from trainer.data.duplicates import content_digests, normalized_digests
 from trainer.data.text_dataset import TextDataset
-from trainer.evaluation.schema import Contest, SliceContest
+from trainer.evaluation.schema import Contest, NumberContest, SliceContest
 from trainer.evaluation.worth import signed_points
 from trainer.messages import filled, message
 from trainer.serving import manifest, seen_texts
 
 _MAX_LINES = 5
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Side:
-    """One of the two.
-
-    Attributes:
-      path: of the version.
-      version: its number; None: it has none.
-      status: "promoted", "held" or "forced".
-      bytes: of its files, as its manifest has it.
-      latency_ms: the median time of a text alone, measured in turns with the other.
-      knows_its_texts: whether it tells which texts it was trained or chosen on.
-    """
-
-    path: str
-    version: int | None
-    status: str
-    bytes: int | None
-    latency_ms: float
-    knows_its_texts: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +117,7 @@ def compare(config: CompareConfig) -> Compared:
     asked = _asked(config)
     champion, challenger = asked.sides
     given = [
-        renumbered(answers.labels, side.label_names, asked.fresh.label_names)
+        in_names(answers.labels, side, asked.fresh.label_names)
         for answers, side in zip(asked.answered, asked.sides)
     ]
     contest = judge(
@@ -152,8 +133,8 @@ def compare(config: CompareConfig) -> Compared:
     latencies = models.latencies_ms(asked.sides, asked.texts)
     return Compared(
         contest=contest,
-        champion=_side(champion, latencies[0]),
-        challenger=_side(challenger, latencies[1]),
+        champion=sides_told.of(champion, latencies[0]),
+        challenger=sides_told.of(challenger, latencies[1]),
         dataset=config.data.dataset,
         num_unseen=asked.num_unseen,
         differences=tuple(_differences(asked.fresh, asked.texts, *given)),
@@ -168,22 +149,49 @@ def compare_numbers(config: CompareConfig) -> NumbersCompared:
       ValueError: a model, the data, or the two together cannot be used.
     """
     asked = _asked(config)
-    latencies = models.latencies_ms(asked.sides, asked.texts)
-    return numbers.judged(
-        asked.fresh.labels,
-        asked.answered[1].labels,
-        asked.answered[0].labels,
-        sides={
-            name: dataclasses.asdict(_side(each, latency))
-            for name, each, latency in zip(
-                ("champion", "challenger"), asked.sides, latencies
-            )
-        },
+    labels = asked.fresh.labels
+    champion, challenger = (answers.labels for answers in asked.answered)
+    contest = number_contest.judge(
+        labels,
+        challenger,
+        champion,
+        margin=config.promote_margin,
+        is_same=np.array_equal(challenger, champion),
         num_left_out=asked.num_left_out,
-        num_unseen=asked.num_unseen,
-        dataset=config.data.dataset,
-        warnings=tuple(_unknowing(*asked.sides)),
+        slices=_slices(config, asked.fresh, asked.texts),
+        min_slice=config.min_slice,
     )
+    latencies = models.latencies_ms(asked.sides, asked.texts)
+    worse = [numbers.slice_sentence(each) for each in contest.slices if each.is_worse]
+    return NumbersCompared(
+        contest=contest,
+        champion=sides_told.of(asked.sides[0], latencies[0]),
+        challenger=sides_told.of(asked.sides[1], latencies[1]),
+        dataset=config.data.dataset,
+        num_unseen=asked.num_unseen,
+        differences=tuple(_farthest_apart(asked, champion, challenger)),
+        warnings=(*_unknowing(*asked.sides), *worse),
+    )
+
+
+def _farthest_apart(
+    asked: _Asked, champion: np.ndarray, challenger: np.ndarray
+) -> Iterator[NumberDifference]:
+    """The texts on which one is most nearer than the other, of each side as many."""
+    labels = asked.fresh.labels
+    gains = np.abs(champion - labels) - np.abs(challenger - labels)
+    order = np.argsort(-np.abs(gains), kind="stable")
+    for is_of_side in (gains[order] > 0, gains[order] < 0):
+        for row in order[is_of_side][: numbers.MAX_DIFFERENCES].tolist():
+            file, line = asked.fresh.places.of(row)
+            yield NumberDifference(
+                text=pairs.shown(asked.texts[row]),
+                file=file,
+                line=line,
+                label=float(labels[row]),
+                champion=float(champion[row]),
+                challenger=float(challenger[row]),
+            )
 
 
 def _asked(config: CompareConfig) -> _Asked:
@@ -305,15 +313,21 @@ def _slices(
     config: CompareConfig, fresh: TextDataset, texts: Sequence[str]
 ) -> dict[str, Sequence[str]]:
     """By name, the value of each text."""
-    names = fresh.label_names
     return {
-        "label": [label_sets.name_of(each, names) for each in fresh.labels],
+        **_by_label(config, fresh),
         "words": word_slices(texts),
         **{
             name: columns.values_of(name, config.data, fresh.places)
             for name in config.slice_fields
         },
     }
+
+
+def _by_label(config: CompareConfig, fresh: TextDataset) -> dict[str, Sequence[str]]:
+    if config.data.task == "regression":
+        return {"number": number_contest.ranges(fresh.labels)}
+    names = fresh.label_names
+    return {"label": [label_sets.name_of(each, names) for each in fresh.labels]}
 
 
 def _drawn(
@@ -340,6 +354,13 @@ def _drawn(
     return is_drawn
 
 
+def in_names(answers: np.ndarray, model: Model, wanted: Sequence[str]) -> np.ndarray:
+    """A model's answers by other names of the same labels; numbers as they are."""
+    if model.task == "regression":
+        return answers
+    return renumbered(answers, model.label_names, wanted)
+
+
 def renumbered(
     answers: np.ndarray, names: Sequence[str], wanted: Sequence[str]
 ) -> np.ndarray:
@@ -359,17 +380,6 @@ def _is_same(
     return champion.label_names == challenger.label_names and bool(
         np.array_equal(first.probabilities, second.probabilities)
         and np.array_equal(first.labels, second.labels)
-    )
-
-
-def _side(model: Model, latency_ms: float) -> Side:
-    return Side(
-        path=str(model.folder),
-        version=model.facts.get("version"),
-        status=model.facts.get("status", "promoted"),
-        bytes=model.facts.get("bytes"),
-        latency_ms=latency_ms,
-        knows_its_texts=model.seen is not None,
     )
 
 
@@ -454,7 +464,7 @@ def summary(result: Compared) -> str:
     return "\n".join(lines) + "\n"
 
 
-def public(contest: Contest) -> dict[str, Any]:
+def public(contest: Contest | NumberContest) -> dict[str, Any]:
     """Of a contest what a manifest and a history hold: no text, no column's value."""
     content = dataclasses.asdict(contest)
     content["num_blocking_slices"] = len(contest.blocking)

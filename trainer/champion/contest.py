@@ -94,7 +94,7 @@ def _slice_contests(
     slices: Mapping[str, Sequence[str]],
     min_slice: int,
 ) -> list[SliceContest]:
-    named = list(_masks(slices))
+    named = list(masks(slices))
     compared = [
         comparisons.compare(labels[mask], challenger[mask], champion[mask])
         for _, _, mask in named
@@ -124,10 +124,14 @@ def _slice_contests(
     return sorted(found, key=lambda each: each.difference)
 
 
-def _masks(
+def masks(
     slices: Mapping[str, Sequence[str]],
 ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """The commonest values of each slicing, which divides the texts."""
+    """The commonest values of each slicing, which divides the texts.
+
+    Yields:
+      The slicing's name, a value, and bool [n], which texts have it.
+    """
     for name, values in slices.items():
         array = np.array(values, object)
         counts: dict[str, int] = {}

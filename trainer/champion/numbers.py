@@ -1,158 +1,154 @@
-"""Two models of numbers on the same texts: which one is nearer.
+"""Two models of numbers on the same texts, told in words and as JSON.
 
-    result = judged(labels, challenger, champion, sides=sides, ...)
-    result.verdict, result.mae_difference, result.interval_95
-    result.to_json(), summary(result)
+    compared = NumbersCompared(contest=contest, champion=side, ...)
+    compared.contest.verdict
+    compared.to_json(), summary(compared)
 
-Told apart by the mean absolute error, paired by text: "better" or "worse" where the 95%
-interval of the difference is on one side of 0, else "undecided".
+Which one is nearer, `number_contest.py` says.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Literal, Mapping
 
-import numpy as np
-
-from trainer.evaluation import number_metrics
+from trainer.champion.side import Side
 from trainer.evaluation.number_worth import number, signed
-from trainer.evaluation.schema import Interval
+from trainer.evaluation.schema import Interval, NumberContest, NumberSliceContest
 from trainer.messages import filled
 
-_NUM_RESAMPLES = 1000
-_VERDICTS: Mapping[str, Literal["better", "undecided", "worse"]] = {
-    "better": "better",
-    "not_shown": "undecided",
-    "worse": "worse",
-}
+# Of each side: all texts differ by something, and most by little.
+MAX_DIFFERENCES = 50
+_MAX_LINES = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NumberDifference:
+    """A text on which one of the two is nearer; label and answers are numbers."""
+
+    text: str
+    file: str
+    line: int
+    label: float
+    champion: float
+    challenger: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NumbersCompared:
-    """What --output holds of two models of numbers.
+    """What --output holds; the keys of the contest stand beside the others.
 
     Attributes:
-      verdict: of the challenger.
-      num_texts: that both answered, and neither was trained or chosen on.
-      num_left_out: texts that one of them was.
       num_unseen: texts that neither has seen, of which --num_eval_examples may be drawn.
-      mae_difference: of mean absolute errors, challenger minus champion: below 0 the
-        challenger is nearer.
-      interval_95: of the difference, by the bootstrap paired by text; None of fewer than
-        10 texts.
-      num_challenger_nearer: texts on which it is.
-      num_champion_nearer: likewise.
-      champion, challenger: of each side `path`, `version`, `status`, `bytes`,
-        `latency_ms`, `mae` and `interval_95` of it.
-      dataset: of the texts.
+      differences: the 50 texts on which the challenger gains most, and the 50 on which it
+        loses most.
       warnings: sentences.
     """
 
-    verdict: Literal["better", "undecided", "worse"]
-    num_texts: int
-    num_left_out: int
-    num_unseen: int
-    mae_difference: float
-    interval_95: Interval | None
-    num_challenger_nearer: int
-    num_champion_nearer: int
-    champion: Mapping[str, Any]
-    challenger: Mapping[str, Any]
+    contest: NumberContest
+    champion: Side
+    challenger: Side
     dataset: str
+    num_unseen: int
+    differences: tuple[NumberDifference, ...]
     warnings: tuple[str, ...]
 
     def to_json(self) -> str:
-        """Indented."""
-        content = dataclasses.asdict(self)
+        """Indented; `champion` and `challenger` are the sides with their `mae`."""
+        contest = dataclasses.asdict(self.contest)
+        sides = {
+            name: {
+                **dataclasses.asdict(getattr(self, name)),
+                "mae": contest.pop(name),
+                "interval_95": contest.pop(f"{name}_interval_95"),
+            }
+            for name in ("champion", "challenger")
+        }
+        content = {
+            **contest,
+            **sides,
+            "dataset": self.dataset,
+            "num_unseen": self.num_unseen,
+            "warnings": self.warnings,
+            "differences": [dataclasses.asdict(each) for each in self.differences],
+        }
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def judged(
-    labels: np.ndarray,
-    challenger: np.ndarray,
-    champion: np.ndarray,
-    *,
-    sides: Mapping[str, Mapping[str, Any]],
-    **facts: Any,
-) -> NumbersCompared:
-    """Compares.
-
-    Args:
-      labels: float [n], the right numbers, n at least 1.
-      challenger, champion: float [n], what each model answers.
-      sides: what is known of "champion" and "challenger".
-      facts: what does not depend on the answers, by its name in `NumbersCompared`.
-    """
-    settings = {"num_resamples": _NUM_RESAMPLES, "seed": 0}
-    found = number_metrics.mae_difference(labels, challenger, champion, **settings)
-    errors = [np.abs(values - labels) for values in (challenger, champion)]
-    measured = {
-        name: number_metrics.number_metrics(labels, values, **settings)
-        for name, values in (("challenger", challenger), ("champion", champion))
-    }
-    told = {
-        name: {
-            **sides[name],
-            "mae": each.values["mae"],
-            "interval_95": each.intervals.get("mae"),
-        }
-        for name, each in measured.items()
-    }
-    return NumbersCompared(
-        verdict=_VERDICTS[found.verdict],
-        num_texts=len(labels),
-        mae_difference=found.value,
-        interval_95=found.interval,
-        num_challenger_nearer=int((errors[0] < errors[1]).sum()),
-        num_champion_nearer=int((errors[1] < errors[0]).sum()),
-        champion=told["champion"],
-        challenger=told["challenger"],
-        **facts,
-    )
-
-
-def sentence(result: NumbersCompared) -> str:
+def sentence(contest: NumberContest) -> str:
     """The verdict, in words with a full stop."""
+    margin = f"{100 * contest.margin:g}% of the champion's error"
     said = {
         "better": "The challenger is nearer",
+        "not_worse": f"The challenger is not farther off by {margin} or more",
         "worse": "The challenger is farther off",
-        "undecided": "The texts cannot tell which one is nearer",
-    }[result.verdict]
-    ends = result.interval_95
-    interval = f" ({signed(ends[0])} to {signed(ends[1])})" if ends else ""
+        "undecided": "The texts cannot tell whether the challenger is farther off",
+    }[contest.verdict]
+    end = ""
+    if contest.texts_to_settle:
+        end = f"; about {contest.texts_to_settle:,} texts would"
     return (
-        f"{said}: off by {number(result.challenger['mae'])} on the mean, the champion by "
-        f"{number(result.champion['mae'])}, on {result.num_texts:,} texts: "
-        f"{signed(result.mae_difference)}{interval}."
+        f"{said}: off by {number(contest.challenger)} on the mean, the champion by "
+        f"{number(contest.champion)}, on {contest.num_texts:,} texts: "
+        f"{signed(contest.mae_difference)}{_in_brackets(contest.interval_95)}{end}."
     )
 
 
-def summary(result: NumbersCompared) -> str:
+def slice_sentence(each: NumberSliceContest) -> str:
+    """A loss on a slice, in words."""
+    end = "" if each.blocks else "; too few texts to hold it back"
+    return (
+        f"worse on the {each.num_texts:,} texts of {each.slice} {each.value}: mean "
+        f"absolute error {signed(each.mae_difference)}{_in_brackets(each.interval_95)}, "
+        f"p {each.p_holm:.2g} by Holm{end}"
+    )
+
+
+def summary(compared: NumbersCompared) -> str:
     """The result for people, in lines."""
-    lines = [filled(sentence(result)), ""]
-    for name in ("champion", "challenger"):
-        side = getattr(result, name)
-        ends = side["interval_95"]
+    contest = compared.contest
+    lines = [filled(sentence(contest)), ""]
+    for name, side, mae, ends in (
+        (
+            "Champion",
+            compared.champion,
+            contest.champion,
+            contest.champion_interval_95,
+        ),
+        (
+            "Challenger",
+            compared.challenger,
+            contest.challenger,
+            contest.challenger_interval_95,
+        ),
+    ):
         interval = f" ({number(ends[0])} to {number(ends[1])})" if ends else ""
         lines.append(
-            f"{name.capitalize():<12}{number(side['mae'])}{interval}, "
-            f"{side['latency_ms']:.0f} ms a text, {side['status']}: {side['path']}"
+            f"{name:<12}{number(mae)}{interval}, "
+            f"{side.latency_ms:.0f} ms a text, {side.status}: {side.path}"
         )
     drawn = ""
-    if result.num_texts < result.num_unseen:
-        drawn = f", drawn of {result.num_unseen:,} that neither has seen"
+    if contest.num_texts < compared.num_unseen:
+        drawn = f", drawn of {compared.num_unseen:,} that neither has seen"
     lines += [
-        f"{'Texts':<12}{result.num_texts:,}{drawn}",
-        f"{'Left out':<12}{result.num_left_out:,} texts that one of them was trained or "
+        f"{'Texts':<12}{contest.num_texts:,}{drawn}",
+        f"{'Left out':<12}{contest.num_left_out:,} texts that one of them was trained or "
         "chosen on",
-        f"{'Nearer':<12}the challenger on {result.num_challenger_nearer:,} texts, the "
-        f"champion on {result.num_champion_nearer:,}",
+        f"{'Nearer':<12}the challenger on {contest.num_challenger_nearer:,} texts, the "
+        f"champion on {contest.num_champion_nearer:,}",
     ]
-    if result.warnings:
+    if compared.warnings:
         lines += ["", "Doubts"]
         lines += [
-            filled(warning, first="  - ", rest="    ") for warning in result.warnings
+            filled(warning, first="  - ", rest="    ")
+            for warning in compared.warnings[:_MAX_LINES]
         ]
+        if len(compared.warnings) > _MAX_LINES:
+            num_more = len(compared.warnings) - _MAX_LINES
+            lines.append(f"  and {num_more} more in --output")
     return "\n".join(lines) + "\n"
+
+
+def _in_brackets(ends: Interval | None) -> str:
+    """An interval of a difference, with a space before it; "" where there is none."""
+    return f" ({signed(ends[0])} to {signed(ends[1])})" if ends else ""

@@ -9,15 +9,23 @@ Each holds everything itself, in the style of a run's report, with autoescape on
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Sequence
 
 import jinja2
 
 from trainer import templates
-from trainer.champion import comparing
+from trainer.champion import comparing, numbers
 from trainer.champion.comparing import Compared
+from trainer.champion.numbers import NumberDifference, NumbersCompared
 from trainer.evaluation import figures, worth
 from trainer.evaluation.figures import BLUE, GREY, ORANGE, Picture
+from trainer.evaluation.number_worth import number, signed
+from trainer.evaluation.schema import (
+    Interval,
+    NumberContest,
+    NumberSliceContest,
+    SliceContest,
+)
 from trainer.evaluation.slices import shorten_middle
 from trainer.serving import promotion, versions
 from trainer.storage import Path
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 
 # More would hide the rest of the page; --output has them all.
 _MAX_TEXTS = 50
+_MAX_SLICES = 12
 
 
 def comparison(compared: Compared) -> str:
@@ -51,6 +60,22 @@ def comparison(compared: Compared) -> str:
     )
 
 
+def number_comparison(compared: NumbersCompared) -> str:
+    """The page of a comparison of two models of numbers."""
+    by_winner: dict[str, list[NumberDifference]] = {"challenger": [], "champion": []}
+    for each in compared.differences:
+        errors = [abs(value - each.label) for value in (each.challenger, each.champion)]
+        by_winner["challenger" if errors[0] < errors[1] else "champion"].append(each)
+    return _render(
+        "number_comparison.html.jinja",
+        contest=compared.contest,
+        compared=compared,
+        sentence=numbers.sentence(compared.contest),
+        by_winner=by_winner,
+        picture=_number_slices_picture(compared.contest),
+    )
+
+
 def history(folder: Path) -> str:
     """The page of the versions in a folder.
 
@@ -69,29 +94,76 @@ def history(folder: Path) -> str:
     )
 
 
+def _number_slices_picture(contest: NumberContest) -> Picture | None:
+    """None where no slice has texts enough for an interval."""
+    shown = [each for each in contest.slices if each.interval_95][:_MAX_SLICES]
+    if not shown:
+        return None
+    parts = [
+        f"{each.slice} {each.value} {signed(each.mae_difference)}" for each in shown
+    ]
+
+    def draw(figure: MatplotlibFigure) -> None:
+        rows = [
+            (each, each.mae_difference, each.interval_95)
+            for each in shown
+            if each.interval_95
+        ]
+        _draw_slices(
+            figure, rows, "mean absolute error; left of 0 the challenger is nearer"
+        )
+
+    return figures.picture(
+        "By slice: challenger minus champion, paired by text",
+        f"Difference of mean absolute errors: {'; '.join(parts)}.",
+        draw,
+        height=1.0 + 0.4 * len(shown),
+    )
+
+
+def _draw_slices(
+    figure: MatplotlibFigure,
+    rows: Sequence[tuple[SliceContest | NumberSliceContest, float, Interval]],
+    label: str,
+) -> None:
+    """Differences with their intervals, one below the other.
+
+    Args:
+      rows: a slice, what is drawn of it, and the ends of its interval.
+      label: of the axis.
+    """
+    axes = figure.add_subplot()
+    axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
+    for row, (each, value, (low, high)) in enumerate(rows):
+        color = ORANGE if each.is_worse else BLUE
+        spans = [[max(0.0, value - low)], [max(0.0, high - value)]]
+        axes.errorbar([value], [row], xerr=spans, fmt="o", color=color, capsize=4)
+    names = [
+        figures.one_line(f"{each.slice}: {each.value} (n={each.num_texts:,})", 30)
+        for each, _, _ in rows
+    ]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(label)
+
+
 def _slices_picture(compared: Compared) -> Picture | None:
     slices = compared.contest.slices
     if not slices:
         return None
-    shown = slices[:12]
+    shown = slices[:_MAX_SLICES]
     parts = [f"{each.slice} {each.value} {_points(each.difference)}" for each in shown]
 
     def draw(figure: MatplotlibFigure) -> None:
-        axes = figure.add_subplot()
-        axes.axvline(0, color=GREY, linestyle="--", linewidth=1)
-        for row, each in enumerate(shown):
-            low, high = each.interval_95
-            value = 100 * each.difference
-            color = ORANGE if each.is_worse else BLUE
-            spans = [[max(0.0, value - 100 * low)], [max(0.0, 100 * high - value)]]
-            axes.errorbar([value], [row], xerr=spans, fmt="o", color=color, capsize=4)
-        names = [
-            figures.one_line(f"{each.slice}: {each.value} (n={each.num_texts:,})", 30)
+        rows = [
+            (
+                each,
+                100 * each.difference,
+                (100 * each.interval_95[0], 100 * each.interval_95[1]),
+            )
             for each in shown
         ]
-        axes.set_yticks(range(len(shown)), names)
-        axes.set_ylim(len(shown) - 0.5, -0.5)
-        axes.set_xlabel("points; right of 0 the challenger is better")
+        _draw_slices(figure, rows, "points; right of 0 the challenger is better")
 
     return figures.picture(
         "By slice: challenger minus champion, paired by text",
@@ -111,7 +183,11 @@ def _environment() -> jinja2.Environment:
         here, here.parent / "evaluation", autoescape=True
     )
     environment.filters.update(
-        percent=lambda value: f"{value:.1%}", points=_points, short=shorten_middle
+        percent=lambda value: f"{value:.1%}",
+        points=_points,
+        short=shorten_middle,
+        number=number,
+        signed=signed,
     )
     return environment
 

@@ -443,7 +443,7 @@ class CompareConfig:
     slice_fields: tuple[str, ...] = setting(
         (),
         "Columns of --dataset by whose values to compare as well, "
-        f"{SLICE_FIELDS_MEANING} Labels and lengths always are.",
+        f"{SLICE_FIELDS_MEANING} Labels, or ranges of numbers, and lengths always are.",
     )
     min_slice: int = setting(MIN_SLICE, MIN_SLICE_HELP)
     promote: int = setting(
@@ -506,8 +506,6 @@ class CompareConfig:
             received="no --drift",
         )
         self._require_data_of_use()
-        if self.challenger and self.data.task == "regression":
-            self._require_no_labels()
         require(
             not self.challenger or bool(self.data.dataset),
             "--dataset is required, with labelled texts for both models to answer",
@@ -528,26 +526,5 @@ class CompareConfig:
                 (reads and field.name not in _OF_TRAINING) or value == field.default,
                 f"--{field.name} has no effect: {why}",
                 received=f"{field.name}={value}",
-                mend="leave it out",
-            )
-
-    def _require_no_labels(self) -> None:
-        """Raises ValueError for what compares labels."""
-        whys = {
-            "page": (bool(self.page), "it shows the texts that one alone has right"),
-            "slice_fields": (
-                bool(self.slice_fields),
-                "slices are compared by accuracy",
-            ),
-            "promote_margin": (
-                self.promote_margin != MARGIN,
-                "it is of accuracies; distances are better, worse or undecided",
-            ),
-        }
-        for name, (is_given, why) in whys.items():
-            require(
-                not is_given,
-                f"--{name} is for labels: {why}",
-                received=f"{name}={getattr(self, name)}, task=regression",
                 mend="leave it out",
             )

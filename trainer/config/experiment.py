@@ -259,6 +259,13 @@ class ExperimentConfig:
             f"task={self.data.task}",
             mend="leave it out, or give --task=regression",
         )
+        require(
+            self.data.task == "regression" or not self.serving.max_value_shift,
+            "--max_value_shift is of numbers; of labels --max_accuracy_drop is",
+            received=f"max_value_shift={self.serving.max_value_shift}, "
+            f"task={self.data.task}",
+            mend="leave it out, or give --task=regression",
+        )
         numbers = self.serving.decision_numbers
         of_numbers = self.data.task == "regression"
         require(

@@ -123,11 +123,15 @@ def require_margin(margin: float) -> None:
 
 
 MARGIN = 0.01
-MARGIN_HELP = "A loss of accuracy that would be borne, as a fraction: within it a model is not worse."
+MARGIN_HELP = (
+    "A loss of accuracy that would be borne, as a fraction: within it a model is not worse. "
+    "With --task=regression a share of the champion's mean absolute error."
+)
 MIN_SLICE = 50
 MIN_SLICE_HELP = (
-    "Texts that a slice (a label, a length, a group) must have to hold a challenger back, "
-    "and a group to be judged in the report; a smaller one can only warn, or is listed."
+    "Texts that a slice (a label, a range of numbers, a length, a group) must have to hold "
+    "a challenger back, and a group to be judged in the report; a smaller one can only "
+    "warn, or is listed."
 )
 # The packaged lexicon, and none, in --group_terms.
 OWN_TERMS, NO_TERMS = "own", "none"

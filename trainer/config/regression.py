@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from trainer.config.serving import MAX_ACCURACY_DROP
+
 Whys = Mapping[str, tuple[bool, str]]
 
 
@@ -65,21 +67,13 @@ def _of_serving(values: Mapping[str, Any]) -> Whys:
             values["abstain_accuracy"] > 0,
             "a number is never just right; its interval says how sure it is",
         ),
-        "export_formats": (
-            values["export_formats"] != ("float32",),
-            "what a format loses is told by its accuracy",
+        "max_accuracy_drop": (
+            values["max_accuracy_drop"] != MAX_ACCURACY_DROP,
+            "a number is never just right; --max_value_shift is of numbers",
         ),
         "export_explain": (
             values["export_explain"],
             "words are told to speak for a label",
-        ),
-        "promote": (
-            values["promote"] in ("better", "not_worse"),
-            "a run compares accuracies; trainer.compare compares distances",
-        ),
-        "champion": (
-            bool(values["champion"]),
-            "a run compares accuracies; trainer.compare compares distances",
         ),
         "max_slice_gap": (
             values["max_slice_gap"] > 0,
@@ -90,7 +84,6 @@ def _of_serving(values: Mapping[str, Any]) -> Whys:
 
 
 def _of_looking(values: Mapping[str, Any]) -> Whys:
-    of_kept = "what the encoder keeps is told in the report of labels alone"
     return {
         "explain": (bool(values["explain"]), "words are told to speak for a label"),
         "out_of_fold": (
@@ -113,8 +106,6 @@ def _of_looking(values: Mapping[str, Any]) -> Whys:
             bool(values["counterfactuals"]),
             "a swap is told by the label that changes",
         ),
-        "general_texts": (bool(values["general_texts"]), of_kept),
-        "general_probe": (bool(values["general_probe"]), of_kept),
         "error_causes": (
             values["error_causes"],
             "errors are labels that are wrong",

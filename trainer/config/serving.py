@@ -25,6 +25,7 @@ DecisionMetric = Literal["none", "accuracy", "f1_macro", "mcc"]
 ENSEMBLE_FORMATS = ("float32", "bfloat16", "int8", "tokens", "litert")
 # Nine of ten, as most studies of conformal intervals have it.
 INTERVAL_COVERAGE = 0.9
+MAX_ACCURACY_DROP = 0.01
 EXPORT_FORMATS = (*ENSEMBLE_FORMATS, *FIRST_TOKEN_FORMATS)
 
 
@@ -58,9 +59,17 @@ class ServingConfig:
         3, "Keep the newest so many versions of each format. 0: all.", may_change=True
     )
     max_accuracy_drop: float = setting(
-        0.01,
+        MAX_ACCURACY_DROP,
         "A format other than float32 is not published if its accuracy on held-out texts"
         " is lower by more than this, in [0, 1].",
+        may_change=True,
+    )
+    max_value_shift: float = setting(
+        0.0,
+        "With --task=regression a format other than float32 is not published if its "
+        "values on held-out texts are farther from those of the trained model than this, "
+        "on the mean, in the unit of the numbers: its mean absolute error is then at most "
+        "this much higher. 0: a twentieth of the spread of the training texts' numbers.",
         may_change=True,
     )
     num_export_examples: int = setting(
@@ -201,6 +210,12 @@ class ServingConfig:
         for name in ("max_accuracy_drop", "abstain_accuracy"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"--{name} must be in [0, 1]", received=value)
+        require(
+            0 <= self.max_value_shift < math.inf,
+            "--max_value_shift must be a distance of 0 or more, in the unit of the numbers",
+            received=self.max_value_shift,
+            mend="give 0.5 for half a unit, or 0 for a twentieth of the spread",
+        )
         require(
             not self.given_decision or bool(self.decision_numbers),
             "--given_decision must be a temperature above 0, a score in [0, 1], and "

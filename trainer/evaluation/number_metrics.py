@@ -118,13 +118,26 @@ def mae_difference(
     one, other = (
         np.abs(np.asarray(values, np.float64) - numbers) for values in (first, second)
     )
-    differences = one - other
-    value = float(differences.mean())
-    if not num_resamples or len(numbers) < MIN_FOR_INTERVAL:
+    return mean_difference(one - other, num_resamples=num_resamples, seed=seed)
+
+
+def mean_difference(
+    differences: npt.ArrayLike, *, num_resamples: int, seed: int
+) -> Difference:
+    """The mean of what one model is farther off than another, text by text.
+
+    Args:
+      differences: float [n], of errors, first less second, n at least 1.
+      num_resamples: bootstrap resamples of texts; 0: no interval.
+      seed: of the resamples; the same one draws the same texts.
+    """
+    differences = np.asarray(differences, np.float64)
+    count, value = len(differences), float(differences.mean())
+    if not num_resamples or count < MIN_FOR_INTERVAL:
         return Difference(value, None, "not_shown")
-    sizes = np.ones(len(numbers))
-    if large_sets.is_large(len(numbers)):
-        groups = large_sets.deal(len(numbers), seed=seed)
+    sizes = np.ones(count)
+    if large_sets.is_large(count):
+        groups = large_sets.deal(count, seed=seed)
         differences, sizes = groups.sums(differences), groups.sizes
     means = [
         counts @ differences / (counts @ sizes)

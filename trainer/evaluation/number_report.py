@@ -17,7 +17,7 @@ from typing import Any, Mapping, Sequence
 import jinja2
 
 from trainer import templates, wording
-from trainer.evaluation import figures, number_figures
+from trainer.evaluation import figures, number_figures, worth
 from trainer.evaluation import report as pages
 from trainer.evaluation.number_worth import number
 from trainer.evaluation.schema import (
@@ -79,6 +79,13 @@ def summary_table(report: NumbersReport) -> str:
         "Predict": report.commands.predict or _unpublished(report),
     }
     told = [filled(report.worth), ""] if report.worth else []
+    if report.champion is not None:
+        told += [filled(report.champion.sentence), ""]
+    if report.export is not None and report.export.status == "held":
+        held = (
+            f"Version {report.export.version} is held: {report.export.status_reason}."
+        )
+        told += [filled(held), ""]
     told += [filled(interval_sentence(report)), ""]
     if report.doubts:
         told += ["Doubts"]
@@ -163,7 +170,12 @@ def _cell(scores: NumberScores | None, name: str) -> tuple[str, str]:
 @functools.cache
 def _template() -> jinja2.Template:
     environment = templates.environment(pathlib.Path(__file__).parent, autoescape=True)
-    environment.filters.update(pages.filters(), number=number, answer=in_words)
+    environment.filters.update(
+        pages.filters(),
+        number=number,
+        answer=in_words,
+        signed_points=worth.signed_points,
+    )
     return environment.get_template("number_report.html.jinja")
 
 
@@ -186,6 +198,7 @@ def _context(report: NumbersReport) -> dict[str, Any]:
         "learning_pictures": number_figures.learning_pictures(
             report.history, best_step=report.training.best_step
         ),
+        "kept_pictures": figures.kept_pictures(report.kept) if report.kept else [],
         "data_pictures": figures.data_pictures(report.data),
         "timing": dataclasses.asdict(report.timing),
         "export": dataclasses.asdict(report.export) if report.export else None,

@@ -102,14 +102,11 @@ class Adapter:
         """Of the file of tensors that was read, in hexadecimal."""
         return hashlib.sha256(self.files[TENSORS_FILE]).hexdigest()
 
-    def divide_head(self, temperature: float) -> Adapter:
-        """The same, but its logits are divided by a temperature."""
-        head = {
-            name: tensor / temperature
-            for name, tensor in self.tensors.items()
-            if name.startswith(f"{_head(self.kind)}.")
-        }
-        return dataclasses.replace(self, tensors={**self.tensors, **head})
+    @property
+    def head(self) -> dict[str, np.ndarray]:
+        """Weight and bias of the last layer, by PEFT's names."""
+        name = f"{_head(self.kind)}."
+        return {k: v for k, v in self.tensors.items() if k.startswith(name)}
 
 
 def of(classifier: keras.Model) -> Adapter:

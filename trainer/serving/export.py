@@ -75,6 +75,8 @@ _VARIABLES = "variables/variables"
 _WEIGHTS = "weights"
 _CHECK_BATCH_SIZE = 16
 _NUM_TIMED_TEXTS = 20
+# Of a format beside float32, on the mean, where --max_value_shift does not say.
+_MAX_SHIFT_SPREADS = 0.05
 _USUAL_BATCH_SIZE = 8
 
 _logger = logging.getLogger(__name__)
@@ -132,6 +134,23 @@ class Checks:
         if self.scale is not None:
             return None
         return float(label_sets.is_right(self.labels, labels).mean())
+
+    def distances(self, values: np.ndarray) -> Facts:
+        """How far numbers are from the truth, and from the trained model's, on the mean.
+
+        Args:
+          values: float [n], of the first n texts.
+
+        Returns:
+          `mae` and `value_shift`, in the unit of the numbers; both None of labels.
+        """
+        if self.scale is None:
+            return {"mae": None, "value_shift": None}
+        expected = self.probabilities[: len(values), 0]
+        return {
+            "mae": float(np.abs(values - self.labels).mean()),
+            "value_shift": float(np.abs(values - expected).mean()),
+        }
 
 
 def publish(
@@ -258,35 +277,71 @@ def _publish_other(
     facts: Facts,
     reference: Facts,
 ) -> Facts:
-    """Publishes a format other than float32, unless too much accuracy is lost."""
+    """Publishes a format other than float32, unless too much is lost."""
     try:
         with storage.new_directory(place, keep_existing=False) as unfinished:
             measured = _write(name, unfinished, exportable, checks)
-            measured["accuracy_drop"] = reference["accuracy"] - measured["accuracy"]
-            if measured["accuracy_drop"] > config.max_accuracy_drop:
-                raise _Refused(measured)
+            if checks.scale is None:
+                drop = reference["accuracy"] - measured["accuracy"]
+                measured["accuracy_drop"] = drop
+            why = too_lossy(measured, reference, config=config, scale=checks.scale)
+            if why:
+                raise _Refused(measured, why)
             sizes = _batch_sizes(config)
             _complete(unfinished, exportable, {**facts, **measured}, batch_sizes=sizes)
     except _Refused as refused:
         measured = refused.measured
-        _logger.warning(
-            "%s was not published: its accuracy is %.4f, that of float32 %.4f, and "
-            "--max_accuracy_drop=%s",
-            name,
-            measured["accuracy"],
-            reference["accuracy"],
-            config.max_accuracy_drop,
-        )
+        _logger.warning("%s was not published: %s", name, refused.why)
         return {**measured, "status": "refused", "path": None}
     return {**measured, "status": "published", "path": str(place)}
 
 
 class _Refused(Exception):
-    """A format that loses too much. `measured`: what was measured of it."""
+    """A format that loses too much.
 
-    def __init__(self, measured: Facts) -> None:
+    Attributes:
+      measured: what was measured of it.
+      why: in words.
+    """
+
+    def __init__(self, measured: Facts, why: str) -> None:
         super().__init__()
-        self.measured = measured
+        self.measured, self.why = measured, why
+
+
+def too_lossy(
+    measured: Facts, reference: Facts, *, config: ServingConfig, scale: Scale | None
+) -> str:
+    """Why a format is not published, in words; "": it is.
+
+    Args:
+      measured: the format's, as in `schema.FormatFacts`.
+      reference: those of float32.
+      scale: of a model that gives numbers.
+    """
+    if scale is None:
+        if measured["accuracy_drop"] <= config.max_accuracy_drop:
+            return ""
+        return (
+            f"its accuracy on {measured['num_texts']} held-out texts is "
+            f"{measured['accuracy']:.2%}, {measured['accuracy_drop']:.2%} below that of "
+            f"float32, and --max_accuracy_drop={config.max_accuracy_drop}"
+        )
+    limit = config.max_value_shift or _MAX_SHIFT_SPREADS * scale.spread
+    # Written so that a shift that is no number is refused, too.
+    if measured["value_shift"] <= limit:
+        return ""
+    given = (
+        f"--max_value_shift={config.max_value_shift:g}"
+        if config.max_value_shift
+        else f"a twentieth of the spread is {limit:.3g} (--max_value_shift)"
+    )
+    return (
+        f"its values on {measured['num_texts']} held-out texts are "
+        f"{measured['value_shift']:.3g} from those of the trained model, on the mean, and "
+        f"{given}; its mean absolute error is {measured['mae']:.4g}, that of float32 "
+        f"{reference['mae']:.4g}"
+    )
 
 
 def _write(
@@ -316,6 +371,7 @@ def _write(
         "texts_per_sec": len(checks.texts) / secs,
         "num_texts": len(checks.labels),
         "accuracy": checks.accuracy(held_out),
+        **checks.distances(held_out),
         "max_difference": float(checks.differences(probabilities).max()),
         **_other_labels(labels, exportable, checks),
     }

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from trainer.champion import comparing
+from trainer.champion import comparing, number_contest, numbers
 from trainer.champion import model as models
 from trainer.champion.contest import judge, word_slices
 from trainer.config import ServingConfig
@@ -24,7 +24,7 @@ from trainer.data.text_rows import TextRows
 from trainer.data import label_sets
 from trainer.data.duplicates import normalized_digests
 from trainer.evaluation import schema
-from trainer.evaluation.schema import Contest
+from trainer.evaluation.schema import Contest, NumberContest
 from trainer.groups import gates
 from trainer.messages import message
 from trainer.serving import manifest, versions
@@ -35,6 +35,8 @@ from trainer.stages.measure import After
 from trainer.stages.prepare import Material
 from trainer.storage import Path
 
+# Beyond what float32 and an export's other batches round off, and of no use to anybody.
+_SAME_SPREADS = 1e-4
 _logger = logging.getLogger(__name__)
 
 
@@ -47,7 +49,7 @@ class Challenged:
       promotion: what the exported version will be.
     """
 
-    challenge: schema.Challenge | None
+    challenge: schema.Challenge | schema.NumberChallenge | None
     promotion: Promotion
 
 
@@ -134,11 +136,11 @@ def run(
     answered = model.answers(
         fresh, batch_size=run.resolved.eval_batch_size, description="champion"
     )
-    labels = after.labels[split][is_fresh]
-    contest = judge(
-        labels,
+    contest = _judged(
+        run,
+        after.labels[split][is_fresh],
         after.decision.labels(after.logits[split])[is_fresh],
-        comparing.renumbered(answered.labels, model.label_names, material.label_names),
+        comparing.in_names(answered.labels, model, material.label_names),
         margin=config.promote_margin,
         num_left_out=int((~is_fresh).sum()),
         slices=_slices(material, rows, is_fresh, columns),
@@ -150,9 +152,46 @@ def run(
     )
 
 
-def _facts(contest: Contest, champion: Path, split: str) -> schema.Challenge:
+def _judged(
+    run: Run,
+    labels: np.ndarray,
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    **facts: Any,
+) -> Contest | NumberContest:
+    """By accuracy, or of numbers by distance.
+
+    Args:
+      labels: of n texts; likewise what each model gave, under the same names.
+      facts: what does not depend on these.
+    """
+    if run.task.scale is None:
+        return judge(labels, challenger, champion, **facts)
+    is_same = _is_same(run, challenger, champion)
+    return number_contest.judge(labels, challenger, champion, is_same=is_same, **facts)
+
+
+def _is_same(run: Run, challenger: np.ndarray, champion: np.ndarray) -> bool:
+    """Whether no two values are farther apart than rounding explains.
+
+    One of them comes from memory, the other from an export: the same weights would be
+    told apart by rounding, and perhaps called better.
+    """
+    assert run.task.scale is not None  # Of a task of numbers.
+    farthest = float(np.abs(challenger - champion).max())
+    return farthest <= _SAME_SPREADS * run.task.scale.spread
+
+
+def _facts(
+    contest: Contest | NumberContest, champion: Path, split: str
+) -> schema.Challenge | schema.NumberChallenge:
     """The report's `champion`, logged."""
-    sentence = comparing.sentence(contest)
+    is_number = isinstance(contest, NumberContest)
+    sentence = (
+        numbers.sentence(contest)
+        if isinstance(contest, NumberContest)
+        else comparing.sentence(contest)
+    )
     _logger.info("%s", sentence)
     content = {
         **dataclasses.asdict(contest),
@@ -160,6 +199,8 @@ def _facts(contest: Contest, champion: Path, split: str) -> schema.Challenge:
         "sentence": sentence,
         "split": split,
     }
+    if is_number:
+        return schema.from_mapping(schema.NumberChallenge, content)
     return schema.from_mapping(schema.Challenge, content)
 
 
@@ -186,7 +227,7 @@ def _alone(config: ServingConfig, served: int | None) -> Promotion:
 
 
 def _promotion(
-    config: ServingConfig, contest: Contest, served: int | None
+    config: ServingConfig, contest: Contest | NumberContest, served: int | None
 ) -> Promotion:
     verdict = contest.verdict
     if config.promote in ("always", "never"):
@@ -197,8 +238,15 @@ def _promotion(
     status = PROMOTED if verdict in enough else HELD
     if contest.blocking and status == PROMOTED:
         status = HELD
-        reason += f", but it is {comparing.slice_sentence(contest.blocking[0])}"
+        reason += f", but it is {_first_loss(contest)}"
     return Promotion(status, reason, served, verdict=comparing.public(contest))
+
+
+def _first_loss(contest: Contest | NumberContest) -> str:
+    """The slice that holds the challenger back and loses most, in words."""
+    if isinstance(contest, NumberContest):
+        return numbers.slice_sentence(contest.blocking[0])
+    return comparing.slice_sentence(contest.blocking[0])
 
 
 def _slices(
@@ -210,10 +258,7 @@ def _slices(
     """By name, the value of each fresh text of the rows."""
     pool, fresh = material.texts.pool, rows[is_fresh]
     return {
-        "label": [
-            label_sets.name_of(each, material.label_names)
-            for each in pool.labels[fresh]
-        ],
+        **_by_label(material, pool.labels[fresh]),
         "words": word_slices(pool.texts.take(fresh).to_pylist()),
         **_groups(material, fresh),
         **{
@@ -221,6 +266,14 @@ def _slices(
             for name, values in columns.items()
         },
     }
+
+
+def _by_label(material: Material, labels: np.ndarray) -> dict[str, Sequence[str]]:
+    """The labels in words, or of numbers their ranges."""
+    if np.issubdtype(labels.dtype, np.floating):
+        return {"number": number_contest.ranges(labels)}
+    names = material.label_names
+    return {"label": [label_sets.name_of(each, names) for each in labels]}
 
 
 def _groups(material: Material, rows: np.ndarray) -> dict[str, Sequence[str]]:

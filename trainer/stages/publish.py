@@ -109,8 +109,7 @@ def run(
         promotion=challenged.promotion,
     )
     run.stopwatch.lap("export_secs")
-    limit = run.config.serving.max_accuracy_drop
-    return Exported(export, tuple(_refusals(export, limit)))
+    return Exported(export, tuple(_refusals(export, run)))
 
 
 def publish(
@@ -148,6 +147,7 @@ def publish(
         decision=after.decision,
         data=run.config.data,
         task=run.task.name,
+        scale=run.task.scale,
         seen_texts=start.seen(run.folder, material, is_ensemble=len(trained) > 1),
         adapter=(
             adapters.of(trained[0])
@@ -315,14 +315,18 @@ def title(run: Run) -> str:
     return f"{run.config.model.preset} on {run.config.data.dataset}"
 
 
-def _refusals(export: ExportFacts, limit: float) -> Iterator[Doubt]:
+def _refusals(export: ExportFacts, run: Run) -> Iterator[Doubt]:
     """Of the formats that were not published."""
-    for measured in export.formats:
-        if measured.status == "refused":
+    reference, *others = map(dataclasses.asdict, export.formats)
+    for measured in others:
+        if measured["status"] == "refused":
+            why = exports.too_lossy(
+                measured,
+                reference,
+                config=run.config.serving,
+                scale=run.task.scale,
+            )
             yield Doubt(
                 kind="refused_format",
-                message=f"{measured.format} was not published: its accuracy on "
-                f"{measured.num_texts} held-out texts is {measured.accuracy or 0:.2%}, "
-                f"{measured.accuracy_drop:.2%} below that of float32, and "
-                f"--max_accuracy_drop={limit}",
+                message=f"{measured['format']} was not published: {why}",
             )

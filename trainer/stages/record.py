@@ -85,7 +85,7 @@ def unpublished(
     trained: Trained,
     after: After,
     compared: Compared,
-    challenge: schema.Challenge | None,
+    challenge: schema.Challenge | schema.NumberChallenge | None,
     kept: schema.Kept | None,
     explanations: tuple[schema.Explanation, ...],
     groups: schema.Groups | None,
@@ -110,6 +110,8 @@ def unpublished(
         "commands": schema.Commands(predict=None),
         "settings_in_words": built.settings_in_words,
         "pretraining": pretrained.facts(),
+        "kept": kept,
+        "champion": challenge,
         **compared.facts(),
     }
     if after.decision.gives_numbers:
@@ -126,8 +128,6 @@ def unpublished(
         warnings=doubts.messages(all_doubts),
         doubts=all_doubts,
         history=schema.from_mapping(schema.History, history),
-        kept=kept,
-        champion=challenge,
         start=built.start,
         explanations=explanations,
         groups=groups,

@@ -85,6 +85,11 @@ from trainer.evaluation.schema.kept import (
     ProbeKept,
     Watched,
 )
+from trainer.evaluation.schema.number_contest import (
+    NumberChallenge,
+    NumberContest,
+    NumberSliceContest,
+)
 from trainer.evaluation.schema.numbers import (
     FarValue,
     IntervalQuality,
@@ -185,7 +190,9 @@ __all__ = [
     "MaskedLoss",
     "MaskedWordsKept",
     "NumberBaseline",
+    "NumberChallenge",
     "NumberComparison",
+    "NumberContest",
     "NumberDecision",
     "NumberEvaluation",
     "NumberHistory",
@@ -194,6 +201,7 @@ __all__ = [
     "NumberRecord",
     "NumberSample",
     "NumberScores",
+    "NumberSliceContest",
     "NumbersReport",
     "OrdinalScores",
     "Paths",

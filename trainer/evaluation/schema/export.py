@@ -17,6 +17,9 @@ class FormatFacts:
       texts_per_sec: in batches.
       num_texts: held-out texts behind `accuracy`.
       accuracy: None of a model that gives numbers.
+      mae: mean absolute error there, in the unit of the numbers; None of labels.
+      value_shift: how far the values there are from the trained model's, on the mean, in
+        that unit; None of labels.
       max_difference: the farthest that a probability is from the trained model's; of a
         model that gives numbers, the farthest value, in spreads of the training texts'.
       num_other_labels: texts that get another label than from the trained model, ties
@@ -37,6 +40,8 @@ class FormatFacts:
     num_other_labels: int
     num_ties: int = 0
     accuracy_drop: float | None = None
+    mae: float | None = None
+    value_shift: float | None = None
     status: Literal["published", "refused"]
     path: str | None
 

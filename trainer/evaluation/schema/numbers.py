@@ -14,6 +14,8 @@ from trainer import json_text
 from trainer.evaluation.schema.aliases import Config, Environment, Interval
 from trainer.evaluation.schema.data import DataFacts
 from trainer.evaluation.schema.export import ExportFacts
+from trainer.evaluation.schema.kept import Kept
+from trainer.evaluation.schema.number_contest import NumberChallenge
 from trainer.evaluation.schema.reading import from_mapping
 from trainer.evaluation.schema.report import Commands, Doubt, Paths
 from trainer.evaluation.schema.training import (
@@ -265,6 +267,8 @@ class NumbersReport:
     )
     worth: str | None = None
     pretraining: PretrainingFacts | None = None
+    kept: Kept | None = None
+    champion: NumberChallenge | None = None
     start: StartFacts | None = None
     task: Literal["regression"] = "regression"
 

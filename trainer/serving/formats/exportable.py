@@ -15,7 +15,7 @@ from trainer.modeling import ensemble
 from trainer.modeling.adapters import Adapter
 from trainer.modeling.ensemble import ServedForward
 from trainer.modeling.presets import Preset
-from trainer.tasks.task import Decision
+from trainer.tasks.task import Decision, Scale
 
 
 class Answers(NamedTuple):
@@ -46,7 +46,8 @@ class Exportable:
       bucket_lengths: padded lengths in tokens, ascending.
       decision: how a label follows from logits.
       data: how texts are cut.
-      task: what a text has, one label or several.
+      task: what a text has, one label or several, or a number.
+      scale: that turns a logit into a number; None of labels.
       seen_texts: uint64 [n], what stands for the texts that it was trained or chosen on
         (`serving/seen_texts.py`).
       adapter: what LoRA learned, which is in the classifier too; None but for the
@@ -64,6 +65,7 @@ class Exportable:
     decision: Decision
     data: DataConfig
     task: TaskName = "single_label"
+    scale: Scale | None = None
     seen_texts: np.ndarray = dataclasses.field(
         default_factory=lambda: np.empty(0, np.uint64)
     )

@@ -1,5 +1,7 @@
 """Classifier → Hugging Face checkpoint, the temperature folded into its head.
 
+Of a model of numbers mean and spread are folded in instead: its only logit is the value.
+
     write(folder, classifier, preset, label_names,
           temperature=1.3, window_length=128, truncation="head")
 
@@ -10,14 +12,14 @@
     model(**inputs).logits.softmax(-1)      # the calibrated probabilities
 
 What a checkpoint cannot say: truncation to `head_tail` (written as `head`, with a
-warning), windows over long texts, decision thresholds, the abstain band.
+warning), windows over long texts, decision thresholds, the abstain band, a number's interval.
 """
 
 from __future__ import annotations
 
 import pathlib
 import shutil
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -33,6 +35,15 @@ from trainer.modeling.layers import parts_of
 from trainer.modeling.presets import ACTIVATIONS, Preset, load_preset
 from trainer.serving.formats import tokenizer_files
 from trainer.serving.formats.exportable import Answers, Classify, Exportable
+from trainer.tasks.task import Scale
+
+# What transformers calls a task; it knows no order of labels.
+_PROBLEM_TYPES: Mapping[TaskName, str] = {
+    "single_label": "single_label_classification",
+    "ordinal": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
 
 
 def write(
@@ -45,6 +56,7 @@ def write(
     window_length: int,
     truncation: Truncation,
     task: TaskName = "single_label",
+    scale: Scale | None = None,
 ) -> None:
     """Writes config.json, model.safetensors and the tokenizer's files.
 
@@ -54,7 +66,9 @@ def write(
       preset: what it was made of: vocabulary, dropout.
       temperature: what the logits are divided by before they become probabilities.
       window_length: longest input in tokens, [CLS] and [SEP] included.
-      task: says whether transformers makes probabilities by softmax or by sigmoids.
+      task: says whether transformers makes probabilities by softmax or by sigmoids, or
+        takes the logit for a number.
+      scale: of numbers, what turns the classifier's output into one.
 
     Raises:
       ValueError: the classifier's head is not Hugging Face's.
@@ -72,14 +86,11 @@ def write(
     )
     config = {
         **_config(classifier.backbone, preset, label_names),
-        # Transformers knows no order of labels.
-        "problem_type": (
-            f"{'multi' if task == 'multi_label' else 'single'}_label_classification"
-        ),
+        "problem_type": _PROBLEM_TYPES[task],
     }
     tokenizer_files.write_json(folder / "config.json", config)
     save_file(
-        _tensors(classifier, temperature),
+        _tensors(classifier, temperature, scale),
         folder / "model.safetensors",
         # Without it older releases of transformers refuse the file.
         metadata={"format": "pt"},
@@ -143,7 +154,9 @@ def _activation_name(backbone: keras.Model) -> str:
     )
 
 
-def _tensors(classifier: keras.Model, temperature: float) -> dict[str, np.ndarray]:
+def _tensors(
+    classifier: keras.Model, temperature: float, scale: Scale | None = None
+) -> dict[str, np.ndarray]:
     """All weights by Hugging Face's names, float32."""
     kind = encoders.of_backbone(classifier.backbone)
     encoder = hugging_face_weights.encoder_tensors(classifier.backbone)
@@ -152,7 +165,28 @@ def _tensors(classifier: keras.Model, temperature: float) -> dict[str, np.ndarra
         kind.pooler_name, pooler_of(classifier)
     )
     head = hugging_face_weights.dense_tensors(kind.head, classifier.get_layer("logits"))
-    return result | {name: value / temperature for name, value in head.items()}
+    return result | folded(head, temperature=temperature, scale=scale)
+
+
+def folded(
+    head: Mapping[str, np.ndarray], *, temperature: float, scale: Scale | None
+) -> dict[str, np.ndarray]:
+    """A head whose logits are calibrated, or the numbers themselves: float32 by name.
+
+    Args:
+      head: weight and bias, named with these words at their ends.
+      temperature: that logits of labels are divided by.
+      scale: of numbers.
+    """
+    if scale is None:
+        return {name: value / temperature for name, value in head.items()}
+    return {
+        name: np.asarray(
+            value * scale.spread + (scale.mean if name.endswith("bias") else 0.0),
+            np.float32,
+        )
+        for name, value in head.items()
+    }
 
 
 def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
@@ -166,6 +200,7 @@ def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
         window_length=exportable.data.max_length,
         truncation=exportable.data.truncation,
         task=exportable.task,
+        scale=exportable.scale,
     )
 
 
@@ -207,6 +242,10 @@ def asking(classifier: keras.Model, preset: Preset, exportable: Exportable) -> C
     def classify(texts: Sequence[str]) -> Answers:
         ids = encoder(tf.constant(list(texts))).token_ids
         logits = forward(ids.to_tensor(encoder.pad_id), ids.row_lengths())
+        if exportable.scale is not None:
+            # Mean and spread are folded in likewise.
+            values = logits.numpy().astype(np.float64)
+            return Answers(values, values[:, 0])
         # The temperature is folded into the head that was loaded.
         calibrated = logits.numpy() * exportable.decision.temperature
         probabilities = exportable.decision.probabilities(calibrated)

@@ -1,5 +1,7 @@
 """Classifier → LiteRT (TensorFlow Lite) model for phones: token ids to probabilities.
 
+Of a model of numbers to `value`, `low` and `high`, as its SavedModel has them.
+
     write(folder, forward, preset, label_names,
           decision=decision, window_length=128, truncation="head")
     Model(folder)(token_ids, num_tokens)            # probabilities [batch, classes]
@@ -36,7 +38,7 @@ MODEL_FILE = "model.tflite"
 Weights = Literal["float32", "int8"]
 
 _README = string.Template("""\
-# Text classifier for LiteRT
+# Text $kind for LiteRT
 
 `model.tflite` has one signature, `serving_default`, at any batch size and length:
 
@@ -44,15 +46,14 @@ _README = string.Template("""\
 |---|---|---|---|
 | input | `token_ids` | int32 | [batch, length] |
 | input | `num_tokens` | int32 | [batch] |
-| output | `probabilities` | float32 | [batch, $num_classes] |
+$outputs
 
 - `token_ids`: rows from $start to $end, padded at the end with $pad_id ($pad). The
   tokenizer is `tokenizer.json`, in the format of Hugging Face's `tokenizers`;
   $files what it is made of.
 - Texts of more than $window_length tokens: $longer_texts.
 - `num_tokens`: how many tokens of a row are not padding.
-- `probabilities`: calibrated, in the order of `labels.txt`. Weights are $weights. How a
-  label follows from them is in the model card.
+- $meaning Weights are $weights.
 - A model that was trained on pairs reads $start first $between second $end, which
   `.encode(first, second)` gives$segments.
 
@@ -65,6 +66,15 @@ _README = string.Template("""\
     run(token_ids=np.array([ids], np.int32), num_tokens=np.array([len(ids)], np.int32))
 """)
 
+_OUTPUT = "| output | `{}` | float32 | [{}] |"
+_OF_LABELS = (
+    "`probabilities`: calibrated, in the order of `labels.txt`; how a label follows from\n"
+    "  them is in the model card."
+)
+_OF_NUMBERS = (
+    "`value`: in the unit of the training texts' numbers; `low` and `high`, where they\n"
+    "  are, as the model card says."
+)
 _LONGER_TEXTS = {
     "head": "`tokenizer.json` keeps their start, as was done in training",
     "tail": "`tokenizer.json` keeps their end, as was done in training",
@@ -136,12 +146,12 @@ def write(
     tokenizer_files.write(
         folder, preset, window_length=window_length, truncation=truncation
     )
-    (folder / "labels.txt").write_text(
-        "".join(f"{name}\n" for name in label_names), encoding="utf-8"
-    )
+    if not decision.gives_numbers:
+        (folder / "labels.txt").write_text(
+            "".join(f"{name}\n" for name in label_names), encoding="utf-8"
+        )
     readme = _README.substitute(
-        _tokenizer_words(preset),
-        num_classes=len(label_names),
+        _tokenizer_words(preset) | _output_words(decision, len(label_names)),
         window_length=window_length,
         longer_texts=_LONGER_TEXTS[
             "windows" if long_text == "windows" else truncation
@@ -154,6 +164,17 @@ def write(
         weights=weights,
     )
     (folder / "README.md").write_text(readme, encoding="utf-8")
+
+
+def _output_words(decision: Decision, num_classes: int) -> dict[str, str]:
+    """What the README says of the outputs, by the names there."""
+    if not decision.gives_numbers:
+        outputs = _OUTPUT.format("probabilities", f"batch, {num_classes}")
+        return {"kind": "classifier", "outputs": outputs, "meaning": _OF_LABELS}
+    has_interval = "interval_half_width" in decision.constants()
+    names = ("value", "low", "high") if has_interval else ("value",)
+    rows = [_OUTPUT.format(name, "batch") for name in names]
+    return {"kind": "to number", "outputs": "\n".join(rows), "meaning": _OF_NUMBERS}
 
 
 def _tokenizer_words(preset: Preset) -> dict[str, str]:
@@ -192,19 +213,22 @@ class Model:
         self._run = interpreter.get_signature_runner()
 
     def __call__(self, token_ids: np.ndarray, num_tokens: np.ndarray) -> np.ndarray:
-        """The probabilities.
+        """The probabilities; of a model of numbers its values.
 
         Args:
           token_ids: int [batch, length].
           num_tokens: int [batch], how many of them are not padding.
 
         Returns:
-          float32 [batch, classes].
+          float32 [batch, classes]; of numbers [batch, 1].
         """
         outputs = self._run(
             token_ids=np.asarray(token_ids, np.int32),
             num_tokens=np.asarray(num_tokens, np.int32),
         )
+        if "value" in outputs:
+            values: np.ndarray = outputs["value"][:, np.newaxis]
+            return values
         probabilities: np.ndarray = outputs["probabilities"]
         return probabilities
 
@@ -221,6 +245,11 @@ def _convert(forward: ServedForward, decision: Decision, weights: Weights) -> by
     )
     def compute(token_ids: tf.Tensor, num_tokens: tf.Tensor) -> dict[str, tf.Tensor]:
         logits = forward(token_ids, num_tokens)
+        if decision.gives_numbers:
+            # Which have no names.
+            names = tf.constant([], tf.string)
+            constants = decision.constants()
+            return dict(decision.graph_outputs(logits, constants, label_names=names))
         probabilities = decision.graph_probabilities(logits, decision.constants())
         return {"probabilities": probabilities}
 

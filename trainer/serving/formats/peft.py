@@ -14,6 +14,7 @@ what `hugging_face.py` lists, and how long a text may be.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 from trainer.messages import message
@@ -53,7 +54,12 @@ def write_format(folder: pathlib.Path, exportable: Exportable) -> None:
                 mend="train with --lora_rank",
             )
         )
-    tempered = adapter.divide_head(exportable.decision.temperature)
+    head = hugging_face.folded(
+        adapter.head,
+        temperature=exportable.decision.temperature,
+        scale=exportable.scale,
+    )
+    tempered = dataclasses.replace(adapter, tensors={**adapter.tensors, **head})
     adapters.write(folder, tempered, base=exportable.preset.name)
 
 
