@@ -6,8 +6,9 @@
 
 float32, bfloat16 and int8 are SavedModels of the same signatures. tokens, litert and
 huggingface take token ids, and leave the tokenizer's files beside the model; tokens is
-a SavedModel as well; peft is what LoRA learned, without the encoder. What is published, and whether it is, is the export's business. A new format is a module with
-these two functions, a line here, and its name in `config.EXPORT_FORMATS`.
+a SavedModel as well; peft is what LoRA learned, without the encoder. What is published,
+and whether it is, is the export's business. A new format is a module with these two
+functions, a line here, and its name in `config.EXPORT_FORMATS`.
 """
 
 from __future__ import annotations
