@@ -138,6 +138,7 @@ def test_failure_says_what_the_contestant_wrote() -> None:
         benchmark._run(command, {"device": "cpu", "compile_cache": ""}, "")
 
 
+@tiny.needs_keras_hub_of_checkpoints()
 @pytest.mark.slow
 def test_it_runs(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     # KerasHub asks for the architecture.

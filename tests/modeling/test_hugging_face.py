@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import tiny
 from trainer.modeling import presets
 from trainer.modeling.classifier import model_inputs
 
@@ -79,6 +80,7 @@ def test_hidden_states(
     assert max(found.values()) < TOLERANCE, found
 
 
+@tiny.needs_keras_hub_of_checkpoints()
 def test_keras_hubs_own_activation_would_be_seen(
     preset: presets.Preset, reference: Mapping[str, Any]
 ) -> None:

@@ -11,11 +11,13 @@ last (Hugging Face, tokenization_xlm_roberta.py).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tensorflow_text as tf_text
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from trainer.data import spans
 from trainer.data.special_tokens import SPECIAL_TOKENS, SpecialTokens
@@ -143,14 +145,44 @@ def read_model(model: bytes) -> SentenceModel:
     Args:
       model: as of `SentencePieces`, which is made of it first.
     """
-    # Whoever has another kind of tokenizer does without.
-    from sentencepiece import sentencepiece_model_pb2
-
-    protos: Any = sentencepiece_model_pb2
-    read = protos.ModelProto.FromString(model)
+    read = _model_class().FromString(model)
     scores = [piece.score for piece in read.pieces[len(_OWN_FIRST) :]]
     # Before them <s>, <pad>, </s> and <unk>; after them <mask>.
     before = [0.0] * (len(_OWN_FIRST) + _OFFSET)
     return SentenceModel(
         (*before, *scores, 0.0), read.normalizer_spec.precompiled_charsmap
     )
+
+
+@functools.cache
+def _model_class() -> Any:
+    """Of google/sentencepiece's `sentencepiece_model.proto` what is read here.
+
+    The package's own class is made for the newest protobuf, and refuses others.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name="model.proto", syntax="proto2")
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for name, fields in (
+        ("Piece", (("score", 2, kinds.TYPE_FLOAT, None),)),
+        ("NormalizerSpec", (("precompiled_charsmap", 2, kinds.TYPE_BYTES, None),)),
+        (
+            "ModelProto",
+            (
+                ("pieces", 1, kinds.TYPE_MESSAGE, "Piece"),
+                ("normalizer_spec", 3, kinds.TYPE_MESSAGE, "NormalizerSpec"),
+            ),
+        ),
+    ):
+        made = file.message_type.add(name=name)
+        for field, number, kind, of_type in fields:
+            is_several = field == "pieces"
+            made.field.add(
+                name=field,
+                number=number,
+                type=kind,
+                type_name=of_type,
+                label=kinds.LABEL_REPEATED if is_several else kinds.LABEL_OPTIONAL,
+            )
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ModelProto"))
