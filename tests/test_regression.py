@@ -272,7 +272,7 @@ def test_two_models_are_compared_by_distance(
     assert {each["slice"] for each in found["slices"]} == {"number", "words"}
     assert "number" in {each["slice"] for each in found["slices"] if each["is_worse"]}
     shown = html.unescape(page.read_text())
-    assert "Where the champion is most nearer" in shown and "Accuracy" not in shown
+    assert "Where the champion is nearer by most" in shown and "Accuracy" not in shown
     # What is shown first is where most is lost: one text, with both answers.
     lost = [each for each in found["differences"] if _gain(each) < 0]
     gains = [_gain(each) for each in lost]

@@ -177,7 +177,7 @@ def compare_numbers(config: CompareConfig) -> NumbersCompared:
 def _farthest_apart(
     asked: _Asked, champion: np.ndarray, challenger: np.ndarray
 ) -> Iterator[NumberDifference]:
-    """The texts on which one is most nearer than the other, of each side as many."""
+    """The texts on which one is nearer by most, of each side as many."""
     labels = asked.fresh.labels
     gains = np.abs(champion - labels) - np.abs(challenger - labels)
     order = np.argsort(-np.abs(gains), kind="stable")

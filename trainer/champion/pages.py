@@ -109,9 +109,7 @@ def _number_slices_picture(contest: NumberContest) -> Picture | None:
             for each in shown
             if each.interval_95
         ]
-        _draw_slices(
-            figure, rows, "mean absolute error; left of 0 the challenger is nearer"
-        )
+        _draw_slices(figure, rows, "error; left of 0: nearer")
 
     return figures.picture(
         "By slice: challenger minus champion, paired by text",
@@ -139,7 +137,7 @@ def _draw_slices(
         spans = [[max(0.0, value - low)], [max(0.0, high - value)]]
         axes.errorbar([value], [row], xerr=spans, fmt="o", color=color, capsize=4)
     names = [
-        figures.one_line(f"{each.slice}: {each.value} (n={each.num_texts:,})", 30)
+        figures.one_line(f"{each.slice}: {each.value}", 26) + f" (n={each.num_texts:,})"
         for each, _, _ in rows
     ]
     axes.set_yticks(range(len(rows)), names)
@@ -163,7 +161,7 @@ def _slices_picture(compared: Compared) -> Picture | None:
             )
             for each in shown
         ]
-        _draw_slices(figure, rows, "points; right of 0 the challenger is better")
+        _draw_slices(figure, rows, "points; right of 0: better")
 
     return figures.picture(
         "By slice: challenger minus champion, paired by text",
