@@ -139,6 +139,8 @@ OUR_FLAGS = {
     "num_at_once": "scripts/launchers/launch_local.py",
     "num_rows": "scripts/benchmarks/measure_rows.py",
     "num_samples": "scripts/benchmarks/measure_coverage.py",
+    "num_truth": "scripts/benchmarks/measure_coverage.py",
+    "time_limit": "scripts/benchmarks/measure_coverage.py",
     "until": "scripts/benchmarks/measure_memory.py",
     "num_texts": "scripts/benchmarks/measure_evaluation.py",
     "formats": "scripts/benchmarks/measure_rows.py",
