@@ -362,15 +362,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before = json.loads(options.before.read_text(encoding="utf-8"))
     made = table(measured, before)
     print(made)
-    if options.output:
-        text = json.dumps(measured, indent=2) + "\n"
-        options.output.write_text(text, encoding="utf-8")
-    if options.document:
-        from scripts.benchmarks import scaling
+    # Heavy, and none of what is measured.
+    from scripts.benchmarks import scaling
 
-        text = options.document.read_text(encoding="utf-8")
-        filled = scaling.fill_document(text, {"evaluation": made})
-        options.document.write_text(filled, encoding="utf-8")
+    scaling.write(
+        measured, {"evaluation": made}, output=options.output, document=options.document
+    )
     return 0
 
 

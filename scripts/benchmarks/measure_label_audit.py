@@ -145,8 +145,8 @@ def by_study(
         rows = ((" ".join(t.split()), _LABELS[n]) for t, n in zip(texts, labels))
         csv.writer(file).writerows([("text", "label"), *rows])
     dataset = f"--dataset=files:{folder}/reviews.csv"
-    study = [f"--study_dir={folder}/study", "--study=folds", "--export=false"]
-    _run("trainer.study", dataset, *study, *flags)
+    study = [f"--study_dir={folder}/study", "--study=folds", "--num_folds=5"]
+    _run("trainer.study", dataset, *study, "--export=false", *flags)
     answers = f"--out_of_fold={folder}/study/out_of_fold.parquet"
     _run("trainer.audit", dataset, answers, f"--output={folder}/audit.json")
     found = json.loads((folder / "audit.json").read_text())

@@ -217,15 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         measured = measure(options)
     made = table(measured)
     print(made)
-    if options.output:
-        text = json.dumps(measured, indent=2) + "\n"
-        options.output.write_text(text, encoding="utf-8")
-    if options.document:
-        from scripts.benchmarks import scaling
+    # Heavy, and none of what is measured.
+    from scripts.benchmarks import scaling
 
-        text = options.document.read_text(encoding="utf-8")
-        filled = scaling.fill_document(text, {"memory": made})
-        options.document.write_text(filled, encoding="utf-8")
+    scaling.write(
+        measured, {"memory": made}, output=options.output, document=options.document
+    )
     return 0
 
 

@@ -252,14 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measured = measure(options, pathlib.Path(folder))
     tables = scaling.measured_tables(measured) | scaling.paper_tables()
     print("\n\n".join(f"{name}:\n\n{text}" for name, text in tables.items()))
-    if options.output:
-        content = json.dumps(measured, indent=2) + "\n"
-        options.output.write_text(content, encoding="utf-8")
-    if options.document:
-        text = options.document.read_text(encoding="utf-8")
-        options.document.write_text(
-            scaling.fill_document(text, tables), encoding="utf-8"
-        )
+    scaling.write(measured, tables, output=options.output, document=options.document)
     if options.figure:
         scaling.draw(options.figure)
     return 0

@@ -10,6 +10,7 @@ Measuring is left to `measure_scaling.py`, what the numbers mean to docs/scaling
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import pathlib
 import re
@@ -430,3 +431,18 @@ def draw(path: pathlib.Path) -> None:
         panels[0].plot([], [], line, color="#555555", label=f"accumulation {parts}")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.savefig(path, dpi=150)
+
+
+def write(
+    measured: Any,
+    tables: Mapping[str, str],
+    *,
+    output: pathlib.Path | None,
+    document: pathlib.Path | None,
+) -> None:
+    """Writes what was measured as JSON, and the tables into a page; None: not."""
+    if output:
+        output.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
+    if document:
+        text = document.read_text(encoding="utf-8")
+        document.write_text(fill_document(text, tables), encoding="utf-8")
