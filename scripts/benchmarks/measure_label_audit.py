@@ -33,6 +33,7 @@ from trainer.config import DataConfig
 from trainer.data import sources, splits
 from trainer.data.audit.rows import Rows
 from trainer.data.splits import Pool, Split
+from trainer.data.text_rows import TextRows
 from trainer.evaluation import comparisons
 from trainer.stages import suspects
 
@@ -169,8 +170,8 @@ def _answers(
         seed=0,
     )
     texts = {
-        "train": tfidf.TextRows(train.texts, np.arange(len(train))),
-        "test": tfidf.TextRows(test.texts, np.arange(len(test))),
+        "train": TextRows(train.texts, np.arange(len(train))),
+        "test": TextRows(test.texts, np.arange(len(test))),
     }
     logits = tfidf.answers(examples, texts).logits["test"]
     return logits[:, 1] > logits[:, 0]

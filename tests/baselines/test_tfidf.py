@@ -14,11 +14,12 @@ from sklearn.pipeline import make_pipeline
 from tests import tiny
 from trainer.baselines import commonest, tfidf
 from trainer.baselines.examples import Examples
+from trainer.data.text_rows import TextRows
 
 
 def given(
     **texts_and_labels: tuple[Sequence[str], Sequence[int]],
-) -> tuple[Examples, dict[str, tfidf.TextRows]]:
+) -> tuple[Examples, dict[str, TextRows]]:
     """Splits of one pool of several chunks, every second row of it."""
     labels, rows, chunks = {}, {}, []
     start = 0
@@ -32,7 +33,7 @@ def given(
     examples = Examples(
         labels=labels, num_classes=max(2, num_classes), example_weights=None, seed=0
     )
-    return examples, {k: tfidf.TextRows(pool, each) for k, each in rows.items()}
+    return examples, {k: TextRows(pool, each) for k, each in rows.items()}
 
 
 def sentences(count: int, seed: int) -> tuple[list[str], list[int]]:
@@ -79,7 +80,7 @@ def test_reads_the_rows_of_the_pool_in_blocks() -> None:
          for start in range(0, 7000, 700)]
     )  # fmt: skip
     rows = np.sort(np.random.default_rng(0).choice(7000, 3000, replace=False))
-    texts = tfidf.TextRows(pool, rows)
+    texts = TextRows(pool, rows)
     assert list(texts) == [f"text {row}" for row in rows] and len(texts) == 3000
     assert max(map(len, texts.blocks())) < 2000
     assert texts.num_bytes == sum(len(f"text {row}") for row in rows)

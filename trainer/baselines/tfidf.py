@@ -27,7 +27,7 @@ from trainer.baselines.logistic_regression import (
 )
 from trainer.baselines.one_vs_rest import ChosenEach
 from trainer.data import pairs
-from trainer.data.text_rows import ROWS_AT_ONCE, TextRows as TextRows
+from trainer.data.text_rows import ROWS_AT_ONCE, TextRows
 
 TITLE = "TF-IDF with logistic regression"
 RIDGE_TITLE = "TF-IDF with ridge regression"

@@ -23,6 +23,7 @@ from trainer import run_folder, storage
 from trainer.baselines import commonest, cost, frozen, ridge, tfidf
 from trainer.baselines.examples import Answers, Examples, Head
 from trainer.data import label_sets
+from trainer.data.text_rows import TextRows
 from trainer.evaluation import comparisons, intervals, schema, slices, worth
 from trainer.evaluation.evaluator import Evaluator, make_evaluator
 from trainer.evaluation.schema import (
@@ -246,7 +247,7 @@ def _tfidf(material: Material, examples: Examples) -> Baseline:
         answers = tfidf.answers(
             examples,
             {
-                name: tfidf.TextRows(texts, split.rows)
+                name: TextRows(texts, split.rows)
                 for name, split in material.splits.items()
             },
         )

@@ -20,6 +20,7 @@ from trainer.data.audit.findings import MAX_LISTED, LabelNoise, SuspectLabel
 from trainer.data.audit.rows import Rows
 from trainer.data.audit.wrong_labels import doubted_labels
 from trainer.data.duplicates import first_32_bits
+from trainer.data.text_rows import TextRows
 from trainer.evaluation import slices
 from trainer.tasks.predictions import Predictions
 
@@ -43,7 +44,7 @@ def by_tfidf(rows: Rows, *, reviewed: frozenset[bytes]) -> Suspects:
     )
     if examples.has_one_label:
         return None, ()
-    texts = tfidf.TextRows(pool.texts, np.arange(len(pool)))
+    texts = TextRows(pool.texts, np.arange(len(pool)))
     logits = tfidf.out_of_fold(examples, texts, folds(rows))
     if logits is None:
         return None, ()
